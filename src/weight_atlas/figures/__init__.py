@@ -1,0 +1,1 @@
+"""Figures: one function per figure, a DataFrame in, a matplotlib Figure out, one style."""

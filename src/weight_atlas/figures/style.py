@@ -1,0 +1,73 @@
+"""The look that all figures share, and the one way to save them."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from weight_atlas.tables import atomic
+
+PALETTE = sns.color_palette("colorblind").as_hex()
+ACCENT, NEUTRAL, MUTED = PALETTE[3], PALETTE[0], "#8a8f98"
+SEQUENTIAL, DIVERGING = "mako_r", "vlag"
+
+# One colour per role, the same in every figure.
+ROLE_COLOURS = dict(
+    zip(
+        ["W_Q", "W_K", "W_V", "W_O", "W_gate", "W_up", "W_down", "W_E", "W_U", "W_router"],
+        sns.color_palette("colorblind", 10).as_hex(),
+        strict=True,
+    )
+)
+
+
+def subplots(rows: int = 1, columns: int = 1, *, width: float = 5.5, height: float = 3.6, **kwargs) -> tuple:
+    """Return (figure, axes) of rows x columns panels, each width x height inches, in the house style."""
+    with plt.rc_context(_rc()):
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(width * columns, height * rows), layout="constrained", **kwargs
+        )
+    return figure, axes
+
+
+def _rc() -> dict:
+    style = sns.axes_style("whitegrid")
+    return {
+        **style,
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.labelsize": 9,
+        "axes.edgecolor": "#c4c8cf",
+        "grid.color": "#e8eaee",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.fontsize": 8,
+        "legend.frameon": False,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "figure.titlesize": 12,
+        "figure.titleweight": "bold",
+    }
+
+
+def message(text: str) -> Figure:
+    """A figure that says why there is nothing to draw: never an empty panel."""
+    figure, axes = subplots(width=6, height=1.6)
+    axes.axis("off")
+    axes.text(0.5, 0.5, text, ha="center", va="center", wrap=True, color=MUTED, fontsize=11)
+    return figure
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure without time stamp or version, so that the same data gives the same bytes; close it."""
+    with atomic(path) as temporary:
+        metadata = {"Software": None} if path.suffix == ".png" else {"Date": None, "Creator": None}
+        figure.savefig(temporary, dpi=150, metadata=metadata)
+    plt.close(figure)

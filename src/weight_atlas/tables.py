@@ -1,0 +1,123 @@
+"""The one place that writes artifacts: parquet, csv, json, jsonl and text, atomic and deterministic.
+
+A file appears under its name only when it is complete: it is written beside its place, synced and renamed. Nothing
+written here carries a time, a host name or an unsorted key, so that two runs write the same bytes.
+"""
+
+import json
+import math
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from weight_atlas.errors import AtlasError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside path; on leaving without an exception it becomes path.
+
+    The suffix is kept, since plotting libraries choose the format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(_default_mode())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _default_mode() -> int:
+    # The process's umask cannot be read without setting it; steps are single-threaded where they write.
+    mask = os.umask(0)
+    os.umask(mask)
+    return stat.S_IMODE(0o666 & ~mask)
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table in the format of its suffix: .parquet, .csv or .jsonl (one object a row).
+
+    The index is not written. csv writes floats in their shortest exact form and missing values as empty cells.
+    """
+    with atomic(path) as temporary:
+        match Path(path).suffix:
+            case ".parquet":
+                table.to_parquet(temporary, index=False, compression="zstd", engine="pyarrow")
+            case ".csv":
+                table.to_csv(temporary, index=False, lineterminator="\n")
+            case ".jsonl":
+                temporary.write_text("".join(_json(row) + "\n" for row in table.to_dict("records")), encoding="utf-8")
+            case suffix:
+                raise ValueError(f"no table format for {suffix!r}: use .parquet, .csv or .jsonl")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table that write_table wrote."""
+    try:
+        match Path(path).suffix:
+            case ".parquet":
+                return pd.read_parquet(path)
+            case ".csv":
+                return pd.read_csv(path)
+            case ".jsonl":
+                return pd.read_json(path, lines=True, orient="records", convert_dates=False)
+            case suffix:
+                raise ValueError(f"no table format for {suffix!r}: use .parquet, .csv or .jsonl")
+    except FileNotFoundError as error:
+        raise AtlasError("a table is missing", where=path, remedy="make it first: snakemake PATH") from error
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON with sorted keys and an indent of two; NaN and infinities become null."""
+    write_text(path, _json(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON file; a missing or broken one is an AtlasError."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise AtlasError("a file is missing", where=path) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise AtlasError(f"not valid JSON: {error}", where=path, remedy="restore or remove the file") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8 with LF line ends."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    return json.dumps(plain(value), indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def plain(value: object) -> object:
+    """Reduce numpy and pandas values to what JSON has; NaN, NA and infinities become None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if value is None or value is pd.NA or value is pd.NaT:
+        return None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str | int | bool):
+        return value
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, Iterable):
+        return [plain(item) for item in value]
+    raise TypeError(f"{type(value).__name__} has no JSON form")
