@@ -1,0 +1,37 @@
+# weight-atlas: maps of the weights of language models.
+# What to analyse is said in config/config.yaml; config/README.md explains every key.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: os.path.join(workflow.basedir, "config", "config.yaml")
+
+
+pathvars:
+    benchmarks="<logs>/benchmarks",
+
+
+include: "rules/common.smk"
+include: "rules/checkpoints.smk"
+include: "rules/weights.smk"
+include: "rules/spectra.smk"
+include: "rules/tokens.smk"
+include: "rules/super_weights.smk"
+include: "rules/ablations.smk"
+include: "rules/atlas.smk"
+
+
+scattergather:
+    part=config["singular_values"]["parts"],
+
+
+rule all:
+    default_target: True
+    input:
+        rules.atlases.input,
+
+
+onstart:
+    hold_run_lock()

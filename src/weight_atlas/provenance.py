@@ -1,0 +1,91 @@
+"""A digest of the code that a script can reach, so that a change in the library reruns exactly its users.
+
+Snakemake sees a changed script but not a changed module that the script imports. The digest covers the script, every
+module of this project that it imports, directly or not, and the data files of the packages among them (family
+tables). Comments and docstrings do not count.
+"""
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+
+def code_digest(script: Path, root: Path) -> str:
+    """Digest of a script and of the modules below root (the folder on sys.path) in its import closure."""
+    # The shape of a syntax tree depends on the version of Python.
+    parts = [f"python {sys.version_info.major}.{sys.version_info.minor}"]
+    parts += [f"{name} {_file_digest(path)}" for name, path in sorted(closure(script, root).items())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def closure(script: Path, root: Path) -> dict[str, Path]:
+    """All files of this project that running the script can read as code or package data, by name."""
+    script, root = Path(script).resolve(), Path(root).resolve()
+    found, queue = {}, [script]
+    while queue:
+        path = queue.pop()
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+        if name in found:
+            continue
+        found[name] = path
+        if path.suffix != ".py":
+            continue
+        for module in _imports(path):
+            queue += _module_files(module, root)
+        if path.name == "__init__.py":
+            queue += _package_data(path.parent)
+    return found
+
+
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
+    """Dotted names that a file imports, at its top or inside its functions; `from a import b` counts as a and a.b."""
+    return tuple(sorted(set(_walk_imports(ast.parse(path.read_bytes(), str(path))))))
+
+
+def _walk_imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError("relative imports hide a module from its digest: write them absolutely")
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _module_files(module: str, root: Path) -> list[Path]:
+    """Files below root that importing a dotted name executes: the packages on the way, then the module."""
+    files, folder = [], root
+    for part in module.split("."):
+        package, file = folder / part / "__init__.py", folder / f"{part}.py"
+        if package.is_file():
+            files.append(package)
+            folder = folder / part
+        elif file.is_file():
+            return [*files, file]
+        else:
+            break
+    return files
+
+
+def _package_data(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".json", ".csv", ".txt"))
+
+
+@cache
+def _file_digest(path: Path) -> str:
+    content = path.read_bytes()
+    if path.suffix == ".py":
+        content = ast.dump(_without_docstrings(ast.parse(content))).encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return tree
