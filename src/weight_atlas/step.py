@@ -20,7 +20,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from weight_atlas.errors import AtlasError
 
-# Beside the code, a rule's parameters have two forms: `options` is spread into main()'s keywords, others are not main's.
+# `options` is spread into main()'s keywords; `code` only tells Snakemake when to run again.
 NOT_ARGUMENTS = ("code", "options")
 
 
@@ -89,8 +89,11 @@ def _from_command_line(main: Callable) -> tuple[dict[str, Any], int]:
 
     app = cyclopts.App(help_format="plaintext", help=inspect.getdoc(main), version_flags=[])
     app.default(main)
-    command, bound, _ = app.parse_args(sys.argv[1:])
-    if command is not main:
+    try:
+        command, bound, _ = app.parse_args(sys.argv[1:], exit_on_error=False)
+    except cyclopts.CycloptsError:
+        sys.exit(1)  # the message is printed
+    if command is not main:  # --help
         sys.exit(command(*bound.args, **bound.kwargs))
     bound.apply_defaults()
     return dict(bound.arguments), int(bound.arguments.get("device") == "cuda")

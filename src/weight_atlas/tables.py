@@ -56,7 +56,9 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
             case ".csv":
                 table.to_csv(temporary, index=False, lineterminator="\n")
             case ".jsonl":
-                temporary.write_text("".join(_json(row) + "\n" for row in table.to_dict("records")), encoding="utf-8")
+                temporary.write_text(
+                    "".join(_json(row, sort_keys=False) + "\n" for row in table.to_dict("records")), encoding="utf-8"
+                )
             case suffix:
                 raise ValueError(f"no table format for {suffix!r}: use .parquet, .csv or .jsonl")
 
@@ -70,7 +72,7 @@ def read_table(path: Path) -> pd.DataFrame:
             case ".csv":
                 return pd.read_csv(path)
             case ".jsonl":
-                return pd.read_json(path, lines=True, orient="records", convert_dates=False)
+                return pd.read_json(path, lines=True, orient="records", dtype=False)
             case suffix:
                 raise ValueError(f"no table format for {suffix!r}: use .parquet, .csv or .jsonl")
     except FileNotFoundError as error:
@@ -98,8 +100,8 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _json(value: object, indent: int | None = None) -> str:
-    return json.dumps(plain(value), indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False)
+def _json(value: object, *, indent: int | None = None, sort_keys: bool = True) -> str:
+    return json.dumps(plain(value), indent=indent, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
 
 
 def plain(value: object) -> object:

@@ -1,0 +1,84 @@
+"""The digest changes with every piece of code a script can reach, and with nothing else."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from weight_atlas import provenance
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path):
+    files = {
+        "scripts/step.py": '"""Doc."""\nfrom lib.mid import g\n\ng()\n',
+        "src/lib/__init__.py": "",
+        "src/lib/mid.py": "def g():\n    from lib.deep import f\n    return f()\n",
+        "src/lib/deep.py": 'import lib.tables\n\n\ndef f():\n    """One."""\n    return 1\n',
+        "src/lib/tables/__init__.py": "",
+        "src/lib/tables/rows.yaml": "a: 1\n",
+        "src/lib/other.py": "x = 1\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def digest(project):
+    provenance._imports.cache_clear()
+    provenance._file_digest.cache_clear()
+    return provenance.code_digest(project / "scripts/step.py", project / "src")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("scripts/step.py", "g()\n", "g(), g()\n"),
+        ("src/lib/mid.py", "return f()", "return f() + 1"),
+        ("src/lib/deep.py", "return 1", "return 2"),
+        ("src/lib/tables/rows.yaml", "a: 1", "a: 2"),
+        ("src/lib/__init__.py", "", "y = 1\n"),
+    ],
+)
+def test_reachable_changes_count(project, file, old, new):
+    before = digest(project)
+    path = project / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    assert digest(project) != before
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("src/lib/other.py", "x = 2\n"),
+        ("src/lib/deep.py", '# why\nimport lib.tables\n\n\ndef f():\n    """Two."""\n    return 1\n'),
+    ],
+)
+def test_comments_docstrings_and_strangers_do_not(project, file, text):
+    before = digest(project)
+    (project / file).write_text(text)
+    assert digest(project) == before
+
+
+def test_relative_imports_are_refused(project):
+    (project / "src/lib/mid.py").write_text("from .deep import f\n")
+    with pytest.raises(ValueError, match="absolutely"):
+        digest(project)
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
+def test_closure_holds_every_module_that_importing_the_script_loads(script):
+    code = (
+        "import sys, runpy\n"
+        f"runpy.run_path({str(ROOT / 'scripts' / script)!r}, run_name='imported')\n"
+        "print(*[m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'weight_atlas'], sep='\\n')\n"
+    )
+    import subprocess
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split("\n")
+    reached = {str(path) for path in provenance.closure(ROOT / "scripts" / script, ROOT / "src").values()}
+    assert {name for name in loaded if name} <= reached

@@ -1,0 +1,189 @@
+"""One main() as a job and as a command line tool."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.step import run_step
+
+
+class Named(dict):
+    """Stands in for Snakemake's Namedlist where step.py uses it."""
+
+
+def job(tmp_path, *, inputs=None, outputs=None, options=None, params=None, wildcards=None, resources=None, threads=1):
+    return SimpleNamespace(
+        rule="example",
+        input=Named(inputs or {}),
+        output=Named(outputs or {}),
+        params=Named({"options": options or {}, "code": "abc", **(params or {})}),
+        wildcards=Named(wildcards or {}),
+        resources=resources or {},
+        threads=threads,
+        log=[],
+    )
+
+
+@pytest.fixture(autouse=True)
+def keep_process_settings(monkeypatch):
+    monkeypatch.setattr("weight_atlas.step._die_with_workflow", lambda: None)
+    monkeypatch.setattr("weight_atlas.step._limit_threads", lambda threads: None)
+
+
+def test_binds_inputs_outputs_options_and_what_main_asks_for(tmp_path):
+    seen = {}
+
+    def main(table: Path, *, parts: list[Path], figure: Path, phases: int = 3, model: str, threads: int = 1) -> None:
+        seen.update({k: v for k, v in locals().items() if k != "seen"})
+
+    inputs, outputs = {"table": "a.csv", "parts": ["p1", "p2"]}, {"figure": "b.png"}
+    wildcards = {"model": "demo", "unused": "x"}
+    run_step(
+        main,
+        {
+            "snakemake": job(
+                tmp_path, inputs=inputs, outputs=outputs, options={"phases": 5}, wildcards=wildcards, threads=4
+            )
+        },
+    )
+    assert seen["table"] == Path("a.csv")
+    assert seen["parts"] == [Path("p1"), Path("p2")]
+    assert (seen["figure"], seen["phases"], seen["model"], seen["threads"]) == (Path("b.png"), 5, "demo", 4)
+
+
+def test_a_single_file_given_to_a_list_is_a_list(tmp_path):
+    seen = []
+
+    def main(parts: list[Path]) -> None:
+        seen.extend(parts)
+
+    run_step(main, {"snakemake": job(tmp_path, inputs={"parts": "only"})})
+    assert seen == [Path("only")]
+
+
+@pytest.mark.parametrize("options", [{"phases": 3, "phasse": 4}, {}])
+def test_a_name_that_one_side_lacks_is_an_error(tmp_path, options):
+    def main(phases: int) -> None:
+        raise AssertionError("must not run")
+
+    with pytest.raises(TypeError, match="disagree"):
+        run_step(main, {"snakemake": job(tmp_path, options=options)})
+
+
+def test_an_atlas_error_is_one_message_and_exit_code_1(tmp_path, capfd):
+    def main() -> None:
+        raise AtlasError("the shard is truncated", where="model.safetensors", remedy="download it again")
+
+    with pytest.raises(SystemExit) as exit_:
+        run_step(main, {"snakemake": job(tmp_path)})
+    message = capfd.readouterr().err
+    assert exit_.value.code == 1
+    assert message == "error: the shard is truncated\n  where: model.safetensors\n  what to do: download it again\n"
+
+
+def test_other_exceptions_keep_their_traceback(tmp_path):
+    def main() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_step(main, {"snakemake": job(tmp_path)})
+
+
+def test_device_is_cpu_without_a_gpu_and_the_log_says_so(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    seen = []
+
+    def main(device: str = "cpu") -> None:
+        seen.append(device)
+
+    run_step(main, {"snakemake": job(tmp_path, resources={"gpu": 1})})
+    assert seen == ["cpu"]
+    assert capfd.readouterr().out.splitlines() == ["device: cpu (no CUDA device on this machine)"]
+
+
+SCRIPT = '''"""Copy a text."""
+from pathlib import Path
+from weight_atlas.step import run_step
+
+def main(text: Path, *, copy: Path, times: int = 1, tags: list[str] | None = None) -> None:
+    """Copy a text some times."""
+    copy.write_text(text.read_text() * times + ",".join(tags or []))
+
+if __name__ == "__main__":
+    run_step(main, globals())
+'''
+
+
+def test_command_line(tmp_path):
+    script, text, copy = tmp_path / "copy_text.py", tmp_path / "a.txt", tmp_path / "b.txt"
+    script.write_text(SCRIPT)
+    text.write_text("hi")
+    call = [sys.executable, script, "--text", text, "--copy", copy, "--times", "2", "--tags", "x"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert (done.returncode, copy.read_text()) == (0, "hihix")
+    assert (
+        "Copy a text some times"
+        in subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True).stdout
+    )
+    wrong = subprocess.run([*call, "--tiems", "3"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1
+    assert "--tiems" in wrong.stdout + wrong.stderr
+    assert "Traceback" not in wrong.stdout + wrong.stderr
+
+
+def test_a_step_dies_with_the_workflow_even_if_a_shell_survives_between(tmp_path):
+    step = (
+        "import time; from weight_atlas import step; step._die_with_workflow();"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid())); time.sleep(60)"
+    )
+    # The shell must not replace itself by python: it has a command left to run.
+    workflow = (
+        f"import subprocess, sys; subprocess.run(['bash', '-c', '\"$0\" -c \"$1\"; true', sys.executable, {step!r}])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", workflow, "snakemake"])
+    pid = _eventually(lambda: int((tmp_path / "pid").read_text()) if (tmp_path / "pid").exists() else None)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert _eventually(lambda: not _alive(pid))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def _eventually(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if result := condition():
+                return result
+        except ValueError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("did not happen in time")
+
+
+def test_threads_are_limited(monkeypatch):
+    code = (
+        "from weight_atlas.step import run_step\n"
+        "def main(threads: int = 1) -> None:\n"
+        "    import numpy, torch, threadpoolctl\n"
+        "    print(torch.get_num_threads(), {p['num_threads'] for p in threadpoolctl.threadpool_info()})\n"
+        "run_step(main, globals())\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if "THREADS" not in key}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--threads", "2"], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.split(maxsplit=1)[0] == "2"
