@@ -1,0 +1,35 @@
+"""Bring a model's checkpoint here, check it, and write its manifest."""
+
+from pathlib import Path
+
+from weight_atlas.checkpoint.manifest import make_manifest
+from weight_atlas.step import run_step
+from weight_atlas.tables import write_json
+
+
+def main(
+    files: list[Path] | None = None,
+    *,
+    manifest: Path,
+    source: str,
+    revision: str | None = None,
+    family: str | None = None,
+    key: str | None = None,
+    trust_remote_code: bool = False,
+    threads: int = 4,
+) -> None:
+    """Write the manifest of one model: its source, commit, and the size and SHA-256 of each of its files.
+
+    files: the local files that the source consists of, as far as the workflow could see them; none for the hub.
+    """
+    print(f"{source}: {len(files)} local files" if files else source, flush=True)
+    written = make_manifest(
+        source, revision=revision, family=family, key=key, remote_code=trust_remote_code, threads=threads
+    )
+    write_json(manifest, written)
+    total = sum(file["size"] for file in written["files"])
+    print(f"{len(written['files'])} files, {total} bytes, revision {written['revision']}", flush=True)
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

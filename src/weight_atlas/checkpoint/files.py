@@ -1,0 +1,155 @@
+"""Which files of a folder or of a hub repository make up a checkpoint, told from their names alone."""
+
+import re
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+
+from weight_atlas.errors import AtlasError
+
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth")
+
+# What the analyses read beside the weights: configuration, quantization settings, tokenizer, chat template.
+SIDE_PATTERNS = (
+    "config.json",
+    "generation_config.json",
+    "quantize_config.json",
+    "quant_config.json",
+    "quantization_config.json",
+    "hf_quant_config.json",
+    "adapter_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "*.tiktoken",
+    "tekken.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "chat_template.jinja",
+)
+CODE_PATTERNS = ("configuration_*.py", "modeling_*.py", "tokenization_*.py")
+
+# What training leaves beside a checkpoint under the same suffixes.
+_NOT_WEIGHTS = (
+    "training_args*",
+    "optimizer*",
+    "scheduler*",
+    "scaler*",
+    "rng_state*",
+    "random_states*",
+    "*_optim_states*",
+    "arguments*",
+)
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<part>\d{5,6})-of-(?P<parts>\d{5,6})(?P<suffix>\.\w+)")
+
+
+def is_weight_file(name: str) -> bool:
+    """Whether a file name at the top of a folder can hold weights."""
+    return name.endswith(WEIGHT_SUFFIXES) and not any(fnmatchcase(name, pattern) for pattern in _NOT_WEIGHTS)
+
+
+def is_index(name: str) -> bool:
+    """Whether a file name is that of a shard index."""
+    return name.endswith((".safetensors.index.json", ".bin.index.json"))
+
+
+def side_files(names: Iterable[str], *, code: bool = False) -> list[str]:
+    """The configuration and tokenizer files among names, sorted; with code, the model's own modules too."""
+    patterns = SIDE_PATTERNS + (CODE_PATTERNS if code else ())
+    return sorted(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def shards_of(name: str, names: Iterable[str]) -> list[str]:
+    """All parts of the set that a file named like `model-00001-of-00003.safetensors` belongs to; else the file itself.
+
+    Parts that the file's own name promises but that are not among names are an AtlasError.
+    """
+    match = _SHARD.fullmatch(name)
+    if match is None:
+        return [name]
+    present = set(names)
+    width, parts = len(match["part"]), int(match["parts"])
+    wanted = [f"{match['stem']}-{part:0{width}d}-of-{match['parts']}{match['suffix']}" for part in range(1, parts + 1)]
+    if missing := [part for part in wanted if part not in present]:
+        raise AtlasError(
+            f"a part of the checkpoint is missing: {_some(missing)}",
+            where=name,
+            remedy="download or copy the missing file again",
+        )
+    return wanted
+
+
+def weight_files(
+    names: Iterable[str], *, where: object, chosen: str | None = None, shards_in: Callable[[str], list[str]]
+) -> list[str]:
+    """The files that hold the weights, sorted: a chosen one, else safetensors before pickles before GGUF.
+
+    names: files at the top of the folder. shards_in(index): the shards that an index file names.
+    Preference within a format: one whole file, then an index with its shards, then numbered parts, then all there is.
+    No weights, or several that cannot belong together, is an AtlasError that names where.
+    """
+    names = sorted(names)
+    if chosen is not None:
+        if chosen not in names:
+            raise AtlasError(
+                f"there is no file {chosen}", where=where, remedy=f"choose one of: {_some(_weights(names))}"
+            )
+        return shards_of(chosen, names)
+    if "adapter_config.json" in names and not any(name.startswith(("model", "pytorch_model")) for name in names):
+        adapters = [name for name in names if name in ("adapter_model.safetensors", "adapter_model.bin")]
+        if adapters:
+            return [adapters[-1]]
+    weights = [name for name in _weights(names) if not name.startswith("adapter_model.")]
+    for stem, suffixes in (("model", (".safetensors",)), ("pytorch_model", PICKLE_SUFFIXES), ("", (".gguf",))):
+        found = [name for name in weights if name.endswith(suffixes)]
+        suffix = suffixes[0]
+        index = f"{stem}{suffix}.index.json"
+        if f"{stem}{suffix}" in names:
+            return [f"{stem}{suffix}"]
+        if index in names:
+            return sorted(_within(folder_index=index, shards=shards_in(index), where=where))
+        if found:
+            return _without_index(found, where)
+    raise AtlasError(
+        "no weights here",
+        where=where,
+        remedy="point `source` at a folder with *.safetensors, *.bin, *.pt, *.pth or *.gguf, or at such a file",
+    )
+
+
+def _weights(names: Iterable[str]) -> list[str]:
+    return [name for name in names if is_weight_file(name)]
+
+
+def _without_index(found: list[str], where: object) -> list[str]:
+    # Some repositories keep the maker's own copy of the same weights beside the usual files.
+    usual = [name for name in found if not name.startswith("consolidated")] or found
+    sets = {tuple(shards_of(name, usual)) for name in usual}
+    if len(sets) == 1:
+        return list(*sets)
+    if all(name.endswith(".safetensors") for name in usual):
+        return usual
+    raise AtlasError(
+        f"several checkpoints in one place: {_some(usual)}",
+        where=where,
+        remedy="name the file you mean in `source` (folder/file, or hf://org/name/file)",
+    )
+
+
+def _within(*, folder_index: str, shards: list[str], where: object) -> set[str]:
+    if outside := [shard for shard in shards if "/" in shard or "\\" in shard or shard in ("", ".", "..")]:
+        raise AtlasError(
+            f"the index names files outside its folder: {_some(outside)}",
+            where=f"{where}/{folder_index}",
+            remedy="get the checkpoint from a source that you trust",
+        )
+    return set(shards)
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

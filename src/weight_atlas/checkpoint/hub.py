@@ -1,0 +1,236 @@
+"""Models on the Hugging Face hub: download into its ordinary cache, resumably, and find them there again.
+
+huggingface_hub does the talking and lays out the cache. It begins a file anew when a process was interrupted in the
+middle of it, so large files are brought here first: they grow under a fixed name beside their place in the cache, go
+on from where they stopped, and are renamed when size and SHA-256 are right.
+"""
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from weight_atlas.checkpoint.files import is_index, side_files, weight_files
+from weight_atlas.checkpoint.index import shards_in
+from weight_atlas.checkpoint.source import Source
+from weight_atlas.errors import AtlasError
+
+_TOKEN_REMEDY = "accept the model's terms on its page and put an access token into the environment variable HF_TOKEN"
+_NETWORK_REMEDY = (
+    "check the network and run again, what arrived is kept; to work offline, give the 40-digit commit of a model "
+    "that is in the hub cache as `revision`"
+)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def cached_folder(repo: str, commit: str) -> Path:
+    """The snapshot of a commit in the hub cache; AtlasError if it is not there."""
+    from huggingface_hub import constants
+
+    folder = _repo_cache(Path(constants.HF_HUB_CACHE), repo) / "snapshots" / str(commit)
+    if not folder.is_dir():
+        raise AtlasError(
+            f"{repo} at {commit} is no longer in the hub cache",
+            where=folder,
+            remedy="set HF_HOME as it was, or download again: snakemake --forcerun fetch_checkpoint",
+        )
+    return folder
+
+
+def download(source: Source, revision: str | None, *, code: bool, threads: int) -> tuple[Path, str, dict]:
+    """Bring the files that the analyses need into the hub cache.
+
+    Returns the snapshot folder, the commit, and {file name: SHA-256 where the hub knows it, else None}.
+    What is complete in the cache is not asked for again; a commit that is wholly there needs no network.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    where = source.text if revision is None else f"{source.text} at revision {revision}"
+    with _explained(where):
+        try:
+            info = HfApi(token=_token()).model_info(source.repo, revision=revision, files_metadata=True)
+        except Exception as error:
+            if _unreachable(error) and (cached := _from_cache(source, revision, code)):
+                print("the hub cannot be reached: using the files in its cache", flush=True)
+                return cached
+            raise
+        return _download(source, info, code, threads)
+
+
+def _download(source: Source, info, code: bool, threads: int) -> tuple[Path, str, dict]:
+    from huggingface_hub import constants, hf_hub_download
+
+    files = {file.rfilename: file for file in info.siblings or [] if "/" not in file.rfilename}
+    cache = _repo_cache(Path(constants.HF_HUB_CACHE), source.repo)
+    folder = cache / "snapshots" / info.sha
+
+    def fetch(name: str) -> None:
+        file = files[name]
+        if file.lfs is not None and not (folder / name).exists():
+            _fetch_large(cache / "blobs" / file.lfs.sha256, source.repo, info.sha, name, file.lfs)
+        hf_hub_download(source.repo, name, revision=info.sha, token=_token())
+
+    def shards(index: str) -> list[str]:
+        fetch(index)
+        return _named_shards(folder, index, files)
+
+    weights = weight_files(list(files), where=source.text, chosen=source.file, shards_in=shards)
+    small = side_files(files, code=code) + [name for name in files if is_index(name) and (folder / name).exists()]
+    wanted = sorted({*weights, *small})
+    _require_space(folder, [files[name] for name in wanted if not (folder / name).exists()])
+    workers = max(4, threads)  # waiting for the network takes no core
+    with ThreadPoolExecutor(workers) as pool:
+        for name, _ in zip(wanted, pool.map(fetch, wanted), strict=True):
+            _check_size(folder / name, files[name].lfs.size if files[name].lfs else files[name].size)
+            print(f"{name}: {(folder / name).stat().st_size} bytes", flush=True)
+    return folder, info.sha, {name: files[name].lfs.sha256 if files[name].lfs else None for name in wanted}
+
+
+def _named_shards(folder: Path, index: str, names) -> list[str]:
+    from weight_atlas.checkpoint.index import weight_map
+
+    shards = sorted(set(weight_map(folder / index).values()))
+    if missing := [shard for shard in shards if shard not in names]:
+        raise AtlasError(f"the index names a file that the repository lacks: {missing[0]}", where=f"{folder}/{index}")
+    return shards
+
+
+def _fetch_large(blob: Path, repo: str, commit: str, name: str, lfs) -> None:
+    """Download one large file to its place in the cache, going on from what an interrupted run left."""
+    from filelock import FileLock
+    from huggingface_hub import constants, hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    from weight_atlas.checkpoint.manifest import sha256
+
+    if lfs.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
+        return  # only the hub's own protocol carries it: left to hf_hub_download
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    part = blob.with_name(f"{blob.name}.weight-atlas.incomplete")
+    with FileLock(part.with_suffix(".lock")):
+        if blob.exists():
+            return
+        with part.open("ab") as file:
+            if (begun := file.tell()) > lfs.size:
+                file.truncate(begun := 0)
+            if begun:
+                print(f"{name}: going on from byte {begun} of {lfs.size}", flush=True)
+            headers = build_hf_headers(token=_token())
+            headers["Accept-Encoding"] = "identity"
+            url = hf_hub_url(repo, name, revision=commit)
+            http_get(url, file, resume_size=begun, headers=headers, expected_size=lfs.size, displayed_filename=name)
+            file.flush()
+            os.fsync(file.fileno())
+        if sha256(part) != lfs.sha256:
+            part.unlink()
+            raise AtlasError(
+                f"{name} arrived damaged: its SHA-256 is not the one that the hub records",
+                where=f"hf://{repo}",
+                remedy="run again: the file is downloaded anew",
+            )
+        part.replace(blob)
+    part.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _from_cache(source: Source, revision: str | None, code: bool) -> tuple[Path, str, dict] | None:
+    """The same answer as download()'s from the cache alone, if revision is a commit and all of it is there."""
+    from huggingface_hub import constants
+
+    if revision is None or not _COMMIT.fullmatch(revision):
+        return None
+    folder = _repo_cache(Path(constants.HF_HUB_CACHE), source.repo) / "snapshots" / revision
+    if not folder.is_dir():
+        return None
+    names = [path.name for path in folder.iterdir() if path.is_file()]
+    try:
+        weights = weight_files(
+            names, where=folder, chosen=source.file, shards_in=lambda index: shards_in(folder, index)
+        )
+    except AtlasError:
+        return None
+    indices = [name for name in names if is_index(name)]
+    # The cache names a large file's content by its SHA-256, small ones by their git hash.
+    blobs = {name: (folder / name).resolve().name for name in {*side_files(names, code=code), *weights, *indices}}
+    return folder, revision, {name: blob if len(blob) == 64 else None for name, blob in blobs.items()}
+
+
+def _repo_cache(cache: Path, repo: str) -> Path:
+    from huggingface_hub.file_download import repo_folder_name
+
+    return cache / repo_folder_name(repo_id=repo, repo_type="model")
+
+
+def _token() -> str | bool:
+    # False keeps huggingface_hub from looking for one that was stored on this machine.
+    return os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or False
+
+
+def _require_space(folder: Path, files: list) -> None:
+    needed = sum((file.lfs.size if file.lfs else file.size) or 0 for file in files)
+    existing = next(parent for parent in folder.parents if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise _disk_full(existing, f": {needed / 1e9:.1f} GB to download, {free / 1e9:.1f} GB free")
+
+
+def _disk_full(where: object, detail: str = "") -> AtlasError:
+    return AtlasError(
+        f"the disk is full{detail}", where=where, remedy="make room, or set HF_HOME to a folder on a larger disk"
+    )
+
+
+def _check_size(path: Path, size: int | None) -> None:
+    if size is not None and (found := path.stat().st_size) != size:
+        raise AtlasError(
+            f"a file in the hub cache is damaged: {found} bytes, the hub has {size}",
+            where=path.resolve(),
+            remedy="delete this file and run again",
+        )
+
+
+def _unreachable(error: Exception) -> bool:
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code >= 500
+    return isinstance(error, httpx2.TransportError | OfflineModeIsEnabled | ConnectionError)
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Turn what huggingface_hub raises into one message; a token is in none of these errors."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except AtlasError:
+        raise
+    except errors.GatedRepoError as error:
+        raise AtlasError("access to this model is gated", where=where, remedy=_TOKEN_REMEDY) from error
+    except errors.RevisionNotFoundError as error:
+        remedy = "use a branch, tag or commit that its page lists, or none"
+        raise AtlasError("the hub has no such revision of this model", where=where, remedy=remedy) from error
+    except errors.RepositoryNotFoundError as error:
+        remedy = "check the spelling; for a private model put an access token into HF_TOKEN"
+        raise AtlasError("the hub has no such model, or it is private", where=where, remedy=remedy) from error
+    except Exception as error:
+        status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+        if status in (401, 403):
+            raise AtlasError(f"the hub refuses access ({status})", where=where, remedy=_TOKEN_REMEDY) from error
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _disk_full(error.filename) from error
+        if _unreachable(error) or status is not None:
+            reason = f"status {status}" if status else type(error).__name__
+            raise AtlasError(f"the hub cannot be reached ({reason})", where=where, remedy=_NETWORK_REMEDY) from error
+        if isinstance(error, OSError) and "onsistency check" in str(error):
+            remedy = "run again: what arrived is kept"
+            raise AtlasError("a file arrived incomplete", where=where, remedy=remedy) from error
+        raise

@@ -1,0 +1,86 @@
+"""The manifest of a checkpoint: which files it is made of, their sizes and their SHA-256."""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.checkpoint.files import is_index, side_files, weight_files
+from weight_atlas.checkpoint.index import shards_in
+from weight_atlas.checkpoint.source import Source, parse_source, top_files
+from weight_atlas.errors import AtlasError
+
+
+def make_manifest(
+    source: str,
+    *,
+    revision: str | None = None,
+    family: str | None = None,
+    key: str | None = None,
+    remote_code: bool = False,
+    threads: int = 1,
+) -> dict:
+    """Bring a source's files here if they are not, check them, and describe them.
+
+    Local files stay where they are; a hub repository goes into the hub's own cache, at the commit that revision (a
+    branch, tag or commit; None: the default branch) stands for now. remote_code: fetch the model's own modules too.
+    Returns {source, revision, family, key, files: [{name, size, sha256}]}, in which nothing depends on time or place.
+    """
+    parsed = parse_source(source)
+    if parsed.repo is not None:
+        from weight_atlas.checkpoint.hub import download
+
+        folder, revision, known = download(parsed, revision, code=remote_code, threads=threads)
+        names = sorted(known)
+    else:
+        if revision is not None:
+            raise AtlasError("`revision` is for models on the hub", where=source, remedy="remove it from this model")
+        folder, known = parsed.folder, {}
+        names = local_names(parsed)
+    # Index the tensors: a damaged checkpoint is best told of here, before anything is computed from it.
+    Checkpoint.from_folder(folder, parsed.file, names=names, key=key)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        digests = list(pool.map(lambda name: known.get(name) or sha256(folder / name), names))
+    files = [
+        {"name": name, "size": (folder / name).stat().st_size, "sha256": digest}
+        for name, digest in zip(names, digests, strict=True)
+    ]
+    return {"source": source, "revision": revision, "family": family, "key": key, "files": files}
+
+
+def local_names(source: Source) -> list[str]:
+    """Names of the files in a local source's folder that its checkpoint is made of, sorted."""
+    folder = source.folder
+    if not folder.is_dir():
+        raise AtlasError("the folder does not exist", where=folder, remedy="check `source` in the configuration")
+    names = top_files(folder)
+    try:
+        shards = weight_files(names, where=folder, chosen=source.file, shards_in=lambda index: shards_in(folder, index))
+    except AtlasError as error:
+        nested = [] if source.file or error.what != "no weights here" else _folders_with_weights(folder)
+        if not nested:
+            raise
+        raise AtlasError("no weights here", where=folder, remedy=f"did you mean {', '.join(nested)}?") from error
+    indices = [name for name in names if is_index(name) and set(shards_in(folder, name)) == set(shards)]
+    return sorted({*side_files(names, code=True), *shards, *indices})
+
+
+def _folders_with_weights(folder: Path) -> list[str]:
+    inner = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    return [entry.as_posix() for entry in inner if any(map(_holds_tensors, top_files(entry)))][:5]
+
+
+def _holds_tensors(name: str) -> bool:
+    return name.endswith(".safetensors")
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file, by plain reads."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise AtlasError(f"cannot read: {error.strerror}", where=path, remedy="check path and permissions") from error

@@ -1,0 +1,107 @@
+"""What a `source` string of the configuration means. Light: the workflow imports it for every dry run."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import weight_atlas
+from weight_atlas.checkpoint.files import WEIGHT_SUFFIXES, is_index, is_weight_file, side_files
+from weight_atlas.errors import AtlasError
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_REMEDY = (
+    "use bundled:demo, hf://org/name, hf://org/name/file, a folder, or a .safetensors, .pt, .pth, .bin or .gguf file"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A parsed source: a hub repository (repo) or a local folder; file: the one checkpoint file chosen in it, if any.
+
+    text: the source as given in the configuration.
+    """
+
+    text: str
+    folder: Path | None = None
+    repo: str | None = None
+    file: str | None = None
+
+
+def bundled(name: str) -> Path:
+    """Folder of a model that ships with the repository (an editable install lies in it): resources/NAME/model."""
+    return Path(weight_atlas.__file__).resolve().parents[2] / "resources" / name / "model"
+
+
+def parse_source(text: str) -> Source:
+    """Tell what a source string means, as far as a string can tell; nothing is opened.
+
+    A local path with a suffix of a checkpoint file means that file, unless it is a folder. AtlasError otherwise.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise AtlasError("a model without a source", where=repr(text), remedy=_REMEDY)
+    scheme, colon, rest = text.partition(":")
+    if scheme == "bundled":
+        if not _HUB_NAME.fullmatch(rest):
+            raise AtlasError("not the name of a bundled model", where=text, remedy="use bundled:demo")
+        return Source(text, folder=bundled(rest))
+    if scheme == "hf":
+        return _hub_source(text, rest)
+    if colon and rest.startswith("//"):
+        raise AtlasError(f"unknown kind of source: {scheme}://", where=text, remedy=_REMEDY)
+    path = Path(text).expanduser()
+    if path.suffix in WEIGHT_SUFFIXES and not path.is_dir():
+        return Source(text, folder=path.parent, file=path.name)
+    return Source(text, folder=path)
+
+
+def _hub_source(text: str, rest: str) -> Source:
+    parts = rest.removeprefix("//").split("/")
+    named = rest.startswith("//") and len(parts) in (2, 3) and all(_HUB_NAME.fullmatch(part) for part in parts)
+    if not named or any(".." in part or part.endswith((".git", ".")) for part in parts[:2]):
+        raise AtlasError(
+            "not the name of a model on the hub", where=text, remedy="use hf://org/name or hf://org/name/file"
+        )
+    if len(parts) == 3 and not parts[2].endswith(WEIGHT_SUFFIXES):
+        raise AtlasError(
+            f"not a checkpoint file: {parts[2]}", where=text, remedy=f"end it with one of {', '.join(WEIGHT_SUFFIXES)}"
+        )
+    return Source(text, repo="/".join(parts[:2]), file=parts[2] if len(parts) == 3 else None)
+
+
+def top_files(folder: Path) -> list[str]:
+    """Names of the plain files at the top of a folder, sorted; none if it is missing or unreadable."""
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    except OSError:
+        return []
+
+
+def local_files(source: str) -> list[str]:
+    """Paths of the local files that a source's checkpoint can depend on; [] for the hub or for what is missing.
+
+    A superset of what is read (cheap: nothing is opened), so that an edit of any of them makes the checkpoint stale.
+    """
+    parsed = parse_source(source)
+    if parsed.folder is None:
+        return []
+    names = top_files(parsed.folder)
+    kept = set(side_files(names, code=True))
+    if parsed.file is None:
+        kept |= {name for name in names if is_weight_file(name) or is_index(name)}
+    elif parsed.file in names:
+        # The other parts of a numbered set share the name up to the part's number.
+        stem = re.sub(r"-\d{5,6}(-of-\d{5,6}\.\w+)$", r"-*\1", parsed.file)
+        kept |= {name for name in names if re.fullmatch(re.escape(stem).replace(r"\*", r"\d+"), name)}
+    return [(parsed.folder / name).as_posix() for name in sorted(kept)]
+
+
+def local_state(source: str) -> dict[str, str]:
+    """Size and modification time of each of local_files(source).
+
+    As a parameter of a rule it shows what a comparison of times alone does not: a file replaced by an older one.
+    """
+    state = {}
+    for path in local_files(source):
+        status = Path(path).stat()
+        state[path] = f"{status.st_size} {status.st_mtime_ns}"
+    return state
