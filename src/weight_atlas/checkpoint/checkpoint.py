@@ -1,8 +1,7 @@
 """One checkpoint: its configuration, the index of its tensors, and lazy reading."""
 
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from weight_atlas.checkpoint.files import is_index, weight_files
 from weight_atlas.checkpoint.index import TensorEntry, shards_in
@@ -10,6 +9,9 @@ from weight_atlas.checkpoint.source import parse_source, top_files
 from weight_atlas.checkpoint.stored import SafetensorsStore
 from weight_atlas.errors import AtlasError
 from weight_atlas.tables import read_json
+
+if TYPE_CHECKING:
+    import torch
 
 _RUN_AGAIN = "run again: snakemake --forcerun fetch_checkpoint"
 
@@ -43,7 +45,7 @@ class Checkpoint:
         shards = weight_files(names, where=folder, chosen=file, shards_in=lambda index: shards_in(folder, index))
         return cls(folder, _config(folder, names), _store(folder, names, shards, key), family)
 
-    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
+    def read(self, name: str, rows: slice | None = None) -> "torch.Tensor":
         """One tensor on the CPU, in its stored type; with rows, a range of its first dimension.
 
         Reads the bytes of that range only. A tensor that has a note instead of values is an AtlasError.

@@ -1,21 +1,25 @@
-"""Reading tensors as they are stored in safetensors files, one at a time and only the rows asked for."""
+"""Reading tensors as they are stored in safetensors files, one at a time and only the rows asked for.
+
+torch is imported when a tensor is read: the steps that only need the index do without it.
+"""
 
 import os
+from dataclasses import replace
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from weight_atlas.checkpoint.index import DTYPE_BITS, TensorEntry, safetensors_entries
 from weight_atlas.errors import AtlasError
 
-TORCH_DTYPES = {
-    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "U16": torch.uint16, "I16": torch.int16,
-    "U32": torch.uint32, "I32": torch.int32, "U64": torch.uint64, "I64": torch.int64,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
-    "F8_E5M2FNUZ": torch.float8_e5m2fnuz, "F8_E8M0": torch.float8_e8m0fnu,
-    "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64, "C64": torch.complex64,
+if TYPE_CHECKING:
+    import torch
+
+TORCH_NAMES = {
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",
+    "U64": "uint64", "I64": "int64", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz", "F8_E8M0": "float8_e8m0fnu",
+    "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "C64": "complex64",
 }  # fmt: skip
-SAFETENSORS_DTYPES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
 _MOST_AT_ONCE = 1 << 30  # bytes; one read call of the kernel ends at 2 GiB
 
 
@@ -25,24 +29,25 @@ class SafetensorsStore:
     def __init__(self, folder: Path, shards: list[str], index: str | None = None):
         self.folder = folder
         self.entries = {
-            name: entry if entry.dtype in TORCH_DTYPES else _unreadable(entry)
+            name: entry if entry.dtype in TORCH_NAMES else _unreadable(entry)
             for name, entry in safetensors_entries(folder, shards, index).items()
         }
 
-    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
+    def read(self, name: str, rows: slice | None = None) -> "torch.Tensor":
         """The tensor as stored; with rows, that range of its first dimension, reading only those bytes."""
+        import torch
+
         entry = self.entries[name]
         start, _, shape = row_range(entry.shape, rows)
-        row_bytes = entry.bytes // entry.shape[0] if rows is not None and entry.shape[0] else 0
-        tensor = torch.empty(shape, dtype=TORCH_DTYPES[entry.dtype])
-        offset = entry.offset + start * row_bytes
-        read_into(tensor, self.folder / entry.shard, offset)
+        row_bytes = entry.bytes // entry.shape[0] if start else 0
+        tensor = torch.empty(shape, dtype=getattr(torch, TORCH_NAMES[entry.dtype]))
+        read_into(tensor, self.folder / entry.shard, entry.offset + start * row_bytes)
         return tensor
 
 
 def _unreadable(entry: TensorEntry) -> TensorEntry:
     note = f"{DTYPE_BITS[entry.dtype]}-bit type {entry.dtype} outside a known quantization scheme"
-    return TensorEntry(entry.name, entry.dtype, entry.shape, entry.shard, entry.bytes, entry.offset, (), note)
+    return replace(entry, note=note)
 
 
 def row_range(shape: tuple[int, ...], rows: slice | None) -> tuple[int, int, tuple[int, ...]]:
@@ -56,11 +61,13 @@ def row_range(shape: tuple[int, ...], rows: slice | None) -> tuple[int, int, tup
     return start, stop, (stop - start, *shape[1:])
 
 
-def read_into(tensor: torch.Tensor, path: Path, offset: int) -> None:
+def read_into(tensor: "torch.Tensor", path: Path, offset: int) -> None:
     """Fill a contiguous tensor with the bytes of a file from offset on, by plain reads.
 
     A memory map would count the file's pages as this process's memory.
     """
+    import torch
+
     if not tensor.numel():
         return
     left = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
