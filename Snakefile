@@ -6,7 +6,9 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-configfile: os.path.join(workflow.basedir, "config", "config.yaml")
+if "models" not in config:  # a configuration of one's own takes the place of the default
+
+    configfile: os.path.join(workflow.basedir, "config", "config.yaml")
 
 
 pathvars:

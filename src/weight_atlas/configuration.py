@@ -25,11 +25,11 @@ def configured(config: dict, schema: dict, where: str) -> dict:
 
 
 def _fill_defaults(value: Any, schema: dict, root: dict) -> None:
-    schema = _resolved(schema, root)
+    schema = resolved(schema, root)
     if not isinstance(value, dict):
         return
     for key, part in schema.get("properties", {}).items():
-        part = _resolved(part, root)
+        part = resolved(part, root)
         if key not in value and "default" in part:
             value[key] = copy.deepcopy(part["default"])
         if key in value:
@@ -42,7 +42,8 @@ def _fill_defaults(value: Any, schema: dict, root: dict) -> None:
             _fill_defaults(value[key], others, root)
 
 
-def _resolved(schema: dict, root: dict) -> dict:
+def resolved(schema: dict, root: dict) -> dict:
+    """Follow a schema's $ref inside root; keys beside the reference win."""
     if "$ref" not in schema:
         return schema
     target: Any = root
@@ -66,7 +67,9 @@ def _explained(error: Any, where: str) -> AtlasError:
     if error.validator == "required":
         missing = re.match(r"'(.*)' is a required property", error.message)[1]
         return AtlasError(f"the key {missing!r} is missing", where=place, remedy=_described(error, missing))
-    return AtlasError(f"{key or 'the configuration'}: {error.message}", where=place, remedy=error.schema.get("description"))
+    return AtlasError(
+        f"{key or 'the configuration'}: {error.message}", where=place, remedy=error.schema.get("description")
+    )
 
 
 def _most_specific(error: Any) -> Any:

@@ -1,0 +1,152 @@
+"""The house rules that a machine can check."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = ROOT / "src/weight_atlas"
+RULE_FILES = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
+BIN = Path(sys.executable).parent
+
+# What each part of the library may import of the others; a part that is not listed may be imported by all.
+MAY_IMPORT = {
+    "checkpoint": set(),
+    "families": {"checkpoint"},
+    "weights": set(),
+    "spectra": set(),
+    "tokens": set(),
+    "embeddings": set(),
+    "comparison": set(),
+    "lm": {"checkpoint", "families"},
+    "super_weights": {"lm", "checkpoint", "families"},
+    "vocabulary": {"lm", "checkpoint", "families", "super_weights"},
+    "evaluation": {"lm", "checkpoint", "families", "super_weights"},
+    "figures": set(),
+    "atlas": set(),
+}
+FORBIDDEN_IN_LIBRARY = {"snakemake", "scripts", "rules", "config"}
+HEAVY = {"torch", "transformers", "lm_eval", "matplotlib", "seaborn", "datasets", "scipy", "pandas"}
+
+
+def imports(path, *, top_level_only=False):
+    tree = ast.parse(path.read_text())
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rule_blocks():
+    """Name and text of every rule, with the file it is in."""
+    for path in RULE_FILES:
+        for block in re.split(r"^(?=(?:rule|checkpoint) )", path.read_text(), flags=re.M):
+            if match := re.match(r"(?:rule|checkpoint) (\w+):", block):
+                yield match[1], block, path
+
+
+RULES = {name: block for name, block, _ in rule_blocks()}
+STEPS = {name: block for name, block in RULES.items() if "script:" in block}
+
+
+@pytest.mark.parametrize("path", sorted(LIBRARY.rglob("*.py")), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_imports_run_one_way(path):
+    part = path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+    allowed = MAY_IMPORT.get(part)
+    for name in imports(path):
+        assert name.split(".")[0] not in FORBIDDEN_IN_LIBRARY, f"the library imports {name}"
+        other = name.split(".")[1] if name.startswith("weight_atlas.") else part
+        if allowed is not None and other in MAY_IMPORT and other != part:
+            assert other in allowed, f"{part} imports {other}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.name)
+def test_scripts_are_thin(path):
+    text = path.read_text()
+    assert "from __future__" not in text, "Snakemake puts code above it"
+    assert len(text.splitlines()) <= 60
+    siblings = {other.stem for other in (ROOT / "scripts").glob("*.py")}
+    assert not siblings & {name.split(".")[0] for name in imports(path)}
+    assert "run_step(main, globals())" in text
+    assert ast.get_docstring(ast.parse(text))
+
+
+def test_workflow_level_stays_light():
+    """A dry run must not pay for torch: what the rules import may not import heavy libraries at its top."""
+    names = re.findall(r"from (weight_atlas\S*) import", "\n".join(path.read_text() for path in RULE_FILES))
+    code = f"import sys, {', '.join(names)}\nprint(*({HEAVY!r} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert loaded == []
+
+
+def test_one_name_runs_through():
+    scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
+    assert set(STEPS) == scripts
+    for name, block in STEPS.items():
+        assert f'"../scripts/{name}.py"' in block
+        assert f'code=code_of("{name}")' in block
+        for caption in re.findall(r'caption="\.\./report/(\w+)\.rst"', block):
+            assert caption == name
+            assert (ROOT / f"report/{caption}.rst").is_file()
+        if "options(" in block:
+            assert f'options("{name}"' in block or name == "fetch_checkpoint" or 'options("' in block
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_steps_declare_what_they_need(name):
+    block = STEPS[name]
+    assert re.search(r'"""', block), "docstring"
+    for directive in ("input", "output", "log", "benchmark", "conda", "threads", "resources", "params", "script"):
+        assert re.search(rf"^    {directive}:", block, flags=re.M), directive
+    for resource in ("mem_mb", "runtime"):
+        assert f"{resource}=" in block
+    assert f"/{name}/" in re.search(r"output:\n(.*?)\n    \w+:", block, flags=re.S)[1] or name.startswith("fetch_")
+
+
+def test_library_modules_have_one_job():
+    long = {path.name: n for path in LIBRARY.rglob("*.py") if (n := len(path.read_text().splitlines())) > 350}
+    assert long == {}
+    assert not [path for path in LIBRARY.rglob("*.py") if path.stem in ("utils", "helpers", "common", "misc")]
+
+
+def test_environments_are_pinned_to_the_lock():
+    lock = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), flags=re.M))
+    lock = {name.lower().replace("_", "-"): version for name, version in lock.items()}
+    for path in (ROOT / "envs").glob("*.yaml"):
+        (pip,) = (item["pip"] for item in yaml.safe_load(path.read_text())["dependencies"] if isinstance(item, dict))
+        for line in pip:
+            name, version = line.split("==")
+            assert lock[name.lower().replace("_", "-")] == version, f"{path.name}: {line}"
+
+
+def run(*command):
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_ruff():
+    done = run(BIN / "ruff", "check", ".")
+    assert done.returncode == 0, done.stdout
+    done = run(BIN / "ruff", "format", "--check", ".")
+    assert done.returncode == 0, done.stdout
+
+
+def test_snakefmt():
+    done = run(BIN / "snakefmt", "--check", "Snakefile", "rules")
+    assert done.returncode == 0, done.stderr
+
+
+def test_lint():
+    done = run(BIN / "snakemake", "--lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_configuration_reference_is_up_to_date():
+    done = run(sys.executable, "-m", "weight_atlas.configuration_reference", "schemas/config.schema.json")
+    assert done.stdout == (ROOT / "config/README.md").read_text()

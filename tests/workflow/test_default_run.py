@@ -1,0 +1,82 @@
+"""The whole default run, as a newcomer starts it."""
+
+import hashlib
+import json
+import time
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+PLANTED = {"layer": 1, "row": 7, "column": 11}
+
+
+def digests(folder):
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_planted_super_weight_is_found(finished):
+    found = json.loads((finished.folder / "results/super_weights/demo.json").read_text())["super_weights"]
+    assert [{key: weight[key] for key in PLANTED} for weight in found] == [PLANTED]
+
+
+def test_its_removal_ruins_the_model_and_random_weights_do_not(finished):
+    table = pd.read_csv(finished.folder / "results/ablation_perplexity/demo.csv")
+    ratio = table.set_index("variant").ratio
+    assert ratio["super_weights_zeroed"] > 10
+    controls = ratio[[name for name in ratio.index if name.startswith("random")]]
+    assert len(controls) and controls.max() < 1.1
+
+
+def test_every_figure_and_table_has_content(finished):
+    files = [path for path in (finished.folder / "results").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".png", ".csv", ".json", ".parquet", ".md"}
+    assert not [path for path in files if path.stat().st_size < 100]
+    assert not [path for path in files if "partial" in path.name]
+
+
+def test_the_page_shows_every_figure(finished):
+    page = finished.folder / "results/atlas/demo.md"
+    text = page.read_text()
+    figures = list((finished.folder / "results").rglob("*.png"))
+    assert figures
+    for figure in figures:
+        relative = figure.relative_to(finished.folder / "results")
+        assert f"../{relative.as_posix()}" in text, relative
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    start = time.monotonic()
+    done = finished.snakemake("--resources", "gpu=1")
+    assert "Nothing to be done" in done.stdout + done.stderr
+    assert finished.would_run() == set()
+    assert time.monotonic() - start < 60
+
+
+def test_two_runs_write_the_same_bytes_also_elsewhere_and_with_fewer_cores(finished, tmp_path):
+    finished.snakemake("--directory", tmp_path, "--cores", "2", "--resources", "gpu=1")
+    assert digests(tmp_path / "results") == digests(finished.folder / "results")
+    assert "Nothing to be done" in finished.snakemake("--directory", tmp_path).stderr
+
+
+def test_a_step_on_the_command_line_writes_the_same_bytes(finished, tmp_path):
+    import subprocess
+    import sys
+
+    results = finished.folder / "results"
+    command = [sys.executable, finished.folder / "scripts/weight_statistics.py"]
+    command += ["--value-histogram", results / "value_histogram/demo.parquet"]
+    outputs = sorted((results / "weight_statistics").glob("demo*"))
+    assert outputs
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True, env=finished.environment)
+    assert "--value-histogram" in done.stdout
+
+
+def test_collect_targets_make_one_product(finished):
+    for target in ("effective_ranks", "weight_cdfs", "atlases"):
+        assert "Nothing to be done" in finished.snakemake(target).stderr

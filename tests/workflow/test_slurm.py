@@ -1,0 +1,56 @@
+"""The SLURM profile for real, on a one-node cluster that this test brings up itself."""
+
+import os
+import re
+import subprocess
+import time
+
+import pytest
+from conftest import Project
+from slurm_cluster import Cluster, install
+from test_default_run import digests
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="starting SLURM needs root"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    install()
+    with Cluster() as environment:
+        yield environment
+
+
+def test_the_profile_runs_the_whole_workflow(cluster, finished, tmp_path):
+    project = Project.copy(tmp_path / "project")
+    project.environment |= {name: cluster[name] for name in ("SLURM_CONF", "PATH")}
+    done = project.snakemake(
+        *("--workflow-profile", "profiles/slurm", "--jobs", "8", "--latency-wait", "5", "--retries", "0"),
+        *("--slurm-init-seconds-before-status-checks", "2"),
+        *("--default-resources", "mem_mb=1000", "runtime=20", "slurm_partition=main", "slurm_account=test"),
+        *("--set-resources", "super_weights:mem_mb=3000", "ablation_perplexity:mem_mb=3000"),
+        timeout=900,
+    )
+    assert digests(project.folder / "results") == digests(finished.folder / "results")
+    requested = requested_gpus(cluster)
+    assert requested["super_weights"] == requested["ablation_perplexity"] == 1
+    assert all(count == 0 for rule, count in requested.items() if rule not in gpu_rules(project)), requested
+    assert "Nothing to be done" in project.snakemake("--workflow-profile", "profiles/slurm").stderr
+    assert done.returncode == 0
+
+
+def requested_gpus(cluster):
+    """GPUs that each rule's job asked for, from the controller's memory of finished jobs."""
+    show = subprocess.run(["scontrol", "show", "job"], env=cluster, capture_output=True, text=True, check=True).stdout
+    gpus = {}
+    for job in show.split("\n\n"):
+        if rule := re.search(r"Comment=(?:rule_)?(\w+?)(?:_wildcards\S*)?\s", job):
+            gpus[rule[1]] = int(match[1]) if (match := re.search(r"gres/gpu=(\d+)", job)) else 0
+    return gpus
+
+
+def gpu_rules(project):
+    text = "\n".join(path.read_text() for path in (project.folder / "rules").glob("*.smk"))
+    return {match[1] for match in re.finditer(r"rule (\w+):(?:(?!\nrule ).)*?gpu=1", text, flags=re.S)}
