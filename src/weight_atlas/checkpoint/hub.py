@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from weight_atlas.checkpoint.files import is_index, side_files, weight_files
-from weight_atlas.checkpoint.index import shards_in
+from weight_atlas.checkpoint.index import shards_in, weight_map
 from weight_atlas.checkpoint.source import Source
 from weight_atlas.errors import AtlasError
 
@@ -93,11 +93,13 @@ def _download(source: Source, info, code: bool, threads: int) -> tuple[Path, str
 
 
 def _named_shards(folder: Path, index: str, names) -> list[str]:
-    from weight_atlas.checkpoint.index import weight_map
-
     shards = sorted(set(weight_map(folder / index).values()))
     if missing := [shard for shard in shards if shard not in names]:
-        raise AtlasError(f"the index names a file that the repository lacks: {missing[0]}", where=f"{folder}/{index}")
+        raise AtlasError(
+            f"the index names a file that the repository lacks: {missing[0]}",
+            where=folder / index,
+            remedy="choose another `revision`, or tell the makers of the model",
+        )
     return shards
 
 

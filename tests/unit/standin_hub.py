@@ -1,0 +1,170 @@
+"""A stand-in for the Hugging Face hub on loopback: the part of its protocol that downloading a model needs.
+
+Large files (all but JSON and text) are served as LFS files: /resolve/ answers with X-Linked-Size, X-Linked-Etag and a
+redirect to a second server that stands in for the content network. Every request is recorded.
+"""
+
+import hashlib
+import json
+import re
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+_SMALL = (".json", ".txt", ".md", ".jinja", ".py")
+
+
+@dataclass
+class Repository:
+    """files: name -> content. access: the status that answers a request for a file or, with closed, for anything."""
+
+    files: dict[str, bytes]
+    revisions: tuple[str, ...] = ("main", "v1")
+    access: int = 200
+    closed: bool = False
+    token: str | None = None
+
+
+@dataclass
+class StandinHub:
+    """The state that a test sets and the requests that it reads."""
+
+    repositories: dict[str, Repository] = field(default_factory=dict)
+    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # method, path, headers
+    stall_at: int | None = None  # bytes of a large file after which the server goes silent
+    cut_at: int | None = None  # bytes of a large file after which it hangs up, once
+    spoil: dict[str, bytes] = field(default_factory=dict)  # file name -> what is sent in its place
+    released: threading.Event = field(default_factory=threading.Event)
+    endpoint: str = ""
+    content: str = ""
+
+    def headers_of(self, part: str, method: str = "GET") -> list[dict[str, str]]:
+        """Headers of the requests whose path contains part."""
+        return [headers for verb, path, headers in self.requests if part in path and verb == method]
+
+
+@contextmanager
+def standin_hub(repositories: dict[str, Repository]):
+    """Run the two servers while the block runs; yields the StandinHub."""
+    hub = StandinHub(repositories)
+    handlers = [type("Handler", (base,), {"hub": hub}) for base in (_HubHandler, _ContentHandler)]
+    servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for handler in handlers]
+    hub.endpoint, hub.content = (f"http://127.0.0.1:{server.server_port}" for server in servers)
+    threads = [threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True) for server in servers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield hub
+    finally:
+        hub.released.set()
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: StandinHub
+
+    def log_message(self, *arguments) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._record()
+
+    def do_GET(self) -> None:
+        self._record()
+
+    def _record(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.hub.requests.append((self.command, self.path, headers))
+        self.answer(urlsplit(self.path).path, headers)
+
+    def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        if "Content_Length" not in headers:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+class _HubHandler(_Handler):
+    def answer(self, path: str, headers: dict[str, str]) -> None:
+        if info := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
+            repository = self._repository(info[1], unquote(info[2] or "main"), headers, closed=True)
+            if repository:
+                siblings = [_sibling(name, body) for name, body in sorted(repository.files.items())]
+                body = {"id": info[1], "sha": COMMIT, "private": False, "tags": [], "siblings": siblings}
+                self.reply(200, json.dumps(body).encode(), Content_Type="application/json")
+        elif file := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            repository = self._repository(file[1], unquote(file[2]), headers, closed=False)
+            if repository and file[3] not in repository.files:
+                self.reply(404, X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
+            elif repository:
+                self._file(file[1], file[3], repository.files[file[3]])
+        else:
+            self.reply(404)
+
+    def _repository(self, name: str, revision: str, headers: dict[str, str], closed: bool) -> Repository | None:
+        repository = self.hub.repositories.get(name)
+        if repository is None:
+            self.reply(404, X_Error_Code="RepoNotFound", X_Error_Message="Repository not found")
+        elif revision not in (*repository.revisions, COMMIT):
+            self.reply(404, X_Error_Code="RevisionNotFound", X_Error_Message=f"Invalid rev id: {revision}")
+        elif repository.access != 200 and (repository.closed or not closed):
+            self.reply(
+                repository.access, X_Error_Code="GatedRepo", X_Error_Message="Access to this model is restricted"
+            )
+        elif repository.token and headers.get("authorization") != f"Bearer {repository.token}":
+            self.reply(401, X_Error_Code="GatedRepo", X_Error_Message="Access to this model is restricted")
+        else:
+            return repository
+        return None
+
+    def _file(self, repository: str, name: str, body: bytes) -> None:
+        if name.endswith(_SMALL):
+            self.reply(200, body, ETag=f'"{_git_hash(body)}"', X_Repo_Commit=COMMIT)
+            return
+        self.reply(
+            302,
+            Location=f"{self.hub.content}/{repository}/{name}",
+            X_Repo_Commit=COMMIT,
+            X_Linked_Size=str(len(body)),
+            X_Linked_Etag=f'"{hashlib.sha256(body).hexdigest()}"',
+        )
+
+
+class _ContentHandler(_Handler):
+    def answer(self, path: str, headers: dict[str, str]) -> None:
+        organisation, model, name = path.strip("/").split("/", 2)
+        body = self.hub.spoil.get(name, self.hub.repositories[f"{organisation}/{model}"].files[name])
+        begin = int(re.fullmatch(r"bytes=(\d+)-", headers.get("range", "bytes=0-"))[1])
+        whole, body = len(body), body[begin:]
+        ranged = {"Content_Range": f"bytes {begin}-{whole - 1}/{whole}"} if begin else {}
+        stop = self.hub.cut_at or self.hub.stall_at
+        if stop is None or begin:
+            self.reply(206 if begin else 200, body, **ranged)
+            return
+        self.reply(200, body[:stop], Content_Length=str(whole))
+        self.wfile.flush()
+        if self.hub.stall_at is not None:
+            self.hub.released.wait(60)
+        self.close_connection = True
+
+
+def _sibling(name: str, body: bytes) -> dict:
+    sibling = {"rfilename": name, "size": len(body), "blobId": _git_hash(body)}
+    if not name.endswith(_SMALL):
+        digest = hashlib.sha256(body).hexdigest()
+        sibling["lfs"] = {"size": len(body), "sha256": digest, "pointerSize": 134}
+    return sibling
+
+
+def _git_hash(body: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()

@@ -1,0 +1,248 @@
+"""The safetensors index from headers, every kind of damage, and reading of tensors and rows."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from weight_atlas.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from weight_atlas.checkpoint.index import safetensors_header
+from weight_atlas.checkpoint.manifest import make_manifest
+from weight_atlas.errors import AtlasError
+from weight_atlas.tables import write_json
+
+DTYPES = [
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.int8,
+    torch.uint8, torch.int16, torch.uint16, torch.int32, torch.int64, torch.bool,
+]  # fmt: skip
+
+
+def raw_file(path: Path, header: object, data: bytes = b"", length: int | None = None) -> Path:
+    """A safetensors file made by hand, from its published layout."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes((len(text) if length is None else length).to_bytes(8, "little") + text + data)
+    return path
+
+
+def tensor(begin: int, end: int, shape: list[int], dtype: str = "F32") -> dict:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+@pytest.fixture
+def sharded(tmp_path):
+    """Three tensors in two shards with an index, one of them without elements."""
+    torch.manual_seed(0)
+    tensors = {"a": torch.randn(4, 6).bfloat16(), "b": torch.randn(3, 5, 2), "empty": torch.zeros(0, 4)}
+    save_file({name: tensors[name] for name in ("a", "empty")}, tmp_path / "one.safetensors")
+    save_file({"b": tensors["b"]}, tmp_path / "two.safetensors")
+    index = {"weight_map": {"a": "one.safetensors", "empty": "one.safetensors", "b": "two.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    return tmp_path, tensors, index
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_every_type_is_read_bit_for_bit(tmp_path, dtype):
+    torch.manual_seed(1)
+    values = torch.randint(0, 2, (7, 5)) if dtype == torch.bool else torch.randn(7, 5) * 9
+    tensors = {"x": values.to(dtype), "scalar": values[0, 0].clone().to(dtype), "none": values[:0].to(dtype)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    checkpoint = Checkpoint.from_folder(tmp_path)
+    for name, expected in tensors.items():
+        read = checkpoint.read(name)
+        assert (read.dtype, read.shape) == (dtype, expected.shape)
+        assert torch.equal(read.reshape(-1).view(torch.uint8), expected.reshape(-1).view(torch.uint8))
+        assert checkpoint.entries[name].bytes == expected.nbytes
+
+
+@pytest.mark.parametrize("rows", [slice(0, 2), slice(2, None), slice(-1, None), slice(3, 3), slice(3, 1), slice(0, 99)])
+def test_rows_are_those_of_the_whole(sharded, rows):
+    folder, tensors, _ = sharded
+    checkpoint = Checkpoint.from_folder(folder)
+    for name, expected in tensors.items():
+        assert torch.equal(checkpoint.read(name, rows), expected[rows])
+    with pytest.raises(ValueError, match="step of 1"):
+        checkpoint.read("a", slice(0, 4, 2))
+
+
+def test_entries(sharded):
+    folder, _, _ = sharded
+    entries = Checkpoint.from_folder(folder).entries
+    assert {name: (entry.dtype, entry.shape, entry.shard, entry.bytes) for name, entry in entries.items()} == {
+        "a": ("BF16", (4, 6), "one.safetensors", 48),
+        "empty": ("F32", (0, 4), "one.safetensors", 0),
+        "b": ("F32", (3, 5, 2), "two.safetensors", 120),
+    }
+
+
+def test_shards_without_an_index(sharded):
+    folder, tensors, _ = sharded
+    (folder / "model.safetensors.index.json").unlink()
+    checkpoint = Checkpoint.from_folder(folder)
+    assert all(torch.equal(checkpoint.read(name), expected) for name, expected in tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "length", "message"),
+    [
+        ({"a": tensor(0, 16, [4])}, b"x" * 12, None, "truncated: tensor a ends"),
+        ({"a": tensor(0, 16, [4])}, b"x" * 20, None, "4 bytes after the last tensor"),
+        ({"a": tensor(0, 8, [2]), "b": tensor(4, 12, [2])}, b"x" * 12, None, "tensor b overlaps"),
+        ({"a": tensor(0, 8, [2]), "b": tensor(12, 20, [2])}, b"x" * 20, None, "tensor b leaves a hole"),
+        ({"a": tensor(4, 12, [2])}, b"x" * 12, None, "tensor a leaves a hole"),
+        ({"a": tensor(0, 400, [100])}, b"x" * 8, None, "truncated: tensor a ends"),
+        ({"a": tensor(0, 16, [3])}, b"x" * 16, None, "needs 12 bytes"),
+        ({"a": tensor(16, 0, [4])}, b"x" * 16, None, "impossible shape or offsets"),
+        ({"a": tensor(0, 16, [-4])}, b"x" * 16, None, "impossible shape or offsets"),
+        ({"a": tensor(0, 16, [4.0])}, b"x" * 16, None, "impossible shape or offsets"),
+        ({"a": {"dtype": "F32", "shape": [4]}}, b"x" * 16, None, "lacks a dtype"),
+        ({"a": 5}, b"", None, "lacks a dtype"),
+        ({"a": tensor(0, 16, [4], "F99")}, b"x" * 16, None, "type that is not known: F99"),
+        (b'{"a": {}, "a": {}}', b"", None, "a is there twice"),
+        (b"\xff\xfe garbage", b"", None, "not a safetensors header"),
+        (b"[1]", b"", None, "no JSON object"),
+        (b"{}", b"", 1 << 40, "claims a header of"),
+        (b"{}", b"", 100, "truncated: the header needs 108 bytes"),
+    ],
+)
+def test_damaged_file(tmp_path, header, data, length, message):
+    path = raw_file(tmp_path / "model.safetensors", header, data, length)
+    with pytest.raises(AtlasError, match=message) as caught:
+        Checkpoint.from_folder(tmp_path)
+    assert caught.value.where == path and caught.value.remedy
+
+
+@pytest.mark.parametrize("content", [b"", b"1234567"])
+def test_shorter_than_its_own_length_field(tmp_path, content):
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(AtlasError, match="truncated"):
+        safetensors_header(tmp_path / "model.safetensors")
+
+
+def test_a_header_alone_is_a_file_without_tensors(tmp_path):
+    raw_file(tmp_path / "model.safetensors", {"__metadata__": {"format": "pt"}})
+    assert Checkpoint.from_folder(tmp_path).entries == {}
+
+
+def _rewrite(folder: Path, index: dict, **changes: str | None) -> None:
+    mapping = {name: shard for name, shard in {**index["weight_map"], **changes}.items() if shard}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": mapping}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"c": "three.safetensors"}, "missing file.*three.safetensors"),
+        ({"c": "two.safetensors"}, "tensor c in two.safetensors, which is in no file"),
+        ({"a": "two.safetensors"}, "tensor a in two.safetensors, which is in one.safetensors"),
+    ],
+)
+def test_an_index_at_odds_with_its_shards(sharded, changes, message):
+    folder, _, index = sharded
+    _rewrite(folder, index, **changes)
+    with pytest.raises(AtlasError, match=message) as caught:
+        Checkpoint.from_folder(folder)
+    assert caught.value.where == folder / "model.safetensors.index.json" and caught.value.remedy
+
+
+def test_one_name_in_two_shards(sharded):
+    folder, tensors, _ = sharded
+    save_file({"b": tensors["b"], "a": tensors["a"]}, folder / "two.safetensors")
+    with pytest.raises(AtlasError, match=r"tensor a is in two files: one.safetensors and two.safetensors"):
+        Checkpoint.from_folder(folder)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": [1]}', '{"weight_map": {"a": 1}}', "\x00"])
+def test_no_index(sharded, content):
+    folder, _, _ = sharded
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(AtlasError, match="not a shard index"):
+        Checkpoint.from_folder(folder)
+
+
+def test_unknown_tensor_and_missing_folder(sharded):
+    folder, _, _ = sharded
+    with pytest.raises(AtlasError, match="there is no tensor zz"):
+        Checkpoint.from_folder(folder).read("zz")
+    with pytest.raises(AtlasError, match="the folder does not exist"):
+        Checkpoint.from_folder(folder / "nowhere")
+
+
+def test_manifest_and_what_changes_after_it(sharded, tmp_path_factory):
+    folder, tensors, _ = sharded
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    path = tmp_path_factory.mktemp("results") / "model.json"
+    write_json(path, make_manifest(str(folder), family="llama", threads=3))
+    first = path.read_bytes()
+    write_json(path, make_manifest(str(folder), family="llama"))
+    assert path.read_bytes() == first
+    checkpoint = open_checkpoint(path)
+    assert (checkpoint.config, checkpoint.family, checkpoint.folder) == ({"model_type": "llama"}, "llama", folder)
+    assert torch.equal(checkpoint.read("a"), tensors["a"])
+    expected = subprocess.run(["sha256sum", folder / "one.safetensors"], capture_output=True, text=True, check=True)
+    digests = {file["name"]: file["sha256"] for file in json.loads(first)["files"]}
+    assert digests["one.safetensors"] == expected.stdout.split()[0]
+    # A file that came later is no part of what the manifest describes.
+    save_file({"late": tensors["a"]}, folder / "model.safetensors")
+    assert set(open_checkpoint(path).entries) == set(tensors)
+    (folder / "config.json").write_text('{"model_type": "other"}')
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(AtlasError, match="the file has changed: 2 bytes, was 23") as caught:
+        open_checkpoint(path)
+    assert "fetch_checkpoint" in caught.value.remedy
+    (folder / "config.json").unlink()
+    with pytest.raises(AtlasError, match="is gone"):
+        open_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: folder / "nowhere", "the folder does not exist"),
+        (lambda folder: folder, "no weights here"),
+        (lambda folder: folder / "model.pt", "there is no file model.pt"),
+    ],
+)
+def test_nothing_to_make_a_manifest_of(tmp_path, make, message):
+    with pytest.raises(AtlasError, match=message) as caught:
+        make_manifest(str(make(tmp_path)))
+    assert caught.value.remedy
+
+
+def test_weights_in_a_folder_inside_are_pointed_out(tmp_path):
+    (tmp_path / "step-1").mkdir()
+    save_file({"a": torch.zeros(2)}, tmp_path / "step-1/model.safetensors")
+    with pytest.raises(AtlasError, match=r"did you mean .*step-1"):
+        make_manifest(str(tmp_path))
+
+
+def test_a_revision_is_for_the_hub(sharded):
+    with pytest.raises(AtlasError, match="`revision` is for models on the hub"):
+        make_manifest(str(sharded[0]), revision="main")
+
+
+def test_a_manifest_that_is_none(tmp_path):
+    (tmp_path / "model.json").write_text('{"other": 1}')
+    with pytest.raises(AtlasError, match="not a checkpoint manifest"):
+        open_checkpoint(tmp_path / "model.json")
+
+
+def test_memory_is_bounded_by_the_tensor(tmp_path):
+    tensors = {f"t{i}": torch.ones(2_000, 2_000) for i in range(18)}  # 16 MB each, 288 MB in all
+    save_file(tensors, tmp_path / "model.safetensors")
+    code = """
+import resource, sys, torch
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+checkpoint = Checkpoint.from_folder(sys.argv[1])
+checkpoint.read("t0", slice(0, 1)).sum()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for name in checkpoint.entries:
+    assert checkpoint.read(name)[-1, -1] == 1
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    kibibyte = 1 if sys.platform == "linux" else 1024  # elsewhere ru_maxrss counts bytes
+    assert int(done.stdout) < 48_000 * kibibyte  # two tensors and room, not 288 MB

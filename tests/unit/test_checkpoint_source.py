@@ -1,0 +1,133 @@
+"""What source strings mean, and which files of a folder belong to a checkpoint."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from weight_atlas.checkpoint.files import weight_files
+from weight_atlas.checkpoint.source import bundled, local_files, local_state, parse_source
+from weight_atlas.errors import AtlasError
+
+
+@pytest.mark.parametrize(
+    ("text", "folder", "repo", "file"),
+    [
+        ("hf://allenai/OLMo-1B-0724-hf", None, "allenai/OLMo-1B-0724-hf", None),
+        ("hf://org/name/model-Q4_K_M.gguf", None, "org/name", "model-Q4_K_M.gguf"),
+        ("models/llama", Path("models/llama"), None, None),
+        ("models/v1.5", Path("models/v1.5"), None, None),
+        ("runs/step_1000.pt", Path("runs"), None, "step_1000.pt"),
+        ("model.safetensors", Path(), None, "model.safetensors"),
+        ("~/models/x", Path.home() / "models/x", None, None),
+    ],
+)
+def test_meaning(text, folder, repo, file):
+    source = parse_source(text)
+    assert (source.folder, source.repo, source.file, source.text) == (folder, repo, file, text)
+
+
+def test_bundled_lies_in_the_repository():
+    assert parse_source("bundled:demo").folder == bundled("demo")
+    assert bundled("demo") == Path(__file__).parents[2] / "resources/demo/model"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "  ", "bundled:", "bundled:../x", "hf:org/name", "hf://name", "hf://org/../x", "hf://org/name/x/y.gguf",
+     "hf://org/name/README.md", "hf://org/na me", "s3://bucket/x", "https://huggingface.co/org/name"],
+)  # fmt: skip
+def test_no_source(text):
+    with pytest.raises(AtlasError) as caught:
+        parse_source(text)
+    assert caught.value.remedy
+
+
+def test_a_folder_may_be_named_like_a_file(tmp_path):
+    (tmp_path / "model.bin").mkdir()
+    assert parse_source(str(tmp_path / "model.bin")).file is None
+
+
+def _touch(folder: Path, *names: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_text("{}")
+
+
+def test_local_files_are_those_that_matter(tmp_path):
+    _touch(tmp_path, "config.json", "tokenizer.json", "model.safetensors", "optimizer.pt", "README.md", "notes.txt")
+    assert [Path(path).name for path in local_files(str(tmp_path))] == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+    assert local_files(str(tmp_path / "model.safetensors")) == local_files(str(tmp_path))
+    assert local_files("hf://org/name") == []
+    assert local_files(str(tmp_path / "missing")) == []
+
+
+def test_local_files_of_one_part_are_those_of_its_set(tmp_path):
+    _touch(tmp_path, "m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "n-00001-of-00002.gguf")
+    names = [Path(path).name for path in local_files(str(tmp_path / "m-00002-of-00002.gguf"))]
+    assert names == ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]
+
+
+def test_state_shows_a_file_replaced_by_an_older_one(tmp_path):
+    _touch(tmp_path, "model.safetensors")
+    before = local_state(str(tmp_path))
+    os.utime(tmp_path / "model.safetensors", (1, 1))
+    assert local_state(str(tmp_path)) != before
+
+
+def test_a_dry_run_imports_nothing_heavy():
+    code = "import sys, weight_atlas.checkpoint.source; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "numpy", "pandas", "huggingface_hub", "transformers"} & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen", "expected"),
+    [
+        (["model.safetensors", "pytorch_model.bin", "model.fp16.safetensors"], None, ["model.safetensors"]),
+        (["a.safetensors", "b.safetensors"], None, ["a.safetensors", "b.safetensors"]),
+        (["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "consolidated.safetensors"], None,
+         ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]),
+        (["pytorch_model.bin", "training_args.bin", "optimizer.pt", "rng_state_0.pth"], None, ["pytorch_model.bin"]),
+        (["step_1000.pt", "scheduler.pt"], None, ["step_1000.pt"]),
+        (["a.gguf"], None, ["a.gguf"]),
+        (["model.safetensors", "x.gguf"], "x.gguf", ["x.gguf"]),
+        (["x-00001-of-00002.gguf", "x-00002-of-00002.gguf"], "x-00002-of-00002.gguf",
+         ["x-00001-of-00002.gguf", "x-00002-of-00002.gguf"]),
+        (["adapter_config.json", "adapter_model.safetensors"], None, ["adapter_model.safetensors"]),
+        (["adapter_config.json", "adapter_model.bin", "adapter_model.safetensors"], None,
+         ["adapter_model.safetensors"]),
+        (["model.safetensors.index.json", "x.safetensors", "y.safetensors", "z.safetensors"], None,
+         ["x.safetensors", "y.safetensors"]),
+        (["pytorch_model.bin.index.json", "x.bin", "y.bin", "z.bin"], None, ["x.bin", "y.bin"]),
+    ],
+)  # fmt: skip
+def test_choice_of_weight_files(names, chosen, expected):
+    index = {"model.safetensors.index.json": ["x.safetensors", "y.safetensors"]}
+    shards = {**index, "pytorch_model.bin.index.json": ["x.bin", "y.bin"]}
+    assert weight_files(names, where="here", chosen=chosen, shards_in=shards.__getitem__) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen", "message"),
+    [
+        (["config.json"], None, "no weights here"),
+        (["optimizer.pt", "training_args.bin"], None, "no weights here"),
+        (["a.gguf", "b.gguf"], None, "several checkpoints"),
+        (["a.pt", "b.pt"], None, "several checkpoints"),
+        (["model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors"], None, "model-00002-of-00003"),
+        (["model.safetensors"], "other.pt", "there is no file other.pt"),
+        (["model.safetensors.index.json"], None, "outside its folder"),
+    ],
+)
+def test_no_choice(names, chosen, message):
+    with pytest.raises(AtlasError, match=message) as caught:
+        weight_files(names, where="here", chosen=chosen, shards_in=lambda index: ["../../secret.safetensors"])
+    assert caught.value.remedy and json.dumps(caught.value.where)
