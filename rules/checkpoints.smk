@@ -1,7 +1,7 @@
 """Checkpoints: bring them here, and index their tensors.
 
 Required: the sources of the models in the configuration.
-Produces: <results>/checkpoints/{model}.json.
+Produces: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet.
 """
 
 from weight_atlas.checkpoint.source import local_files, local_state
@@ -38,3 +38,32 @@ rule checkpoints:
     """The manifests of all models."""
     input:
         expand("<results>/checkpoints/{model}.json", model=config["models"]),
+
+
+rule tensor_inventory:
+    """Every tensor of a checkpoint with its role, layer, expert, heads, shape and stored type."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+    output:
+        table="<results>/tensor_inventory/{model}.parquet",
+    log:
+        "<logs>/tensor_inventory/{model}.log",
+    benchmark:
+        "<benchmarks>/tensor_inventory/{model}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        options=options("tensor_inventory"),
+        code=code_of("tensor_inventory"),
+    script:
+        "../scripts/tensor_inventory.py"
+
+
+rule tensor_inventories:
+    """The tensor inventories of all models."""
+    input:
+        expand("<results>/tensor_inventory/{model}.parquet", model=config["models"]),

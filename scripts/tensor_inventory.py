@@ -1,0 +1,23 @@
+"""Every tensor of a checkpoint with its role, layer, expert, heads, shape and stored type."""
+
+from pathlib import Path
+
+from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.families import inventory
+from weight_atlas.step import run_step
+from weight_atlas.tables import write_table
+
+
+def main(checkpoint: Path, *, table: Path, allow_other: bool = False) -> None:
+    """Write the tensor inventory of one model, from file headers and config.json alone.
+
+    allow_other: take tensors that no row of the model's family explains as `other` instead of ending with an error.
+    """
+    tensors = inventory(open_checkpoint(checkpoint), allow_other=allow_other)
+    write_table(table, tensors)
+    own = tensors[tensors["tied_to"] == ""]
+    print(f"{len(tensors)} logical tensors, {own['parameters'].sum():,} parameters, {own['bytes'].sum():,} bytes")
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

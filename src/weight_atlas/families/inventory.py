@@ -1,0 +1,136 @@
+"""The inventory of a checkpoint: every tensor with its role, from names, shapes and the configuration alone."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.families.layouts import Selection, logical_shape
+from weight_atlas.families.matching import Match, Matcher
+from weight_atlas.families.pieces import Piece, head_columns, pieces_of
+from weight_atlas.families.quantities import Quantities
+from weight_atlas.families.registry import HOW_TO_ADD, find_family, tensor_list
+from weight_atlas.families.roles import MATRIX_ROLES, Role
+from weight_atlas.families.schema import Family, Row
+from weight_atlas.families.ties import tie
+
+if TYPE_CHECKING:
+    from weight_atlas.checkpoint.checkpoint import Checkpoint
+    from weight_atlas.checkpoint.index import TensorEntry
+
+COLUMNS: dict[str, str] = {
+    "tensor": "str", "piece": "str", "id": "str", "role": "str", "of_role": "str", "component": "str", "stack": "str",
+    "layer": "Int64", "expert": "Int64", "rows": "Int64", "cols": "Int64", "dtype": "str", "shard": "str",
+    "stored_shape": "str", "layout": "str", "selection": "str", "n_heads": "Int64", "head_dim": "Int64",
+    "parameters": "int64", "bytes": "int64", "tied_to": "str", "readable": "bool", "note": "str",
+}  # fmt: skip
+_STACKS = {"encoder": 0, "decoder": 1, "other": 2}
+
+
+def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: bool = False) -> pd.DataFrame:
+    """One row for each logical tensor of a checkpoint: a fused tensor gives one for each piece, a stack of experts one
+    for each expert.
+
+    family: name of the family, if config.json does not tell it or tells it wrongly. allow_other: take tensors that no
+    row of the family explains as role `other` instead of an AtlasError.
+
+    Columns: tensor (name on disk), piece (its name in a fused tensor, or ""), id (unique), role (a Role), of_role (for
+    a bias: the role it belongs to), component (part of the block where the role does not say it: shared_expert,
+    cross_attention, pooler...), stack (encoder, decoder, other), layer, expert, rows and cols (logical (out, in);
+    vectors have no cols), dtype (as stored), shard, stored_shape, layout (names of layouts.py), selection (where the
+    piece lies, for load_piece), n_heads and head_dim (of this piece), parameters (0 for stored constants), bytes,
+    tied_to (the tensor whose data this is, counted there), readable, note (why it is `other` or not readable, or what
+    is special about it). Sorted by stack and layer, within them in file order; what is in no layer comes first.
+    """
+    chosen = find_family(checkpoint.config, checkpoint.entries, family or checkpoint.family)
+    quantities = Quantities(chosen, checkpoint.config)
+    matches = _matches(chosen, quantities, list(checkpoint.entries), allow_other)
+    rows = [
+        row
+        for name, match in matches.items()
+        for row in _rows(checkpoint.entries[name], match, chosen, quantities)
+    ]  # fmt: skip
+    rows = tie(checkpoint, rows, matches, quantities)
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    order = table["stack"].map(_STACKS).mul(1 << 20).add(table.layer.fillna(-1)).argsort(kind="stable")
+    return table.iloc[order].reset_index(drop=True)
+
+
+def matrices(inventory: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an inventory that are weight matrices with data of their own: 2-D, untied, readable, not empty."""
+    weights = inventory["role"].isin([role.value for role in MATRIX_ROLES])
+    own = inventory.readable & (inventory.tied_to == "") & (inventory["stack"] != "other")
+    return inventory[weights & own & inventory.cols.notna() & (inventory.parameters > 0)].reset_index(drop=True)
+
+
+def _matches(family: Family, quantities: Quantities, names: list[str], allow_other: bool) -> dict[str, Match]:
+    matcher = Matcher(family, quantities)
+    found = {name: matcher.match(name) for name in names}
+    unknown = [name for name, match in found.items() if match is None]
+    if unknown and not allow_other:
+        raise AtlasError(
+            f"no row of family {family.name} explains {len(unknown)} of {len(names)} tensors:\n{tensor_list(unknown)}",
+            where=f"family {family.name}",
+            remedy=HOW_TO_ADD,
+        )
+    row = Row(role=Role.OTHER, note=f"no row of family {family.name} explains it")
+    return {name: match or Match(row, "") for name, match in found.items()}
+
+
+def _rows(entry: "TensorEntry", match: Match, family: Family, quantities: Quantities) -> Iterator[dict[str, Any]]:
+    row = match.row
+    stack, note = row.stack or family.stack, row.note or entry.note
+    depth = quantities.of("encoder_n_layers" if stack == "encoder" else "n_layers") or quantities.of("n_layers")
+    if match.layer is not None and isinstance(depth, int) and match.layer >= depth and stack != "other":
+        stack, note = "other", note or f"beyond the {depth} layers of the model: a multi-token prediction layer"
+    if row.role is Role.OTHER:
+        stack = "other" if row.stack is None and match.layer is None else stack
+    elements = math.prod(entry.shape)
+    if not elements:
+        note = note or "holds no elements"
+    for piece in _pieces(entry, match, family, quantities, stack, whole=bool(entry.note) or not elements):
+        shape = logical_shape(entry.shape, piece.selection)
+        count = math.prod(shape) if not entry.note else elements
+        bias = row.bias and piece.role is not Role.OTHER
+        name = "" if piece.selection.piece is None else piece.role.value
+        parts = [part for part in ("" if piece.expert == match.expert else piece.expert, name) if part != ""]
+        yield {
+            "tensor": entry.name,
+            "piece": name,
+            "id": "#".join([entry.name, *map(str, parts)]),
+            "role": Role.BIAS.value if bias else piece.role.value,
+            "of_role": piece.role.value if bias else "",
+            "component": row.component,
+            "stack": stack,
+            "layer": match.layer,
+            "expert": piece.expert,
+            "rows": shape[0],
+            "cols": shape[1] if len(shape) > 1 else None,
+            "dtype": entry.dtype,
+            "shard": entry.shard,
+            "stored_shape": "x".join(map(str, entry.shape)),
+            "layout": "+".join(row.layout) if piece.selection != Selection() else "",
+            "selection": piece.selection.encode(),
+            **head_columns(piece, shape, entry.name, row, quantities, match.layer, stack),
+            "parameters": 0 if row.buffer else count,
+            "bytes": entry.bytes * count // elements if elements else 0,
+            "tied_to": "",
+            "readable": not entry.note,
+            "note": note,
+        }
+
+
+def _pieces(entry, match: Match, family: Family, quantities: Quantities, stack: str, whole: bool) -> list[Piece]:
+    if whole:
+        return [Piece(match.row.role or match.row.pieces[0], match.expert, Selection())]
+    try:
+        return pieces_of(match.row, entry.shape, match.expert, quantities, match.layer, stack)
+    except AtlasError as error:
+        shape = "x".join(map(str, entry.shape))
+        raise AtlasError(
+            f"tensor {entry.name} ({shape}) cannot be split by layout {' '.join(match.row.layout)}: {error.what}",
+            where=f"family {family.name}",
+            remedy=error.remedy or "the shape and the numbers in config.json disagree: correct the one that is wrong",
+        ) from error

@@ -1,0 +1,87 @@
+"""The numbers that a config.json gives about a model, under one set of names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.families.schema import Family
+
+# Where composite models keep the configuration of their language part.
+LANGUAGE_PARTS = ("text_config", "llm_config", "language_config", "thinker_config.text_config", "llm")
+
+
+class Quantities:
+    """Numbers of one model by name (n_layers, d_model, ...); missing ones are None.
+
+    A number may differ by layer (a list in config.json): `of(name, layer)` gives that layer's.
+    """
+
+    def __init__(self, family: Family, config: Mapping[str, Any]):
+        self._sources = family.configuration
+        self._config = {**family.assume, **{key: value for key, value in flat(config).items() if value is not None}}
+
+    def of(self, name: str, layer: int | None = None) -> Any:
+        """The value of a quantity, or None if config.json does not give it."""
+        for source in self._sources.get(name, ()):
+            if self.holds(source.when) and (value := self.product(source.use, layer, asking=name)) is not None:
+                return value
+        return None
+
+    def product(self, expression: str, layer: int | None = None, asking: str | None = None) -> Any:
+        """Value of a key or quantity, or of a product or quotient of them ("2*d_model", "d_model/n_heads").
+
+        None if a factor is missing. A quotient with a remainder is an AtlasError.
+        """
+        words = expression.replace("*", " * ").replace("/", " / ").split()
+        values = [self._factor(word, layer, asking) for word in words[::2]]
+        if any(value is None for value in values):
+            return None
+        result = values[0]
+        for operator, word, value in zip(words[1::2], words[2::2], values[1:], strict=True):
+            if operator == "*":
+                result *= value
+            elif not value or result % value:
+                raise AtlasError(f"{expression}: {result} is not divisible by {word} = {value}", where="config.json")
+            else:
+                result //= value
+        return result
+
+    def holds(self, conditions: Mapping[str, Any]) -> bool:
+        """Whether config.json has these values; an absent key counts as false, and a list means any of its values."""
+        return all(
+            (self.key(key) or False) in (wanted if isinstance(wanted, list) else [wanted])
+            for key, wanted in conditions.items()
+        )
+
+    def key(self, dotted: str) -> Any:
+        """The value of a key of config.json, by path."""
+        value: Any = self._config
+        for part in dotted.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return value
+
+    def _factor(self, word: str, layer: int | None, asking: str | None) -> Any:
+        if word.isdigit():
+            return int(word)
+        value = self.key(word)
+        if isinstance(value, list):
+            value = value[layer] if layer is not None and layer < len(value) else _common(value)
+        if value is None and word != asking and word in self._sources:
+            value = self.of(word, layer)
+        return value
+
+
+def _common(values: list) -> Any:
+    return values[0] if values and all(value == values[0] for value in values) else None
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with that of its language part, if it has one, laid over it."""
+    result = dict(config)
+    for path in LANGUAGE_PARTS:
+        part: Any = config
+        for key in path.split("."):
+            part = part.get(key) if isinstance(part, Mapping) else None
+        if isinstance(part, Mapping):
+            result |= {key: value for key, value in part.items() if value is not None}
+    return result

@@ -1,0 +1,78 @@
+"""Finding the family of a model."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.families.matching import pattern_of
+from weight_atlas.families.quantities import flat
+from weight_atlas.families.schema import FOLDER, Family, load_family, own_family
+
+HOW_TO_ADD = (
+    "if it follows the names of a known family, set `family: llama` (or another) for this model in the configuration; "
+    "else add a table: docs/families.md says how"
+)
+
+
+@cache
+def family_names() -> tuple[str, ...]:
+    """Names of all families, sorted; fragments (files that begin with _) are none."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.stem.startswith("_")))
+
+
+@cache
+def _index() -> dict[str, str]:
+    """Architecture or model type -> family."""
+    index: dict[str, str] = {}
+    for name in family_names():
+        family = own_family(name)
+        for key in (*family.architectures, *family.model_types):
+            if index.setdefault(key, name) != name:
+                raise AtlasError(f"{key} is claimed by two families: {index[key]} and {name}", where=FOLDER)
+    return index
+
+
+def find_family(config: Mapping[str, Any], names: Iterable[str] = (), family: str | None = None) -> Family:
+    """The family of a model: the one asked for, else by architectures[0], else by model_type of config.json.
+
+    For a composite model (vision and language) the type of its language part counts. An unknown one is an AtlasError
+    that lists the tensors (names) by pattern.
+    """
+    if family is not None:
+        return load_family(_named(family))
+    language = flat(config)
+    claims = [*_first(config.get("architectures")), config.get("model_type")]
+    claims += [*_first(language.get("architectures")), language.get("model_type")]
+    known = [_index()[claim] for claim in claims if claim in _index()]
+    if known:
+        return load_family(known[0])
+    said = ", ".join(dict.fromkeys(str(claim) for claim in claims if claim))
+    what = f"unknown architecture: {said}" if said else "no config.json says what model this is"
+    raise AtlasError(f"{what}; its tensors:\n{tensor_list(names)}", where="config.json", remedy=HOW_TO_ADD)
+
+
+def _named(name: str) -> str:
+    if name in family_names():
+        return name
+    if name in _index():
+        return _index()[name]
+    near = difflib.get_close_matches(name, [*family_names(), *_index()], n=3)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise AtlasError(f"unknown family: {name}", where="family", remedy=f"{hint}Known: {', '.join(family_names())}")
+
+
+def _first(names: object) -> list[str]:
+    return names[:1] if isinstance(names, list) else []
+
+
+def tensor_list(names: Iterable[str], most: int = 40) -> str:
+    """Tensor names for a message: numbers become N, equal patterns are counted, the first ones are shown."""
+    counts: dict[str, int] = {}
+    for name in names:
+        pattern = pattern_of(name)[0].replace("#", "N")
+        counts[pattern] = counts.get(pattern, 0) + 1
+    lines = [f"    {pattern}" + (f"  ({count} times)" if count > 1 else "") for pattern, count in counts.items()]
+    more = [f"    ... and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n".join(lines[:most] + more)

@@ -1,0 +1,172 @@
+"""What a family file may say, checked strictly, and how `extends` puts files together."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.families.layouts import LAYOUTS
+from weight_atlas.families.roles import Role
+
+FOLDER = Path(__file__).parent
+COMMON = "_common"
+_MERGED = ("configuration", "assume", "modules", "tensors", "buffers", "others", "describe")
+_INHERITED = ("stack", "prefixes")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Strict):
+    """Where a quantity stands in config.json: a key, or a product such as "expand*hidden_size"; `when` must hold."""
+
+    use: str
+    when: dict[str, Any] = Field(default_factory=dict)
+
+
+class Row(_Strict):
+    """What one tensor is.
+
+    role, or pieces (the roles in a fused tensor, in stored order) with layout (see layouts.py), sizes and groups.
+    bias: it is the bias of that role or of those pieces. component: the part of the block, where the role alone does
+    not say it. heads: the quantity that counts its heads. same_as: a tensor that holds the same data. buffer: no
+    parameter but a constant that the model stores. when: keys of config.json that must have these values for the row
+    to count.
+    """
+
+    role: Role | None = None
+    pieces: tuple[Role, ...] = ()
+    layout: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
+    groups: str | None = None
+    component: str = ""
+    stack: Literal["decoder", "encoder", "other"] | None = None
+    heads: str | None = None
+    bias: bool = False
+    same_as: str = ""
+    buffer: bool = False
+    note: str = ""
+    when: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("layout", mode="before")
+    @classmethod
+    def _words(cls, value: object) -> object:
+        return tuple(value.split()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Row":
+        if (self.role is None) == (not self.pieces):
+            raise ValueError("a row has either `role` or `pieces`")
+        if len(set(self.pieces)) < len(self.pieces):
+            raise ValueError("`pieces` names one role twice")
+        if unknown := set(self.layout) - LAYOUTS.keys():
+            raise ValueError(f"unknown layout {', '.join(sorted(unknown))}: use {', '.join(LAYOUTS)}")
+        if self.sizes and len(self.sizes) != len(self.pieces):
+            raise ValueError("`sizes` and `pieces` differ in length")
+        if self.role is Role.OTHER and not self.note:
+            raise ValueError("role `other` needs a `note` that says why")
+        return self
+
+
+class Family(_Strict):
+    """One family: its rows and where its quantities stand in config.json.
+
+    modules: name patterns of modules, each with a `.weight` and perhaps a `.bias`. tensors: patterns of whole tensor
+    names. buffers: patterns of stored constants -> the reason. others: name prefixes of parts that are not analysed ->
+    the reason. A pattern holds {layer}, {expert} and {index} where a number stands. prefixes: what may stand before a
+    name. assume: values of config.json keys that are absent. describe: facts that no key tells.
+    """
+
+    name: str
+    title: str = ""
+    extends: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    model_types: tuple[str, ...] = ()
+    stack: Literal["decoder", "encoder"] = "decoder"
+    prefixes: tuple[str, ...] = ("",)
+    configuration: dict[str, tuple[Source, ...]] = Field(default_factory=dict)
+    assume: dict[str, Any] = Field(default_factory=dict)
+    modules: dict[str, tuple[Row, ...] | None] = Field(default_factory=dict)
+    tensors: dict[str, tuple[Row, ...] | None] = Field(default_factory=dict)
+    buffers: dict[str, str | None] = Field(default_factory=dict)
+    others: dict[str, str | None] = Field(default_factory=dict)
+    describe: dict[Literal["norm", "positions", "activation", "attention", "order"], str] = Field(default_factory=dict)
+
+    @field_validator("extends", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("configuration", mode="before")
+    @classmethod
+    def _sources(cls, value: object) -> object:
+        return {key: [_expand(item, "use") for item in _listed(given)] for key, given in dict(value).items()}
+
+    @field_validator("modules", "tensors", mode="before")
+    @classmethod
+    def _rows(cls, value: object) -> object:
+        return {
+            key: None if given is None else [_expand(item, "role") for item in _listed(given)]
+            for key, given in dict(value).items()
+        }
+
+
+def _listed(value: object) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def _expand(value: object, key: str) -> object:
+    return {key: value} if isinstance(value, str | int) else value
+
+
+class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """YAML in which a key given twice is an error rather than the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_family(path: Path) -> Family:
+    """One family file as it stands, without what it extends; anything wrong in it is an AtlasError."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        return Family.model_validate({"name": path.stem, **content})
+    except (OSError, yaml.YAMLError, ValidationError, TypeError) as error:
+        raise AtlasError(f"not a valid family file: {error}", where=path, remedy="see docs/families.md") from error
+
+
+@cache
+def own_family(name: str) -> Family:
+    """A family of this package as its file stands."""
+    return read_family(FOLDER / f"{name}.yaml")
+
+
+@cache
+def load_family(name: str) -> Family:
+    """A family of this package together with all that it extends."""
+    return put_together(own_family(name))
+
+
+def put_together(family: Family, seen: tuple[str, ...] = ()) -> Family:
+    """Add what a family extends: tables are merged, later ones win, and a null entry removes a row."""
+    if family.name in seen:
+        raise AtlasError(f"families extend each other in a circle: {' -> '.join([*seen, family.name])}")
+    names = family.extends or ((COMMON,) if family.name != COMMON else ())
+    layers = [put_together(own_family(base), (*seen, family.name)) for base in names] + [family]
+    merged: dict[str, Any] = {field: {} for field in _MERGED}
+    for layer in layers:
+        for field in _MERGED:
+            merged[field] |= getattr(layer, field)
+        merged |= {field: getattr(layer, field) for field in _INHERITED if field in layer.model_fields_set}
+    for field in ("modules", "tensors", "buffers", "others"):
+        merged[field] = {key: value for key, value in merged[field].items() if value is not None}
+    changed = family.model_copy(update=merged)
+    changed.model_fields_set.update(merged)
+    return changed

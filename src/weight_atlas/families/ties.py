@@ -1,0 +1,85 @@
+"""Tied tensors: recorded, and counted once."""
+
+from typing import TYPE_CHECKING, Any
+
+from weight_atlas.families.matching import Match
+from weight_atlas.families.quantities import Quantities
+from weight_atlas.families.roles import Role
+
+if TYPE_CHECKING:
+    from weight_atlas.checkpoint.checkpoint import Checkpoint
+
+_CHUNK = 1 << 26  # bytes compared at once
+_HEADLESS = ("Model", "Classification", "QuestionAnswering", "MultipleChoice", "Encoder")
+
+
+def tie(
+    checkpoint: "Checkpoint", rows: list[dict[str, Any]], matches: dict[str, Match], quantities: Quantities
+) -> list[dict[str, Any]]:
+    """Mark rows whose data is another tensor's, and add the output embedding where only the input one is stored.
+
+    Copies that a family declares (`same_as`), and an output embedding that config.json does not say to be separate,
+    count as tied when the stored values are the same.
+    """
+    by_name = {row["tensor"]: row for row in rows}
+    for row in rows:
+        wanted = matches[row["tensor"]].row.same_as
+        if wanted and (twin := _named(wanted, by_name)) is not None and twin is not row:
+            _tie_if_same(checkpoint, row, twin)
+    inputs = [row for row in rows if row["role"] == Role.W_E and not row["component"] and not row["tied_to"]]
+    outputs = [row for row in rows if row["role"] == Role.W_U and not row["component"]]
+    separate = quantities.key("tie_word_embeddings") is False
+    if len(inputs) != 1 or separate:
+        return rows
+    for row in outputs:
+        if not row["tied_to"]:
+            _tie_if_same(checkpoint, row, inputs[0])
+    return rows if outputs or _headless(checkpoint.config) else [*rows, _output_of(inputs[0])]
+
+
+def _tie_if_same(checkpoint: "Checkpoint", row: dict[str, Any], twin: dict[str, Any]) -> None:
+    if same_values(checkpoint, row["tensor"], twin["tensor"]):
+        row["tied_to"] = twin["tied_to"] or twin["tensor"]
+
+
+def _named(wanted: str, by_name: dict[str, dict]) -> dict[str, Any] | None:
+    return next((row for name, row in by_name.items() if name == wanted or name.endswith(f".{wanted}")), None)
+
+
+def _headless(config: dict) -> bool:
+    """Whether the architecture is a bare body or a classifier, so that no output embedding belongs to it."""
+    names = config.get("architectures") or [""]
+    return names[0].endswith(_HEADLESS)
+
+
+def _output_of(embedding: dict[str, Any]) -> dict[str, Any]:
+    note = "not stored: the model uses the token embedding"
+    return embedding | {
+        "role": Role.W_U.value,
+        "piece": Role.W_U.value,
+        "id": f"{embedding['tensor']}#{Role.W_U.value}",
+        "tied_to": embedding["tensor"],
+        "note": note,
+    }
+
+
+def same_values(checkpoint: "Checkpoint", first: str, second: str) -> bool:
+    """Whether two tensors hold the same values in the same type, compared a few rows at a time."""
+    import torch
+
+    one, other = checkpoint.entries[first], checkpoint.entries[second]
+    if (one.shape, one.dtype) != (other.shape, other.dtype) or one.note or other.note:
+        return False
+    if (one.shard, one.offset) == (other.shard, other.offset) and one.offset >= 0:
+        return True
+    total = one.shape[0] if one.shape else 1
+    step = max(1, _CHUNK * total // max(1, one.bytes))
+    ranges = [slice(begin, min(begin + step, total)) for begin in range(0, total, step)] if one.shape else [None]
+    return all(torch.equal(_bytes(checkpoint, first, rows), _bytes(checkpoint, second, rows)) for rows in ranges)
+
+
+def _bytes(checkpoint: "Checkpoint", name: str, rows: slice | None) -> Any:
+    # As bytes, since NaN differs from itself and not every stored type can be compared.
+    import torch
+
+    return checkpoint.read(name, rows).reshape(-1).contiguous().view(torch.uint8)
