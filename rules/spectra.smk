@@ -1,0 +1,100 @@
+"""Spectra: singular values of every weight matrix, and what follows from them.
+
+Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet, scattergather `part`.
+Produces: <results>/singular_values/{model}.parquet, <results>/effective_rank/{model}.csv with its figure and views.
+"""
+
+
+rule singular_values_part:
+    """Singular values of the matrices of one part of a model, balanced by cost."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        inventory="<results>/tensor_inventory/{model}.parquet",
+    output:
+        part="<results>/singular_values/{model}/{scatteritem}.parquet",
+    log:
+        "<logs>/singular_values_part/{model}/{scatteritem}.log",
+    benchmark:
+        "<benchmarks>/singular_values_part/{model}/{scatteritem}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=720,
+    params:
+        code=code_of("singular_values_part"),
+    script:
+        "../scripts/singular_values_part.py"
+
+
+rule singular_values:
+    """Singular values of every weight matrix of a model, the parts put together."""
+    input:
+        parts=gather.part("<results>/singular_values/{{model}}/{scatteritem}.parquet"),
+        inventory="<results>/tensor_inventory/{model}.parquet",
+    output:
+        table="<results>/singular_values/{model}.parquet",
+    log:
+        "<logs>/singular_values/{model}.log",
+    benchmark:
+        "<benchmarks>/singular_values/{model}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code_of("singular_values"),
+    script:
+        "../scripts/singular_values.py"
+
+
+rule effective_rank:
+    """Effective rank of every weight matrix, by layer and role."""
+    input:
+        singular_values="<results>/singular_values/{model}.parquet",
+    output:
+        table=report(
+            "<results>/effective_rank/{model}.csv",
+            caption="../report/effective_rank.rst",
+            category="Spectra",
+            labels={"model": "{model}", "type": "table"},
+        ),
+        statistics=report(
+            "<results>/effective_rank/{model}/statistics.csv",
+            caption="../report/effective_rank.rst",
+            category="Spectra",
+            labels={"model": "{model}", "type": "statistics by role"},
+        ),
+        layers="<results>/effective_rank/{model}/layers.csv",
+        phase_statistics="<results>/effective_rank/{model}/phases.csv",
+        trends="<results>/effective_rank/{model}/trends.csv",
+        figure=report(
+            "<results>/effective_rank/{model}.png",
+            caption="../report/effective_rank.rst",
+            category="Spectra",
+            labels={"model": "{model}", "type": "figure"},
+        ),
+    log:
+        "<logs>/effective_rank/{model}.log",
+    benchmark:
+        "<benchmarks>/effective_rank/{model}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        options=options("effective_rank"),
+        code=code_of("effective_rank"),
+    script:
+        "../scripts/effective_rank.py"
+
+
+rule effective_ranks:
+    """The effective-rank tables of all models."""
+    input:
+        for_models("effective_rank", "<results>/effective_rank/{model}.csv"),

@@ -1,0 +1,40 @@
+"""Effective rank of every weight matrix, by layer and role."""
+
+from pathlib import Path
+
+from weight_atlas.figures.spectra_ranks import rank_by_layer
+from weight_atlas.figures.style import save_figure
+from weight_atlas.spectra.ranks import effective_ranks, notebook_view
+from weight_atlas.spectra.trends import phase_table, statistics_by_role, trend_table
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_table, write_table
+
+
+def main(
+    singular_values: Path,
+    *,
+    table: Path,
+    statistics: Path,
+    layers: Path,
+    phase_statistics: Path,
+    trends: Path,
+    figure: Path,
+    phases: int = 3,
+) -> None:
+    """Write all rank measures of one model, their statistics by role, phases and trends, and the figure.
+
+    layers: the view with the columns layer_idx, weight_type, shape, eff_rank. phases: how many phases the layers are
+    split into.
+    """
+    ranks = effective_ranks(read_table(singular_values))
+    write_table(table, ranks)
+    write_table(statistics, statistics_by_role(ranks))
+    write_table(layers, notebook_view(ranks))
+    write_table(phase_statistics, phase_table(ranks, phases))
+    write_table(trends, trend_table(ranks, phases))
+    save_figure(figure, rank_by_layer(ranks))
+    print(ranks["status"].value_counts().to_string(), flush=True)
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

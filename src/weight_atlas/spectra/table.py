@@ -1,0 +1,105 @@
+"""The spectra of many matrices as one table, a row each."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from weight_atlas.spectra import schedule
+
+# Taken over from the inventory; the others come from the computation.
+INVENTORY_COLUMNS = ["id", "tensor", "role", "stack", "layer", "expert", "rows", "cols", "dtype"]
+# What a batch of equal shapes may take on a device, in bytes of float64.
+BATCH_BYTES = 4 << 30
+
+
+def share_of(matrices: pd.DataFrame, part: int, count: int) -> pd.DataFrame:
+    """The matrices (rows of an inventory) of part number `part` (from 1) of `count`, balanced by cost."""
+    costs = [schedule.cost(rows, columns) for rows, columns in _shapes(matrices)]
+    return matrices.iloc[schedule.parts(costs, count)[part - 1]]
+
+
+def singular_value_table(
+    matrices: pd.DataFrame,
+    load: Callable[[Any], Any],
+    *,
+    threads: int = 1,
+    memory_bytes: int = 200_000_000,
+    device: str = "cpu",
+) -> pd.DataFrame:
+    """Spectra of matrices (rows of an inventory), each loaded by load(row) as a tensor (rows, cols) in its stored type.
+
+    threads: matrices computed side by side, each with one BLAS thread; memory_bytes: what they may take beyond the
+    largest matrix in float64 and its Gram matrix. On a device other than "cpu", equal shapes go in batches.
+    Adds method, error_bound, frobenius, rounding and sigma (see Spectrum) to the inventory's columns.
+    """
+    if matrices.empty:
+        return _table(matrices, [])
+    from weight_atlas.spectra.singular_values import relative_rounding, spectrum
+
+    rows = list(matrices.itertuples(index=False))
+
+    def measure(row: Any) -> tuple:
+        weight = load(row)
+        return spectrum(weight), relative_rounding(weight.dtype)
+
+    with schedule.one_thread_each():
+        if device != "cpu":
+            return _table(matrices, _in_batches(rows, load, device))
+        needs = [
+            schedule.working_bytes(*shape, shape[0] * shape[1] * _item_size(row.dtype))
+            for row, shape in zip(rows, _shapes(matrices), strict=True)
+        ]
+        allowed = schedule.allowed_bytes(_shapes(matrices), memory_bytes)
+        tasks = [lambda row=row: measure(row) for row in rows]
+        return _table(matrices, schedule.run_within(tasks, needs, allowed, threads))
+
+
+def in_inventory_order(parts: list[pd.DataFrame], inventory: pd.DataFrame) -> pd.DataFrame:
+    """Put the rows of all parts together in the order of the inventory, whatever the parts were."""
+    place = pd.Series(range(len(inventory)), index=inventory["id"])
+    rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    return rows.loc[rows["id"].map(place).sort_values(kind="stable").index].reset_index(drop=True)
+
+
+def _in_batches(rows: list, load: Callable, device: str) -> list[tuple]:
+    from weight_atlas.spectra.singular_values import relative_rounding, spectra_of_equal_shapes
+
+    measured: list = [None] * len(rows)
+    for batch in _batches(rows):
+        weights = [load(rows[index]) for index in batch]
+        for index, weight, spectrum in zip(batch, weights, spectra_of_equal_shapes(weights, device), strict=True):
+            measured[index] = spectrum, relative_rounding(weight.dtype)
+    return measured
+
+
+def _batches(rows: list) -> Iterator[list[int]]:
+    by_shape: dict[tuple[int, int], list[int]] = {}
+    for index, row in enumerate(rows):
+        by_shape.setdefault((row.rows, row.cols), []).append(index)
+    for (height, width), indices in by_shape.items():
+        size = max(1, BATCH_BYTES // max(1, 8 * (height * width + 2 * min(height, width) ** 2)))
+        for start in range(0, len(indices), size):
+            yield indices[start : start + size]
+
+
+def _table(matrices: pd.DataFrame, measured: list[tuple]) -> pd.DataFrame:
+    spectra = [spectrum for spectrum, _ in measured]
+    table = matrices[INVENTORY_COLUMNS].reset_index(drop=True)
+    return table.astype({"rows": "int64", "cols": "int64", "layer": "Int64", "expert": "Int64"}).assign(
+        method=pd.Series([spectrum.method for spectrum in spectra], dtype=str),
+        error_bound=np.array([spectrum.error_bound for spectrum in spectra], dtype=float),
+        frobenius=np.array([spectrum.frobenius for spectrum in spectra], dtype=float),
+        rounding=np.array([rounding for _, rounding in measured], dtype=float),
+        sigma=pd.Series([spectrum.sigma for spectrum in spectra], dtype=object),
+    )
+
+
+def _shapes(matrices: pd.DataFrame) -> list[tuple[int, int]]:
+    return [(int(rows), int(columns)) for rows, columns in zip(matrices["rows"], matrices["cols"], strict=True)]
+
+
+def _item_size(dtype: str) -> int:
+    digits = "".join(character for character in dtype.split("_")[0] if character.isdigit())
+    return max(1, int(digits or 32) // 8)

@@ -1,0 +1,206 @@
+"""How a measure moves through the layers: statistics by role, phases, trends with their effect size, gradients."""
+
+import numpy as np
+import pandas as pd
+
+# Statistics by role are read in this order.
+ROLE_ORDER = ("W_E", "W_pos", "W_Q", "W_K", "W_V", "W_O", "W_gate", "W_up", "W_down", "W_router", "W_U")
+# The largest step between phase means must beat this many median absolute deviations to be called a trend.
+EFFECT = 2.0
+# The largest chance, were all layers alike, of phases that differ as much.
+CHANCE = 0.05
+
+
+def statistics_by_role(ranks: pd.DataFrame, measure: str = "erank") -> pd.DataFrame:
+    """Count, Min, Max, Mean, Median, Std, Range, First, Last, Variance and CV of a measure for every role.
+
+    Std and Variance are those of the population; First and Last follow the order of the layers. Matrices without a
+    value are counted in Missing and enter nothing else.
+    """
+    return pd.DataFrame([_statistics(*group, measure) for group in _by_role(ranks)], columns=_statistics_columns())
+
+
+def phase_of(layers: pd.Series, count: int) -> pd.Series:
+    """Number of the phase (from 0) of every layer: layers // count layers each, the last phase takes the rest.
+
+    With fewer layers than phases there are as many phases as layers.
+    """
+    depth = int(layers.max()) + 1 if len(layers) else 1
+    count = min(count, depth)
+    return (layers // (depth // count)).clip(upper=count - 1).astype("int64")
+
+
+def phase_names(count: int) -> list[str]:
+    """early, middle, late for three phases; phase 1, phase 2 ... for another number."""
+    return ["early", "middle", "late"] if count == 3 else [f"phase {index + 1}" for index in range(count)]
+
+
+def phase_table(ranks: pd.DataFrame, count: int = 3, measure: str = "erank") -> pd.DataFrame:
+    """mean, std, min, max, median, range and cv of a measure in every phase, for every role and for all ("all").
+
+    std is that of a sample. share_mean is the mean of the measure as a share of r, by which matrices of different
+    shapes can be put together; layers are the first and last layer of the phase.
+    """
+    layers, rows = _with_phase(ranks, count), []
+    for _, stack in layers.groupby("stack", sort=False):
+        names = phase_names(stack["phase"].nunique())
+        for phase, inside in stack.groupby("phase", sort=True):
+            everything = [("all", inside), *((role, group) for (_, role), group in _by_role(inside))]
+            rows += [_phase_row(names[phase], inside, role, group, measure) for role, group in everything]
+    columns = [
+        "stack",
+        "phase",
+        "layers",
+        "role",
+        "count",
+        "mean",
+        "std",
+        "min",
+        "max",
+        "median",
+        "range",
+        "cv",
+        "share_mean",
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def trend_table(ranks: pd.DataFrame, count: int = 3, measure: str = "erank") -> pd.DataFrame:
+    """The course of a measure through the layers, for every role, from the mean of each layer.
+
+    pattern: what the phase means alone show (U-SHAPE, INVERTED U, MONOTONE UP, MONOTONE DOWN, OTHER); trend: the same,
+    but OTHER unless effect is above 2 and phases_p, Kruskal and Wallis's test that the phases differ, below 0.05:
+    a few layers of noise look like a pattern more often than not. effect is the range of the phase means over the
+    median absolute deviation of the layers from the mean of their phase, widened by sqrt(n / (n - 1)) for the n layers
+    that made the mean. slope (per layer) with its 95 % interval is Theil and Sen's, tau and p are Mann and Kendall's.
+    max_drop and max_jump are the sharpest changes from one layer to the next.
+    """
+    layers = _with_phase(ranks, count)
+    most = int(layers["phase"].max()) + 1 if len(layers) else 0
+    rows = []
+    for (stack, role), group in _by_role(layers):
+        names = phase_names(layers.loc[layers["stack"] == stack, "phase"].nunique())
+        course = group.groupby("layer")[measure].mean().dropna()
+        phases = group.groupby("layer")["phase"].first().reindex(course.index)
+        if len(course):
+            rows.append({"stack": stack, "role": role, **_course(course, phases, names)})
+    columns = [
+        "stack",
+        "role",
+        *phase_names(most),
+        "pattern",
+        "trend",
+        "effect",
+        "phases_p",
+        "slope",
+        "slope_low",
+        "slope_high",
+        "tau",
+        "p",
+    ]
+    return pd.DataFrame(rows, columns=[*columns, *_gradient_columns()])
+
+
+def pattern_of(means: list[float]) -> str:
+    """Name the course of phase means: MONOTONE UP or DOWN, U-SHAPE, INVERTED U, or OTHER."""
+    signs = [int(sign) for sign in np.sign(np.diff(means))]
+    turns = [sign for index, sign in enumerate(signs) if index == 0 or sign != signs[index - 1]]
+    names = {(1,): "MONOTONE UP", (-1,): "MONOTONE DOWN", (-1, 1): "U-SHAPE", (1, -1): "INVERTED U"}
+    return names.get(tuple(turns), "OTHER")
+
+
+def _by_role(ranks: pd.DataFrame) -> list:
+    """Groups by (stack, role): stacks as they come, roles in the usual order, the others as they come after them."""
+    groups = list(ranks.groupby(["stack", "role"], sort=False))
+    stacks = list(ranks["stack"].unique())
+    place = {role: index for index, role in enumerate(ROLE_ORDER)}
+    return sorted(groups, key=lambda group: (stacks.index(group[0][0]), place.get(group[0][1], len(place))))
+
+
+def _statistics_columns() -> list[str]:
+    measures = ["Count", "Missing", "Min", "Max", "Mean", "Median", "Std", "Range", "First", "Last", "Variance", "CV"]
+    return ["Stack", "Weight Type", "Shape", *measures]
+
+
+def _statistics(key: tuple[str, str], group: pd.DataFrame, measure: str) -> dict[str, object]:
+    values = group[measure].to_numpy(dtype=float)
+    known = values[np.isfinite(values)]
+    shapes = (group["rows"].astype(str) + "x" + group["cols"].astype(str)).unique()
+    row = {"Stack": key[0], "Weight Type": key[1], "Shape": ", ".join(shapes)}
+    row |= {"Count": len(known), "Missing": len(values) - len(known)}
+    if len(known):
+        row |= {"Min": known.min(), "Max": known.max(), "Mean": known.mean(), "Median": np.median(known)}
+        row |= {"Std": known.std(), "Range": known.max() - known.min(), "First": known[0], "Last": known[-1]}
+        row |= {"Variance": known.var(), "CV": known.std() / known.mean()}
+    return row
+
+
+def _with_phase(ranks: pd.DataFrame, count: int) -> pd.DataFrame:
+    layers = ranks[ranks["layer"].notna()]
+    phases = [phase_of(stack["layer"].astype("int64"), count) for _, stack in layers.groupby("stack", sort=False)]
+    return layers.assign(phase=pd.concat(phases) if phases else pd.Series(dtype="int64"))
+
+
+def _phase_row(name: str, inside: pd.DataFrame, role: str, group: pd.DataFrame, measure: str) -> dict[str, object]:
+    values = group[measure].dropna()
+    summary = values.agg(["mean", "std", "min", "max", "median"])
+    return {
+        "stack": inside["stack"].iloc[0],
+        "phase": name,
+        "layers": f"{inside['layer'].min()}-{inside['layer'].max()}",
+        "role": role,
+        "count": len(values),
+        **summary.to_dict(),
+        "range": summary["max"] - summary["min"],
+        "cv": np.divide(summary["std"], summary["mean"]),
+        "share_mean": (group[measure] / group["r"]).mean(),
+    }
+
+
+def _course(course: pd.Series, phases: pd.Series, names: list[str]) -> dict[str, object]:
+    means, sizes = course.groupby(phases).mean(), course.groupby(phases).size()
+    named = {names[phase]: value for phase, value in means.items()}
+    pattern = pattern_of(list(means))
+    crowded = phases.map(sizes) > 1
+    spread = float(((course - phases.map(means)).abs() * (1 - 1 / phases.map(sizes)) ** -0.5)[crowded].median())
+    effect = float(means.max() - means.min()) / spread if spread > 0 else float("nan")
+    chance = _chance_of_phases(course, phases)
+    trend = pattern if effect > EFFECT and chance < CHANCE else "OTHER"
+    judged = {"pattern": pattern, "trend": trend, "effect": effect, "phases_p": chance}
+    return {**named, **judged, **_slope(course), **_gradient(course)}
+
+
+def _chance_of_phases(course: pd.Series, phases: pd.Series) -> float:
+    from scipy.stats import kruskal
+
+    if phases.nunique() < 2 or course.nunique() < 2:
+        return float("nan")
+    return float(kruskal(*(values for _, values in course.groupby(phases))).pvalue)
+
+
+def _slope(course: pd.Series) -> dict[str, float]:
+    from scipy.stats import kendalltau, theilslopes
+
+    if len(course) < 2:
+        return {}
+    layers, values = course.index.to_numpy(dtype=float), course.to_numpy(dtype=float)
+    slope, _, low, high = theilslopes(values, layers)
+    test = kendalltau(layers, values)
+    return {"slope": slope, "slope_low": low, "slope_high": high, "tau": test.statistic, "p": test.pvalue}
+
+
+def _gradient_columns() -> list[str]:
+    return ["max_drop", "max_drop_layers", "max_jump", "max_jump_layers"]
+
+
+def _gradient(course: pd.Series) -> dict[str, object]:
+    if len(course) < 2:
+        return {}
+    layers, steps = list(course.index), np.diff(course.to_numpy(dtype=float))
+    drop, jump = int(np.argmin(steps)), int(np.argmax(steps))
+    return {
+        "max_drop": steps[drop],
+        "max_drop_layers": f"{layers[drop]}-{layers[drop + 1]}",
+        "max_jump": steps[jump],
+        "max_jump_layers": f"{layers[jump]}-{layers[jump + 1]}",
+    }
