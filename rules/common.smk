@@ -11,8 +11,10 @@ from weight_atlas.provenance import code_digest
 from weight_atlas.run_lock import hold
 
 ROOT = Path(workflow.current_basedir.join("..").get_path_or_uri(secret_free=True)).resolve()
+SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())
+ANALYSES = SCHEMA["$defs"]["analysis"]["enum"]
 try:
-    config = configured(config, json.loads((ROOT / "schemas/config.schema.json").read_text()), "configuration")
+    config = configured(config, SCHEMA, "configuration")
 except AtlasError as error:
     raise WorkflowError(str(error)) from None
 
@@ -37,7 +39,7 @@ def options(section, *model_keys):
 
 def for_models(analysis, pattern, **wildcards):
     """Fill a pattern for every model that has an analysis switched on."""
-    models = [name for name, model in config["models"].items() if analysis in model["analyses"]]
+    models = [name for name in config["models"] if analysis in analyses_of(name)]
     return expand(pattern, model=models, **wildcards)
 
 
@@ -46,3 +48,16 @@ def hold_run_lock():
         workflow.globals["_run_lock"] = hold(Path(".snakemake/weight-atlas.lock"))
     except AtlasError as error:
         raise WorkflowError(str(error)) from None
+
+
+def analyses_of(model):
+    """The analyses switched on for a model, in the order of the configuration's schema."""
+    chosen = config["models"][model]["analyses"]
+    return ANALYSES if chosen is None else [name for name in ANALYSES if name in chosen]
+
+
+def products_of(model):
+    """All outputs of a model's analyses: what the rule named like the analysis writes."""
+    corpora = list(config["corpora"])
+    patterns = [pattern for name in analyses_of(model) for pattern in getattr(rules, name).output]
+    return sorted({path for pattern in patterns for path in expand(pattern, model=model, corpus=corpora)})

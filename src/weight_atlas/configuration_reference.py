@@ -57,9 +57,11 @@ def _values(part: dict, root: dict) -> str:
     if "anyOf" in part:
         return " or ".join(_values(option, root) for option in part["anyOf"])
     types = part.get("type", "any")
-    text = " or ".join(types) if isinstance(types, list) else types
-    if "items" in part and "prefixItems" not in part:
-        text += f" of {_values(part['items'], root)}"
+    names = types if isinstance(types, list) else [types]
+    names = [
+        f"list of {_values(part['items'], root)}" if name == "array" and "items" in part else name for name in names
+    ]
+    text = " or ".join(names)
     limits = [f"{sign} {part[key]}" for key, sign in LIMITS.items() if key in part]
     return " ".join([text, *limits])
 

@@ -10,7 +10,11 @@ class AtlasError(Exception):
 
     def __init__(self, what: str, *, where: object = None, remedy: str | None = None):
         self.what, self.where, self.remedy = what, where, remedy
-        lines = [what, *([f"  where: {where}"] if where is not None else []), *([f"  what to do: {remedy}"] if remedy else [])]
+        lines = [
+            what,
+            *([f"  where: {where}"] if where is not None else []),
+            *([f"  what to do: {remedy}"] if remedy else []),
+        ]
         super().__init__("\n".join(lines))
 
     def __reduce__(self):

@@ -1,0 +1,51 @@
+"""The page of a model: headline, figures and tables of all its analyses."""
+
+from pathlib import Path
+
+from weight_atlas.atlas.headline import headline
+from weight_atlas.atlas.page import Product, fits, page, title_of
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_json, read_table, write_text
+
+
+def main(products: list[Path], captions: list[Path], *, page_: Path, model: str) -> None:
+    """Write the page.
+
+    products: outputs of the analyses, below the folder that also holds the page's; captions: one .rst an analysis, in
+    the order of the sections.
+    """
+    results = page_.parent.parent
+    of = {
+        caption.stem: [path for path in products if path.is_relative_to(results / caption.stem)] for caption in captions
+    }
+    tables = {
+        name: {path.name: _content(path) for path in paths if path.suffix in (".csv", ".json")}
+        for name, paths in of.items()
+    }
+    sections = [
+        Product(
+            name=caption.stem,
+            caption=caption.read_text(encoding="utf-8"),
+            figures=[_link(path, results) for path in of[caption.stem] if path.suffix == ".png"],
+            files=[_link(path, results) for path in of[caption.stem] if path.suffix != ".png"],
+            tables={
+                title_of(path.stem): table
+                for path in of[caption.stem]
+                if path.suffix == ".csv" and fits(table := tables[caption.stem][path.name])
+            },
+        )
+        for caption in captions
+    ]
+    write_text(page_, page(model, headline(tables), sections))
+
+
+def _content(path: Path) -> object:
+    return read_json(path) if path.suffix == ".json" else read_table(path)
+
+
+def _link(path: Path, results: Path) -> str:
+    return f"../{path.relative_to(results).as_posix()}"
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

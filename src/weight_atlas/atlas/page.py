@@ -1,0 +1,72 @@
+"""A model's page as Markdown: a headline of findings, then one section a product."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+PREVIEW_ROWS, PREVIEW_COLUMNS = 12, 10
+
+
+@dataclass(frozen=True)
+class Product:
+    """What one analysis left for a model.
+
+    name: of the rule, such as effective_rank; caption: how to read it; figures, files: paths relative to the page;
+    tables: small ones to show in the text, by title.
+    """
+
+    name: str
+    caption: str
+    figures: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+
+def page(model: str, headline: list[tuple[str, str]], products: list[Product]) -> str:
+    """Markdown page of a model; headline rows are (what, value)."""
+    parts = [f"# Atlas of {model}"]
+    if headline:
+        parts.append(markdown_table(pd.DataFrame(headline, columns=["what", "value"])))
+    parts += [_section(product) for product in products]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(product: Product) -> str:
+    parts = [f"## {title_of(product.name)}", product.caption.strip()]
+    parts += [f"![{title_of(product.name)}]({figure})" for figure in product.figures]
+    for title, table in product.tables.items():
+        parts += [f"**{title}**", markdown_table(_preview(table))]
+    if product.files:
+        parts.append("Files: " + ", ".join(f"[{path.removeprefix('../')}]({path})" for path in product.files))
+    return "\n\n".join(part for part in parts if part)
+
+
+def title_of(name: str) -> str:
+    """Heading for a product's name: effective_rank -> Effective rank."""
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def fits(table: pd.DataFrame) -> bool:
+    """Whether a table is small enough to be read in the page itself."""
+    return 0 < len(table) <= PREVIEW_ROWS and len(table.columns) <= PREVIEW_COLUMNS
+
+
+def _preview(table: pd.DataFrame) -> pd.DataFrame:
+    return table.iloc[:PREVIEW_ROWS, :PREVIEW_COLUMNS]
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A DataFrame as a Markdown table: four significant digits, empty cells for missing values, no raw pipes."""
+    shown = table.astype(object).map(_cell)
+    return shown.to_markdown(index=False, disable_numparse=True)
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and pd.isna(value)) or value is pd.NA:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 or abs(value) >= 1e9 else f"{value:,.0f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value).replace("|", "\\|").replace("\n", " ")
