@@ -1,0 +1,1 @@
+"""What a change of weights does to a model's predictions."""

@@ -1,0 +1,1 @@
+"""Running language models: loading, live weights, reversible edits, windows of text and their scores."""

@@ -1,0 +1,117 @@
+"""What passes through stacked experts: which tokens the router sent where, and each expert's own activations.
+
+Experts run as fused kernels inside one container, so that no hook on an expert can fire. The container's arguments
+are what the router decided; from them an expert's activations are computed again, in float32.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.lm.anatomy import Projection
+
+
+@dataclass(frozen=True)
+class Routing:
+    """What a container of experts was given for n tokens.
+
+    hidden: (n, d_model). index: (n, k) experts of each token. weight: (n, k) factors on the experts' outputs. scaled:
+    the factor was already applied to the experts' input (Llama 4), and scales what they put out through it.
+    """
+
+    hidden: torch.Tensor
+    index: torch.Tensor
+    weight: torch.Tensor
+    scaled: bool = False
+
+
+@dataclass(frozen=True)
+class ExpertActivation:
+    """Input and output of one expert's output projection, float32, for the tokens routed to it.
+
+    token: (n,) which tokens; x: (n, cols); y: (n, rows) before the routing weight; weight: (n,) the factor on y.
+    """
+
+    expert: int
+    token: torch.Tensor
+    x: torch.Tensor
+    y: torch.Tensor
+    weight: torch.Tensor
+
+
+def routing_of(projection: Projection, inputs: tuple, keywords: dict) -> Routing:
+    """Read a container's arguments, as its forward was called with them."""
+    given = [value for value in (*inputs, *keywords.values()) if isinstance(value, torch.Tensor)]
+    hidden = given[0]
+    integers = [value for value in given[1:] if not value.is_floating_point()]
+    weights = [value for value in given[1:] if value.is_floating_point()]
+    if integers and weights:
+        index, weight = integers[0], weights[0]
+        return Routing(
+            hidden.reshape(-1, hidden.shape[-1]), index.reshape(-1, index.shape[-1]), weight.reshape(index.shape)
+        )
+    if len(given) == 1 and len(hidden) % projection.n_experts == 0:
+        return _routing_by_scaled_inputs(hidden.view(projection.n_experts, -1, hidden.shape[-1]))
+    raise AtlasError(
+        f"the experts of {type(projection.container).__name__} are called in an unknown way",
+        where=projection.name,
+        remedy="this architecture's experts cannot be analysed; its dense projections can",
+    )
+
+
+def _routing_by_scaled_inputs(scaled: torch.Tensor) -> Routing:
+    """Llama 4 gives every expert every token, times its score, which is zero where the token is not its."""
+    routed = (scaled != 0).any(-1).T
+    k = max(int(routed.sum(1).max()), 1)
+    index = routed.to(torch.int8).topk(k, dim=1).indices
+    chosen = scaled.transpose(0, 1).gather(1, index[..., None].expand(-1, -1, scaled.shape[-1]))
+    return Routing(chosen, index, routed.gather(1, index).to(scaled.dtype), scaled=True)
+
+
+def expert_activations(
+    projection: Projection, routing: Routing, keep: torch.Tensor | None = None
+) -> Iterator[ExpertActivation]:
+    """Yield each active expert's activations, in order of experts. keep: (n,) bool, the tokens to look at."""
+    k = routing.index.shape[1]
+    slots = routing.index.reshape(-1)
+    active = (routing.weight.reshape(-1) != 0) & (slots < projection.n_experts)
+    if keep is not None:
+        active &= keep.to(active.device).repeat_interleave(k)
+    order = torch.argsort(torch.where(active, slots, projection.n_experts), stable=True)[: int(active.sum())]
+    counts = torch.bincount(slots[order], minlength=projection.n_experts).tolist()
+    for expert, chosen in enumerate(order.split(counts)):
+        if len(chosen) == 0:
+            continue
+        token, slot = chosen // k, chosen % k
+        hidden = routing.hidden[token, slot] if routing.scaled else routing.hidden[token]
+        x = expert_input(projection, hidden, expert)
+        y = x @ projection.matrix(expert).float().T
+        bias = getattr(projection.container, "down_proj_bias", None)
+        if bias is not None:
+            y = y + bias[expert].float()
+        yield ExpertActivation(expert, token, x, y, routing.weight[token, slot].float())
+
+
+def expert_input(projection: Projection, hidden: torch.Tensor, expert: int) -> torch.Tensor:
+    """The input of an expert's output projection in float32, (n, cols), for hidden states (n, d_model)."""
+    container, hidden = projection.container, hidden.float()
+    if projection.layout == "experts_flat":
+        glu = container.mlp
+        shape = (projection.n_experts, -1, hidden.shape[-1])
+        gate, up = (hidden @ weight.view(shape)[expert].float().T for weight in (glu.w1, glu.v1))
+        return glu.activation_fn(gate) * up
+    transposed = projection.layout == "experts_transposed"
+    gated = hasattr(container, "gate_up_proj")
+    into = (container.gate_up_proj if gated else container.up_proj)[expert].float()
+    inner = hidden @ (into if transposed else into.T)
+    bias = getattr(container, "gate_up_proj_bias" if gated else "up_proj_bias", None)
+    if bias is not None:
+        inner = inner + bias[expert].float()
+    if not gated:
+        return container.act_fn(inner)
+    if hasattr(container, "_apply_gate"):
+        return container._apply_gate(inner)
+    gate, up = inner.chunk(2, dim=-1)
+    return container.act_fn(gate) * up

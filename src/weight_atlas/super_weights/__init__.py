@@ -1,0 +1,1 @@
+"""Single weights of MLP output projections on which a whole model depends: screening, detection, verification."""

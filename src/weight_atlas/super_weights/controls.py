@@ -1,0 +1,63 @@
+"""Random weights of the same size in the same tensor: what removing a super weight is compared with."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.lm.places import matrix_at
+
+
+def matched_draws(
+    live: Anatomy, targets: Sequence[Coordinate], *, draws: int, seed: int, pool: int = 200
+) -> list[list[Coordinate]]:
+    """Draw sets of control weights: in each set one for every target, of nearly its magnitude, from its own matrix.
+
+    Each control comes at random from the `pool` weights whose magnitude is nearest to the target's; the set of targets
+    is left out, and within a matrix no weight is drawn twice until the pool is used up. Returns `draws` lists in the
+    order of targets. The largest weight of a matrix has only smaller neighbours: `magnitude_ratio` says how much.
+    """
+    columns: list[list[Coordinate]] = []
+    used: dict[tuple, set[int]] = {}
+    for number, target in enumerate(targets):
+        matrix = matrix_at(live, target)
+        own = [other for other in targets if _matrix_of(other) == _matrix_of(target)]
+        near = _nearest(matrix, target, own, max(pool, draws * len(own)))
+        taken = used.setdefault(_matrix_of(target), set())
+        order = np.random.default_rng([seed, number]).permutation(near)
+        fresh = [place for place in order.tolist() if place not in taken] or order.tolist()
+        chosen = [fresh[draw % len(fresh)] for draw in range(draws)] if fresh else []
+        taken.update(chosen)
+        columns.append([_at(target, place, matrix.shape[1]) for place in chosen])
+    return [list(controls) for controls in zip(*columns, strict=True)]
+
+
+def magnitude_ratio(live: Anatomy, targets: Sequence[Coordinate], controls: Sequence[Coordinate]) -> float:
+    """Sum of the controls' magnitudes over that of the targets': 1 for a perfect match."""
+    return _magnitude(live, controls) / max(_magnitude(live, targets), 1e-30)
+
+
+def _magnitude(live: Anatomy, coordinates: Sequence[Coordinate]) -> float:
+    return sum(abs(matrix_at(live, place)[place.row, place.col].item()) for place in coordinates)
+
+
+def _matrix_of(coordinate: Coordinate) -> tuple:
+    return coordinate.layer, coordinate.component, coordinate.expert, coordinate.role
+
+
+def _nearest(matrix: torch.Tensor, target: Coordinate, excluded: Sequence[Coordinate], count: int) -> list[int]:
+    """Flat indices of the weights nearest to the target's magnitude, the excluded ones left out."""
+    magnitude = matrix.float().abs()
+    distance = (magnitude - magnitude[target.row, target.col]).abs()
+    for other in excluded:
+        distance[other.row, other.col] = float("inf")
+    # Zeros would make no difference when zeroed, and would pass for a control.
+    distance[magnitude == 0] = float("inf")
+    flat = distance.flatten()
+    values, places = flat.topk(min(count, flat.numel()), largest=False)
+    return sorted(places[torch.isfinite(values)].tolist())
+
+
+def _at(target: Coordinate, place: int, cols: int) -> Coordinate:
+    return Coordinate(target.layer, place // cols, place % cols, target.expert, target.role, target.component)

@@ -1,0 +1,141 @@
+"""The published detection of super weights: spikes of one forward pass, zeroed and looked for again.
+
+Yu et al., "The Super Weight in Large Language Models" (arXiv 2411.07191). In each round the largest output of every
+MLP output projection and its largest input are compared with a threshold; where both exceed it, the weight between
+them is a candidate and is set to zero, and the next round looks at the modified model.
+
+What is repaired here: input and output peak are taken at the same token, so that w * x can explain y; weights are read
+in the logical layout whatever the family stores; statistics are float32; NaN ends the search with a message.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.lm.anatomy import Anatomy, Coordinate, Projection
+from weight_atlas.lm.edits import edited, value_at, zero
+from weight_atlas.lm.experts import expert_activations, routing_of
+from weight_atlas.lm.load import out_of_memory_explained
+from weight_atlas.lm.metrics import input_device
+
+# The prompt of the paper.
+PROMPT = "Apple Inc. is a worldwide tech company."
+# Thresholds that users of the procedure set for families whose spikes are larger than the rest's; others take 50.
+FAMILY_THRESHOLDS = {"llama": 120.0, "olmo": 70.0, "mistral": 100.0, "phi3": 150.0, "phi": 150.0}
+DEFAULT_THRESHOLD = 50.0
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The largest output of one projection in one round, and the largest input at the same token.
+
+    row, col: logical coordinate; max_input: largest input at any token, as the original procedure took it.
+    """
+
+    iteration: int
+    layer: int
+    component: str
+    tensor: str
+    expert: int | None
+    token: int
+    row: int
+    col: int
+    input_value: float
+    output_value: float
+    max_input: float
+    weight: float
+    accepted: bool = False
+
+
+def spikes(live: Anatomy, ids: torch.Tensor, *, threshold: float, max_iterations: int = 10) -> pd.DataFrame:
+    """Run the procedure on token ids (1, length); returns one row per round and projection (see Peak).
+
+    Accepted rows are the candidates. The last round, in which nothing is accepted, is included. The model is left
+    as it was. threshold: both |input| and |output| must exceed it.
+    """
+    rows: list[Peak] = []
+    found: list[Coordinate] = []
+    for iteration in range(1, max_iterations + 1):
+        with edited(live, [zero(coordinate) for coordinate in found]):
+            peaks = _peaks(live, ids, iteration)
+        new = []
+        for peak, projection in peaks:
+            coordinate = projection.coordinate(peak.row, peak.col, peak.expert)
+            accepted = (
+                abs(peak.input_value) > threshold and abs(peak.output_value) > threshold and coordinate not in found
+            )
+            new += [coordinate] if accepted else []
+            rows.append(Peak(**{**asdict(peak), "weight": value_at(live, coordinate), "accepted": accepted}))
+        found += new
+        if not new:
+            break
+    table = pd.DataFrame([asdict(row) for row in rows])
+    table["expert"] = table["expert"].astype("Int64")
+    table["rho"] = table["weight"] * table["input_value"] / table["output_value"]
+    return table
+
+
+def _peaks(live: Anatomy, ids: torch.Tensor, iteration: int) -> list[tuple[Peak, Projection]]:
+    seen: list[tuple[Projection, int | None, torch.Tensor]] = []
+    hooks = []
+    for projection in live.projections:
+        if projection.stacked:
+
+            def look(module, inputs, keywords, projection=projection):
+                for one in expert_activations(projection, routing_of(projection, inputs, keywords)):
+                    seen.append((projection, one.expert, _peak(one.x, one.y, one.token)))
+
+            hooks.append(projection.container.register_forward_pre_hook(look, with_kwargs=True))
+        else:
+
+            def look(module, inputs, output, projection=projection):
+                x, y = (value.detach().reshape(-1, value.shape[-1]).float() for value in (inputs[0], output))
+                seen.append((projection, projection.expert, _peak(x, y, None)))
+
+            hooks.append(projection.container.register_forward_hook(look))
+    try:
+        with torch.no_grad(), out_of_memory_explained(f"a forward pass of {tuple(ids.shape)} tokens"):
+            live.model(input_ids=ids.to(input_device(live.model)), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [
+        (_as_peak(iteration, projection, expert, values.tolist()), projection) for projection, expert, values in seen
+    ]
+
+
+def _peak(x: torch.Tensor, y: torch.Tensor, tokens: torch.Tensor | None) -> torch.Tensor:
+    """(token, row, col, x, y, max |x|) of the largest |y|, float64, as one tensor so that one transfer suffices."""
+    place = y.abs().argmax()
+    token, row = place // y.shape[1], place % y.shape[1]
+    col = x[token].abs().argmax()
+    position = token if tokens is None else tokens[token]
+    return torch.stack([value.double() for value in (position, row, col, x[token, col], y[token, row], x.abs().amax())])
+
+
+def _as_peak(iteration: int, projection: Projection, expert: int | None, values: list[float]) -> Peak:
+    token, row, col, x, y, max_input = values
+    if not (y == y and max_input == max_input) or abs(y) == float("inf") or max_input == float("inf"):
+        raise AtlasError(
+            "activations are not finite numbers",
+            where=projection.name,
+            remedy="compute in float32 (dtype: float32), and look for NaN in the weight statistics",
+        )
+    return Peak(
+        iteration, projection.layer, projection.component, projection.parameter_name, expert,
+        int(token), int(row), int(col), x, y, max_input, 0.0,
+    )  # fmt: skip
+
+
+def family_threshold(live: Anatomy) -> float:
+    """The threshold that users of the procedure take for the model's family; 50 for families without their own."""
+    return FAMILY_THRESHOLDS.get(live.model.config.get_text_config().model_type, DEFAULT_THRESHOLD)
+
+
+def prompt_ids(tokenizer: Any, prompts: Sequence[str] | None = None) -> torch.Tensor:
+    """Token ids (1, length) of the first prompt, by default the paper's, with the tokenizer's own special tokens."""
+    return torch.tensor([tokenizer((prompts or [PROMPT])[0])["input_ids"]])

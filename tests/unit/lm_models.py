@@ -1,0 +1,133 @@
+"""Tiny language models of every layout, with weights planted as super weights grow: found by one token, felt by all."""
+
+import torch
+import transformers
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.lm.places import matrix_at
+from weight_atlas.lm.windows import Windows
+
+D, FF, LAYERS, VOCABULARY = 64, 96, 4, 300
+COMMON = {
+    "vocab_size": VOCABULARY, "hidden_size": D, "intermediate_size": FF, "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 128,
+    "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "tie_word_embeddings": False,
+}  # fmt: skip
+EXPERTS = {"num_local_experts": 4, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 40}
+
+# One configuration for each way in which families lay out their MLP.
+LAYOUTS = {
+    "llama": {},
+    "qwen2": {"tie_word_embeddings": True},
+    "phi3": {},
+    "gemma2": {"query_pre_attn_scalar": 16},
+    "olmo2": {},
+    "cohere": {"logit_scale": 1.0},
+    "gpt_neox": {},
+    "gpt2": {"n_embd": D, "n_inner": FF, "n_layer": LAYERS, "n_head": 4, "n_positions": 128},
+    "opt": {"ffn_dim": FF, "word_embed_proj_dim": D},
+    "mixtral": EXPERTS,
+    "qwen2_moe": {**EXPERTS, "shared_expert_intermediate_size": 56, "decoder_sparse_step": 1},
+    "qwen3_moe": {**EXPERTS, "decoder_sparse_step": 1},
+    "olmoe": EXPERTS,
+    "granitemoe": EXPERTS,
+    "phimoe": EXPERTS,
+    "gpt_oss": EXPERTS,
+    "llama4_text": {
+        **EXPERTS, "num_experts_per_tok": 1, "interleave_moe_layer_step": 2, "intermediate_size_mlp": 72,
+    },
+    "dbrx": {
+        "d_model": D, "n_heads": 4, "n_layers": LAYERS, "max_seq_len": 128,
+        "ffn_config": {"ffn_hidden_size": FF, "moe_num_experts": 4, "moe_top_k": 2},
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8},
+    },
+    "deepseek_v2": {
+        **EXPERTS, "n_routed_experts": 4, "n_shared_experts": 1, "first_k_dense_replace": 1, "q_lora_rank": None,
+        "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 16, "head_dim": 8,
+        "num_key_value_heads": 4, "n_group": 1, "topk_group": 1, "topk_method": "greedy",
+    },
+    "deepseek_v3": {
+        **EXPERTS, "n_routed_experts": 4, "n_shared_experts": 1, "first_k_dense_replace": 1, "q_lora_rank": 24,
+        "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 16, "head_dim": 8,
+        "num_key_value_heads": 4, "n_group": 1, "topk_group": 1,
+    },
+    "glm4_moe": {
+        **EXPERTS, "n_routed_experts": 4, "n_shared_experts": 1, "first_k_dense_replace": 1, "n_group": 1,
+        "topk_group": 1,
+    },
+}  # fmt: skip
+
+
+def tiny(layout: str, seed: int = 0, **changes) -> torch.nn.Module:
+    """A randomly initialised float32 model of a layout, ready for forward passes."""
+    settings = {**COMMON, **LAYOUTS[layout], **changes}
+    if layout == "dbrx":
+        settings = {key: value for key, value in settings.items() if key not in ("hidden_size", "intermediate_size")}
+    configuration = transformers.AutoConfig.for_model(layout, **settings)
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(configuration)
+    return model.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def plant(
+    live: Anatomy, layer: int, row: int, col: int, *, expert: int | None = None, component: str = "", token: int = 1,
+    activation: float = 40.0, write: float = 300.0,
+) -> Coordinate:  # fmt: skip
+    """Make one neuron fire on a token at position 0, and one weight of its column write a massive activation.
+
+    Returns the coordinate of that weight. The neuron's other output weights become tiny, so that its value goes
+    through the one weight.
+    """
+    projection = live.projection(Coordinate(layer, row, col, expert, component=component))
+    coordinate = projection.coordinate(row, col, expert)
+    hidden = mlp_input(live, coordinate, token)
+    direction = hidden / hidden.norm()
+    gate = Coordinate(layer, None, None, coordinate.expert, "W_gate", projection.component)
+    up = Coordinate(layer, None, None, coordinate.expert, "W_up", projection.component)
+    gated = True
+    try:
+        matrix_at(live, gate)[col] = direction * activation**0.5 / hidden.norm()
+    except AtlasError:
+        gated = False
+    matrix_at(live, up)[col] = direction * (activation**0.5 if gated else activation) / hidden.norm()
+    down = matrix_at(live, coordinate)
+    down[:, col] *= 0.01
+    down[row, col] = write / activation
+    return coordinate
+
+
+@torch.no_grad()
+def mlp_input(live: Anatomy, coordinate: Coordinate, token: int) -> torch.Tensor:
+    """What the first projection of the coordinate's MLP sees for a token at position 0: float32 (d_model,)."""
+    projection, seen = live.projection(coordinate), []
+    into = matrix_at(live, Coordinate(coordinate.layer, None, None, coordinate.expert, "W_up", projection.component))
+    if projection.stacked:
+        module = projection.container
+    else:
+        address = into.untyped_storage().data_ptr()
+        module = next(
+            each
+            for each in live.layers[coordinate.layer].modules()
+            if isinstance(getattr(each, "weight", None), torch.Tensor)
+            and each.weight.untyped_storage().data_ptr() == address
+        )
+    handle = module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    live.model(torch.tensor([[token, 5, 6]]))
+    handle.remove()
+    return seen[0].reshape(-1, seen[0].shape[-1])[0].float()
+
+
+@torch.no_grad()
+def own_text(live: Anatomy, *, windows: int = 6, length: int = 24, token: int = 1, seed: int = 0) -> Windows:
+    """Windows that begin with a token and go on as the model itself would most likely: any change makes them worse."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.cat(
+        [torch.full((windows, 1), token), torch.randint(5, VOCABULARY, (windows, 3), generator=generator)], dim=1
+    )
+    while ids.shape[1] < length:
+        ids = torch.cat([ids, live.model(ids, use_cache=False).logits[:, -1:].argmax(-1)], dim=1)
+    scored = torch.ones(ids.shape, dtype=torch.bool)
+    scored[:, :4] = False
+    return Windows(ids, scored)
