@@ -1,0 +1,107 @@
+"""Corpora as tables of documents, whatever their source."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.tokens.documents import Document, file_documents, hub_documents
+from weight_atlas.tokens.installation import versions
+from weight_atlas.tokens.python_docs import python_docs
+from weight_atlas.tokens.sources import hub_dataset, is_bundled, matching_files
+
+
+def read_corpus(
+    source: str | list[str], *, name: str | None = None, split: str | None = None, column: str = "text",
+    group_column: str | None = None, revision: str | None = None, limit: int | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """Return a corpus as a table with the columns document (unique name), text and group (or ""), sorted by document.
+
+    source: "bundled:python-docs", "hf:org/name", or paths and globs of .txt, .jsonl and .parquet files. split: of the
+    bundled corpus (default test) or of a data set (default train). name, revision, limit: of a data set on the hub.
+    Documents without text are left out. AtlasError where there is no text, or the source cannot be read.
+    """
+    if is_bundled(source):
+        documents = python_docs(split or "test")
+    elif dataset := hub_dataset(source):
+        selection = {"name": name, "split": split or "train", "revision": revision, "limit": limit}
+        documents = _table(hub_documents(dataset, column=column, group_column=group_column, **selection))
+    else:
+        documents = _table(file_documents(_files(source), column, group_column))
+    if documents.empty:
+        raise AtlasError("the corpus has no text", where=source, remedy="take files that hold text")
+    return documents.sort_values("document", ignore_index=True)
+
+
+def describe_corpus(corpus: pd.DataFrame, source: str | list[str], split: str | None = None) -> dict:
+    """Return what identifies a corpus: source, split, size, SHA-256 of its text, versions behind a bundled one.
+
+    sha256: of the UTF-8 texts in the table's order, each followed by a zero byte. bytes: of the UTF-8 texts.
+    """
+    digest, size = hashlib.sha256(), 0
+    for text in corpus.text:
+        encoded = text.encode()
+        size += len(encoded)
+        digest.update(encoded + b"\0")
+    return {
+        "source": source,
+        "split": (split or "test") if is_bundled(source) else split,
+        "documents": len(corpus),
+        "groups": corpus.group.nunique(),
+        "characters": int(corpus.text.str.len().sum()),
+        "bytes": size,
+        "sha256": digest.hexdigest(),
+        "versions": versions() if is_bundled(source) else None,
+    }
+
+
+def _files(source: str | list[str]) -> list[Path]:
+    files = {}
+    for pattern in [source] if isinstance(source, str) else source:
+        matches = matching_files(pattern)
+        if not matches:
+            raise AtlasError(
+                "no file of the corpus is there",
+                where=pattern,
+                remedy="check `source`: paths count from the folder that the workflow runs in",
+            )
+        files |= {path.resolve(): path for path in matches}
+    return [files[resolved] for resolved in sorted(files)]
+
+
+def _table(documents: Iterable[Document]) -> pd.DataFrame:
+    rows = []
+    for document in documents:
+        try:
+            document.text.encode()
+        except UnicodeEncodeError as error:
+            raise AtlasError(
+                f"text that is not valid Unicode: {error.reason}",
+                where=document.name,
+                remedy="mend or drop this document",
+            ) from error
+        if document.text.strip():
+            rows.append(document)
+    return pd.DataFrame(rows, columns=list(Document._fields)).rename(columns={"name": "document"})
+
+
+def document_batches(table: Path, characters: int = 1 << 24) -> Iterator[list[str]]:
+    """Yield the texts of a corpus table in lists of about so many characters; a longer document is a list of its own.
+
+    table: a .parquet file with the column text, of which a few row groups at most are in memory.
+    """
+    from pyarrow.parquet import ParquetFile
+
+    batch, size = [], 0
+    with ParquetFile(table) as file:
+        for rows in file.iter_batches(batch_size=1024, columns=["text"]):
+            for text in rows.column(0).to_pylist():
+                if batch and size + len(text) > characters:
+                    yield batch
+                    batch, size = [], 0
+                batch.append(text)
+                size += len(text)
+    if batch:
+        yield batch

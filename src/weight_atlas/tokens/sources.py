@@ -1,0 +1,61 @@
+"""What a corpus's `source` in the configuration means. Light: the workflow imports it for every dry run."""
+
+import glob
+from pathlib import Path
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.tokens.installation import versions
+
+BUNDLED, HUB = "bundled:", "hf:"
+BUNDLED_CORPUS = "python-docs"
+SUFFIXES = (".txt", ".jsonl", ".parquet")
+
+
+def is_bundled(source: str | list[str]) -> bool:
+    """Say whether a source is the bundled corpus; an unknown bundled name is an AtlasError."""
+    if not isinstance(source, str) or not source.startswith(BUNDLED):
+        return False
+    if source != BUNDLED + BUNDLED_CORPUS:
+        raise AtlasError("no such bundled corpus", where=source, remedy=f"use {BUNDLED}{BUNDLED_CORPUS}")
+    return True
+
+
+def hub_dataset(source: str | list[str]) -> str | None:
+    """Return the name of the data set on the hub that a source means, or None: hf:org/name or hf://org/name."""
+    if not isinstance(source, str) or not source.startswith(HUB):
+        return None
+    name = source.removeprefix(HUB).removeprefix("//")
+    if not name or len(name.split("/")) > 2 or ".." in name or not all(name.split("/")):
+        raise AtlasError("not the name of a data set on the hub", where=source, remedy="use hf:org/name")
+    return name
+
+
+def matching_files(pattern: str) -> list[Path]:
+    """Return the files that a path or glob of the configuration means, sorted; for a folder, all texts below it."""
+    path = Path(pattern).expanduser()
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+    if path.is_file():
+        return [path]
+    matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    return sorted(Path(match) for match in matches if Path(match).is_file())
+
+
+def local_files(source: str | list[str]) -> list[str]:
+    """Return the local files that a source's text comes from; [] for other sources, or where there are none."""
+    if is_bundled(source) or hub_dataset(source):
+        return []
+    patterns = [source] if isinstance(source, str) else source
+    return sorted({path.as_posix() for pattern in patterns for path in matching_files(pattern)})
+
+
+def source_state(source: str | list[str]) -> dict[str, str]:
+    """Return what shows, without reading it, that a source's text may have changed.
+
+    Versions of the packages behind the bundled corpus; size and modification time of each local file, since a file
+    replaced by an older one is not newer than what was made from it.
+    """
+    if is_bundled(source):
+        return versions()
+    states = {path: Path(path).stat() for path in local_files(source)}
+    return {path: f"{state.st_size} {state.st_mtime_ns}" for path, state in states.items()}
