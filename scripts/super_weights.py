@@ -23,6 +23,7 @@ def main(
     model: str = "",
     spike_threshold: float | None = None,
     max_iterations: int = 10,
+    min_rho: float = 0.5,
     prompts: list[str] | None = None,
     dtype: str = "auto",
     trust_remote_code: bool = False,
@@ -39,9 +40,10 @@ def main(
     tokenizer = load_tokenizer(opened, trust_remote_code=trust_remote_code)
     live = anatomy(load_model(opened, device=device, dtype=dtype, trust_remote_code=trust_remote_code))
     threshold = family_threshold(live) if spike_threshold is None else spike_threshold
-    seen = spikes(live, prompt_ids(tokenizer, prompts), threshold=threshold, max_iterations=max_iterations)
+    ids, limits = prompt_ids(tokenizer, prompts), {"max_iterations": max_iterations, "min_rho": min_rho}
+    seen = spikes(live, ids, threshold=threshold, **limits)
     records = published_records(seen)
-    settings = {"spike_threshold": threshold, "max_iterations": max_iterations, "prompts": prompts}
+    settings = {"spike_threshold": threshold, "prompts": prompts, **limits}
     write_json(found, artifact(model, records, settings))
     write_table(table, pd.DataFrame(records, columns=list(COLUMNS)))
     write_table(iterations, seen)

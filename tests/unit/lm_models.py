@@ -4,7 +4,8 @@ import torch
 import transformers
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.lm.anatomy import Anatomy, Coordinate, Projection
+from weight_atlas.lm.experts import routing_of
 from weight_atlas.lm.places import matrix_at
 from weight_atlas.lm.windows import Windows
 
@@ -59,39 +60,40 @@ LAYOUTS = {
 }  # fmt: skip
 
 
-def tiny(layout: str, seed: int = 0, **changes) -> torch.nn.Module:
-    """A randomly initialised float32 model of a layout, ready for forward passes."""
+def tiny(layout: str, seed: int = 0, sharp: bool = False, **changes) -> torch.nn.Module:
+    """A randomly initialised float32 model of a layout. sharp: with logits large enough for definite predictions."""
     settings = {**COMMON, **LAYOUTS[layout], **changes}
     if layout == "dbrx":
         settings = {key: value for key, value in settings.items() if key not in ("hidden_size", "intermediate_size")}
     configuration = transformers.AutoConfig.for_model(layout, **settings)
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(configuration)
+    if sharp:
+        model.get_output_embeddings().weight.data *= 40
     return model.eval().requires_grad_(False)
 
 
 @torch.no_grad()
 def plant(
-    live: Anatomy, layer: int, row: int, col: int, *, expert: int | None = None, component: str = "", token: int = 1,
-    activation: float = 40.0, write: float = 300.0,
+    live: Anatomy, layer: int, row: int, col: int, *, component: str = "", token: int = 1, activation: float = 40.0,
+    write: float = 300.0,
 ) -> Coordinate:  # fmt: skip
     """Make one neuron fire on a token at position 0, and one weight of its column write a massive activation.
 
     Returns the coordinate of that weight. The neuron's other output weights become tiny, so that its value goes
-    through the one weight.
+    through the one weight. Of stacked experts it is one that the router gives the token to.
     """
-    projection = live.projection(Coordinate(layer, row, col, expert, component=component))
-    coordinate = projection.coordinate(row, col, expert)
-    hidden = mlp_input(live, coordinate, token)
-    direction = hidden / hidden.norm()
-    gate = Coordinate(layer, None, None, coordinate.expert, "W_gate", projection.component)
-    up = Coordinate(layer, None, None, coordinate.expert, "W_up", projection.component)
-    gated = True
+    projection = next(p for p in live.projections if p.layer == layer and component in ("", p.component))
+    hidden, expert = mlp_input(live, projection, token)
+    place = {"layer": layer, "expert": expert, "component": projection.component}
+    up = matrix_at(live, Coordinate(row=None, col=None, role="W_up", **place))
     try:
-        matrix_at(live, gate)[col] = direction * activation**0.5 / hidden.norm()
+        gate, each = matrix_at(live, Coordinate(row=None, col=None, role="W_gate", **place)), activation**0.5
+        gate[col] = hidden * each / hidden.norm() ** 2
     except AtlasError:
-        gated = False
-    matrix_at(live, up)[col] = direction * (activation**0.5 if gated else activation) / hidden.norm()
+        each = activation
+    up[col] = hidden * each / hidden.norm() ** 2
+    coordinate = projection.coordinate(row, col, expert)
     down = matrix_at(live, coordinate)
     down[:, col] *= 0.01
     down[row, col] = write / activation
@@ -99,24 +101,30 @@ def plant(
 
 
 @torch.no_grad()
-def mlp_input(live: Anatomy, coordinate: Coordinate, token: int) -> torch.Tensor:
-    """What the first projection of the coordinate's MLP sees for a token at position 0: float32 (d_model,)."""
-    projection, seen = live.projection(coordinate), []
-    into = matrix_at(live, Coordinate(coordinate.layer, None, None, coordinate.expert, "W_up", projection.component))
+def mlp_input(live: Anatomy, projection: Projection, token: int) -> tuple[torch.Tensor, int | None]:
+    """What the first matrix of an MLP sees for a token at position 0, float32 (d_model,), and in which expert."""
+    seen = []
     if projection.stacked:
-        module = projection.container
+
+        def look(module, inputs, keywords):
+            routing = routing_of(projection, inputs, keywords)
+            hidden = routing.hidden[0, 0] if routing.scaled else routing.hidden[0]
+            seen.append((hidden.float(), int(routing.index[0, 0])))
+
+        handle = projection.container.register_forward_pre_hook(look, with_kwargs=True)
     else:
+        into = matrix_at(live, Coordinate(projection.layer, None, None, role="W_up", component=projection.component))
         address = into.untyped_storage().data_ptr()
-        module = next(
-            each
-            for each in live.layers[coordinate.layer].modules()
-            if isinstance(getattr(each, "weight", None), torch.Tensor)
-            and each.weight.untyped_storage().data_ptr() == address
+        modules = [
+            m for m in live.layers[projection.layer].modules() if isinstance(getattr(m, "weight", None), torch.Tensor)
+        ]
+        module = next(m for m in modules if m.weight.untyped_storage().data_ptr() == address)
+        handle = module.register_forward_pre_hook(
+            lambda module, inputs: seen.append((inputs[0].reshape(-1, inputs[0].shape[-1])[0].float(), None))
         )
-    handle = module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     live.model(torch.tensor([[token, 5, 6]]))
     handle.remove()
-    return seen[0].reshape(-1, seen[0].shape[-1])[0].float()
+    return seen[0]
 
 
 @torch.no_grad()
@@ -131,3 +139,25 @@ def own_text(live: Anatomy, *, windows: int = 6, length: int = 24, token: int = 
     scored = torch.ones(ids.shape, dtype=torch.bool)
     scored[:, :4] = False
     return Windows(ids, scored)
+
+
+def word_tokenizer(*, bos: bool):
+    """A tokenizer of whole words, ids from 5 on, that puts <s> (1) before a text or does not."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    vocabulary = {
+        "<pad>": 0,
+        "<s>": 1,
+        "</s>": 2,
+        "<unk>": 3,
+        "\n\n": 4,
+        **{word: 5 + i for i, word in enumerate(words)},
+    }
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )

@@ -23,7 +23,7 @@ def published_records(spikes: pd.DataFrame) -> list[dict]:
             "column": row.col,
             "component": row.component,
             "tensor": row.tensor,
-            "expert_id": row.expert,
+            "expert_id": None if pd.isna(row.expert) else int(row.expert),
             "input_value": row.input_value,
             "output_value": row.output_value,
             "iteration_found": row.iteration,

@@ -4,12 +4,14 @@ Yu et al., "The Super Weight in Large Language Models" (arXiv 2411.07191). In ea
 MLP output projection and its largest input are compared with a threshold; where both exceed it, the weight between
 them is a candidate and is set to zero, and the next round looks at the modified model.
 
-What is repaired here: input and output peak are taken at the same token, so that w * x can explain y; weights are read
-in the logical layout whatever the family stores; statistics are float32; NaN ends the search with a message.
+What is repaired here: input and output peak are taken at the same token, and w * x must be most of y, or the weight
+between two spikes did not make the second out of the first (in a model that earlier rounds have damaged there are many
+such pairs); weights are read in the logical layout whatever the family stores; statistics are float32; NaN ends the
+search with a message.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -51,11 +53,14 @@ class Peak:
     accepted: bool = False
 
 
-def spikes(live: Anatomy, ids: torch.Tensor, *, threshold: float, max_iterations: int = 10) -> pd.DataFrame:
+def spikes(
+    live: Anatomy, ids: torch.Tensor, *, threshold: float, max_iterations: int = 10, min_rho: float = 0.5
+) -> pd.DataFrame:
     """Run the procedure on token ids (1, length); returns one row per round and projection (see Peak).
 
     Accepted rows are the candidates. The last round, in which nothing is accepted, is included. The model is left
-    as it was. threshold: both |input| and |output| must exceed it.
+    as it was. threshold: both |input| and |output| must exceed it. min_rho: rho = w * x / y must reach it; -inf accepts
+    as the original procedure did.
     """
     rows: list[Peak] = []
     found: list[Coordinate] = []
@@ -65,11 +70,12 @@ def spikes(live: Anatomy, ids: torch.Tensor, *, threshold: float, max_iterations
         new = []
         for peak, projection in peaks:
             coordinate = projection.coordinate(peak.row, peak.col, peak.expert)
-            accepted = (
-                abs(peak.input_value) > threshold and abs(peak.output_value) > threshold and coordinate not in found
-            )
+            weight = value_at(live, coordinate)
+            large = abs(peak.input_value) > threshold and abs(peak.output_value) > threshold
+            explains = large and weight * peak.input_value / peak.output_value >= min_rho
+            accepted = explains and coordinate not in found
             new += [coordinate] if accepted else []
-            rows.append(Peak(**{**asdict(peak), "weight": value_at(live, coordinate), "accepted": accepted}))
+            rows.append(replace(peak, weight=weight, accepted=accepted))
         found += new
         if not new:
             break
@@ -87,14 +93,14 @@ def _peaks(live: Anatomy, ids: torch.Tensor, iteration: int) -> list[tuple[Peak,
 
             def look(module, inputs, keywords, projection=projection):
                 for one in expert_activations(projection, routing_of(projection, inputs, keywords)):
-                    seen.append((projection, one.expert, _peak(one.x, one.y, one.token)))
+                    seen.append((projection, one.expert, _peak(one.x, one.y, projection.matrix(one.expert), one.token)))
 
             hooks.append(projection.container.register_forward_pre_hook(look, with_kwargs=True))
         else:
 
             def look(module, inputs, output, projection=projection):
                 x, y = (value.detach().reshape(-1, value.shape[-1]).float() for value in (inputs[0], output))
-                seen.append((projection, projection.expert, _peak(x, y, None)))
+                seen.append((projection, projection.expert, _peak(x, y, projection.matrix(), None)))
 
             hooks.append(projection.container.register_forward_hook(look))
     try:
@@ -108,11 +114,14 @@ def _peaks(live: Anatomy, ids: torch.Tensor, iteration: int) -> list[tuple[Peak,
     ]
 
 
-def _peak(x: torch.Tensor, y: torch.Tensor, tokens: torch.Tensor | None) -> torch.Tensor:
-    """(token, row, col, x, y, max |x|) of the largest |y|, float64, as one tensor so that one transfer suffices."""
+def _peak(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, tokens: torch.Tensor | None) -> torch.Tensor:
+    """(token, row, col, x, y, max |x|) of the largest |y|, float64, as one tensor so that one transfer suffices.
+
+    An input whose weight to that row is zero, such as an earlier find's, is passed over for the next.
+    """
     place = y.abs().argmax()
     token, row = place // y.shape[1], place % y.shape[1]
-    col = x[token].abs().argmax()
+    col = torch.where(weight[row] != 0, x[token].abs(), 0).argmax()
     position = token if tokens is None else tokens[token]
     return torch.stack([value.double() for value in (position, row, col, x[token, col], y[token, row], x.abs().amax())])
 
