@@ -12,7 +12,7 @@ interleaved     alternating rows: a, b, a, b, ...
 per_head        for each head all pieces, [q, k, v] [q, k, v] ...
 grouped_heads   for each key-value head its queries, then its key, then its value
 four_blocks     four blocks (the shards of CodeGen's training), each with all pieces
-grouped         as many groups as `groups` says, each with its share of all pieces (`sizes`)
+grouped         as many groups as `groups` says, each with its share of all pieces (`sizes`, else equal)
 and last
 rotary_pairs    rows of each head paired for rotation as (0, 1), (2, 3), ...; read as (0, d/2), (1, d/2 + 1), ...
 
@@ -169,6 +169,10 @@ def _four_blocks(total: int, heads: Sequence[int | None], groups: int | None) ->
     return _equal_groups(total, len(heads), 4, f"pieces ({len(heads)} in each of four blocks)")
 
 
+def _grouped(total: int, heads: Sequence[int | None], groups: int | None) -> tuple[int, list[int]]:
+    return _equal_groups(total, len(heads), _known(groups), f"pieces ({len(heads)} in each group)")
+
+
 def _known(count: int | None) -> int:
     if not count:
         raise AtlasError("the number of heads is not known", remedy="the model's config.json must give it")
@@ -182,6 +186,7 @@ SHARINGS: dict[str, Sharing] = {
     "per_head": _per_head,
     "grouped_heads": _grouped_heads,
     "four_blocks": _four_blocks,
+    "grouped": _grouped,
 }
 LAYOUTS: dict[str, str] = dict.fromkeys(["stacked", "stacked_rows"], "experts") | {"transposed": "orientation"}
-LAYOUTS |= dict.fromkeys([*SHARINGS, "grouped"], "sharing") | {"rotary_pairs": "order"}
+LAYOUTS |= dict.fromkeys(SHARINGS, "sharing") | {"rotary_pairs": "order"}

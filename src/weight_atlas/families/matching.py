@@ -35,7 +35,7 @@ class Matcher:
     """The rows of one family that count for one configuration, ready for look-up."""
 
     def __init__(self, family: Family, quantities: Quantities):
-        self.family = family
+        self.family, self._quantities = family, quantities
         self._prefixes = sorted({*family.prefixes}, key=len, reverse=True)
         self._others = tuple(family.others)
         self._rows: dict[str, list[tuple[list[str | int], Row, str]]] = defaultdict(list)
@@ -78,9 +78,14 @@ class Matcher:
                     for slots, row, pattern in self._rows.get(key, ())
                     if all(slot in _SLOTS or slot == number for slot, number in zip(slots, numbers, strict=True))
                 ]
+                if len(found) > 1:
+                    found = [match for match in found if self._of_its_kind(match)]
                 if found:
                     return found
         return []
+
+    def _of_its_kind(self, match: Match) -> bool:
+        return match.row.kind in (None, self._quantities.kind(match.layer))
 
 
 def _match(row: Row, pattern: str, slots: list[str | int], numbers: list[int]) -> Match:

@@ -57,8 +57,9 @@ def _share(
     groups = _count(quantities, row.groups, layer) if row.groups else None
     if not row.sizes:
         return SHARINGS[sharing](total, [heads_of(role, row, quantities, layer, stack) for role in row.pieces], groups)
-    sizes = [_count(quantities, size, layer) for size in row.sizes]
-    if sum(sizes) != total or any(size % (groups or 1) for size in sizes):
+    sizes = [0 if size == "rest" else _count(quantities, size, layer) for size in row.sizes]
+    sizes = [total - sum(sizes) if size == "rest" else count for size, count in zip(row.sizes, sizes, strict=True)]
+    if sum(sizes) != total or min(sizes) <= 0 or any(size % (groups or 1) for size in sizes):
         raise AtlasError(f"{total} rows are not {' + '.join(map(str, sizes))} in {groups or 1} groups")
     return groups or 1, [size // (groups or 1) for size in sizes]
 

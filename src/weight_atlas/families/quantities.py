@@ -60,6 +60,22 @@ class Quantities:
             value = value.get(part) if isinstance(value, Mapping) else None
         return value
 
+    def kind(self, layer: int | None) -> str | None:
+        """The kind of a layer, as "linear_attention" or "full_attention", where config.json tells; else None.
+
+        layer_kinds is a list of kinds; linear_layers a list of the layers with linear attention, counted from 1.
+        """
+        if layer is None:
+            return None
+        kinds, linear = (self._list("layer_kinds"), self._list("linear_layers"))
+        if kinds is not None and layer < len(kinds):
+            return kinds[layer]
+        return None if linear is None else "linear_attention" if layer + 1 in linear else "full_attention"
+
+    def _list(self, name: str) -> list | None:
+        values = [self.key(source.use) for source in self._sources.get(name, ())]
+        return next((value for value in values if isinstance(value, list)), None)
+
     def _factor(self, word: str, layer: int | None, asking: str | None) -> Any:
         if word.isdigit():
             return int(word)

@@ -31,6 +31,7 @@ class Role(StrEnum):
     SSM_GATE = "ssm_gate"
     SSM_B = "ssm_B"
     SSM_C = "ssm_C"
+    SSM_DT_A = "ssm_dt_a"
     SSM_DT = "ssm_dt"
     SSM_Q = "ssm_Q"
     SSM_K = "ssm_K"
@@ -79,6 +80,7 @@ MEANING: dict[Role, str] = {
     Role.SSM_GATE: "output gate of a mixer",
     Role.SSM_B: "input map B of the state",
     Role.SSM_C: "output map C of the state",
+    Role.SSM_DT_A: "step size down-projection to its latent",
     Role.SSM_DT: "step size or decay of the state",
     Role.SSM_Q: "query of linear attention",
     Role.SSM_K: "key of linear attention",
@@ -107,7 +109,7 @@ MATRIX_ROLES = frozenset(
     {
         Role.W_E, Role.W_POS, Role.W_TYPE, Role.W_Q, Role.W_K, Role.W_V, Role.W_O, Role.W_ATTN_GATE,
         Role.W_Q_A, Role.W_Q_B, Role.W_KV_A, Role.W_KV_B, Role.W_GATE, Role.W_UP, Role.W_DOWN, Role.W_ROUTER,
-        Role.SSM_IN, Role.SSM_GATE, Role.SSM_B, Role.SSM_C, Role.SSM_DT, Role.SSM_Q, Role.SSM_K, Role.SSM_V,
+        Role.SSM_IN, Role.SSM_GATE, Role.SSM_B, Role.SSM_C, Role.SSM_DT_A, Role.SSM_DT, Role.SSM_Q, Role.SSM_K, Role.SSM_V,
         Role.SSM_BETA, Role.SSM_OUT, Role.W_U, Role.W_DENSE, Role.LORA_A, Role.LORA_B, Role.W_AUX,
     }
 )  # fmt: skip

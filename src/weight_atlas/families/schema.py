@@ -24,6 +24,8 @@ class _Strict(BaseModel):
 class Source(_Strict):
     """Where a quantity stands in config.json: a key, or a product such as "expand*hidden_size"; `when` must hold."""
 
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
     use: str
     when: dict[str, Any] = Field(default_factory=dict)
 
@@ -35,7 +37,7 @@ class Row(_Strict):
     bias: it is the bias of that role or of those pieces. component: the part of the block, where the role alone does
     not say it. heads: the quantity that counts its heads. same_as: a tensor that holds the same data. buffer: no
     parameter but a constant that the model stores. when: keys of config.json that must have these values for the row
-    to count.
+    to count. kind: the row counts in layers of this kind only (see Quantities.kind).
     """
 
     role: Role | None = None
@@ -51,6 +53,7 @@ class Row(_Strict):
     buffer: bool = False
     note: str = ""
     when: dict[str, Any] = Field(default_factory=dict)
+    kind: str | None = None
 
     @field_validator("layout", mode="before")
     @classmethod
