@@ -81,19 +81,23 @@ def out_of_memory_explained(where: object) -> Iterator[None]:
     """Turn the several ways in which memory runs out into one message."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(where, error) from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
-            raise _out_of_memory(where, error) from error
-        raise
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise AtlasError(
+            f"out of memory: {_first_line(error)}",
+            where=where,
+            remedy="lower batch_size or window, take dtype bfloat16, or give the step more GPUs or memory",
+        ) from error
 
 
-def _out_of_memory(where: object, error: BaseException) -> AtlasError:
-    return AtlasError(
-        f"out of memory: {_first_line(error)}",
-        where=where,
-        remedy="lower batch_size or window, take dtype bfloat16, or give the step more GPUs or memory",
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on a GPU or on the machine."""
+    said = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "can't allocate memory" in said
+        or "not enough memory" in said
     )
 
 
