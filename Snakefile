@@ -16,6 +16,12 @@ pathvars:
 
 
 include: "rules/common.smk"
+
+
+scattergather:
+    part=config["singular_values"]["parts"],
+
+
 include: "rules/checkpoints.smk"
 include: "rules/weights.smk"
 include: "rules/spectra.smk"
@@ -23,10 +29,6 @@ include: "rules/tokens.smk"
 include: "rules/super_weights.smk"
 include: "rules/ablations.smk"
 include: "rules/atlas.smk"
-
-
-scattergather:
-    part=config["singular_values"]["parts"],
 
 
 rule all:

@@ -26,28 +26,18 @@ ROLE_COLOURS = dict(
 )
 
 
-def subplots(rows: int = 1, columns: int = 1, *, width: float = 5.5, height: float = 3.6, **kwargs) -> tuple:
-    """Return (figure, axes) of rows x columns panels, each width x height inches, in the house style."""
-    with plt.rc_context(_rc()):
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(width * columns, height * rows), layout="constrained", **kwargs
-        )
-    return figure, axes
-
-
-def _rc() -> dict:
-    style = sns.axes_style("whitegrid")
-    return {
-        **style,
+plt.rcParams.update(
+    {
+        **sns.axes_style("whitegrid"),
         "font.family": "DejaVu Sans",
         "font.size": 9,
         "axes.titlesize": 10,
         "axes.titleweight": "bold",
         "axes.labelsize": 9,
         "axes.edgecolor": "#c4c8cf",
-        "grid.color": "#e8eaee",
         "axes.spines.top": False,
         "axes.spines.right": False,
+        "grid.color": "#e8eaee",
         "legend.fontsize": 8,
         "legend.frameon": False,
         "xtick.labelsize": 8,
@@ -55,6 +45,12 @@ def _rc() -> dict:
         "figure.titlesize": 12,
         "figure.titleweight": "bold",
     }
+)
+
+
+def subplots(rows: int = 1, columns: int = 1, *, width: float = 5.5, height: float = 3.6, **kwargs) -> tuple:
+    """Return (figure, axes) of rows x columns panels, each width x height inches."""
+    return plt.subplots(rows, columns, figsize=(width * columns, height * rows), layout="constrained", **kwargs)
 
 
 def message(text: str) -> Figure:
