@@ -1,23 +1,15 @@
 """The whole default run, as a newcomer starts it."""
 
-import hashlib
 import json
 import time
 
 import pandas as pd
 import pytest
+from project import digests
 
 pytestmark = pytest.mark.slow
 
 PLANTED = {"layer": 1, "row": 7, "column": 11}
-
-
-def digests(folder):
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_the_planted_super_weight_is_found(finished):

@@ -3,12 +3,10 @@
 import os
 import re
 import subprocess
-import time
 
 import pytest
-from conftest import Project
+from project import Project, digests
 from slurm_cluster import Cluster, install
-from test_default_run import digests
 
 pytestmark = [
     pytest.mark.slow,

@@ -1,0 +1,178 @@
+"""Bad input ends with one message that says what, where and what to do, and exit code 1."""
+
+import json
+import shutil
+import struct
+
+import numpy as np
+import pytest
+import yaml
+from project import ROOT, Project
+
+pytestmark = pytest.mark.slow
+
+DEMO = ROOT / "resources/demo/model"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return Project.copy(tmp_path_factory.mktemp("bad_input") / "project")
+
+
+@pytest.fixture
+def run(project, tmp_path):
+    """Run a target for one model (and corpus) in a folder of its own; return exit code and what the user sees."""
+
+    def run(target, *, model=None, corpora=None, **sections):
+        models = {"mine": model or {"source": "bundled:demo"}}
+        config = {"models": models, **({"corpora": corpora} if corpora else {}), **sections}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        done = project.snakemake("--directory", tmp_path, "--configfile", tmp_path / "config.yaml", target, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A copy of the bundled model to damage."""
+    return shutil.copytree(DEMO, tmp_path / "model")
+
+
+def expect(result, *parts):
+    code, output = result
+    assert code == 1, output
+    assert "Traceback" not in output, output
+    for part in parts:
+        assert part in output, output
+
+
+def header_and_data(path):
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def write_safetensors(path, header, data):
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def test_unknown_key_names_the_nearest(run):
+    expect(run("checkpoints", efective_rank={}), "unknown key 'efective_rank'", "did you mean 'effective_rank'?")
+
+
+def test_wrong_type(run):
+    expect(run("checkpoints", effective_rank={"phases": "many"}), "effective_rank.phases", "integer")
+
+
+@pytest.mark.parametrize("name", ["a/b", "../up", "a b", "a..b"])
+def test_model_names_cannot_be_paths(project, tmp_path, name):
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"models": {name: {"source": "bundled:demo"}}}))
+    done = project.snakemake("--directory", tmp_path, "--configfile", tmp_path / "c.yaml", "-n", check=False)
+    expect((done.returncode, done.stdout + done.stderr), "cannot be a name", "letters, digits")
+
+
+def test_missing_folder(run, tmp_path):
+    expect(run("checkpoints", model={"source": str(tmp_path / "nowhere")}), "error:", "nowhere")
+
+
+def test_folder_without_weights(run, model):
+    (model / "model.safetensors").unlink()
+    expect(run("checkpoints", model={"source": str(model)}), "error:", str(model), "safetensors")
+
+
+def test_truncated_file(run, model):
+    path = model / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    expect(run("tensor_inventories", model={"source": str(model)}), "error:", "model.safetensors")
+
+
+def test_corrupt_header(run, model):
+    path = model / "model.safetensors"
+    path.write_bytes(b"\xff" * 64 + path.read_bytes()[64:])
+    expect(run("tensor_inventories", model={"source": str(model)}), "error:", "model.safetensors")
+
+
+def test_index_names_a_missing_shard(run, model):
+    header, _ = header_and_data(model / "model.safetensors")
+    names = [name for name in header if name != "__metadata__"]
+    weight_map = dict.fromkeys(names, "model-00002-of-00002.safetensors")
+    (model / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    expect(run("tensor_inventories", model={"source": str(model)}), "error:", "model-00002-of-00002.safetensors")
+
+
+def test_unknown_architecture(run, model):
+    config = json.loads((model / "config.json").read_text())
+    config |= {"architectures": ["StrangeForCausalLM"], "model_type": "strange"}
+    (model / "config.json").write_text(json.dumps(config))
+    expect(run("tensor_inventories", model={"source": str(model)}), "StrangeForCausalLM", "family")
+    code, output = run("tensor_inventories", model={"source": str(model), "family": "llama"})
+    assert code == 0, output
+
+
+def test_a_tensor_that_no_row_explains(run, model):
+    header, data = header_and_data(model / "model.safetensors")
+    header["model.layers.0.mlp.strange.weight"] = {
+        "dtype": "U8",
+        "shape": [4],
+        "data_offsets": [len(data), len(data) + 4],
+    }
+    write_safetensors(model / "model.safetensors", header, data + b"abcd")
+    expect(run("tensor_inventories", model={"source": str(model)}), "model.layers.0.mlp.strange.weight", "allow_other")
+    code, output = run("tensor_inventories", model={"source": str(model), "allow_other": True})
+    assert code == 0, output
+
+
+def test_nan_weights_are_flagged_and_statistics_go_on(run, model, tmp_path):
+    import pandas as pd
+
+    header, data = header_and_data(model / "model.safetensors")
+    begin, _ = header["model.layers.0.self_attn.q_proj.weight"]["data_offsets"]
+    values = bytearray(data)
+    values[begin : begin + 4] = np.array([0x7FC0, 0x7F80], dtype="<u2").tobytes()
+    write_safetensors(model / "model.safetensors", header, bytes(values))
+    code, output = run("results/weight_statistics/mine.csv", model={"source": str(model)})
+    assert code == 0, output
+    table = pd.read_csv(tmp_path / "results/weight_statistics/mine.csv")
+    row = table[(table.role == "W_Q") & (table.layer == 0)].iloc[0]
+    assert (row.nan, row.inf) == (1, 1)
+    assert np.isfinite(row["std"])
+    assert "NaN" in (tmp_path / "logs/value_histogram/mine.log").read_text()
+
+
+def test_hub_not_reachable(project, tmp_path):
+    config = {"models": {"mine": {"source": "hf://nobody/nothing"}}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    environment = {**project.environment, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
+    del environment["HF_HUB_OFFLINE"]
+    arguments = ("--directory", tmp_path, "--configfile", tmp_path / "config.yaml", "checkpoints")
+    done = project.snakemake(*arguments, check=False, env=environment)
+    expect((done.returncode, done.stdout + done.stderr), "error:", "nobody/nothing")
+
+
+def test_missing_corpus(run, tmp_path):
+    source = str(tmp_path / "no.txt")
+    expect(run("corpora", corpora={"mine": {"source": source}}), "error:", "no.txt")
+
+
+def test_corpus_too_short(run, tmp_path):
+    (tmp_path / "short.txt").write_text("Only a few words.")
+    corpora = {"mine": {"source": str(tmp_path / "short.txt")}}
+    expect(run("results/ablation_perplexity/mine.csv", corpora=corpora), "error:", "tokens")
+
+
+def test_a_failing_model_does_not_stop_the_others(project, tmp_path):
+    models = {"good": {"source": "bundled:demo"}, "bad": {"source": str(tmp_path / "nowhere")}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"models": models}))
+    arguments = (
+        "--directory",
+        tmp_path,
+        "--configfile",
+        tmp_path / "config.yaml",
+        "--keep-going",
+        "tensor_inventories",
+    )
+    done = project.snakemake(*arguments, check=False)
+    assert done.returncode == 1
+    assert (tmp_path / "results/tensor_inventory/good.parquet").is_file()
