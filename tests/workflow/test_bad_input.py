@@ -27,7 +27,7 @@ def run(project, tmp_path):
         models = {"mine": model or {"source": "bundled:demo"}}
         config = {"models": models, **({"corpora": corpora} if corpora else {}), **sections}
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-        done = project.snakemake("--directory", tmp_path, "--configfile", tmp_path / "config.yaml", target, check=False)
+        done = project.snakemake(target, "--directory", tmp_path, "--configfile", tmp_path / "config.yaml", check=False)
         return done.returncode, done.stdout + done.stderr
 
     return run
@@ -146,7 +146,7 @@ def test_hub_not_reachable(project, tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     environment = {**project.environment, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
     del environment["HF_HUB_OFFLINE"]
-    arguments = ("--directory", tmp_path, "--configfile", tmp_path / "config.yaml", "checkpoints")
+    arguments = ("checkpoints", "--directory", tmp_path, "--configfile", tmp_path / "config.yaml")
     done = project.snakemake(*arguments, check=False, env=environment)
     expect((done.returncode, done.stdout + done.stderr), "error:", "nobody/nothing")
 

@@ -1,19 +1,68 @@
 """The lines at the top of a model's page: what somebody wants to know first."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pandas as pd
 
+# The contents of one analysis's tables by file name: a DataFrame for .csv, plain JSON for .json.
 Tables = dict[str, object]
 
 
 def headline(tables: dict[str, Tables]) -> list[tuple[str, str]]:
-    """Rows (what, value) from the tables of each analysis, by analysis and file name; absent analyses say nothing."""
-    return [row for name, lines in LINES.items() if tables.get(name) for row in lines(tables[name])]
+    """Rows (what, value) from the tables of each analysis; an absent analysis says nothing."""
+    return [row for analysis, lines in LINES.items() if tables.get(analysis) for row in lines(tables[analysis])]
 
 
-def _frames(tables: Tables) -> list[pd.DataFrame]:
-    return [table for table in tables.values() if isinstance(table, pd.DataFrame)]
+def _with_columns(tables: Tables, *columns: str) -> Iterator[pd.DataFrame]:
+    for table in tables.values():
+        if isinstance(table, pd.DataFrame) and set(columns) <= set(table.columns):
+            yield table
 
 
-LINES: dict[str, Callable[[Tables], Iterator[tuple[str, str]]]] = {}
+def _token_counts(tables: Tables) -> Iterator[tuple[str, str]]:
+    for name, counts in tables.items():
+        corpus = name.removesuffix(".json")
+        half = counts["coverage_rank"]["50%"]
+        yield (
+            f"tokens of {corpus}",
+            f"{counts['tokens']:,} in {counts['documents']:,} documents; {half:,} tokens make half of them; "
+            f"{counts['unseen']:,} of {counts['vocabulary']:,} never occur",
+        )
+
+
+def _effective_rank(tables: Tables) -> Iterator[tuple[str, str]]:
+    for ranks in _with_columns(tables, "role", "layer", "erank_relative", "status"):
+        by_role = ranks[ranks.layer.notna()].groupby("role", sort=False).erank_relative.median()
+        if len(by_role):
+            yield (
+                "effective rank, share of a Gaussian matrix's",
+                ", ".join(f"{role} {share:.2f}" for role, share in by_role.items()) + " (median over layers)",
+            )
+
+
+def _super_weights(tables: Tables) -> Iterator[tuple[str, str]]:
+    for found in _with_columns(tables, "layer", "row", "column", "component"):
+        places = [f"layer {each.layer} {each.component} [{each.row}, {each.column}]" for each in found.itertuples()]
+        yield "super weights", "; ".join(places) or "none found"
+
+
+def _ablation_perplexity(tables: Tables) -> Iterator[tuple[str, str]]:
+    for ablations in _with_columns(tables, "variant", "kind", "perplexity", "ratio", "severity"):
+        baseline = ablations[ablations.kind == "baseline"].perplexity.iloc[0]
+        yield "perplexity", f"{baseline:,.2f}"
+        removed = ablations[ablations.kind == "super_weights"]
+        if len(removed):
+            row, controls = removed.iloc[0], ablations[ablations.kind == "random"]
+            yield (
+                "without the super weights",
+                f"{row.perplexity:,.0f}: {row.ratio:,.4g} times, {row.severity}; "
+                f"random weights of the same size: at most {controls.ratio.max():.4g} times",
+            )
+
+
+LINES = {
+    "token_counts": _token_counts,
+    "effective_rank": _effective_rank,
+    "super_weights": _super_weights,
+    "ablation_perplexity": _ablation_perplexity,
+}

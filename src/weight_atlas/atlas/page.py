@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-PREVIEW_ROWS, PREVIEW_COLUMNS = 12, 10
+PREVIEW_ROWS, PREVIEW_COLUMNS = 16, 16
 
 
 @dataclass(frozen=True)

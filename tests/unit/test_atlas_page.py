@@ -1,0 +1,75 @@
+"""The page says what the tables say."""
+
+import pandas as pd
+
+from weight_atlas.atlas.headline import headline
+from weight_atlas.atlas.page import Product, fits, markdown_table, page, title_of
+
+
+def test_headline_reads_the_tables():
+    tables = {
+        "token_counts": {
+            "text.json": {"tokens": 1000, "documents": 3, "coverage_rank": {"50%": 7}, "unseen": 5, "vocabulary": 50}
+        },
+        "effective_rank": {
+            "m.csv": pd.DataFrame(
+                {
+                    "role": ["W_E", "W_Q", "W_Q", "W_K"],
+                    "layer": [None, 0, 1, 0],
+                    "erank_relative": [0.1, 0.5, 0.7, 0.25],
+                    "status": "ok",
+                }
+            )
+        },
+        "super_weights": {
+            "m.csv": pd.DataFrame({"layer": [1], "row": [7], "column": [11], "component": ["mlp.down_proj"]})
+        },
+        "ablation_perplexity": {
+            "m.csv": pd.DataFrame(
+                {
+                    "variant": ["baseline", "super_weights_zeroed", "random_1"],
+                    "kind": ["baseline", "super_weights", "random"],
+                    "perplexity": [50.0, 5e5, 50.5],
+                    "ratio": [1.0, 1e4, 1.01],
+                    "severity": ["minimal", "catastrophic", "minimal"],
+                }
+            )
+        },
+    }
+    rows = dict(headline(tables))
+    assert rows["tokens of text"].startswith("1,000 in 3 documents; 7 tokens make half")
+    assert rows["effective rank, share of a Gaussian matrix's"] == "W_Q 0.60, W_K 0.25 (median over layers)"
+    assert rows["super weights"] == "layer 1 mlp.down_proj [7, 11]"
+    assert (
+        "1e+04 times, catastrophic; random weights of the same size: at most 1.01" in rows["without the super weights"]
+    )
+
+
+def test_headline_says_none_found_and_skips_what_is_absent():
+    empty = pd.DataFrame({"layer": [], "row": [], "column": [], "component": []})
+    assert headline({"super_weights": {"m.csv": empty}, "effective_rank": {}}) == [("super weights", "none found")]
+
+
+def test_page_has_a_section_a_product_with_figures_tables_and_files():
+    product = Product(
+        "effective_rank", "How to read it.", ["../a/m.png"], ["../a/m.csv"], {"By role": pd.DataFrame({"x": [1]})}
+    )
+    text = page("m", [("a", "b")], [product])
+    assert text.startswith("# Atlas of m\n\n| what")
+    for part in (
+        "## Effective rank",
+        "How to read it.",
+        "![Effective rank](../a/m.png)",
+        "[a/m.csv](../a/m.csv)",
+        "**By role**",
+    ):
+        assert part in text
+
+
+def test_tables_are_readable():
+    table = pd.DataFrame({"a": [1.23456789, float("nan"), 123456.7], "b": ["x|y", None, "z\nw"], "c": [1234567, 1, 2]})
+    text = markdown_table(table)
+    assert "1.235" in text and "nan" not in text and "123,457" in text
+    assert "x\\|y" in text and "z w" in text and "1,234,567" in text
+    assert fits(table) and not fits(pd.DataFrame({"a": range(1000)})) and not fits(table.iloc[:0])
+    assert title_of("w_down_svd") == "W down svd"
