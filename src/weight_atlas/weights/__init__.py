@@ -1,0 +1,1 @@
+"""Distributions of weights: exact histograms of values, and what follows from them."""

@@ -1,0 +1,140 @@
+"""Histograms of all tensors of a checkpoint, several at a time, within a bound on memory."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from weight_atlas.weights.histogram import block_histogram, value_histogram
+from weight_atlas.weights.record import Histogram
+
+Named = tuple[str, Histogram]
+Load = Callable[[Any, Any], torch.Tensor]
+ReadInto = Callable[[torch.Tensor, Path, int], None]
+
+BLOCK_BYTES = 4 << 20  # stays in the cache between reading and counting
+# What may be held beyond twice the largest portion, so that small tensors keep all threads busy.
+SPARE_BYTES = 16 << 20
+
+_own = threading.local()  # each thread's buffer
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Tensors that are read together. bytes: the memory that grows with them; make(): reads and counts them."""
+
+    bytes: int
+    make: Callable[[], list[Named]]
+
+
+def value_histograms(portions: Iterable[Portion], threads: int = 1) -> Iterator[Named]:
+    """Pairs of id and histogram, in the order of the portions, whatever the number of threads.
+
+    At most `threads` portions are read at a time, and no more than fit into twice the largest portion so far and
+    SPARE_BYTES; a larger one waits until it is alone.
+    """
+    pending: deque[tuple[Future, int]] = deque()
+    largest = 0
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for portion in portions:
+                largest = max(largest, portion.bytes)
+                while not _fits(pending, portion.bytes, 2 * largest + SPARE_BYTES, threads):
+                    wait([future for future, _ in pending if not future.done()], return_when=FIRST_COMPLETED)
+                    yield from _finished(pending)
+                pending.append((pool.submit(portion.make), portion.bytes))
+            while pending:
+                yield from pending.popleft()[0].result()
+        finally:
+            for future, _ in pending:
+                future.cancel()
+
+
+def _fits(pending: deque[tuple[Future, int]], needed: int, allowed: int, threads: int) -> bool:
+    running = [held for future, held in pending if not future.done()]
+    return not running or (len(running) < threads and sum(running) + needed <= allowed)
+
+
+def _finished(pending: deque[tuple[Future, int]]) -> Iterator[Named]:
+    while pending and pending[0][0].done():
+        yield from pending.popleft()[0].result()
+
+
+def portions(inventory: pd.DataFrame, checkpoint: Any, load: Load, read_into: ReadInto) -> Iterator[Portion]:
+    """The tensors of an inventory, portion by portion in its order.
+
+    A tensor that is stored as it is used is read in blocks; the pieces of a fused tensor (or of one expert of it) are
+    read together, from one reading of what they share. Tied and unreadable tensors and stored constants are left out.
+
+    checkpoint: has `folder`, `entries` and `read(name, rows)`. load(checkpoint, row): one tensor, read through these.
+    read_into(tensor, path, offset): fills a tensor with the bytes of a file from offset on.
+    """
+    constant = (inventory["parameters"] == 0) & (inventory["bytes"] > 0)
+    own = inventory[inventory["readable"] & (inventory["tied_to"] == "") & ~constant]
+    for _, rows in groupby(own.itertuples(index=False), key=lambda row: (row.tensor, str(row.expert))):
+        pieces = list(rows)
+        entry = checkpoint.entries[pieces[0].tensor]
+        if not pieces[0].selection and entry.offset >= 0 and not entry.parts:
+            shape = tuple(size for size in (pieces[0].rows, pieces[0].cols) if size is not pd.NA)
+            blocks = partial(_blocks, entry, checkpoint, read_into)
+            yield Portion(0, partial(_by_blocks, pieces[0].id, blocks, shape))
+            continue
+        # A packed type unfolds to two bytes a value or more, and a piece is copied out of what is stored.
+        needed = [max(row.bytes, 2 * row.parameters) for row in pieces]
+        copied = max(needed) if pieces[0].selection else 0
+        yield Portion(sum(needed) + copied, partial(_by_pieces, pieces, checkpoint, load))
+
+
+def _by_blocks(name: str, blocks: Callable[[], Iterator[torch.Tensor]], shape: tuple[int, ...]) -> list[Named]:
+    return [(name, block_histogram(blocks, shape))]
+
+
+def _blocks(entry: Any, checkpoint: Any, read_into: ReadInto) -> Iterator[torch.Tensor]:
+    """A stored tensor in flat blocks, all in one buffer: memory that is asked for anew costs more than the reading."""
+    if not hasattr(_own, "buffer"):
+        _own.buffer = torch.empty(BLOCK_BYTES, dtype=torch.uint8)
+    dtype = checkpoint.read(entry.name, slice(0, 0)).dtype if entry.shape else checkpoint.read(entry.name).dtype
+    for start in range(0, max(entry.bytes, 1), BLOCK_BYTES):
+        block = _own.buffer[: min(BLOCK_BYTES, entry.bytes - start)]
+        read_into(block, checkpoint.folder / entry.shard, entry.offset + start)
+        yield block.view(dtype)
+
+
+def _by_pieces(pieces: list, checkpoint: Any, load: Load) -> list[Named]:
+    stored = _ReadOnce(checkpoint)
+    return [(row.id, value_histogram(load(stored, row))) for row in pieces]
+
+
+class _ReadOnce:
+    """A checkpoint that keeps what it read last: pieces of one fused tensor often need the same bytes."""
+
+    def __init__(self, checkpoint: Any):
+        self.entries = checkpoint.entries
+        self._checkpoint = checkpoint
+        self._last: tuple[Any, torch.Tensor] | None = None
+
+    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
+        if self._last is None or self._last[0] != (name, rows):
+            self._last = None  # before the next one is read
+            self._last = (name, rows), self._checkpoint.read(name, rows)
+        return self._last[1]
+
+
+def warned(histograms: Iterable[Named]) -> Iterator[Named]:
+    """The same pairs, with a printed line for each tensor that has NaN or infinite elements."""
+    for name, histogram in histograms:
+        if lost := histogram.nan + histogram.inf:
+            print(
+                f"warning: {name}: {histogram.nan} NaN and {histogram.inf} infinite of {histogram.n} elements; "
+                f"its statistics are those of the other {histogram.n - lost}",
+                flush=True,
+            )
+        yield name, histogram

@@ -1,0 +1,208 @@
+"""Histograms of a whole checkpoint: order, threads, memory, fused tensors, and the table on disk."""
+
+import threading
+import time
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.checkpoint.stored import read_into
+from weight_atlas.errors import AtlasError
+from weight_atlas.families import inventory, load_piece
+from weight_atlas.weights import streaming
+from weight_atlas.weights.histogram import value_histogram
+from weight_atlas.weights.store import histogram_parts, read_parts, write_parts
+from weight_atlas.weights.streaming import Portion, portions, value_histograms, warned
+
+GPT2 = {
+    "architectures": ["GPT2LMHeadModel"],
+    "model_type": "gpt2",
+    "n_embd": 32,
+    "n_head": 4,
+    "n_layer": 2,
+    "vocab_size": 50,
+    "n_positions": 16,
+}
+
+
+def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return (torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape))) * 0.02).to(dtype)
+
+
+@pytest.fixture
+def gpt2(tmp_path):
+    """A checkpoint with fused (c_attn), transposed (Conv1D) and plain tensors."""
+    shapes = {"wte.weight": (50, 32), "wpe.weight": (16, 32), "ln_f.weight": (32,), "ln_f.bias": (32,)}
+    for layer in range(2):
+        shapes |= {
+            f"h.{layer}.ln_1.weight": (32,),
+            f"h.{layer}.ln_1.bias": (32,),
+            f"h.{layer}.attn.c_attn.weight": (32, 96),
+            f"h.{layer}.attn.c_attn.bias": (96,),
+            f"h.{layer}.attn.c_proj.weight": (32, 32),
+            f"h.{layer}.attn.c_proj.bias": (32,),
+            f"h.{layer}.ln_2.weight": (32,),
+            f"h.{layer}.ln_2.bias": (32,),
+            f"h.{layer}.mlp.c_fc.weight": (32, 128),
+            f"h.{layer}.mlp.c_fc.bias": (128,),
+            f"h.{layer}.mlp.c_proj.weight": (128, 32),
+            f"h.{layer}.mlp.c_proj.bias": (32,),
+        }
+    tensors = {name: random(*shape, dtype=torch.bfloat16) for name, shape in shapes.items()}
+    tensors["h.1.mlp.c_fc.weight"][3, 100] = 7.0
+    tensors["lm_head.weight"] = tensors["wte.weight"].clone()
+    folder = tmp_path / "gpt2"
+    folder.mkdir()
+    save_file(tensors, folder / "model.safetensors")
+    return Checkpoint.from_folder(folder), tensors
+
+
+@pytest.fixture
+def read(gpt2, monkeypatch):
+    """The checkpoint, its inventory, and what was read through `read`."""
+    checkpoint, _ = gpt2
+    checkpoint.config = GPT2
+    names, plain = [], checkpoint.read
+
+    def recorded(name, rows=None):
+        if rows != slice(0, 0):
+            names.append((name, str(rows)))
+        return plain(name, rows)
+
+    monkeypatch.setattr(checkpoint, "read", recorded)
+    return checkpoint, inventory(checkpoint), names
+
+
+def test_every_tensor_once_in_the_order_of_the_inventory(gpt2, read):
+    (checkpoint, tensors, names), stored = read, gpt2[1]
+    names.clear()
+    found = list(value_histograms(portions(tensors, checkpoint, load_piece, read_into), threads=3))
+    own = tensors[tensors["tied_to"] == ""]
+    assert [name for name, _ in found] == own["id"].tolist()
+    assert len(own) < len(tensors), "the tied head is not read twice"
+    for row, (_, histogram) in zip(own.itertuples(index=False), found, strict=True):
+        assert histogram.row().keys() == value_histogram(load_piece(checkpoint, row)).row().keys()
+        assert np.array_equal(histogram.values, value_histogram(load_piece(checkpoint, row)).values)
+    by_name = dict(found)
+    w_up = by_name["h.1.mlp.c_fc.weight"]
+    assert (w_up.absmax, w_up.absmax_row, w_up.absmax_col) == (7.0, 100, 3), "in the logical orientation (out, in)"
+    query = stored["h.0.attn.c_attn.weight"][:, :32]
+    assert np.array_equal(by_name["h.0.attn.c_attn.weight#W_Q"].values, value_histogram(query).values)
+
+
+def test_a_fused_tensor_is_read_once(read):
+    checkpoint, tensors, names = read
+    names.clear()
+    list(value_histograms(portions(tensors, checkpoint, load_piece, read_into)))
+    assert names.count(("h.0.attn.c_attn.weight", "None")) == 1
+    assert len(names) == len(set(names)), "three parts of a bias are three ranges of it"
+
+
+@pytest.mark.parametrize("block", [64, 1000 * 8, 1 << 20])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float8_e4m3fn])
+def test_blocks_of_a_file_give_what_the_tensor_gives(tmp_path, monkeypatch, block, dtype):
+    monkeypatch.setattr(streaming, "BLOCK_BYTES", block)
+    monkeypatch.setattr(streaming, "_own", threading.local())
+    weights = random(300, 301).to(dtype)
+    tensors = {"w": weights, "empty": weights[:0].clone(), "scalar": weights[0, 0].clone()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    checkpoint = Checkpoint.from_folder(tmp_path)
+    for name, tensor in tensors.items():
+        blocks = partial(streaming._blocks, checkpoint.entries[name], checkpoint, read_into)
+        ((_, found),) = streaming._by_blocks(name, blocks, tuple(tensor.shape))
+        whole = value_histogram(tensor)
+        assert (found.n, found.absmax_row, found.absmax_col) == (whole.n, whole.absmax_row, whole.absmax_col)
+        assert np.array_equal(found.counts, whole.counts)
+        assert found.percentiles == pytest.approx(whole.percentiles, abs=0, rel=0, nan_ok=True)
+
+
+def test_results_do_not_depend_on_threads(read, tmp_path):
+    checkpoint, tensors, _ = read
+    written = []
+    for threads in (1, 2, 7):
+        path = tmp_path / f"{threads}.parquet"
+        histograms = value_histograms(portions(tensors, checkpoint, load_piece, read_into), threads)
+        write_parts(path, histogram_parts(tensors, histograms))
+        written.append(path.read_bytes())
+    assert written[0] == written[1] == written[2]
+
+
+def test_memory_bounds_what_runs_at_once(monkeypatch):
+    monkeypatch.setattr(streaming, "SPARE_BYTES", 10)
+    held, most, lock = [], [], threading.Lock()
+
+    def make(size: int) -> list:
+        with lock:
+            held.append(size)
+            most.append((sum(held), len(held)))
+        time.sleep(0.002)
+        with lock:
+            held.remove(size)
+        return [(str(size), value_histogram(torch.zeros(1)))]
+
+    sizes = [5, 100, 3, 100, 100, 1, 1, 1, 1, 40, 70, 100, 2] * 3
+    found = list(value_histograms((Portion(size, partial(make, size)) for size in sizes), threads=4))
+    assert [int(name) for name, _ in found] == sizes
+    assert max(total for total, _ in most) <= 2 * 100 + 10
+    assert max(count for _, count in most) == 4
+
+
+def test_an_error_in_one_tensor_ends_the_run():
+    def broken() -> list:
+        raise AtlasError("the file ends", where="shard")
+
+    work = [Portion(1, lambda: [("a", value_histogram(torch.zeros(1)))]), Portion(1, broken)]
+    with pytest.raises(AtlasError, match="the file ends"):
+        list(value_histograms(work * 5, threads=2))
+
+
+def test_nan_is_said_and_counted(capsys):
+    tensor = torch.tensor([1.0, float("nan"), float("inf"), 2.0])
+    ((_, histogram),) = warned([("w", value_histogram(tensor))])
+    assert histogram.moments.mean == 1.5
+    assert capsys.readouterr().out == (
+        "warning: w: 1 NaN and 1 infinite of 4 elements; its statistics are those of the other 2\n"
+    )
+    list(warned([("w", value_histogram(tensor[:1]))]))
+    assert capsys.readouterr().out == ""
+
+
+def table_of(count: int) -> tuple[pd.DataFrame, list]:
+    named = [(f"t{i}", value_histogram(random(20 + i, 30))) for i in range(count)]
+    known = pd.DataFrame({"id": [name for name, _ in named], "tensor": "t", "piece": "", "role": "W_Q"})
+    known = known.assign(stack="decoder", layer=[None, *range(count - 1)], expert=None, rows=20, cols=30, dtype="F32")
+    return known, named
+
+
+def test_the_table_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("weight_atlas.weights.store._PART_VALUES", 1500)
+    known, named = table_of(7)
+    known = known.iloc[::-1]  # rows come in the order of the histograms
+    path = tmp_path / "h.parquet"
+    assert write_parts(path, histogram_parts(known, named)) == 7
+    parts = list(read_parts(path))
+    assert [len(part) for part in parts] == [3, 3, 1]
+    table = pd.concat(parts, ignore_index=True)
+    assert table["id"].tolist() == [name for name, _ in named]
+    assert table["layer"].tolist() == [pd.NA, 0, 1, 2, 3, 4, 5] and table["expert"].isna().all()
+    for row, (_, histogram) in zip(table.itertuples(), named, strict=True):
+        assert np.array_equal(row.values, histogram.values) and np.array_equal(row.counts, histogram.counts)
+        assert row.mean == histogram.moments.mean and row.p99_9 == histogram.percentiles[-1]
+    assert pd.read_parquet(path).equals(table)
+    assert [list(part) for part in read_parts(path, ["id", "n"])] == [["id", "n"]] * 3
+
+
+def test_tables_that_are_not_there(tmp_path):
+    with pytest.raises(AtlasError, match="no table of value histograms"):
+        list(read_parts(tmp_path / "none.parquet"))
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 but no more")
+    with pytest.raises(AtlasError, match="no table of value histograms"):
+        list(read_parts(tmp_path / "broken.parquet"))
+    with pytest.raises(AtlasError, match="no tensor"):
+        write_parts(tmp_path / "x.parquet", [])
+    assert not (tmp_path / "x.parquet").exists()
