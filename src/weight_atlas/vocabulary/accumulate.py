@@ -1,0 +1,96 @@
+"""One pass over a block of effects, while it is in cache: power sums and the strongest tokens of every neuron."""
+
+import numba
+import numpy as np
+
+# Tokens i, i + LANES, i + 2 LANES... share a lane, of which only the extremes are looked at first. Compilers make
+# vectors of lane by lane maxima, not of the maximum along an array.
+LANES = 256
+# Effects that are summed in float32 before they go into float64.
+CHUNK = 256
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz", "nnan"})
+def accumulate(effects, first, mean, penalty, sums, up, up_ids, down, down_ids):
+    """Add a block of effects to what is known of its neurons.
+
+    effects: float32 (n, m) of n neurons on the tokens first, first + 1, ... mean: float32 (n,), taken off each effect.
+    penalty: float32 (m,), 0 for tokens that may be listed and infinity for others. sums: float64 (n, 4), power sums 1
+    to 4 of effect - mean. up, down: float32 (n, k), strongest effects so far, descending, filled up with -infinity
+    (down holds negated effects); up_ids, down_ids: int32 (n, k), their tokens. Ties keep the smaller id.
+    """
+    n, m = effects.shape
+    largest, smallest = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    for neuron in range(n):
+        values = effects[neuron]
+        for start in range(0, m, CHUNK):
+            _add_powers(values[start : start + CHUNK], mean[neuron], sums[neuron])
+        _extremes(values, penalty, largest, smallest)
+        _keep(values, first, penalty, largest, np.float32(1.0), up[neuron], up_ids[neuron])
+        _keep(values, first, penalty, smallest, np.float32(-1.0), down[neuron], down_ids[neuron])
+
+
+@numba.njit(nogil=True, fastmath={"reassoc", "contract", "nsz", "nnan"})
+def _add_powers(values, centre, sums):
+    s1 = s2 = s3 = s4 = np.float32(0.0)
+    for token in range(len(values)):
+        deviation = values[token] - centre
+        square = deviation * deviation
+        s1 += deviation
+        s2 += square
+        s3 += square * deviation
+        s4 += square * square
+    sums[0] += s1
+    sums[1] += s2
+    sums[2] += s3
+    sums[3] += s4
+
+
+@numba.njit(nogil=True)
+def _extremes(values, penalty, largest, smallest):
+    largest[:] = -np.inf
+    smallest[:] = -np.inf
+    whole = len(values) // LANES * LANES
+    for start in range(0, whole, LANES):
+        own, outside = values[start : start + LANES], penalty[start : start + LANES]
+        for lane in range(LANES):
+            high, low = own[lane] - outside[lane], -own[lane] - outside[lane]
+            largest[lane] = high if high > largest[lane] else largest[lane]
+            smallest[lane] = low if low > smallest[lane] else smallest[lane]
+    for token in range(whole, len(values)):
+        high, low = values[token] - penalty[token], -values[token] - penalty[token]
+        largest[token - whole] = max(largest[token - whole], high)
+        smallest[token - whole] = max(smallest[token - whole], low)
+
+
+@numba.njit(nogil=True)
+def _keep(values, first, penalty, extremes, sign, strongest, ids):
+    """Put a neuron's strongest effects of a block into its list."""
+    k = len(strongest)
+    # The k-th largest of what is listed and the lanes' extremes is no larger than the k-th largest effect.
+    bounds = strongest.copy()
+    for lane in range(LANES):
+        if extremes[lane] > bounds[k - 1]:
+            place = k - 1
+            while place > 0 and extremes[lane] > bounds[place - 1]:
+                bounds[place] = bounds[place - 1]
+                place -= 1
+            bounds[place] = extremes[lane]
+    bound = bounds[k - 1]
+    for lane in range(LANES):
+        if extremes[lane] < bound or extremes[lane] == -np.inf:
+            continue
+        for token in range(lane, len(values), LANES):
+            value, token_id = sign * values[token] - penalty[token], first + token
+            if value < bound or value == -np.inf:
+                continue
+            place = k
+            # Lanes do not come in the order of tokens.
+            while place > 0 and (
+                value > strongest[place - 1] or (value == strongest[place - 1] and token_id < ids[place - 1])
+            ):
+                place -= 1
+            for move in range(k - 1, place, -1):
+                strongest[move], ids[move] = strongest[move - 1], ids[move - 1]
+            if place < k:
+                strongest[place], ids[place] = value, token_id

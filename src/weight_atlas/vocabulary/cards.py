@@ -1,0 +1,126 @@
+"""One card for each neuron: moments, label, top tokens and enriched classes, with the field names that users know."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from weight_atlas.vocabulary.effects import cosine_effects, direct_effects, moments, scalar_effects, top_tokens
+from weight_atlas.vocabulary.enrichment import Classes, adjusted, enrichment, examples
+from weight_atlas.vocabulary.neurons import NeuronBlock
+from weight_atlas.vocabulary.readout import Readout
+
+CSV_COLUMNS = (
+    "model", "layer", "expert", "component", "neuron", "label", "selected_by", "norm", "mean", "var", "skew", "kurt",
+    "mean_cos", "var_cos", "skew_cos", "kurt_cos", "top_tokens_up", "top_tokens_down", "top_class", "top_class_score",
+    "top_class_p_adjusted", "super_weight_rows",
+)  # fmt: skip
+
+
+def neuron_cards(
+    readout: Readout,
+    blocks: Iterable[NeuronBlock],
+    selected: pd.DataFrame,
+    tokens: pd.DataFrame,
+    classes: Classes,
+    *,
+    weights: Sequence[dict[str, Any]] = (),
+    k: int = 20,
+) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """Yield the card of each selected neuron, and its effects, float64 (V,).
+
+    selected: layer, expert, component, neuron, label, norm, selected_by. tokens: of `token_classes`, in the order of
+    the readout's rows. weights: detected super weights (layer, row, column, expert_id), whose own effects are added
+    to their neuron's card. k: tokens listed up and down. The p values of all cards are corrected by `correct_cards`.
+    """
+    listed = (~tokens.special & tokens.token.notna()).to_numpy()
+    for block in blocks:
+        expert = selected.expert.isna() if block.expert is None else (selected.expert == block.expert).fillna(False)
+        own = selected[(selected.layer == block.layer) & expert & (selected.component == block.component)]
+        for row in own.itertuples():
+            vector = block.vectors[:, row.neuron]
+            effects, cosines = direct_effects(readout, vector), cosine_effects(readout, vector)
+            up, down = top_tokens(effects, listed, k)
+            card = {
+                "layer": block.layer,
+                "expert": block.expert,
+                "component": block.component,
+                "tensor": block.tensor,
+                "neuron": int(row.neuron),
+                "selected_by": row.selected_by,
+                "label": row.label,
+                "norm": float(vector.double().norm()),
+                "moments": moments(effects),
+                "moments_cos": moments(cosines),
+                "top_tokens_up": token_list(up, effects, tokens),
+                "top_tokens_down": token_list(down, effects, tokens),
+                "enrichment": _enrichment(effects, classes, tokens),
+                "super_weights": [
+                    _weight_card(readout, block, weight, tokens, listed, k)
+                    for weight in weights
+                    if (weight["layer"], weight["column"], weight.get("expert_id"))
+                    == (block.layer, row.neuron, block.expert)
+                ],
+            }
+            yield card, effects
+
+
+def token_list(ids: np.ndarray, effects: np.ndarray, tokens: pd.DataFrame) -> list[dict[str, Any]]:
+    """Tokens as records: id, tok (in the tokenizer's own notation), str (as it reads), effect."""
+    return [
+        {"id": int(i), "tok": tokens.token.iat[i], "str": tokens.text.iat[i], "effect": float(effects[i])} for i in ids
+    ]
+
+
+def _weight_card(readout, block, weight, tokens, listed, k) -> dict[str, Any]:
+    value = float(block.vectors[weight["row"], weight["column"]])
+    effects = scalar_effects(readout, weight["row"], value)
+    up, down = top_tokens(effects, listed, k)
+    return {
+        "row": weight["row"],
+        "weight": value,
+        "moments": moments(effects),
+        "top_tokens_up": token_list(up, effects, tokens),
+        "top_tokens_down": token_list(down, effects, tokens),
+    }
+
+
+def _enrichment(effects: np.ndarray, classes: Classes, tokens: pd.DataFrame) -> list[dict[str, Any]]:
+    table = enrichment(effects, classes).sort_values("score", ascending=False, kind="stable")
+    records = table.to_dict("records")
+    for record in records:
+        ids = examples(effects, classes, record["class"], record["mean_difference"] > 0)
+        record["examples"] = [tokens.text.iat[i] for i in ids]
+    return records
+
+
+def correct_cards(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add p_adjusted (Benjamini-Hochberg over all classes of all cards) to every enrichment record; return the cards."""
+    records = [record for card in cards for record in card["enrichment"]]
+    for record, value in zip(records, adjusted([record["p"] for record in records]), strict=True):
+        record["p_adjusted"] = float(value)
+    return cards
+
+
+def cards_table(cards: list[dict[str, Any]], significance: float = 0.05) -> pd.DataFrame:
+    """One flat row per card; top_class is the class with the highest score among those with p_adjusted below."""
+    rows = []
+    for card in cards:
+        passed = [record for record in card["enrichment"] if record["p_adjusted"] < significance]
+        top = max(passed, key=lambda record: record["score"], default={})
+        rows.append(
+            {
+                **{name: card[name] for name in CSV_COLUMNS[1:8]},
+                "model": card.get("model", ""),
+                **card["moments"],
+                **{f"{name}_cos": value for name, value in card["moments_cos"].items()},
+                "top_tokens_up": " | ".join(token["str"] for token in card["top_tokens_up"]),
+                "top_tokens_down": " | ".join(token["str"] for token in card["top_tokens_down"]),
+                "top_class": top.get("class", ""),
+                "top_class_score": top.get("score"),
+                "top_class_p_adjusted": top.get("p_adjusted"),
+                "super_weight_rows": " ".join(str(weight["row"]) for weight in card["super_weights"]),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(CSV_COLUMNS)).astype({"expert": "Int64"})

@@ -1,0 +1,87 @@
+"""What kind of effect a neuron has on the vocabulary, from moments and norm."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from weight_atlas.errors import AtlasError
+
+LABELS = ("prediction", "suppression", "partition", "entropy", "unclear")
+# Where each threshold's percentile is taken over: the column of the scan.
+COLUMN = {
+    "kurtosis": "kurt",
+    "cosine_variance": "cos_var",
+    "entropy_cosine_variance": "cos_var",
+    "entropy_norm": "norm",
+}
+DEFAULTS = {
+    "kurtosis": 10.0,
+    "cosine_variance": 0.005,
+    "entropy_cosine_variance": "p5",
+    "entropy_norm": "p95",
+    "entropy_layers": 0.25,
+}
+
+
+def label_neurons(
+    neurons: pd.DataFrame, thresholds: Mapping[str, float | str], n_layers: int, population: pd.DataFrame | None = None
+) -> np.ndarray:
+    """Label every row of neurons (columns layer, skew, kurt, cos_var, norm), after Gurnee et al. (arXiv 2401.12181).
+
+    First that holds: kurt (raw) > `kurtosis`: "prediction" where skew > 0, else "suppression"; cos_var >
+    `cosine_variance`: "partition"; in the last `entropy_layers` (a share of all) with cos_var at most
+    `entropy_cosine_variance` and norm at least `entropy_norm`: "entropy"; else "unclear". A threshold is a number, or a
+    percentile such as "p99" over the population (a scan of the model; neurons themselves if none is given); norms
+    are compared within their layer, since they grow with depth.
+    """
+    population = neurons if population is None else population
+    limit = {name: _limit(name, {**DEFAULTS, **thresholds}[name], population) for name in COLUMN}
+    norm_limit = _norm_limits({**DEFAULTS, **thresholds}["entropy_norm"], population)
+    layer = neurons.layer.to_numpy(int)
+    skew, kurt, cos_var, norm = (neurons[name].to_numpy(float) for name in ("skew", "kurt", "cos_var", "norm"))
+    share = {**DEFAULTS, **thresholds}["entropy_layers"]
+    last = layer >= n_layers - max(1, round(share * n_layers))
+    tall = kurt > limit["kurtosis"]
+    conditions = [
+        tall & (skew > 0),
+        tall & (skew <= 0),
+        cos_var > limit["cosine_variance"],
+        last & (cos_var <= limit["entropy_cosine_variance"])
+        & (norm >= np.array([norm_limit.get(one, np.inf) for one in layer])),
+    ]  # fmt: skip
+    return np.select(conditions, LABELS[:-1], LABELS[-1])
+
+
+def _limit(name: str, threshold: float | str, population: pd.DataFrame) -> float:
+    percentile = percentile_of(name, threshold)
+    return float(threshold) if percentile is None else _percentile(population[COLUMN[name]], percentile)
+
+
+def percentile_of(name: str, threshold: float | str) -> float | None:
+    """The number of a percentile written as "p99", None for a plain number; an AtlasError for anything else."""
+    if not isinstance(threshold, str):
+        return None
+    try:
+        percentile = float(threshold.removeprefix("p"))
+    except ValueError:
+        percentile = -1.0
+    if not threshold.startswith("p") or not 0 <= percentile <= 100:
+        raise AtlasError(
+            f"{threshold!r} is no threshold", where=name, remedy='give a number or a percentile such as "p99"'
+        )
+    return percentile
+
+
+def _norm_limits(threshold: float | str, population: pd.DataFrame) -> dict[int, float]:
+    percentile = percentile_of("entropy_norm", threshold)
+    groups = population.groupby(population.layer.astype(int)).norm
+    if percentile is None:
+        return {layer: float(threshold) for layer in groups.groups}
+    return {layer: _percentile(norms, percentile) for layer, norms in groups}
+
+
+def _percentile(values: pd.Series, percentile: float) -> float:
+    values = values.to_numpy(float)
+    values = values[np.isfinite(values)]
+    return float(np.percentile(values, percentile)) if len(values) else float("nan")

@@ -1,0 +1,77 @@
+"""Neurons of a model: what each writes into the residual stream, layer by layer, expert by expert."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.families.reading import load_piece
+from weight_atlas.families.roles import Role
+from weight_atlas.vocabulary.readout import Readout, post_gains, residual_scale
+
+PLACE = ["layer", "expert", "component"]
+
+
+@dataclass(frozen=True)
+class NeuronBlock:
+    """The neurons of one MLP, or of one expert.
+
+    vectors: (d_model, n) float32, column `col` is what neuron `col` adds to the residual stream at activation 1, the
+    gain of a norm after the MLP folded in. expert: None for a dense MLP and for shared experts, whose component says
+    "shared_expert".
+    """
+
+    layer: int
+    expert: int | None
+    component: str
+    tensor: str
+    vectors: torch.Tensor
+
+
+def vectors_of(W_down: torch.Tensor, gain: torch.Tensor | None = None, scale: float = 1.0) -> torch.Tensor:
+    """Neuron vectors (d_model, n) float32 from a logical W_down (d_model, n), its rows times gain and scale.
+
+    gain: (d_model,) of a norm between the MLP and the residual stream, whose division is left out as the final norm's
+    is. scale: what the model multiplies the MLP's output by.
+    """
+    vectors = W_down.float()
+    if gain is not None:
+        vectors = vectors * gain.float()[:, None]
+    return vectors if scale == 1.0 else vectors * scale
+
+
+def down_projections(inventory: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an inventory that are MLP output projections of the decoder, in order of layers."""
+    rows = inventory[
+        (inventory["role"] == Role.W_DOWN.value) & (inventory["stack"] == "decoder") & inventory.layer.notna()
+    ]
+    if rows.empty:
+        raise AtlasError(
+            "the model has no MLP output projection, so there are no neurons",
+            remedy="switch off the vocabulary analyses of this model",
+        )
+    return rows[rows.readable].reset_index(drop=True)
+
+
+def neuron_blocks(
+    checkpoint: Any, inventory: pd.DataFrame, readout: Readout, *, rows: pd.DataFrame | None = None
+) -> Iterator[NeuronBlock]:
+    """Yield the neurons of every MLP output projection, one matrix in memory at a time.
+
+    rows: of `down_projections`, if not all.
+    """
+    gains, scale = post_gains(checkpoint, inventory), residual_scale(checkpoint.config)
+    device = readout.unembedding.device
+    for row in (down_projections(inventory) if rows is None else rows).itertuples():
+        W_down = load_piece(checkpoint, row).to(device)
+        gain = gains.get(int(row.layer))
+        vectors = vectors_of(W_down, None if gain is None else gain.to(device), scale)
+        if vectors.shape[0] != readout.unembedding.shape[1]:
+            raise AtlasError(
+                f"{row.tensor} writes {vectors.shape[0]} channels, the unembedding reads {readout.unembedding.shape[1]}"
+            )
+        expert = None if pd.isna(row.expert) else int(row.expert)
+        yield NeuronBlock(int(row.layer), expert, row.component, row.tensor, vectors)

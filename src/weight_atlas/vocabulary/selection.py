@@ -1,0 +1,62 @@
+"""Which neurons to look at singly: those of super weights, those asked for, and the extremes of each layer."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from weight_atlas.errors import AtlasError
+
+# How to order a layer's neurons, strongest first: column of the scan and its sign.
+ORDERS = {
+    "kurtosis": ("kurt", 1), "skew": ("skew", 1), "negative_skew": ("skew", -1), "variance": ("var", 1),
+    "cosine_variance": ("cos_var", 1), "low_cosine_variance": ("cos_var", -1), "norm": ("norm", 1),
+}  # fmt: skip
+
+
+def select_neurons(
+    scan: pd.DataFrame,
+    super_weights: Iterable[dict[str, Any]] = (),
+    neurons: Sequence[Sequence[int]] = (),
+    *,
+    top_k: int = 0,
+    order: str = "kurtosis",
+) -> pd.DataFrame:
+    """The rows of a scan to look at, with the column `selected_by` that says why.
+
+    super_weights: records with layer, column, expert_id and component of detected super weights. neurons: [layer,
+    neuron] or [layer, expert, neuron]. top_k: of each layer, by `order` (a key of ORDERS). A neuron that the model does
+    not have is an AtlasError.
+    """
+    reasons: dict[int, list[str]] = {}
+    for record in super_weights:
+        index = _find(scan, record["layer"], record.get("expert_id"), record["column"], record.get("component") or "")
+        reasons.setdefault(index, []).append("super weight")
+    for given in neurons:
+        if len(given) not in (2, 3):
+            raise AtlasError(f"{list(given)} is no neuron", remedy="give [layer, neuron] or [layer, expert, neuron]")
+        index = _find(scan, given[0], given[1] if len(given) == 3 else None, given[-1], "")
+        reasons.setdefault(index, []).append("configured")
+    if top_k:
+        column, sign = ORDERS[order]
+        strongest = (sign * scan[column].astype(float)).dropna().sort_values(ascending=False, kind="stable")
+        for index in strongest.groupby(scan.layer.astype(int), sort=True).head(top_k).index.sort_values():
+            reasons.setdefault(index, []).append(f"top {order}")
+    chosen = scan.loc[sorted(reasons)].copy()
+    # Several super weights may lie in one neuron.
+    chosen["selected_by"] = [", ".join(dict.fromkeys(reasons[index])) for index in chosen.index]
+    return chosen.reset_index(drop=True)
+
+
+def _find(scan: pd.DataFrame, layer: int, expert: int | None, neuron: int, component: str) -> int:
+    here = (scan.layer == layer) & (scan.neuron == neuron)
+    here &= scan.expert.isna() if expert is None else (scan.expert == expert).fillna(False)
+    found = scan[here]
+    if len(found) > 1:
+        # A layer may have shared experts beside a dense MLP; live modules and the inventory name them differently.
+        shared = found.component.str.contains("shared")
+        found = found[shared if "shared" in component else ~shared]
+    if len(found) != 1:
+        place = f"layer {layer}" + ("" if expert is None else f" expert {expert}") + f" neuron {neuron}"
+        raise AtlasError(f"the model has no {place}", remedy="neurons count from 0, by layer and expert")
+    return int(found.index[0])

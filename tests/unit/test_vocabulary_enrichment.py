@@ -1,0 +1,178 @@
+"""Token classes, enrichment against scipy and brute-force permutations, and the cards built from them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+import torch
+
+from weight_atlas.vocabulary.cards import cards_table, correct_cards, neuron_cards
+from weight_atlas.vocabulary.enrichment import DRAWN, adjusted, enrichment, examples, prepare_classes
+from weight_atlas.vocabulary.neurons import NeuronBlock
+from weight_atlas.vocabulary.readout import Readout
+from weight_atlas.vocabulary.token_classes import CLASSES, class_matrix, token_classes
+
+TEXTS = {
+    "7": "digits", "1999": "digits years", " 2050": "digits years leading_space", "2051": "digits", "1699": "digits",
+    "٣": "digits", "v2": "", "(": "parentheses punctuation", " )]": "parentheses punctuation leading_space",
+    " the": "leading_space function_words", "She": "capitalised pronouns function_words", "\n": "", " ": "",
+    "...": "punctuation", "“Who": "capitalised", "ﬀ": "", "élan": "", "Élan": "capitalised", "+": "punctuation",
+}  # fmt: skip
+
+
+def test_classes_of_tokens():
+    table = token_classes(["", *TEXTS, "<s>"], [None, *TEXTS, "<s>"], {len(TEXTS) + 1})
+    for row, (text, wanted) in zip(table.iloc[1:-1].to_dict("records"), TEXTS.items(), strict=True):
+        assert {name for name in CLASSES if row[name]} == set(wanted.split()), text
+    names, matrix = class_matrix(table)
+    assert not matrix[[0, -1]].any() and table.special.tolist() == [False] * (len(TEXTS) + 1) + [True]
+    assert names == list(CLASSES)
+
+
+@pytest.fixture(scope="module")
+def tested():
+    random = np.random.default_rng(1)
+    V = 5000
+    effects = random.standard_t(4, V)
+    effects[100:200] = effects[200:300]  # ties
+    matrix = np.zeros((V, 4), bool)
+    matrix[random.choice(V, 40, replace=False), 0] = True
+    matrix[np.argsort(effects)[-60:-20], 1] = True
+    matrix[random.choice(V, DRAWN + 500, replace=False), 2] = True
+    ids = np.setdiff1d(np.arange(V), [3, 4])
+    return effects, matrix, ids, prepare_classes(["few", "top", "many", "empty"], matrix, ids, permutations=999, seed=5)
+
+
+def test_scores_agree_with_scipy(tested):
+    effects, matrix, ids, classes = tested
+    table = enrichment(effects, classes).set_index("class")
+    assert table.index.tolist() == ["few", "top", "many"]
+    for name, column in zip(table.index, matrix.T, strict=False):
+        inside, outside = effects[ids][column[ids]], effects[ids][~column[ids]]
+        row = table.loc[name]
+        assert row.tokens == len(inside)
+        assert row.mean_difference == pytest.approx(inside.mean() - outside.mean())
+        correlation = np.corrcoef(column[ids], effects[ids])[0, 1]
+        assert row.score == pytest.approx(correlation**2)
+        statistic = scipy.stats.mannwhitneyu(inside, outside).statistic
+        assert row.auc == pytest.approx(statistic / len(inside) / len(outside))
+
+
+def test_p_values_agree_with_permuting(tested):
+    effects, _, ids, classes = tested
+    table = enrichment(effects, classes).set_index("class")
+    random = np.random.default_rng(9)
+    for name, size in (("few", None), ("many", None)):
+        members = classes.members[classes.names.index(name)]
+        size = len(members)
+        values = effects[ids] - effects[ids].mean()
+        null = np.array([random.permutation(values)[:size].sum() for _ in range(4000)])
+        slow = np.mean(np.abs(null) >= abs(values[members].sum()))
+        assert table.p[name] == pytest.approx(slow, abs=0.04)
+    assert table.p["top"] == 1 / 1000
+    assert table.p_method["many"] == "normal limit"
+
+
+def test_p_values_are_uniform_without_an_effect():
+    random = np.random.default_rng(2)
+    matrix = np.zeros((6000, 2), bool)
+    matrix[:25, 0] = matrix[: DRAWN + 1, 1] = True
+    classes = prepare_classes(["small", "large"], matrix, np.arange(6000), permutations=499)
+    p = np.array([enrichment(random.standard_normal(6000), classes).p for _ in range(150)])
+    assert scipy.stats.kstest(p[:, 0], "uniform").pvalue > 0.001
+    assert scipy.stats.kstest(p[:, 1], "uniform").pvalue > 0.001
+
+
+def test_constant_effects_are_not_enriched(tested):
+    *_, classes = tested
+    table = enrichment(np.ones(5000), classes)
+    assert (table.score == 0).all() and (table.p == 1).all() and (table.auc == 0.5).all()
+
+
+def test_correction_agrees_with_scipy():
+    p = np.random.default_rng(3).random(50) ** 3
+    np.testing.assert_allclose(adjusted(p), scipy.stats.false_discovery_control(p))
+
+
+def test_examples_are_the_strongest_of_the_class(tested):
+    effects, _, _, classes = tested
+    up = examples(effects, classes, "many", True, 3)
+    members = classes.ids[classes.members[2]]
+    assert up.tolist() == members[np.argsort(-effects[members], kind="stable")[:3]].tolist()
+    assert effects[examples(effects, classes, "many", False, 1)[0]] == effects[members].min()
+
+
+@pytest.fixture(scope="module")
+def cards():
+    random = np.random.default_rng(4)
+    words = [f" word{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(600)]
+    texts = ["<s>", *map(str, range(60)), *words, ",", "(", ")", "The", "they"]
+    tokens = token_classes(texts, texts, {0})
+    W_U = random.standard_normal((len(texts), 32))
+    digits = W_U[tokens.digits].mean(0) * 3
+    W_U[tokens.digits] += digits
+    vectors = np.stack([digits, random.standard_normal(32), W_U[400]], axis=1)
+    readout = Readout(torch.from_numpy(W_U).float(), False)
+    names, matrix = class_matrix(tokens)
+    classes = prepare_classes(names, matrix, np.arange(1, len(texts)))
+    block = NeuronBlock(2, None, "", "down", torch.from_numpy(vectors).float())
+    selected = pd.DataFrame({"layer": 2, "expert": pd.array([None] * 3, "Int64"), "component": "", "neuron": [0, 1, 2],
+                             "label": "unclear", "norm": 1.0, "selected_by": "configured"})  # fmt: skip
+    weights = [{"layer": 2, "row": 5, "column": 1, "expert_id": None}]
+    made = [card for card, _ in neuron_cards(readout, [block], selected, tokens, classes, weights=weights, k=6)]
+    return correct_cards(made), W_U, vectors
+
+
+def test_a_direction_of_digits_is_enriched_for_digits(cards):
+    made, *_ = cards
+    records = {record["class"]: record for record in made[0]["enrichment"]}
+    assert records["digits"]["p_adjusted"] == min(record["p_adjusted"] for record in records.values()) < 0.05
+    assert made[0]["enrichment"][0]["class"] == "digits" and records["digits"]["auc"] > 0.95
+    assert all(example.isdigit() for example in records["digits"]["examples"])
+    assert min(record["p_adjusted"] for record in made[1]["enrichment"]) > 0.05
+
+
+def test_cards_have_the_known_fields(cards):
+    made, W_U, vectors = cards
+    assert {
+        "layer",
+        "neuron",
+        "moments",
+        "moments_cos",
+        "top_tokens_up",
+        "top_tokens_down",
+        "enrichment",
+        "label",
+    } <= set(made[0])
+    assert {"var", "skew", "kurt"} <= set(made[0]["moments"])
+    top = made[2]["top_tokens_up"]
+    effects = W_U.astype(np.float32) @ vectors[:, 2].astype(np.float32)
+    assert list(top[0]) == ["id", "tok", "str", "effect"]
+    assert [token["id"] for token in top] == np.argsort(-effects)[:6].tolist()
+    assert top[0]["id"] == 400
+    weight = made[1]["super_weights"][0]
+    assert weight["weight"] == pytest.approx(vectors[5, 1])
+    assert weight["top_tokens_up"][0]["effect"] == pytest.approx((W_U[1:, 5] * vectors[5, 1]).max())
+    table = cards_table([{"model": "m", **card} for card in made])
+    assert table.top_class[0] == "digits" and table.super_weight_rows.tolist() == ["", "5", ""]
+    json.dumps(made)
+
+
+@pytest.mark.slow
+def test_enrichment_of_a_large_vocabulary_is_fast():
+    import time
+
+    random = np.random.default_rng(0)
+    V, sizes = 150_000, (1100, 300, 60, 70_000, 45_000, 120, 3000, 500)
+    matrix = np.zeros((V, 8), bool)
+    for column, size in enumerate(sizes):
+        matrix[random.choice(V, size, replace=False), column] = True
+    classes = prepare_classes(list("abcdefgh"), matrix, np.arange(V))
+    effects, seconds = random.standard_normal(V), []
+    for _ in range(5):
+        started = time.process_time()
+        enrichment(effects, classes)
+        seconds.append(time.process_time() - started)
+    assert min(seconds) < 0.05
