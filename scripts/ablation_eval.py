@@ -1,0 +1,58 @@
+"""One task of lm-evaluation-harness on all variants of one ablation of one model."""
+
+from pathlib import Path
+from typing import Any
+
+from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_json, read_table, write_json, write_table
+
+
+def main(
+    checkpoint: Path,
+    requests: Path,
+    description: Path,
+    super_weights: Path | None = None,
+    definition: Path | None = None,
+    data: Path | None = None,
+    *,
+    scores: Path,
+    items: Path,
+    ablation: str,
+    settings: dict[str, Any],
+    folder: Path | None = None,
+    mirror: Path | None = None,
+    batch_size: int | None = None,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Write the scores of every variant, and the value of every metric on every document.
+
+    settings: the ablation's kind and what belongs to it. batch_size: none takes what memory allows.
+    """
+    from weight_atlas.evaluation.harness import Harness, evaluate_variants
+    from weight_atlas.evaluation.requests import fill_requests
+    from weight_atlas.evaluation.tasks import load_tasks, own_folders
+    from weight_atlas.evaluation.variants import variants_of
+    from weight_atlas.lm.anatomy import anatomy
+    from weight_atlas.lm.load import load_model, load_tokenizer
+    from weight_atlas.super_weights.artifact import coordinates_of
+    from weight_atlas.super_weights.published import prompt_ids
+
+    opened, task = open_checkpoint(checkpoint), read_json(description)
+    tokenizer = load_tokenizer(opened, trust_remote_code=trust_remote_code)
+    live = anatomy(load_model(opened, device=device, dtype=dtype, trust_remote_code=trust_remote_code))
+    found = coordinates_of(read_json(super_weights), super_weights) if super_weights else []
+    variants = variants_of(ablation, settings, live, found)
+    folders, how = [folder] if folder else own_folders(task["folders"]), {key: task[key] for key in ("fewshot", "seed")}
+    loaded = load_tasks(task["name"], definition=definition, data=data, folders=folders, mirror=mirror, **how)
+    lm = Harness(live.model, tokenizer, batch_size=batch_size)
+    fill_requests(loaded, read_table(requests), lm, limit=task["limit"])
+    records, table = evaluate_variants(live, lm, loaded, variants, prompt_ids(tokenizer), limit=task["limit"])
+    write_json(scores, {"ablation": ablation, "chance": task["chance"], "variants": records})
+    write_table(items, table)
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

@@ -1,0 +1,52 @@
+"""The requests of one task, built and tokenized for one model."""
+
+from pathlib import Path
+
+from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.step import run_step
+from weight_atlas.tables import write_json, write_table
+
+
+def main(
+    checkpoint: Path,
+    definition: Path | None = None,
+    data: Path | None = None,
+    *,
+    requests: Path,
+    description: Path,
+    task: str,
+    name: str | None = None,
+    folder: Path | None = None,
+    mirror: Path | None = None,
+    limit: float | None = None,
+    fewshot: int | None = None,
+    seed: int = 1234,
+    truncate: bool = False,
+    trust_remote_code: bool = False,
+) -> None:
+    """Write the requests of a task of lm-evaluation-harness, and what is to be known about the task.
+
+    definition, data: a task's YAML and its items, in place of a name. folder: of task definitions of one's own. mirror:
+    copies of data sets of the hub. limit: documents, or a share of them below 1. fewshot: worked examples. truncate:
+    let requests longer than the model's context be cut.
+    """
+    from weight_atlas.evaluation.encoding import encoder
+    from weight_atlas.evaluation.requests import build_requests, chance_levels
+    from weight_atlas.evaluation.tasks import definition_folders, load_tasks, own_folders
+    from weight_atlas.lm.load import load_tokenizer
+
+    opened, name = open_checkpoint(checkpoint), name or task
+    known = [] if definition or folder else definition_folders(name)
+    folders = [folder] if folder else own_folders(known)
+    how = {"fewshot": fewshot, "seed": seed}
+    loaded = load_tasks(name, definition=definition, data=data, folders=folders, mirror=mirror, **how)
+    lm = encoder(opened, load_tokenizer(opened, trust_remote_code=trust_remote_code))
+    table = build_requests(loaded, lm, limit=limit, truncate=truncate, name=name)
+    write_table(requests, table)
+    chance = chance_levels(loaded, table)
+    write_json(description, {"name": name, "folders": known, "limit": limit, "chance": chance, **how})
+    print(f"{len(table)} requests of {len(loaded['tasks'])} tasks", flush=True)
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

@@ -1,0 +1,120 @@
+"""Run tasks of lm-evaluation-harness on a live model, once for each edit of its weights.
+
+The harness scores and aggregates, through its public evaluate(), so that scores are those of its own command line.
+What it would do again for every variant is done once: tasks are loaded, requests built and texts tokenized before.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+import torch
+from lm_eval.models.huggingface import HFLM
+
+from weight_atlas.evaluation.batches import first_batch, halving
+from weight_atlas.evaluation.variants import Variant, applied
+from weight_atlas.lm.anatomy import Anatomy
+
+ITEM_COLUMNS = ("variant", "task", "filter", "metric", "doc_id", "value", "weight")  # fmt: skip
+
+
+class Harness(HFLM):
+    """The harness's own model class around a live model; texts seen once are not tokenized again."""
+
+    def __init__(self, model: torch.nn.Module, tokenizer: Any, *, batch_size: int | None = None):
+        """batch_size: None takes the largest power of two up to 64 on CUDA (16 elsewhere) that memory allows."""
+        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=first_batch(model.device.type, batch_size))
+        self._pairs: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+        self._texts: dict[str, list[int]] = {}
+
+    def remember(self, requests: pd.DataFrame) -> None:
+        """Take over the tokens of a table of requests (see evaluation.requests)."""
+        for row in requests.itertuples():
+            arguments = json.loads(row.arguments)
+            if row.type != "loglikelihood":
+                self._texts[arguments[0]] = list(row.context_ids)
+            elif arguments[0]:
+                self._pairs[tuple(arguments)] = list(row.context_ids), list(row.continuation_ids)
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        key = context, continuation
+        if key not in self._pairs:
+            self._pairs[key] = super()._encode_pair(context, continuation)
+        return self._pairs[key]
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **keywords) -> list[int]:
+        if add_special_tokens is not None or keywords:
+            return super().tok_encode(string, add_special_tokens=add_special_tokens, **keywords)
+        if string not in self._texts:
+            self._texts[string] = super().tok_encode(string)
+        return self._texts[string]
+
+
+def evaluate_variants(
+    live: Anatomy, lm: Harness, loaded: dict[str, Any], variants: Iterable[Variant], prompt: torch.Tensor, *,
+    limit: float | None,
+) -> tuple[list[dict[str, Any]], pd.DataFrame]:  # fmt: skip
+    """Evaluate every variant on tasks whose requests are built (see requests.fill_requests).
+
+    Returns a record for each variant (its description, and the `results`, `groups` and `documents` of evaluate_once),
+    and the items of all: one row per variant, task, filter, metric and document, with value and weight. prompt: see
+    variants.applied.
+    """
+    records, tables = [], [pd.DataFrame(columns=list(ITEM_COLUMNS))]
+    for variant in variants:
+        with applied(live, variant, prompt):
+            outcome = evaluate_once(lm, loaded, limit=limit)
+        tables.append(outcome.pop("items").assign(variant=variant.name))
+        records.append({**variant.description(), **outcome})
+        print(f"{variant.name}: {json.dumps(outcome['groups'] or outcome['results'])}", flush=True)
+    items = pd.concat(tables[1:] or tables, ignore_index=True)[list(ITEM_COLUMNS)]
+    types = {"doc_id": "int64", "value": "float64", "weight": "float64"}
+    return records, items.astype({**dict.fromkeys(ITEM_COLUMNS, str), **types})
+
+
+def evaluate_once(lm: Harness, loaded: dict[str, Any], *, limit: float | None) -> dict[str, Any]:
+    """Evaluate the live model as it is now on tasks whose requests are built (see requests.fill_requests).
+
+    Returns {"results", "groups": {task: {"metric,filter": value}}, "documents": {task: n}, "items": DataFrame of one
+    row per document and metric}. Where memory runs out, the batch is halved and stays so, which the log says.
+    """
+    from lm_eval.evaluator import evaluate
+
+    def attempt(batch_size: int) -> dict[str, Any]:
+        lm.batch_size_per_gpu = batch_size
+        for task in loaded["tasks"].values():
+            for instance in task.instances:
+                instance.resps, instance.filtered_resps = [], {}
+        return evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=0, log_samples=True)
+
+    outcome, _ = halving(attempt, lm.batch_size_per_gpu)
+    return {
+        "results": {name: _scores(values) for name, values in outcome["results"].items() if name in loaded["tasks"]},
+        "groups": {name: _scores(values) for name, values in outcome.get("groups", {}).items()},
+        "documents": {name: int(count["effective"]) for name, count in outcome["n-samples"].items()},
+        "items": _items(outcome["samples"]),
+    }
+
+
+def _scores(values: dict[str, Any]) -> dict[str, float]:
+    """Metrics alone: no names, dates, missing standard errors or texts."""
+    return {
+        key: float(value)
+        for key, value in sorted(values.items())
+        if "," in key and "_stderr" not in key and isinstance(value, int | float)
+    }
+
+
+def _items(samples: dict[str, list[dict]]) -> pd.DataFrame:
+    """One row per task, filter, metric and document. weight: words or bytes of a perplexity, else 1."""
+    rows = []
+    for task, documents in samples.items():
+        for sample in documents:
+            for metric in sample["metrics"]:
+                match sample[metric]:
+                    case bool() | int() | float() as value:
+                        rows.append((task, sample["filter"], metric, sample["doc_id"], float(value), 1.0))
+                    case (int() | float() as value, int() | float() as weight) if "per" in metric:
+                        rows.append((task, sample["filter"], metric, sample["doc_id"], float(value), float(weight)))
+    return pd.DataFrame(rows, columns=list(ITEM_COLUMNS[1:]))

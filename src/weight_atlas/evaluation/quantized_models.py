@@ -1,0 +1,115 @@
+"""A live model with all matrices of its layers quantized for a while, super weights spared or not."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pandas as pd
+import torch
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.evaluation.quantizers import Scheme, bits_per_weight, error_of, quantized
+from weight_atlas.lm.anatomy import EDITABLE, Anatomy, Coordinate
+from weight_atlas.lm.places import matrix_at
+
+# Routers decide by small differences and are a vanishing share of the weights: quantizers leave them alone.
+ROUTER = re.compile(r"(^|\.)(gate|router|shared_expert_gate)$")
+
+
+def layer_matrices(live: Anatomy, which: str = "all") -> Iterator[tuple[int, str, torch.Tensor]]:
+    """Yield (layer, name, view) of weight matrices in the layers, as live logical (out, in) views.
+
+    which: "all": attention and MLP, each expert's apart, no embeddings, heads, norms or routers; "W_down": the MLP
+    output projections alone, in which super weights lie.
+    """
+    if which == "W_down":
+        yield from _output_projections(live)
+        return
+    for index, layer in enumerate(live.layers):
+        stacked = [p for p in live.projections if p.layer == index and p.stacked]
+        of_experts = {id(parameter) for p in stacked for parameter in _holder(live, p).parameters()}
+        for name, module in layer.named_modules():
+            weight = getattr(module, "weight", None)
+            linear = isinstance(weight, torch.nn.Parameter) and weight.ndim == 2 and id(weight) not in of_experts
+            if linear and not ROUTER.search(name) and not isinstance(module, torch.nn.Embedding):
+                view = weight.data.T if type(module).__name__ == "Conv1D" else weight.data
+                yield index, f"{live.layers_path}.{index}.{name}", view
+        for projection in stacked:
+            for expert in range(projection.n_experts):
+                for role in ("W_gate", "W_up", "W_down"):
+                    place = Coordinate(index, None, None, expert, role, projection.component)
+                    view = _stacked_view(live, place)
+                    if view is not None:
+                        yield index, f"{projection.name}.{expert}.{role}", view
+
+
+def _output_projections(live: Anatomy) -> Iterator[tuple[int, str, torch.Tensor]]:
+    for projection in live.projections:
+        if projection.stacked:
+            for expert in range(projection.n_experts):
+                yield projection.layer, f"{projection.name}.{expert}.W_down", projection.matrix(expert)
+        else:
+            yield projection.layer, projection.name, projection.matrix()
+
+
+@contextmanager
+def quantized_layers(
+    live: Anatomy, scheme: Scheme, spared: Sequence[Coordinate] = (), which: str = "all"
+) -> Iterator[None]:
+    """Quantize layer matrices (see layer_matrices) for the length of the block, then put the stored bits back.
+
+    spared: weights that keep their value, as if held apart in their own precision. The stored weights wait in the
+    host's memory.
+    """
+    stored: list[tuple[torch.Tensor, torch.Tensor]] = []
+    kept = [(matrix_at(live, place), place, _value(live, place)) for place in spared]
+    try:
+        with torch.no_grad():
+            for _, name, view in layer_matrices(live, which):
+                _check_editable(name, view)
+                stored.append((view, view.to("cpu", copy=True)))
+                view.copy_(quantized(view, scheme))
+            for matrix, place, value in kept:
+                matrix[place.row, place.col] = value
+        yield
+    finally:
+        with torch.no_grad():
+            for view, original in stored:
+                view.copy_(original)
+
+
+def weight_errors(live: Anatomy, scheme: Scheme, spared: Sequence[Coordinate] = (), which: str = "all") -> pd.DataFrame:
+    """The error of a scheme in every layer matrix, weights alone: layer, name, bits and errors (see error_of)."""
+    rows = []
+    places = [(matrix_at(live, place).data_ptr(), place) for place in spared]
+    for layer, name, view in layer_matrices(live, which):
+        approximation = quantized(view, scheme)
+        for pointer, place in places:
+            if pointer == view.data_ptr():
+                approximation[place.row, place.col] = view[place.row, place.col].float()
+        errors = error_of(view, approximation)
+        rows.append({"layer": layer, "name": name, "bits": bits_per_weight(tuple(view.shape), scheme), **errors})
+    return pd.DataFrame(rows)
+
+
+def _holder(live: Anatomy, projection) -> torch.nn.Module:
+    return live.layers[projection.layer].get_submodule(projection.component)
+
+
+def _stacked_view(live: Anatomy, place: Coordinate) -> torch.Tensor | None:
+    try:
+        return matrix_at(live, place)
+    except AtlasError:  # experts without a gate
+        return None
+
+
+def _value(live: Anatomy, place: Coordinate) -> torch.Tensor:
+    return matrix_at(live, place)[place.row, place.col].clone()
+
+
+def _check_editable(name: str, view: torch.Tensor) -> None:
+    if view.device.type == "meta" or view.dtype not in EDITABLE:
+        state = "offloaded from memory" if view.device.type == "meta" else f"quantized already ({view.dtype})"
+        raise AtlasError(
+            f"the weights are {state}", where=name, remedy="give the step memory for the whole, unquantized model"
+        )

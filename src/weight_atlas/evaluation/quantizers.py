@@ -1,0 +1,166 @@
+"""Round-to-nearest quantization of a matrix, there and back, at several number formats and granularities.
+
+Integers: asymmetric, w -> round((w - min) / step) with step = (max - min) / (2^bits - 1) over a block (Yu et al., "The
+Super Weight in Large Language Models", arXiv 2411.07191, section 5), or symmetric, step = max|w| / (2^(bits-1) - 1).
+NF4: the nearest of sixteen levels times the block's max|w| (Dettmers et al., QLoRA, arXiv 2305.14314). FP8: scaled so
+that the block's max|w| is the format's largest number.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from weight_atlas.errors import AtlasError
+
+# Quantiles of the normal distribution, exactly as QLoRA's appendix lists them.
+NF4_LEVELS = (
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+)  # fmt: skip
+FP8 = {"fp8_e4m3": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
+INTEGERS = {"int8": 8, "int6": 6, "int5": 5, "int4": 4, "int3": 3, "int2": 2}
+FORMATS = (*INTEGERS, "nf4", *FP8)
+SCALE_BITS = 16  # of each block's scale, and of its minimum where there is one
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How to quantize a matrix.
+
+    format: one of FORMATS. granularity: what shares a scale: "tensor", "channel" (a row of the logical (out, in)
+    matrix), "group:N" (N neighbours in a row) or "block:N" (N neighbours of the flattened matrix). symmetric: of
+    integers only. clip: z; weights are first clipped at mean|W| + z * std|W| of the whole matrix; None: not at all.
+    """
+
+    format: str
+    granularity: str = "tensor"
+    symmetric: bool = False
+    clip: float | None = None
+
+    def __post_init__(self):
+        kind, _, size = self.granularity.partition(":")
+        sized = kind in ("group", "block")
+        if self.format not in FORMATS or kind not in ("tensor", "channel", "group", "block"):
+            raise AtlasError(f"no quantization {self.format!r} per {self.granularity!r}", remedy=_REMEDY)
+        if sized != bool(size) or (sized and not (size.isdecimal() and int(size) > 1)):
+            raise AtlasError(f"no granularity {self.granularity!r}", remedy=_REMEDY)
+
+    @property
+    def block(self) -> int | None:
+        """Elements of a group or block, None for whole tensors and channels."""
+        size = self.granularity.partition(":")[2]
+        return int(size) if size else None
+
+    def __str__(self) -> str:
+        symmetric = " symmetric" if self.symmetric and self.format in INTEGERS else ""
+        clipped = "" if self.clip is None else f" clipped at {self.clip:g} std"
+        return f"{self.format} per {self.granularity.replace(':', ' ')}{symmetric}{clipped}"
+
+
+_REMEDY = f"formats: {', '.join(FORMATS)}; granularities: tensor, channel, group:N, block:N with N > 1"
+
+
+def quantized(weight: torch.Tensor, scheme: Scheme) -> torch.Tensor:
+    """What a matrix (out, in) becomes when quantized and read back; float32, same shape and device."""
+    w = weight.float()
+    if scheme.clip is not None:
+        size = w.abs()
+        bound = size.mean() + scheme.clip * size.std(correction=0)
+        w = w.clamp(-bound, bound)
+    blocks = _blocked(w, scheme)
+    if scheme.format in INTEGERS:
+        round_trip = _symmetric if scheme.symmetric else _asymmetric
+        blocks = round_trip(blocks, INTEGERS[scheme.format])
+    elif scheme.format == "nf4":
+        blocks = _nf4(blocks)
+    else:
+        blocks = _fp8(blocks, FP8[scheme.format])
+    return _unblocked(blocks, w.shape, scheme)
+
+
+def bits_per_weight(shape: tuple[int, int], scheme: Scheme) -> float:
+    """Bits that a weight takes, the blocks' scales (and minima) in 16 bits included."""
+    rows, cols = shape
+    kind = scheme.granularity.partition(":")[0]
+    blocks = {"tensor": 1, "channel": rows}.get(kind)
+    if blocks is None:
+        blocks = rows * -(-cols // scheme.block) if kind == "group" else -(-rows * cols // scheme.block)
+    integer = scheme.format in INTEGERS
+    bits = INTEGERS[scheme.format] if integer else 4 if scheme.format == "nf4" else 8
+    return bits + blocks * SCALE_BITS * (2 if integer and not scheme.symmetric else 1) / (rows * cols)
+
+
+def error_of(weight: torch.Tensor, approximation: torch.Tensor) -> dict[str, float]:
+    """How far a matrix is from another, in float64 sums.
+
+    mse; relative_error = |W - Q|_F / |W|_F; sqnr_db = 20 log10 of its inverse; max_error; worst_row: the largest
+    relative error of a row; squared_error and energy: sums of squares, to be added up over matrices.
+    """
+    w, difference = weight.double(), weight.double() - approximation.double()
+    squared, energy = float((difference**2).sum()), float((w**2).sum())
+    rows = difference.norm(dim=1) / w.norm(dim=1).clamp_min(1e-300)
+    ratio = squared / energy if energy else 0.0
+    return {
+        "mse": squared / w.numel(),
+        "relative_error": ratio**0.5,
+        "sqnr_db": float("inf") if ratio == 0 else float(-10 * torch.tensor(ratio, dtype=torch.float64).log10()),
+        "max_error": float(difference.abs().max()),
+        "worst_row": float(rows.max()),
+        "squared_error": squared,
+        "energy": energy,
+    }
+
+
+def _blocked(w: torch.Tensor, scheme: Scheme) -> torch.Tensor:
+    """Rows of weights that share a scale; a short last one is filled up with its last weight: its range stays."""
+    match scheme.granularity.partition(":")[0]:
+        case "tensor":
+            return w.reshape(1, -1)
+        case "channel":
+            return w
+        case "group":
+            return _filled(w, scheme.block).reshape(-1, scheme.block)
+        case _:
+            return _filled(w.reshape(1, -1), scheme.block).reshape(-1, scheme.block)
+
+
+def _filled(rows: torch.Tensor, size: int) -> torch.Tensor:
+    missing = -rows.shape[1] % size
+    return torch.cat([rows, rows[:, -1:].expand(-1, missing)], dim=1) if missing else rows
+
+
+def _unblocked(blocks: torch.Tensor, shape: torch.Size, scheme: Scheme) -> torch.Tensor:
+    rows, cols = shape
+    if scheme.granularity.startswith("group"):
+        return blocks.reshape(rows, -1)[:, :cols]
+    return blocks.reshape(-1)[: rows * cols].reshape(shape)
+
+
+def _asymmetric(w: torch.Tensor, bits: int) -> torch.Tensor:
+    low, high = w.amin(1, keepdim=True), w.amax(1, keepdim=True)
+    step = _nonzero((high - low) / (2**bits - 1))
+    return ((w - low) / step).round().clamp(0, 2**bits - 1) * step + low
+
+
+def _symmetric(w: torch.Tensor, bits: int) -> torch.Tensor:
+    largest = 2 ** (bits - 1) - 1
+    step = _nonzero(w.abs().amax(1, keepdim=True) / largest)
+    return (w / step).round().clamp(-largest, largest) * step
+
+
+def _nf4(w: torch.Tensor) -> torch.Tensor:
+    levels = torch.tensor(NF4_LEVELS, dtype=w.dtype, device=w.device)
+    scale = _nonzero(w.abs().amax(1, keepdim=True))
+    middles = (levels[1:] + levels[:-1]) / 2
+    return levels[torch.bucketize(w / scale, middles)] * scale
+
+
+def _fp8(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    scale = _nonzero(w.abs().amax(1, keepdim=True) / torch.finfo(dtype).max)
+    return (w / scale).to(dtype).float() * scale
+
+
+def _nonzero(scale: torch.Tensor) -> torch.Tensor:
+    """Blocks of equal weights have no range; any scale gives them back."""
+    return torch.where(scale > 0, scale, torch.ones_like(scale))

@@ -1,0 +1,115 @@
+"""What a task asks a model, built and tokenized once: the same for every edit of the model's weights."""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from weight_atlas.errors import AtlasError
+
+COLUMNS = ("task", "doc_id", "idx", "repeats", "type", "arguments", "context_ids", "continuation_ids")
+
+
+def build_requests(loaded: dict[str, Any], lm: Any, *, limit: float | None, truncate: bool, name: str) -> pd.DataFrame:
+    """Return one row per request of all tasks, in the harness's order.
+
+    loaded: see tasks.load_tasks. lm: a harness model that encodes (see harness.Harness); its `max_length` is the
+    context. limit: documents of each task, or a share of them if below 1. Columns: task, doc_id, idx (among the
+    document's requests), repeats, type, arguments (JSON), context_ids, continuation_ids (tokens).
+    Raises AtlasError where requests exceed the context, unless truncate lets the harness cut them from the left.
+    """
+    from lm_eval.evaluator_utils import get_sample_size
+
+    rows = []
+    for task_name, task in loaded["tasks"].items():
+        if getattr(task, "MULTIMODAL", False):
+            raise AtlasError("the task shows images or sounds, which these models do not take", where=task_name)
+        task.build_all_requests(limit=get_sample_size(task, limit), rank=0, world_size=1)
+        rows += [_row(task_name, instance, lm) for instance in task.instances]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    _check_length(table, lm.max_length, truncate, name)
+    return table
+
+
+def chance_levels(loaded: dict[str, Any], requests: pd.DataFrame) -> dict[str, float]:
+    """The accuracy of guessing in each task: the mean of 1 / choices over its documents; 0 without choices."""
+    levels = {}
+    for name, task in loaded["tasks"].items():
+        own = requests[requests.task == name]
+        choices = own.groupby("doc_id").size()
+        if "acc_mutual_info" in getattr(task, "_metric_fn_list", {}):
+            choices = choices // 2  # each choice is also scored without its question
+        multiple = task.OUTPUT_TYPE == "multiple_choice"
+        levels[name] = float((1 / choices).mean()) if multiple else 0.0
+    return levels
+
+
+def fill_requests(loaded: dict[str, Any], requests: pd.DataFrame, lm: Any, *, limit: float | None) -> None:
+    """Give tasks and the harness model the requests of a table, so that nothing is built or tokenized again."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.evaluator_utils import get_sample_size
+
+    for name, task in loaded["tasks"].items():
+        documents = dict(task.doc_iterator(rank=0, limit=get_sample_size(task, limit), world_size=1))
+        own = requests[requests.task == name]
+        if set(own.doc_id) != set(documents):
+            raise AtlasError(
+                f"the requests are not of the documents that task {name} has now",
+                where=name,
+                remedy="make them again: snakemake --forcerun task_requests",
+            )
+        task._instances = [
+            Instance(
+                request_type=row.type,
+                doc=documents[row.doc_id],
+                arguments=tuple(json.loads(row.arguments)),
+                idx=row.idx,
+                metadata=(name, row.doc_id, row.repeats),
+            )
+            for row in own.itertuples()
+        ]
+        task.build_all_requests = _already_built
+    lm.remember(requests)
+
+
+def _already_built(**_: object) -> None:
+    """Stands in for a task's own build_all_requests, which evaluate() calls each time."""
+
+
+def _row(task: str, instance: Any, lm: Any) -> tuple:
+    context, continuation = instance.args[0], []
+    if instance.request_type == "loglikelihood" and context:
+        ids, continuation = lm._encode_pair(*instance.args)
+    elif instance.request_type == "loglikelihood":
+        ids, continuation = [], lm.tok_encode(instance.args[1], add_special_tokens=False)
+    else:
+        ids = lm.tok_encode(context)
+    arguments = json.dumps(list(instance.args), sort_keys=True, ensure_ascii=False)
+    kind = instance.request_type
+    return task, instance.doc_id, instance.idx, instance.repeats, kind, arguments, list(ids), list(continuation)
+
+
+def _check_length(requests: pd.DataFrame, context: int, truncate: bool, name: str) -> None:
+    lengths = pd.Series([_tokens_needed(row) for row in requests.itertuples()], dtype="int64")
+    long = lengths > context
+    if long.any() and not truncate:
+        raise AtlasError(
+            f"{int(long.sum())} of {len(requests)} requests of task {name} are longer than the model's context: up to "
+            f"{int(lengths.max())} tokens, of {context}",
+            where=name,
+            remedy="lower `fewshot`, or set `truncate: true` for this task to have them cut from the left",
+        )
+
+
+def _tokens_needed(request: Any) -> int:
+    """Positions of the model's context that a request takes."""
+    match request.type:
+        case "loglikelihood":  # the last token is predicted, not read
+            return len(request.context_ids) + len(request.continuation_ids) - 1
+        case "generate_until":
+            from lm_eval.models.utils import normalize_gen_kwargs
+
+            settings = json.loads(request.arguments)[1]
+            return len(request.context_ids) + int(normalize_gen_kwargs(settings)["max_gen_toks"])
+        case _:  # cut into windows
+            return 0

@@ -1,0 +1,153 @@
+"""Load tasks of lm-evaluation-harness: its own by name, those of a local folder, and a definition with local data."""
+
+import difflib
+from contextlib import chdir, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from weight_atlas.errors import AtlasError
+
+# The seed of the harness's own command line for the choice of worked examples.
+FEWSHOT_SEED = 1234
+
+
+def load_tasks(
+    name: str, *, definition: Path | None = None, data: Path | None = None, folders: list[Path] | None = None,
+    mirror: Path | None = None, fewshot: int | None = None, seed: int = FEWSHOT_SEED,
+) -> dict[str, Any]:  # fmt: skip
+    """Return a task as the harness's TaskManager gives it: {"tasks": {name: Task}, "groups": ...}, ready to be built.
+
+    definition, data: a YAML file and the JSON lines of its test split, in place of a name. folders: where to look for
+    the name instead of among the harness's own tasks. mirror: a folder that holds copies of data sets of the hub under
+    their names (mirror/org/name). fewshot: worked examples before each question; None leaves the task's own number.
+    Raises AtlasError for an unknown name, and for data that cannot be reached or may not be read.
+    """
+    _quiet()
+    loaded = _from_definition(definition, data) if definition else _by_name(name, folders, mirror)
+    for task in loaded["tasks"].values():
+        own = task.get_config("num_fewshot")
+        # A task that is defined without examples stays without, as in the harness.
+        if (fewshot is not None and own != 0) or own is None:
+            task.set_config(key="num_fewshot", value=fewshot or 0)
+        task.set_fewshot_seed(seed=seed)
+    return loaded
+
+
+def definition_folders(name: str) -> list[str]:
+    """Folders of the harness that define a task or group and its members, relative to the harness's own tasks.
+
+    Reading these alone takes a fraction of the ten seconds for all. Raises AtlasError for an unknown name.
+    """
+    from lm_eval.tasks import TaskManager
+
+    _quiet()
+    manager = TaskManager()
+    _check_known(name, manager, None)
+    index, found, queue = manager.task_index, set(), [name]
+    while queue:
+        entry = index.get(queue.pop())
+        if entry is None:
+            continue
+        if entry.yaml_path is not None:
+            found.add(entry.yaml_path.parent.relative_to(_own_folder()).as_posix())
+        members = list(entry.tags) if entry.kind.name == "TAG" else (entry.cfg or {}).get("task", [])
+        queue += _names(members) if isinstance(members, list) else []
+    return sorted(found)
+
+
+def own_folders(relative: list[str]) -> list[Path]:
+    """The paths of folders that definition_folders gave."""
+    return [_own_folder() / folder for folder in relative]
+
+
+def _names(members: list) -> list[str]:
+    """Names of tasks and groups that a group's definition mentions, inline groups included."""
+    names = []
+    for member in members:
+        if isinstance(member, str):
+            names.append(member)
+        else:
+            names += [member[key] for key in ("task", "group") if isinstance(member.get(key), str)]
+            names += _names(member["task"]) if isinstance(member.get("task"), list) else []
+    return names
+
+
+def _own_folder() -> Path:
+    from lm_eval import tasks
+
+    return Path(tasks.__file__).parent
+
+
+def _from_definition(definition: Path, data: Path) -> dict[str, Any]:
+    import yaml
+    from lm_eval.tasks import TaskManager
+
+    settings = yaml.safe_load(definition.read_text(encoding="utf-8"))
+    # A cache of its own: the shared one recognises a file by name and time, not by content.
+    with TemporaryDirectory() as cache:
+        files = {"data_files": {"test": str(data.resolve())}, "cache_dir": cache, "keep_in_memory": True}
+        return TaskManager(include_defaults=False).load([{**settings, "dataset_kwargs": files}])
+
+
+def _by_name(name: str, folders: list[Path] | None, mirror: Path | None) -> dict[str, Any]:
+    from lm_eval.tasks import TaskManager
+
+    for folder in [*(folders or []), *([mirror] if mirror else [])]:
+        if not Path(folder).is_dir():
+            raise AtlasError("the folder does not exist", where=folder, remedy=f"check the settings of task {name}")
+    manager = TaskManager(
+        include_path=[str(Path(folder).resolve()) for folder in folders or []] or None, include_defaults=not folders
+    )
+    _check_known(name, manager, folders)
+    try:
+        # The data sets library looks for org/name below the working directory before it asks the hub.
+        with chdir(mirror) if mirror else nullcontext():
+            return manager.load([name])
+    except ModuleNotFoundError as error:
+        raise AtlasError(
+            f"task {name} needs the Python package {error.name}", where=name, remedy=f"install {error.name}"
+        ) from error
+    except Exception as error:
+        # Hub, network and file system each raise types of their own through the data sets library.
+        raise _unreachable(name, error) from error
+
+
+def _check_known(name: str, manager: Any, folders: list[Path] | None) -> None:
+    if name in manager.task_index:
+        return
+    near = difflib.get_close_matches(name, manager.all_tasks, n=3, cutoff=0.5)
+    raise AtlasError(
+        f"there is no task {name!r}",
+        where=", ".join(map(str, folders)) if folders else "lm-evaluation-harness",
+        remedy=f"did you mean {' or '.join(near)}?" if near else "lm-eval ls tasks lists the names",
+    )
+
+
+def _unreachable(name: str, error: Exception) -> AtlasError:
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    chain = [error]
+    while chain[-1].__cause__ is not None or chain[-1].__context__ is not None:
+        chain.append(chain[-1].__cause__ or chain[-1].__context__)
+    gated = any(type(link).__name__ == "GatedRepoError" or "gated" in str(link).lower() for link in chain)
+    if gated:
+        return AtlasError(
+            f"the data of task {name} is gated: {text}",
+            where=name,
+            remedy="ask for access on the data set's page of the hub, then log in (hf auth login) or set HF_TOKEN",
+        )
+    return AtlasError(
+        f"the data of task {name} cannot be reached: {text}",
+        where=name,
+        remedy="check the network; without one, fill the cache of data sets before (HF_HOME), or set `mirror` of this "
+        "task to a folder that holds a copy of the data set under its name on the hub",
+    )
+
+
+def _quiet() -> None:
+    import logging
+
+    import datasets
+
+    datasets.disable_progress_bars()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
