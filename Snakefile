@@ -11,6 +11,9 @@ if "models" not in config:  # a configuration of one's own takes the place of th
     configfile: os.path.join(workflow.basedir, "config", "config.yaml")
 
 
+report: "report/workflow.rst"
+
+
 pathvars:
     benchmarks="<logs>/benchmarks",
 

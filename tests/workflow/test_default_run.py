@@ -72,3 +72,11 @@ def test_a_step_on_the_command_line_writes_the_same_bytes(finished, tmp_path):
 def test_collect_targets_make_one_product(finished):
     for target in ("effective_ranks", "weight_cdfs", "atlases"):
         assert "Nothing to be done" in finished.snakemake(target).stderr
+
+
+def test_report_bundles_figures_offline(finished, tmp_path):
+    report = tmp_path / "report.html"
+    finished.snakemake("--report", report)
+    text = report.read_text()
+    for part in ("Spectra", "Super weights", "image/png"):
+        assert part in text
