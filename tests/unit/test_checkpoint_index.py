@@ -246,3 +246,22 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     kibibyte = 1 if sys.platform == "linux" else 1024  # elsewhere ru_maxrss counts bytes
     assert int(done.stdout) < 48_000 * kibibyte  # two tensors and room, not 288 MB
+
+
+def test_an_adapter_comes_with_its_own_configuration(tmp_path):
+    adapter = {"q_proj.lora_A.weight": torch.randn(2, 8), "q_proj.lora_B.weight": torch.randn(8, 2)}
+    save_file(adapter, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2}')
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    checkpoint = Checkpoint.from_folder(tmp_path)
+    assert checkpoint.config == {"peft_type": "LORA", "r": 2}
+    assert {name: entry.shape for name, entry in checkpoint.entries.items()} == {
+        "q_proj.lora_A.weight": (2, 8),
+        "q_proj.lora_B.weight": (8, 2),
+    }
+    assert all(torch.equal(checkpoint.read(name), values) for name, values in adapter.items())
+
+
+def test_a_key_is_for_pytorch_files(sharded):
+    with pytest.raises(AtlasError, match="`key` is for PyTorch files"):
+        Checkpoint.from_folder(sharded[0], key="model")

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weight_atlas.checkpoint.files import is_index, weight_files
+from weight_atlas.checkpoint.files import PICKLE_SUFFIXES, is_index, weight_files
 from weight_atlas.checkpoint.index import TensorEntry, shards_in
+from weight_atlas.checkpoint.quantized.packed import Settings, Store
+from weight_atlas.checkpoint.quantized.store import QuantizedStore
 from weight_atlas.checkpoint.source import parse_source, top_files
 from weight_atlas.checkpoint.stored import SafetensorsStore
 from weight_atlas.errors import AtlasError
@@ -19,14 +21,17 @@ _RUN_AGAIN = "run again: snakemake --forcerun fetch_checkpoint"
 class Checkpoint:
     """A model's files, indexed; values are read one tensor at a time.
 
-    folder: where they lie. config: config.json, {} if there is none. entries: name -> TensorEntry, in file order.
-    family: the configuration's override of the model family, or None.
+    folder: where they lie. config: config.json, {} if there is none; of an adapter, its adapter_config.json; of a GGUF
+    file, its metadata under the names of config.json. entries: name -> TensorEntry, in file order; a quantized tensor
+    stands there as what it stands for. consumed: name of a stored scale, zero point or code -> the tensor that it is
+    part of, or "". family: the configuration's override of the model family, or None.
     """
 
-    def __init__(self, folder: Path, config: dict, store: SafetensorsStore, family: str | None = None):
+    def __init__(self, folder: Path, config: dict, store: Store, family: str | None = None):
         self.folder, self.config, self.family = folder, config, family
         self._store = store
         self.entries: dict[str, TensorEntry] = store.entries
+        self.consumed: dict[str, str] = getattr(store, "consumed", {})
 
     @classmethod
     def from_folder(
@@ -43,12 +48,15 @@ class Checkpoint:
             raise AtlasError("the folder does not exist", where=folder, remedy="check `source` in the configuration")
         names = top_files(folder) if names is None else names
         shards = weight_files(names, where=folder, chosen=file, shards_in=lambda index: shards_in(folder, index))
-        return cls(folder, _config(folder, names), _store(folder, names, shards, key), family)
+        store, config = _opened(folder, names, shards, key)
+        return cls(folder, config, store, family)
 
     def read(self, name: str, rows: slice | None = None) -> "torch.Tensor":
         """One tensor on the CPU, in its stored type; with rows, a range of its first dimension.
 
-        Reads the bytes of that range only. A tensor that has a note instead of values is an AtlasError.
+        A quantized one comes as the values that the model computes with (bfloat16, float16 or float32).
+        Reads the bytes of that range only, as far as the format allows. A tensor with a note, which says why it cannot
+        be read, is an AtlasError.
         """
         if (entry := self.entries.get(name)) is None:
             raise AtlasError(f"there is no tensor {name}", where=self.folder)
@@ -87,16 +95,33 @@ def check_size(path: Path, size: int) -> None:
         raise AtlasError(f"the file has changed: {found} bytes, was {size}", where=path, remedy=_RUN_AGAIN)
 
 
-def _config(folder: Path, names: list[str]) -> dict:
-    if "config.json" not in names:
-        return {}
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict):
-        raise AtlasError("config.json holds no JSON object", where=folder / "config.json", remedy="restore the file")
-    return config
+def _opened(folder: Path, names: list[str], shards: list[str], key: str | None) -> tuple[Store, dict]:
+    """The store for the format of the weight files, and the configuration that goes with it."""
+    pickles = all(shard.endswith(PICKLE_SUFFIXES) for shard in shards)
+    if key is not None and not pickles:
+        raise AtlasError("`key` is for PyTorch files", where=folder / shards[0], remedy="remove it from this model")
+    if all(shard.endswith(".gguf") for shard in shards):
+        from weight_atlas.checkpoint.gguf_file import GgufStore
 
-
-def _store(folder: Path, names: list[str], shards: list[str], key: str | None) -> SafetensorsStore:
+        store = GgufStore(folder, shards)
+        return store, store.config
+    config = _config(folder, names, "adapter_config.json" if shards[0].startswith("adapter_model.") else "config.json")
     indices = [name for name in names if is_index(name) and len(shards) > 1]
-    named = [name for name in indices if set(shards) == set(shards_in(folder, name))]
-    return SafetensorsStore(folder, shards, named[0] if named else None)
+    index = next((name for name in indices if set(shards) == set(shards_in(folder, name))), None)
+    if pickles:
+        from weight_atlas.checkpoint.pickles import PickleStore
+
+        stored = PickleStore(folder, shards, index, key)
+    else:
+        stored = SafetensorsStore(folder, shards, index)
+    settings = Settings.of(folder, config)
+    return QuantizedStore(stored, settings), config
+
+
+def _config(folder: Path, names: list[str], name: str) -> dict:
+    if name not in names:
+        return {}
+    config = read_json(folder / name)
+    if not isinstance(config, dict):
+        raise AtlasError(f"{name} holds no JSON object", where=folder / name, remedy="restore the file")
+    return config

@@ -52,15 +52,17 @@ def safetensors_entries(folder: Path, shards: Iterable[str], index: str | None =
     for shard in shards:
         for entry in safetensors_header(folder / shard):
             if entry.name in entries:
-                raise AtlasError(
-                    f"tensor {entry.name} is in two files: {entries[entry.name].shard} and {shard}",
-                    where=folder,
-                    remedy="remove the file that does not belong to this checkpoint",
-                )
+                raise duplicate(entry.name, entries[entry.name].shard, shard, folder)
             entries[entry.name] = entry
     if index is not None:
-        _check_index(folder / index, weight_map(folder / index), entries)
+        check_index(folder / index, entries)
     return entries
+
+
+def duplicate(name: str, first: str, second: str, folder: Path) -> AtlasError:
+    """The error for one tensor name in two files."""
+    remedy = "remove the file that does not belong to this checkpoint"
+    return AtlasError(f"tensor {name} is in two files: {first} and {second}", where=folder, remedy=remedy)
 
 
 def weight_map(path: Path) -> dict[str, str]:
@@ -88,8 +90,9 @@ def shards_in(folder: Path, index: str) -> list[str]:
     return shards
 
 
-def _check_index(path: Path, mapping: dict[str, str], entries: dict[str, TensorEntry]) -> None:
-    for name, shard in mapping.items():
+def check_index(path: Path, entries: dict[str, TensorEntry]) -> None:
+    """AtlasError unless every tensor of an index file is in the shard where it says."""
+    for name, shard in weight_map(path).items():
         if name not in entries or entries[name].shard != shard:
             found = f"which is in {entries[name].shard}" if name in entries else "which is in no file"
             raise AtlasError(

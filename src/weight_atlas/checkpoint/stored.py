@@ -40,9 +40,18 @@ class SafetensorsStore:
         entry = self.entries[name]
         start, _, shape = row_range(entry.shape, rows)
         row_bytes = entry.bytes // entry.shape[0] if start else 0
-        tensor = torch.empty(shape, dtype=getattr(torch, TORCH_NAMES[entry.dtype]))
+        if entry.dtype == "F4":  # two to a byte
+            shape = (*shape[:-1], shape[-1] // 2)
+        tensor = torch.empty(shape, dtype=getattr(torch, TORCH_NAMES.get(entry.dtype, "uint8")))
         read_into(tensor, self.folder / entry.shard, entry.offset + start * row_bytes)
         return tensor
+
+    def raw(self, name: str) -> bytes:
+        """The bytes of a tensor."""
+        entry = self.entries[name]
+        with (self.folder / entry.shard).open("rb") as file:
+            file.seek(entry.offset)
+            return file.read(entry.bytes)
 
 
 def _unreadable(entry: TensorEntry) -> TensorEntry:

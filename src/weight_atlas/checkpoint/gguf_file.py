@@ -1,0 +1,171 @@
+"""GGUF files (llama.cpp): indexed and dequantized by the gguf package, tensor by tensor and a few rows at a time.
+
+GGUF counts dimensions from the innermost; shapes here are the usual way round, (out, in).
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weight_atlas.checkpoint.index import TensorEntry, duplicate
+from weight_atlas.checkpoint.stored import read_into, row_range
+from weight_atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    import torch
+
+# Types that torch has too are read as they are; all others are unfolded to float32.
+_PLAIN = {
+    "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64",
+    "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64",
+}  # fmt: skip
+_ELEMENTS_AT_ONCE = 1 << 22
+# GGUF's names below "<architecture>." -> the names that config.json uses.
+_CONFIG_KEYS = {
+    "block_count": "num_hidden_layers",
+    "embedding_length": "hidden_size",
+    "feed_forward_length": "intermediate_size",
+    "expert_feed_forward_length": "moe_intermediate_size",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "attention.key_length": "head_dim",
+    "attention.sliding_window": "sliding_window",
+    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+    "attention.layer_norm_epsilon": "layer_norm_eps",
+    "context_length": "max_position_embeddings",
+    "vocab_size": "vocab_size",
+    "expert_count": "num_local_experts",
+    "expert_used_count": "num_experts_per_tok",
+    "rope.freq_base": "rope_theta",
+}
+
+
+class GgufStore:
+    """The tensors of one or several GGUF files, under their GGUF names; entries: name -> TensorEntry.
+
+    config: the metadata, under the names of config.json where there is one; all of it under "gguf". Its architectures
+    are ["GGUF"], since the tensors follow GGUF's names whatever the model.
+    """
+
+    def __init__(self, folder: Path, shards: list[str]):
+        self.folder = folder
+        self.entries: dict[str, TensorEntry] = {}
+        self.config: dict[str, Any] = {}
+        for shard in shards:
+            reader = _reader(folder / shard)
+            if not self.config:
+                self.config = _config(_metadata(reader))
+            for tensor in reader.tensors:
+                if tensor.name in self.entries:
+                    raise duplicate(tensor.name, self.entries[tensor.name].shard, shard, folder)
+                self.entries[tensor.name] = _entry(tensor, shard)
+        embedding = self.entries.get("token_embd.weight")
+        if embedding is not None:
+            self.config.setdefault("vocab_size", embedding.shape[0])
+            self.config["tie_word_embeddings"] = "output.weight" not in self.entries
+
+    def read(self, name: str, rows: slice | None = None) -> "torch.Tensor":
+        """The tensor, a packed one unfolded to float32; with rows, that range of its first dimension."""
+        import torch
+
+        entry = self.entries[name]
+        start, _, shape = row_range(entry.shape, rows)
+        path, row_bytes = self.folder / entry.shard, entry.bytes // max(1, entry.shape[0] if entry.shape else 1)
+        if entry.dtype in _PLAIN:
+            tensor = torch.empty(shape, dtype=getattr(torch, _PLAIN[entry.dtype]))
+            read_into(tensor, path, entry.offset + start * row_bytes)
+            return tensor
+        tensor = torch.empty(shape, dtype=torch.float32)
+        flat, width = tensor.view(-1, shape[-1]), shape[-1]
+        packed = entry.bytes // (np.prod(entry.shape[:-1], dtype=int) or 1)  # bytes of a line of the last dimension
+        offset = entry.offset + start * row_bytes
+        lines = max(1, _ELEMENTS_AT_ONCE // width)
+        for begin in range(0, len(flat), lines):
+            part = flat[begin : begin + lines]
+            stored = torch.empty((len(part), packed), dtype=torch.uint8)
+            read_into(stored, path, offset + begin * packed)
+            part.copy_(torch.from_numpy(_dequantized(stored.numpy(), entry.dtype)))
+        return tensor
+
+    def raw(self, name: str) -> bytes:
+        """The stored bytes of a tensor."""
+        import torch
+
+        entry = self.entries[name]
+        stored = torch.empty(entry.bytes, dtype=torch.uint8)
+        read_into(stored, self.folder / entry.shard, entry.offset)
+        return stored.numpy().tobytes()
+
+
+def _reader(path: Path):
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(path)
+        if reader.byte_order != "I":
+            raise ValueError("its byte order is not this machine's")
+        size = path.stat().st_size
+        ends = [(int(tensor.data_offset) + int(tensor.n_bytes), tensor.name) for tensor in reader.tensors]
+    except OSError as error:
+        raise AtlasError(f"cannot read: {error.strerror}", where=path, remedy="check path and permissions") from error
+    except Exception as error:
+        raise AtlasError(
+            f"not a readable GGUF file, or truncated: {type(error).__name__}: {error}",
+            where=path,
+            remedy="download or copy the file again",
+        ) from error
+    if ends and max(ends)[0] > size:
+        what = f"truncated: tensor {max(ends)[1]} ends at byte {max(ends)[0]} of {size}"
+        raise AtlasError(what, where=path, remedy="download or copy the file again")
+    return reader
+
+
+def _entry(tensor: Any, shard: str) -> TensorEntry:
+    dtype, shape = tensor.tensor_type.name, tuple(int(size) for size in reversed(tensor.shape))
+    note = (
+        "" if dtype in _PLAIN or _can_dequantize(dtype) else f"GGUF type {dtype}, which the gguf package cannot unfold"
+    )
+    return TensorEntry(tensor.name, dtype, shape, shard, int(tensor.n_bytes), offset=int(tensor.data_offset), note=note)
+
+
+@cache
+def _can_dequantize(dtype: str) -> bool:
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    try:
+        _dequantized(np.zeros((1, GGML_QUANT_SIZES[GGMLQuantizationType[dtype]][1]), dtype=np.uint8), dtype)
+    except NotImplementedError:
+        return False
+    return True
+
+
+def _dequantized(stored: np.ndarray, dtype: str) -> np.ndarray:
+    from gguf import GGMLQuantizationType
+    from gguf.quants import dequantize
+
+    with np.errstate(all="ignore"):
+        return dequantize(stored, GGMLQuantizationType[dtype])
+
+
+def _metadata(reader: Any) -> dict[str, Any]:
+    """Scalar metadata, and lists of numbers of at most a few per layer; vocabularies are left out."""
+    found = {}
+    for name, field in reader.fields.items():
+        if name.startswith(("GGUF.", "tokenizer.")) or len(field.data) > 4096:
+            continue
+        value = field.contents()
+        found[name] = value.item() if isinstance(value, np.generic) else value
+    return found
+
+
+def _config(metadata: dict[str, Any]) -> dict[str, Any]:
+    architecture = metadata.get("general.architecture", "")
+    config: dict[str, Any] = {"architectures": ["GGUF"], "model_type": architecture, "gguf": metadata}
+    for name, key in _CONFIG_KEYS.items():
+        if (value := metadata.get(f"{architecture}.{name}")) is not None:
+            config[key] = value
+    if "num_attention_heads" in config:
+        config.setdefault("num_key_value_heads", config["num_attention_heads"])
+    return config
