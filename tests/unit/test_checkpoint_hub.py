@@ -100,6 +100,15 @@ def test_only_the_shards_that_the_index_names(fetch):
     assert names == ["model.safetensors.index.json", "part-0.safetensors", "part-1.safetensors"]
 
 
+def test_the_model_s_own_code_only_where_it_is_trusted(fetch):
+    files = {**_files(), "modeling_own.py": b"pass", "layers.py": b"pass"}
+    with standin_hub({"org/name": Repository(files)}) as hub:
+        _, _, without = fetch(hub.endpoint)
+        _, _, trusted = fetch(hub.endpoint, "hf://org/name", "--trust-remote-code")
+    names = [{file["name"] for file in manifest["files"]} for manifest in (without, trusted)]
+    assert names[1] - names[0] == {"modeling_own.py", "layers.py"}
+
+
 def test_killed_in_the_middle_of_a_file_goes_on_there(fetch, tmp_path):
     files = _files(megabytes=24)
     with standin_hub({"org/name": Repository(files)}) as hub:

@@ -212,6 +212,13 @@ def test_nothing_to_make_a_manifest_of(tmp_path, make, message):
     assert caught.value.remedy
 
 
+def test_an_index_of_another_format_is_no_part_of_it(sharded):
+    folder, _, _ = sharded
+    (folder / "pytorch_model.bin.index.json").write_text('{"weight_map": {"a": "gone.bin"}}')
+    names = [file["name"] for file in make_manifest(str(folder))["files"]]
+    assert names == ["model.safetensors.index.json", "one.safetensors", "two.safetensors"]
+
+
 def test_weights_in_a_folder_inside_are_pointed_out(tmp_path):
     (tmp_path / "step-1").mkdir()
     save_file({"a": torch.zeros(2)}, tmp_path / "step-1/model.safetensors")

@@ -112,7 +112,9 @@ def test_a_dry_run_imports_nothing_heavy():
 def test_choice_of_weight_files(names, chosen, expected):
     index = {"model.safetensors.index.json": ["x.safetensors", "y.safetensors"]}
     shards = {**index, "pytorch_model.bin.index.json": ["x.bin", "y.bin"]}
-    assert weight_files(names, where="here", chosen=chosen, shards_in=shards.__getitem__) == expected
+    found = weight_files(names, where="here", chosen=chosen, shards_in=shards.__getitem__)
+    assert found.shards == expected
+    assert found.index == next((name for name in names if name in shards), None)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weight_atlas.checkpoint.files import PICKLE_SUFFIXES, is_index, weight_files
+from weight_atlas.checkpoint.files import PICKLE_SUFFIXES, WeightFiles, weight_files
 from weight_atlas.checkpoint.index import TensorEntry, shards_in
 from weight_atlas.checkpoint.quantized.packed import Settings, Store
 from weight_atlas.checkpoint.quantized.store import QuantizedStore
@@ -47,8 +47,8 @@ class Checkpoint:
         if not folder.is_dir():
             raise AtlasError("the folder does not exist", where=folder, remedy="check `source` in the configuration")
         names = top_files(folder) if names is None else names
-        shards = weight_files(names, where=folder, chosen=file, shards_in=lambda index: shards_in(folder, index))
-        store, config = _opened(folder, names, shards, key)
+        weights = weight_files(names, where=folder, chosen=file, shards_in=lambda index: shards_in(folder, index))
+        store, config = _opened(folder, names, weights, key)
         return cls(folder, config, store, family)
 
     def read(self, name: str, rows: slice | None = None) -> "torch.Tensor":
@@ -95,8 +95,9 @@ def check_size(path: Path, size: int) -> None:
         raise AtlasError(f"the file has changed: {found} bytes, was {size}", where=path, remedy=_RUN_AGAIN)
 
 
-def _opened(folder: Path, names: list[str], shards: list[str], key: str | None) -> tuple[Store, dict]:
+def _opened(folder: Path, names: list[str], weights: WeightFiles, key: str | None) -> tuple[Store, dict]:
     """The store for the format of the weight files, and the configuration that goes with it."""
+    shards = weights.shards
     pickles = all(shard.endswith(PICKLE_SUFFIXES) for shard in shards)
     if key is not None and not pickles:
         raise AtlasError("`key` is for PyTorch files", where=folder / shards[0], remedy="remove it from this model")
@@ -106,14 +107,12 @@ def _opened(folder: Path, names: list[str], shards: list[str], key: str | None) 
         store = GgufStore(folder, shards)
         return store, store.config
     config = _config(folder, names, "adapter_config.json" if shards[0].startswith("adapter_model.") else "config.json")
-    indices = [name for name in names if is_index(name) and len(shards) > 1]
-    index = next((name for name in indices if set(shards) == set(shards_in(folder, name))), None)
     if pickles:
         from weight_atlas.checkpoint.pickles import PickleStore
 
-        stored = PickleStore(folder, shards, index, key)
+        stored = PickleStore(folder, shards, weights.index, key)
     else:
-        stored = SafetensorsStore(folder, shards, index)
+        stored = SafetensorsStore(folder, shards, weights.index)
     settings = Settings.of(folder, config)
     return QuantizedStore(stored, settings), config
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from weight_atlas.errors import AtlasError
@@ -32,6 +33,8 @@ SIDE_PATTERNS = (
     "spiece.model",
     "chat_template.jinja",
 )
+# A model's own modules: in a folder they may lie beside other programs, in a repository they are all there is.
+ALL_CODE = ("*.py",)
 CODE_PATTERNS = ("configuration_*.py", "modeling_*.py", "tokenization_*.py")
 
 # What training leaves beside a checkpoint under the same suffixes.
@@ -48,6 +51,19 @@ _NOT_WEIGHTS = (
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<part>\d{5,6})-of-(?P<parts>\d{5,6})(?P<suffix>\.\w+)")
 
 
+@dataclass(frozen=True)
+class WeightFiles:
+    """The files that hold the weights, sorted, and the index that names them, if there is one."""
+
+    shards: list[str]
+    index: str | None = None
+
+    @property
+    def all(self) -> list[str]:
+        """Shards and index."""
+        return [*self.shards, *([self.index] if self.index else [])]
+
+
 def is_weight_file(name: str) -> bool:
     """Whether a file name at the top of a folder can hold weights."""
     return name.endswith(WEIGHT_SUFFIXES) and not any(fnmatchcase(name, pattern) for pattern in _NOT_WEIGHTS)
@@ -58,9 +74,9 @@ def is_index(name: str) -> bool:
     return name.endswith((".safetensors.index.json", ".bin.index.json"))
 
 
-def side_files(names: Iterable[str], *, code: bool = False) -> list[str]:
-    """The configuration and tokenizer files among names, sorted; with code, the model's own modules too."""
-    patterns = SIDE_PATTERNS + (CODE_PATTERNS if code else ())
+def side_files(names: Iterable[str], code: tuple[str, ...] = ()) -> list[str]:
+    """The configuration and tokenizer files among names, sorted; code: patterns of the model's own modules."""
+    patterns = SIDE_PATTERNS + code
     return sorted(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
 
 
@@ -86,8 +102,8 @@ def shards_of(name: str, names: Iterable[str]) -> list[str]:
 
 def weight_files(
     names: Iterable[str], *, where: object, chosen: str | None = None, shards_in: Callable[[str], list[str]]
-) -> list[str]:
-    """The files that hold the weights, sorted: a chosen one, else safetensors before pickles before GGUF.
+) -> WeightFiles:
+    """The files that hold the weights: a chosen one, else safetensors before pickles before GGUF.
 
     names: files at the top of the folder. shards_in(index): the shards that an index file names.
     Preference within a format: one whole file, then an index with its shards, then numbered parts, then all there is.
@@ -99,22 +115,22 @@ def weight_files(
             raise AtlasError(
                 f"there is no file {chosen}", where=where, remedy=f"choose one of: {_some(_weights(names))}"
             )
-        return shards_of(chosen, names)
+        return WeightFiles(shards_of(chosen, names))
     if "adapter_config.json" in names and not any(name.startswith(("model", "pytorch_model")) for name in names):
         adapters = [name for name in names if name in ("adapter_model.safetensors", "adapter_model.bin")]
         if adapters:
-            return [adapters[-1]]
+            return WeightFiles([adapters[-1]])
     weights = [name for name in _weights(names) if not name.startswith("adapter_model.")]
     for stem, suffixes in (("model", (".safetensors",)), ("pytorch_model", PICKLE_SUFFIXES), ("", (".gguf",))):
         found = [name for name in weights if name.endswith(suffixes)]
         suffix = suffixes[0]
         index = f"{stem}{suffix}.index.json"
         if f"{stem}{suffix}" in names:
-            return [f"{stem}{suffix}"]
+            return WeightFiles([f"{stem}{suffix}"])
         if index in names:
-            return sorted(_within(folder_index=index, shards=shards_in(index), where=where))
+            return WeightFiles(sorted(_within(folder_index=index, shards=shards_in(index), where=where)), index)
         if found:
-            return _without_index(found, where)
+            return WeightFiles(_without_index(found, where))
     raise AtlasError(
         "no weights here",
         where=where,

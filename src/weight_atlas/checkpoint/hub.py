@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from weight_atlas.checkpoint.files import is_index, side_files, weight_files
+from weight_atlas.checkpoint.files import side_files, weight_files
 from weight_atlas.checkpoint.index import shards_in, weight_map
 from weight_atlas.checkpoint.source import Source
 from weight_atlas.errors import AtlasError
@@ -41,9 +41,10 @@ def cached_folder(repo: str, commit: str) -> Path:
     return folder
 
 
-def download(source: Source, revision: str | None, *, code: bool, threads: int) -> tuple[Path, str, dict]:
+def download(source: Source, revision: str | None, *, code: tuple[str, ...], threads: int) -> tuple[Path, str, dict]:
     """Bring the files that the analyses need into the hub cache.
 
+    code: patterns of the model's own modules to fetch too.
     Returns the snapshot folder, the commit, and {file name: SHA-256 where the hub knows it, else None}.
     What is complete in the cache is not asked for again; a commit that is wholly there needs no network.
     """
@@ -63,7 +64,7 @@ def download(source: Source, revision: str | None, *, code: bool, threads: int) 
         return _download(source, info, code, threads)
 
 
-def _download(source: Source, info, code: bool, threads: int) -> tuple[Path, str, dict]:
+def _download(source: Source, info, code: tuple[str, ...], threads: int) -> tuple[Path, str, dict]:
     from huggingface_hub import constants, hf_hub_download
 
     files = {file.rfilename: file for file in info.siblings or [] if "/" not in file.rfilename}
@@ -81,8 +82,7 @@ def _download(source: Source, info, code: bool, threads: int) -> tuple[Path, str
         return _named_shards(folder, index, files)
 
     weights = weight_files(list(files), where=source.text, chosen=source.file, shards_in=shards)
-    small = side_files(files, code=code) + [name for name in files if is_index(name) and (folder / name).exists()]
-    wanted = sorted({*weights, *small})
+    wanted = sorted({*weights.all, *side_files(files, code)})
     _require_space(folder, [files[name] for name in wanted if not (folder / name).exists()])
     workers = max(4, threads)  # waiting for the network takes no core
     with ThreadPoolExecutor(workers) as pool:
@@ -141,7 +141,7 @@ def _fetch_large(blob: Path, repo: str, commit: str, name: str, lfs) -> None:
     part.with_suffix(".lock").unlink(missing_ok=True)
 
 
-def _from_cache(source: Source, revision: str | None, code: bool) -> tuple[Path, str, dict] | None:
+def _from_cache(source: Source, revision: str | None, code: tuple[str, ...]) -> tuple[Path, str, dict] | None:
     """The same answer as download()'s from the cache alone, if revision is a commit and all of it is there."""
     from huggingface_hub import constants
 
@@ -157,9 +157,8 @@ def _from_cache(source: Source, revision: str | None, code: bool) -> tuple[Path,
         )
     except AtlasError:
         return None
-    indices = [name for name in names if is_index(name)]
     # The cache names a large file's content by its SHA-256, small ones by their git hash.
-    blobs = {name: (folder / name).resolve().name for name in {*side_files(names, code=code), *weights, *indices}}
+    blobs = {name: (folder / name).resolve().name for name in {*side_files(names, code), *weights.all}}
     return folder, revision, {name: blob if len(blob) == 64 else None for name, blob in blobs.items()}
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.checkpoint.files import is_index, side_files, weight_files
+from weight_atlas.checkpoint.files import ALL_CODE, CODE_PATTERNS, side_files, weight_files
 from weight_atlas.checkpoint.index import shards_in
 from weight_atlas.checkpoint.source import Source, parse_source, top_files
 from weight_atlas.errors import AtlasError
@@ -31,7 +31,7 @@ def make_manifest(
     if parsed.repo is not None:
         from weight_atlas.checkpoint.hub import download
 
-        folder, revision, known = download(parsed, revision, code=remote_code, threads=threads)
+        folder, revision, known = download(parsed, revision, code=ALL_CODE if remote_code else (), threads=threads)
         names = sorted(known)
     else:
         if revision is not None:
@@ -56,14 +56,15 @@ def local_names(source: Source) -> list[str]:
         raise AtlasError("the folder does not exist", where=folder, remedy="check `source` in the configuration")
     names = top_files(folder)
     try:
-        shards = weight_files(names, where=folder, chosen=source.file, shards_in=lambda index: shards_in(folder, index))
+        weights = weight_files(
+            names, where=folder, chosen=source.file, shards_in=lambda index: shards_in(folder, index)
+        )
     except AtlasError as error:
         nested = [] if source.file or error.what != "no weights here" else _folders_with_weights(folder)
         if not nested:
             raise
         raise AtlasError("no weights here", where=folder, remedy=f"did you mean {', '.join(nested)}?") from error
-    indices = [name for name in names if is_index(name) and set(shards_in(folder, name)) == set(shards)]
-    return sorted({*side_files(names, code=True), *shards, *indices})
+    return sorted({*side_files(names, CODE_PATTERNS), *weights.all})
 
 
 def _folders_with_weights(folder: Path) -> list[str]:

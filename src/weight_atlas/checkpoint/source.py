@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import weight_atlas
-from weight_atlas.checkpoint.files import WEIGHT_SUFFIXES, is_index, is_weight_file, side_files
+from weight_atlas.checkpoint.files import CODE_PATTERNS, WEIGHT_SUFFIXES, is_index, is_weight_file, side_files
 from weight_atlas.errors import AtlasError
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -85,7 +85,7 @@ def local_files(source: str) -> list[str]:
     if parsed.folder is None:
         return []
     names = top_files(parsed.folder)
-    kept = set(side_files(names, code=True))
+    kept = set(side_files(names, CODE_PATTERNS))
     if parsed.file is None:
         kept |= {name for name in names if is_weight_file(name) or is_index(name)}
     elif parsed.file in names:
