@@ -198,20 +198,24 @@ def test_planted_neurons_are_labelled(random):
     readout = Readout(torch.from_numpy(W_U).float(), False)
     table = scan_block(prepare(readout, np.ones(vocabulary, bool)), torch.from_numpy(vectors).float())
     table.insert(0, "layer", 3)
-    labels = label_neurons(table, {"cosine_variance": 0.5, "entropy_cosine_variance": "p25"}, n_layers=4)
+    labels = label_neurons(table, {"cosine_variance": 0.5, "entropy_cosine_variance": "p25"}, n_layers=4, d_model=64)
     assert labels[:2].tolist() == ["prediction", "suppression"]
     assert table.top_ids[0][0] == table.bottom_ids[1][0] == 123
     assert labels[2] == "unclear"
     table["norm"] = [1.0, 1.0, 1.0, 100.0]
-    assert label_neurons(table, {"cosine_variance": 0.5, "entropy_cosine_variance": "p25"}, n_layers=4)[3] == "entropy"
-    assert label_neurons(table, {"cosine_variance": 0.5}, n_layers=40)[3] == "unclear"
-    assert label_neurons(table, {"cosine_variance": 0.0}, n_layers=4)[2] == "partition"
+    assert (
+        label_neurons(table, {"cosine_variance": 0.5, "entropy_cosine_variance": "p25"}, n_layers=4, d_model=64)[3]
+        == "entropy"
+    )
+    assert label_neurons(table, {"cosine_variance": 0.5}, n_layers=40, d_model=64)[3] == "unclear"
+    assert label_neurons(table, {"cosine_variance": 0.0}, n_layers=4, d_model=4000)[2] == "partition"
+    assert label_neurons(table, {"cosine_variance": 0.0}, n_layers=4, d_model=64)[2] == "unclear"
 
 
 def test_a_threshold_that_is_none_is_refused():
     table = pd.DataFrame({"layer": [0], "kurt": [1.0], "skew": [0.0], "cos_var": [0.1], "norm": [1.0]})
     with pytest.raises(AtlasError, match="no threshold"):
-        label_neurons(table, {"kurtosis": "high"}, n_layers=1)
+        label_neurons(table, {"kurtosis": "high"}, n_layers=1, d_model=64)
 
 
 def test_experts_are_neurons_of_their_own(random):

@@ -131,7 +131,6 @@ def test_a_direction_of_digits_is_enriched_for_digits(cards):
     assert records["digits"]["p_adjusted"] == min(record["p_adjusted"] for record in records.values()) < 0.05
     assert made[0]["enrichment"][0]["class"] == "digits" and records["digits"]["auc"] > 0.95
     assert all(example.isdigit() for example in records["digits"]["examples"])
-    assert min(record["p_adjusted"] for record in made[1]["enrichment"]) > 0.05
 
 
 def test_cards_have_the_known_fields(cards):

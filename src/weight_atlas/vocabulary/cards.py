@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from weight_atlas.vocabulary.effects import cosine_effects, direct_effects, moments, scalar_effects, top_tokens
-from weight_atlas.vocabulary.enrichment import Classes, adjusted, enrichment, examples
-from weight_atlas.vocabulary.neurons import NeuronBlock
-from weight_atlas.vocabulary.readout import Readout
+from weight_atlas.vocabulary.enrichment import Classes, adjusted, enrichment, examples, prepare_classes
+from weight_atlas.vocabulary.neurons import NeuronBlock, neuron_blocks, projections_of
+from weight_atlas.vocabulary.readout import Readout, read_readout
+from weight_atlas.vocabulary.token_classes import class_matrix, listed_tokens, rows_with_tokens
 
 CSV_COLUMNS = (
     "model", "layer", "expert", "component", "neuron", "label", "selected_by", "norm", "mean", "var", "skew", "kurt",
@@ -34,7 +36,7 @@ def neuron_cards(
     the readout's rows. weights: detected super weights (layer, row, column, expert_id), whose own effects are added
     to their neuron's card. k: tokens listed up and down. The p values of all cards are corrected by `correct_cards`.
     """
-    listed = (~tokens.special & tokens.token.notna()).to_numpy()
+    listed = listed_tokens(tokens)
     for block in blocks:
         expert = selected.expert.isna() if block.expert is None else (selected.expert == block.expert).fillna(False)
         own = selected[(selected.layer == block.layer) & expert & (selected.component == block.component)]
@@ -66,10 +68,44 @@ def neuron_cards(
             yield card, effects
 
 
+def cards_of(
+    checkpoint: Any,
+    inventory: pd.DataFrame,
+    vocabulary: pd.DataFrame,
+    chosen: pd.DataFrame,
+    *,
+    weights: Sequence[dict[str, Any]] = (),
+    tokens: int = 20,
+    permutations: int = 999,
+    seed: int = 0,
+    device: str = "cpu",
+) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    """The cards of a checkpoint's chosen neurons with corrected p values, and each one's effects on all tokens.
+
+    vocabulary: of `token_classes`. chosen, weights: see `neuron_cards`. tokens: listed up and down. permutations, seed:
+    of the enrichment test. Only the tensors that the neurons lie in are read.
+    """
+    readout = read_readout(checkpoint, inventory, device)
+    kept = rows_with_tokens(vocabulary, readout.vocabulary)
+    vocabulary = vocabulary.iloc[kept].reset_index(drop=True)
+    ids = np.flatnonzero(listed_tokens(vocabulary))
+    classes = prepare_classes(*class_matrix(vocabulary), ids, permutations=permutations, seed=seed)
+    blocks = neuron_blocks(checkpoint, inventory, readout, rows=projections_of(inventory, chosen))
+    readout = readout.rows(torch.from_numpy(kept))
+    made = list(neuron_cards(readout, blocks, chosen, vocabulary, classes, weights=weights, k=tokens))
+    return correct_cards([card for card, _ in made]), [effects for _, effects in made]
+
+
 def token_list(ids: np.ndarray, effects: np.ndarray, tokens: pd.DataFrame) -> list[dict[str, Any]]:
     """Tokens as records: id, tok (in the tokenizer's own notation), str (as it reads), effect."""
     return [
-        {"id": int(i), "tok": tokens.token.iat[i], "str": tokens.text.iat[i], "effect": float(effects[i])} for i in ids
+        {
+            "id": int(tokens.id.iat[i]),
+            "tok": tokens.token.iat[i],
+            "str": tokens.text.iat[i],
+            "effect": float(effects[i]),
+        }
+        for i in ids
     ]
 
 
@@ -96,11 +132,30 @@ def _enrichment(effects: np.ndarray, classes: Classes, tokens: pd.DataFrame) -> 
 
 
 def correct_cards(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add p_adjusted (Benjamini-Hochberg over all classes of all cards) to every enrichment record; return the cards."""
+    """Add p_adjusted (Benjamini-Hochberg over all classes of all cards) to every enrichment; return the cards."""
     records = [record for card in cards for record in card["enrichment"]]
     for record, value in zip(records, adjusted([record["p"] for record in records]), strict=True):
         record["p_adjusted"] = float(value)
     return cards
+
+
+def card_name(card: dict[str, Any]) -> str:
+    """A card's name for files: layer, expert and component where there are any, neuron."""
+    expert = "" if card["expert"] is None else f"-expert{card['expert']}"
+    component = f"-{card['component']}" if card["component"] else ""
+    return f"{card['layer']}{expert}{component}-{card['neuron']}-effects"
+
+
+def card_title(card: dict[str, Any], significance: float = 0.05) -> tuple[str, str]:
+    """Two lines above a card's figure: which neuron of what kind, and the classes that it is enriched for."""
+    expert = "" if card["expert"] is None else f" expert {card['expert']}"
+    shape, classes = card["moments"], [r for r in card["enrichment"] if r["p_adjusted"] < significance]
+    named = [f"{r['class']} {'+' if r['mean_difference'] > 0 else '−'} (η² {r['score']:.2f})" for r in classes[:3]]
+    place = f"{card['model']}, layer {card['layer']}{expert} {card['component']}".rstrip()
+    return (
+        f"{place}, neuron {card['neuron']}: {card['label']}",
+        f"skew {shape['skew']:.2g}, kurtosis {shape['kurt']:.3g}; {', '.join(named) or 'no class enriched'}",
+    )
 
 
 def cards_table(cards: list[dict[str, Any]], significance: float = 0.05) -> pd.DataFrame:

@@ -109,7 +109,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def adjusted(p: np.ndarray) -> np.ndarray:
-    """P values corrected for their number (Benjamini and Hochberg 1995): the false discovery rate at which each passes."""
+    """P values corrected for their number (Benjamini and Hochberg 1995): the false discovery rate of each."""
     p = np.asarray(p, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     scaled = p[order] * len(p) / np.arange(1, len(p) + 1)

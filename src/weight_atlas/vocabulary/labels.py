@@ -25,15 +25,20 @@ DEFAULTS = {
 
 
 def label_neurons(
-    neurons: pd.DataFrame, thresholds: Mapping[str, float | str], n_layers: int, population: pd.DataFrame | None = None
+    neurons: pd.DataFrame,
+    thresholds: Mapping[str, float | str],
+    *,
+    n_layers: int,
+    d_model: int,
+    population: pd.DataFrame | None = None,
 ) -> np.ndarray:
     """Label every row of neurons (columns layer, skew, kurt, cos_var, norm), after Gurnee et al. (arXiv 2401.12181).
 
     First that holds: kurt (raw) > `kurtosis`: "prediction" where skew > 0, else "suppression"; cos_var >
-    `cosine_variance`: "partition"; in the last `entropy_layers` (a share of all) with cos_var at most
-    `entropy_cosine_variance` and norm at least `entropy_norm`: "entropy"; else "unclear". A threshold is a number, or a
-    percentile such as "p99" over the population (a scan of the model; neurons themselves if none is given); norms
-    are compared within their layer, since they grow with depth.
+    `cosine_variance` and > 2 / d_model, twice that of a random direction: "partition"; in the last `entropy_layers` (a
+    share of all) with cos_var at most `entropy_cosine_variance` and norm at least `entropy_norm`: "entropy"; else
+    "unclear". A threshold is a number, or a percentile such as "p99" over the population (a scan of the model; neurons
+    themselves if none is given); norms are compared within their layer, since they grow with depth.
     """
     population = neurons if population is None else population
     limit = {name: _limit(name, {**DEFAULTS, **thresholds}[name], population) for name in COLUMN}
@@ -46,7 +51,7 @@ def label_neurons(
     conditions = [
         tall & (skew > 0),
         tall & (skew <= 0),
-        cos_var > limit["cosine_variance"],
+        cos_var > max(limit["cosine_variance"], 2 / d_model),
         last & (cos_var <= limit["entropy_cosine_variance"])
         & (norm >= np.array([norm_limit.get(one, np.inf) for one in layer])),
     ]  # fmt: skip
@@ -71,6 +76,18 @@ def percentile_of(name: str, threshold: float | str) -> float | None:
             f"{threshold!r} is no threshold", where=name, remedy='give a number or a percentile such as "p99"'
         )
     return percentile
+
+
+def threshold_value(name: str, threshold: float | str, population: pd.DataFrame) -> float:
+    """The number that a threshold stands for in a population of neurons."""
+    return _limit(name, threshold, population)
+
+
+def count_labels(neurons: pd.DataFrame) -> pd.DataFrame:
+    """Number of neurons by layer: layer, neurons, and a column for each label."""
+    counts = pd.crosstab(neurons.layer.astype(int), neurons.label).reindex(columns=list(LABELS), fill_value=0)
+    counts.insert(0, "neurons", counts.sum(axis=1))
+    return counts.reset_index().rename_axis(columns=None)
 
 
 def _norm_limits(threshold: float | str, population: pd.DataFrame) -> dict[int, float]:

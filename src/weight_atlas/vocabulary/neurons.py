@@ -12,8 +12,6 @@ from weight_atlas.families.reading import load_piece
 from weight_atlas.families.roles import Role
 from weight_atlas.vocabulary.readout import Readout, post_gains, residual_scale
 
-PLACE = ["layer", "expert", "component"]
-
 
 @dataclass(frozen=True)
 class NeuronBlock:
@@ -54,6 +52,17 @@ def down_projections(inventory: pd.DataFrame) -> pd.DataFrame:
             remedy="switch off the vocabulary analyses of this model",
         )
     return rows[rows.readable].reset_index(drop=True)
+
+
+def projections_of(inventory: pd.DataFrame, neurons: pd.DataFrame) -> pd.DataFrame:
+    """The output projections that the neurons (layer, expert, component) lie in."""
+    rows = down_projections(inventory)
+    wanted = set(map(_place, neurons.itertuples()))
+    return rows[[_place(row) in wanted for row in rows.itertuples()]].reset_index(drop=True)
+
+
+def _place(row: Any) -> tuple[int, int, str]:
+    return int(row.layer), -1 if pd.isna(row.expert) else int(row.expert), row.component
 
 
 def neuron_blocks(

@@ -48,8 +48,9 @@ class Readout:
         return vectors - vectors.mean(dim=0, keepdim=True) if self.centred else vectors
 
     def rows(self, ids: torch.Tensor) -> "Readout":
-        """The readout of some token ids only."""
-        return Readout(self.unembedding[ids], self.centred, self.softcap)
+        """The readout of some token ids only (a view of it, where they are the first ones)."""
+        first = torch.equal(ids, torch.arange(len(ids)))
+        return Readout(self.unembedding[: len(ids)] if first else self.unembedding[ids], self.centred, self.softcap)
 
 
 def fold(W_U: torch.Tensor, gain: torch.Tensor | None, *, centred: bool, scale: float = 1.0) -> torch.Tensor:

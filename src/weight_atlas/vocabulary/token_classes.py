@@ -9,12 +9,12 @@ import pandas as pd
 _PRONOUNS = """i me my mine myself you your yours yourself yourselves he him his himself she her hers herself it its
     itself we us our ours ourselves they them their theirs themselves who whom whose"""
 # Words that carry grammar rather than content: articles, conjunctions, prepositions, auxiliaries, particles.
-_OTHER_FUNCTION_WORDS = """a an the and or but nor so yet if then else than that this these those as at by for from in into of off on onto
-    out over per to under until up upon via with within without about above across after against along among around
-    before behind below beneath beside between beyond down during except inside near since through throughout toward
-    towards because although though while whereas unless whether when where why how what which is am are was were be
-    been being has have had having do does did doing will would shall should can could may might must not no only very
-    too also just there here"""
+_OTHER_FUNCTION_WORDS = """a an the and or but nor so yet if then else than that this these those as at by for
+    from in into of off on onto out over per to under until up upon via with within without about above across
+    after against along among around before behind below beneath beside between beyond down during except
+    inside near since through throughout toward towards because although though while whereas unless whether
+    when where why how what which is am are was were be been being has have had having do does did doing will
+    would shall should can could may might must not no only very too also just there here"""
 PRONOUNS = frozenset(_PRONOUNS.split())
 FUNCTION_WORDS = PRONOUNS | frozenset(_OTHER_FUNCTION_WORDS.split())
 CLASSES = (
@@ -68,6 +68,16 @@ def _classes(text: str) -> tuple[bool, ...]:
         all(unicodedata.category(character)[0] in "PS" for character in bare),
         word in FUNCTION_WORDS,
     )
+
+
+def rows_with_tokens(table: pd.DataFrame, vocabulary: int) -> np.ndarray:
+    """Ids below `vocabulary` that have a token: what pads an embedding to a round size belongs to no word."""
+    return np.flatnonzero(table.token.notna().to_numpy()[:vocabulary])
+
+
+def listed_tokens(table: pd.DataFrame) -> np.ndarray:
+    """Bool (V,): tokens that may stand in lists of tokens, which are those that are no special ones."""
+    return (table.token.notna() & ~table.special).to_numpy(bool)
 
 
 def class_matrix(table: pd.DataFrame) -> tuple[list[str], np.ndarray]:

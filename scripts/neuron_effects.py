@@ -1,0 +1,54 @@
+"""What single neurons do to the vocabulary: those of super weights, those asked for, and the extremes of each layer."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.figures.style import save_figure
+from weight_atlas.figures.vocabulary import neuron_card, neurons_overview
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_json, read_table, write_table
+
+
+def main(
+    checkpoint: Path,
+    tensor_inventory: Path,
+    token_classes: Path,
+    neuron_labels: Path,
+    super_weights: list[Path] | None = None,
+    *,
+    cards: Path,
+    table: Path,
+    figure: Path,
+    figures: Path,
+    model: str = "model",
+    neurons: dict[str, list[list[int]]] | None = None,
+    top_k: int = 2,
+    top_by: str = "kurtosis",
+    tokens: int = 20,
+    permutations: int = 999,
+    seed: int = 0,
+    device: str = "cpu",
+) -> None:
+    """Write the cards of one model's neurons, as lines of JSON and flat, and a figure of each."""
+    from weight_atlas.vocabulary.cards import card_name, card_title, cards_of, cards_table
+    from weight_atlas.vocabulary.selection import select_neurons
+
+    inventory, vocabulary, scan = (read_table(path) for path in (tensor_inventory, token_classes, neuron_labels))
+    found = [record for path in super_weights or [] for record in read_json(path)["super_weights"]]
+    chosen = select_neurons(scan, found, (neurons or {}).get(model, []), top_k=top_k, order=top_by)
+    settings = {"tokens": tokens, "permutations": permutations, "seed": seed, "device": device}
+    made, effects = cards_of(open_checkpoint(checkpoint), inventory, vocabulary, chosen, weights=found, **settings)
+    made = [{"model": model, **card} for card in made]
+    write_table(cards, pd.DataFrame(made).astype({"expert": "Int64"}))
+    write_table(table, cards_table(made))
+    figures.mkdir(parents=True, exist_ok=True)
+    for card, of_card in zip(made, effects, strict=True):
+        up, down = pd.DataFrame(card["top_tokens_up"]), pd.DataFrame(card["top_tokens_down"])
+        save_figure(figures / f"{card_name(card)}.png", neuron_card(up, down, of_card, *card_title(card)))
+    save_figure(figure, neurons_overview(pd.read_csv(table)))
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

@@ -1,0 +1,46 @@
+"""What kind of effect each neuron has on the vocabulary: labels from the scan of all neurons, and their map."""
+
+from pathlib import Path
+
+from weight_atlas.figures.style import save_figure
+from weight_atlas.figures.vocabulary import neuron_map
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_table, write_table
+from weight_atlas.vocabulary.labels import count_labels, label_neurons, threshold_value
+from weight_atlas.vocabulary.neurons import down_projections
+
+
+def main(
+    neuron_scan: Path,
+    tensor_inventory: Path,
+    *,
+    table: Path,
+    counts: Path,
+    figure: Path,
+    model: str = "model",
+    kurtosis: float | str = 10.0,
+    cosine_variance: float | str = 0.005,
+    entropy_layers: float = 0.25,
+    entropy_cosine_variance: float | str = "p5",
+    entropy_norm: float | str = "p95",
+) -> None:
+    """Write the scan with labels, the number of neurons by layer and label, and the map of all neurons."""
+    neurons = read_table(neuron_scan)
+    thresholds = {
+        "kurtosis": kurtosis,
+        "cosine_variance": cosine_variance,
+        "entropy_layers": entropy_layers,
+        "entropy_cosine_variance": entropy_cosine_variance,
+        "entropy_norm": entropy_norm,
+    }
+    matrices = down_projections(read_table(tensor_inventory))
+    n_layers, d_model = int(matrices.layer.max()) + 1, int(matrices.rows.max())
+    neurons["label"] = label_neurons(neurons, thresholds, n_layers=n_layers, d_model=d_model)
+    write_table(table, neurons)
+    write_table(counts, count_labels(neurons))
+    save_figure(figure, neuron_map(neurons, threshold_value("kurtosis", kurtosis, neurons), f"Neurons of {model}"))
+    print(neurons.label.value_counts().to_string(), flush=True)
+
+
+if __name__ == "__main__":
+    run_step(main, globals())
