@@ -6,17 +6,22 @@ from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.checkpoint.stored import read_into
 from weight_atlas.families import load_piece
 from weight_atlas.step import run_step
-from weight_atlas.tables import read_table
+from weight_atlas.tables import read_table, write_table
 from weight_atlas.weights.store import histogram_parts, write_parts
-from weight_atlas.weights.streaming import portions, value_histograms, warned
+from weight_atlas.weights.streaming import portions, skipped, value_histograms, warned
 
 
-def main(checkpoint: Path, inventory: Path, *, table: Path, threads: int = 1) -> None:
-    """Write the value histogram of every tensor of one model, a row each, from one reading of its bytes."""
+def main(checkpoint: Path, inventory: Path, *, table: Path, left_out: Path, threads: int = 1) -> None:
+    """Write the value histogram of every tensor of one model, a row each, from one reading of its bytes.
+
+    left_out: the tensors without one, with the reason.
+    """
     tensors = read_table(inventory)
     work = portions(tensors, open_checkpoint(checkpoint), load_piece, read_into)
     rows = write_parts(table, histogram_parts(tensors, warned(value_histograms(work, threads))))
-    print(f"{rows} tensors of {len(tensors)} in the inventory", flush=True)
+    without = skipped(tensors)
+    write_table(left_out, without)
+    print(f"{rows} histograms; {len(without)} tensors left out", flush=True)
 
 
 if __name__ == "__main__":

@@ -77,8 +77,7 @@ def portions(inventory: pd.DataFrame, checkpoint: Any, load: Load, read_into: Re
     checkpoint: has `folder`, `entries` and `read(name, rows)`. load(checkpoint, row): one tensor, read through these.
     read_into(tensor, path, offset): fills a tensor with the bytes of a file from offset on.
     """
-    constant = (inventory["parameters"] == 0) & (inventory["bytes"] > 0)
-    own = inventory[inventory["readable"] & (inventory["tied_to"] == "") & ~constant]
+    own = inventory[_reason(inventory) == ""]
     for _, rows in groupby(own.itertuples(index=False), key=lambda row: (row.tensor, str(row.expert))):
         pieces = list(rows)
         entry = checkpoint.entries[pieces[0].tensor]
@@ -91,6 +90,21 @@ def portions(inventory: pd.DataFrame, checkpoint: Any, load: Load, read_into: Re
         needed = [max(row.bytes, 2 * row.parameters) for row in pieces]
         copied = max(needed) if pieces[0].selection else 0
         yield Portion(sum(needed) + copied, partial(_by_pieces, pieces, checkpoint, load))
+
+
+def skipped(inventory: pd.DataFrame) -> pd.DataFrame:
+    """The tensors of an inventory that portions() leaves out, and the reason of each."""
+    reason = _reason(inventory)
+    return inventory[["id", "role", "layer", "dtype"]].assign(reason=reason)[reason != ""]
+
+
+def _reason(inventory: pd.DataFrame) -> pd.Series:
+    """Why a tensor has no histogram; "" where it has one."""
+    reason = pd.Series("", index=inventory.index)
+    reason[(inventory["parameters"] == 0) & (inventory["bytes"] > 0)] = "a stored constant, not a parameter"
+    reason[~inventory["readable"]] = "cannot be read: " + inventory["note"]
+    reason[inventory["tied_to"] != ""] = "the same data as " + inventory["tied_to"]
+    return reason
 
 
 def _by_blocks(name: str, blocks: Callable[[], Iterator[torch.Tensor]], shape: tuple[int, ...]) -> list[Named]:

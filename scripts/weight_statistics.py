@@ -1,0 +1,45 @@
+"""Statistics of the values of every tensor, by tensor, role and layer."""
+
+from pathlib import Path
+
+from weight_atlas.figures.style import save_figure
+from weight_atlas.figures.weights import histograms_by_role, kurtosis_by_layer, statistics_by_layer
+from weight_atlas.step import run_step
+from weight_atlas.tables import write_table
+from weight_atlas.weights.density import role_densities
+from weight_atlas.weights.statistics import weight_statistics
+from weight_atlas.weights.store import read_parts
+from weight_atlas.weights.summaries import by_layer, by_role
+
+
+def main(
+    histograms: Path,
+    *,
+    table: Path,
+    of_roles: Path,
+    of_layers: Path,
+    densities: Path,
+    figure: Path,
+    kurtosis: Path,
+    roles: list[str] | None = None,
+) -> None:
+    """Write the statistics of one model's tensors, of its roles and layers, and their figures.
+
+    roles: those to draw densities of; none: all that have matrices.
+    """
+    statistics = weight_statistics(read_parts(histograms))
+    layers = by_layer(statistics)
+    write_table(table, statistics)
+    write_table(of_roles, by_role(statistics))
+    write_table(of_layers, layers)
+    save_figure(densities, histograms_by_role(role_densities(read_parts(histograms), roles)))
+    save_figure(figure, statistics_by_layer(layers))
+    save_figure(kurtosis, kurtosis_by_layer(layers))
+    flagged = statistics[statistics["flags"] != ""]
+    for row in flagged.itertuples():
+        print(f"warning: {row.id} has elements that are {row.flags.replace(' ', ' or ')}", flush=True)
+    print(f"{len(statistics)} tensors, {len(flagged)} with NaN or infinite elements", flush=True)
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

@@ -1,0 +1,67 @@
+"""Densities of the values of each role, beside the normal density of the same mean and standard deviation."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from weight_atlas.weights.distribution import edges, moments, quantiles
+from weight_atlas.weights.pooling import Pool, pooled
+
+_BINS = 120
+_REACH = 8.0  # standard deviations shown at most, on either side
+
+
+def role_densities(parts: Iterable[pd.DataFrame], roles: list[str] | None = None) -> pd.DataFrame:
+    """Density of the matrices of each role in bins of equal width.
+
+    parts: of read_parts. roles: the ones wanted; None: all. Columns: stack, role, n, mean, std, kurtosis, beyond (share
+    outside the bins), left, right, density, normal (mean density of the fitted normal in the bin).
+    """
+    pools = pooled(parts, ["stack", "role"])
+    wanted = [(key, pool) for key, pool in pools.items() if roles is None or key[1] in roles]
+    tables = [_density(pool).assign(stack=stack, role=role) for (stack, role), pool in wanted]
+    columns = ["stack", "role", "n", "mean", "std", "kurtosis", "beyond", "left", "right", "density", "normal"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def _density(pool: Pool) -> pd.DataFrame:
+    from scipy.special import ndtr
+
+    values, counts = pool.distribution()
+    n = int(counts.sum())
+    shape = moments(values, counts)
+    if not n or not shape.std > 0:
+        return pd.DataFrame(columns=["n", "mean", "std", "kurtosis", "beyond", "left", "right", "density", "normal"])
+    low, high = _range(values, counts, shape.mean, shape.std)
+    bounds = np.linspace(low, high, _BINS + 1)
+    cumulated = _smooth_cdf(values, counts, pool.kind, bounds)
+    width = (high - low) / _BINS
+    return pd.DataFrame(
+        {
+            "n": n,
+            "mean": shape.mean,
+            "std": shape.std,
+            "kurtosis": shape.kurtosis,
+            "beyond": 1 - (cumulated[-1] - cumulated[0]),
+            "left": bounds[:-1],
+            "right": bounds[1:],
+            "density": np.diff(cumulated) / width,
+            "normal": np.diff(ndtr((bounds - shape.mean) / shape.std)) / width,
+        }
+    )
+
+
+def _range(values: np.ndarray, counts: np.ndarray, mean: float, std: float) -> tuple[float, float]:
+    """Where the values are, but no further out than either the reach or all but a millionth of them ask for."""
+    low, high = quantiles(values, counts, np.array([1e-6, 1 - 1e-6]))
+    low, high = max(low, mean - _REACH * std), min(high, mean + _REACH * std)
+    return (low, high) if high > low else (float(values[0]), float(values[-1]))
+
+
+def _smooth_cdf(values: np.ndarray, counts: np.ndarray, kind: str, at: np.ndarray) -> np.ndarray:
+    """F with each value spread over what rounds to it: the grid of a 16-bit type must not show as stripes."""
+    lower, upper = edges(values, kind)
+    between = (upper[:-1] + lower[1:]) / 2
+    borders = np.concatenate([[lower[0]], between, [upper[-1]]])
+    return np.interp(at, borders, np.concatenate([[0], np.cumsum(counts)]) / counts.sum())

@@ -1,0 +1,73 @@
+"""Statistics of each tensor, from the table of value histograms alone."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from weight_atlas.weights.distribution import count_outside
+from weight_atlas.weights.normality import ks_distance, ks_distance_null, qq_slope, student_nu
+
+# Shares of normal numbers outside the quartiles by more than 1.5 and 3 times their distance.
+OUTLIER_NULL, EXTREME_NULL = 0.006976603131, 2.34194e-06
+
+
+def weight_statistics(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """One row per tensor: the statistics that a table of histograms holds, and those that follow from it.
+
+    parts: of read_parts. Adds to their columns, in place of values and counts: rms; ks_distance to the fitted normal
+    and its null, qq_slope, student_nu (see normality.py); outlier_share and extreme_share, the shares outside the
+    quartiles by more than 1.5 and 3 interquartile ranges, with their nulls; dynamic_range = absmax / mean |w|, with its
+    null; flags ("nan", "inf", "nan inf" or ""). A null is what a normal sample of the same size would show.
+    """
+    return pd.concat([_statistics(part) for part in parts], ignore_index=True)
+
+
+def _statistics(part: pd.DataFrame) -> pd.DataFrame:
+    table = part.drop(columns=["values", "counts"])
+    finite = (table["n"] - table["nan"] - table["inf"]).to_numpy(dtype=float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        derived = table.assign(rms=table["l2"] / np.sqrt(finite))
+        shape = pd.DataFrame([_shape(row) for row in part.itertuples(index=False)], index=table.index)
+        dynamic_range = table["absmax"] / (table["l1"] / finite)
+    return derived.join(shape).assign(
+        dynamic_range=dynamic_range,
+        dynamic_range_null=[dynamic_range_null(int(n)) for n in finite],
+        flags=[
+            " ".join(flag for flag, count in (("nan", a), ("inf", b)) if count) for a, b in table[["nan", "inf"]].values
+        ],
+    )
+
+
+def _shape(row: Any) -> dict[str, float]:
+    """What needs the distribution itself."""
+    values, counts, kind = row.values, row.counts, row.distribution
+    n = int(counts.sum())
+    reach = row.p75 - row.p25
+
+    def share_beyond(reaches: float) -> float:
+        if not n:
+            return float("nan")
+        return count_outside(values, counts, kind, row.p25 - reaches * reach, row.p75 + reaches * reach) / n
+
+    return {
+        "ks_distance": ks_distance(values, counts, kind, row.mean, row.std),
+        "ks_distance_null": ks_distance_null(values, n, kind, row.mean, row.std),
+        "qq_slope": qq_slope(values, counts, row.mean, row.std),
+        "student_nu": student_nu(row.p1, row.p25, row.p75, row.p99),
+        "outlier_share": share_beyond(1.5),
+        "outlier_share_null": OUTLIER_NULL,
+        "extreme_share": share_beyond(3.0),
+        "extreme_share_null": EXTREME_NULL,
+    }
+
+
+def dynamic_range_null(n: int) -> float:
+    """absmax / mean |w| of n normal numbers: the median of their largest magnitude over sqrt(2 / pi)."""
+    from scipy.special import ndtri
+
+    if n < 1:
+        return float("nan")
+    one_sided_tail = -np.expm1(np.log(0.5) / n) / 2
+    return float(-ndtri(one_sided_tail) / np.sqrt(2 / np.pi))
