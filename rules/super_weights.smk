@@ -1,14 +1,15 @@
 """Super weights: single weights of MLP output projections on which the whole model depends.
 
-Required: <results>/checkpoints/{model}.json.
-Produces: <results>/super_weights/{model}.json, .csv, .iterations.csv and .png.
+Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet.
+Produces: <results>/super_weights/{model}.json, with tables and figures beside it.
 """
 
 
 rule super_weights:
-    """Super weights by the published procedure, with every round's spikes."""
+    """The weights that write a model's massive activations, and what the published procedure finds."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
+        tensor_inventory="<results>/tensor_inventory/{model}.parquet",
     output:
         found="<results>/super_weights/{model}.json",
         table=report(
@@ -18,11 +19,32 @@ rule super_weights:
             labels={"model": "{model}", "type": "table"},
         ),
         iterations="<results>/super_weights/{model}.iterations.csv",
+        steps="<results>/super_weights/{model}.steps.csv",
+        contributions="<results>/super_weights/{model}.contributions.csv",
+        agreement="<results>/super_weights/{model}.agreement.csv",
         figure=report(
             "<results>/super_weights/{model}.png",
             caption="../report/super_weights.rst",
             category="Super weights",
-            labels={"model": "{model}", "type": "figure"},
+            labels={"model": "{model}", "type": "spikes"},
+        ),
+        iterations_figure=report(
+            "<results>/super_weights/{model}.iterations.png",
+            caption="../report/super_weights.rst",
+            category="Super weights",
+            labels={"model": "{model}", "type": "iterations"},
+        ),
+        residual_figure=report(
+            "<results>/super_weights/{model}.residual.png",
+            caption="../report/super_weights.rst",
+            category="Super weights",
+            labels={"model": "{model}", "type": "residual stream"},
+        ),
+        shares_figure=report(
+            "<results>/super_weights/{model}.shares.png",
+            caption="../report/super_weights.rst",
+            category="Super weights",
+            labels={"model": "{model}", "type": "contributions"},
         ),
     log:
         "<logs>/super_weights/{model}.log",

@@ -1,54 +1,59 @@
-"""Super weights by the published procedure: spikes through MLP output projections, zeroed and looked for again."""
+"""Super weights: the weights that write the massive activations of a model, and what the published procedure finds."""
 
 from pathlib import Path
 
-import pandas as pd
-
-from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.figures import super_weights as figures
 from weight_atlas.figures.style import save_figure
-from weight_atlas.figures.super_weights import detection_iterations
+from weight_atlas.lm.opening import open_live
 from weight_atlas.step import run_step
-from weight_atlas.super_weights.artifact import COLUMNS, artifact, published_records
-from weight_atlas.super_weights.published import family_threshold, prompt_ids, spikes
-from weight_atlas.tables import write_json, write_table
+from weight_atlas.super_weights.survey import survey
+from weight_atlas.tables import read_json, read_table, write_json, write_table
 
 
 def main(
     checkpoint: Path,
+    tensor_inventory: Path,
     *,
     found: Path,
     table: Path,
     iterations: Path,
+    steps: Path,
+    contributions: Path,
+    agreement: Path,
     figure: Path,
+    iterations_figure: Path,
+    residual_figure: Path,
+    shares_figure: Path,
     model: str = "",
+    method: str = "contribution",
+    prompts: list[str] | None = None,
     spike_threshold: float | None = None,
     max_iterations: int = 10,
     min_rho: float = 0.5,
-    prompts: list[str] | None = None,
+    residual_ratio: float = 50.0,
+    persistence: float = 0.5,
+    coverage: float = 0.8,
+    min_share: float = 0.1,
     dtype: str = "auto",
     trust_remote_code: bool = False,
     device: str = "cpu",
 ) -> None:
-    """Write the super weights of one model, the spikes of every round, and their figure.
-
-    spike_threshold: none takes the model family's own, or 50.
-    """
-    from weight_atlas.lm.anatomy import anatomy
-    from weight_atlas.lm.load import load_model, load_tokenizer
-
-    opened = open_checkpoint(checkpoint)
-    tokenizer = load_tokenizer(opened, trust_remote_code=trust_remote_code)
-    live = anatomy(load_model(opened, device=device, dtype=dtype, trust_remote_code=trust_remote_code))
-    threshold = family_threshold(live) if spike_threshold is None else spike_threshold
-    ids, limits = prompt_ids(tokenizer, prompts), {"max_iterations": max_iterations, "min_rho": min_rho}
-    seen = spikes(live, ids, threshold=threshold, **limits)
-    records = published_records(seen)
-    settings = {"spike_threshold": threshold, "prompts": prompts, **limits}
-    write_json(found, artifact(model, records, settings))
-    write_table(table, pd.DataFrame(records, columns=list(COLUMNS)))
-    write_table(iterations, seen)
-    save_figure(figure, detection_iterations(seen, threshold))
-    print(f"{len(records)} super weights", flush=True)
+    """Write the super weights of a model with the evidence for them, and their figures (settings: see survey)."""
+    live, tokenizer = open_live(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    seen = survey(
+        live, tokenizer, read_table(tensor_inventory), model=model, source=read_json(checkpoint)["source"],
+        method=method, prompts=prompts, spike_threshold=spike_threshold, max_iterations=max_iterations,
+        min_rho=min_rho, residual_ratio=residual_ratio, persistence=persistence, coverage=coverage, min_share=min_share,
+    )  # fmt: skip
+    write_json(found, seen.artifact)
+    shown = seen.detection
+    written = {table: seen.table, iterations: seen.iterations, steps: shown.steps, contributions: shown.contributions}
+    for path, content in {**written, agreement: seen.agreement}.items():
+        write_table(path, content)
+    save_figure(figure, figures.spike_places(seen.iterations, seen.table))
+    save_figure(iterations_figure, figures.detection_iterations(seen.iterations, seen.spike_threshold))
+    save_figure(residual_figure, figures.residual_by_layer(seen.residual))
+    save_figure(shares_figure, figures.contribution_shares(shown.contributions))
 
 
 if __name__ == "__main__":

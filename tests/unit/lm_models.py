@@ -8,6 +8,8 @@ from weight_atlas.lm.anatomy import Anatomy, Coordinate, Projection
 from weight_atlas.lm.experts import routing_of
 from weight_atlas.lm.places import matrix_at
 from weight_atlas.lm.windows import Windows
+from weight_atlas.super_weights.attribution import POST_NORM
+from weight_atlas.super_weights.prompts import Prompts
 
 D, FF, LAYERS, VOCABULARY = 64, 96, 4, 300
 COMMON = {
@@ -94,6 +96,10 @@ def plant(
         each = activation
     up[col] = hidden * each / hidden.norm() ** 2
     coordinate = projection.coordinate(row, col, expert)
+    for name, module in live.layers[layer].named_children():
+        if POST_NORM.match(name):
+            # What this norm lets through is at most its gain times sqrt(d_model).
+            module.weight[row] = write / D**0.5
     down = matrix_at(live, coordinate)
     down[:, col] *= 0.01
     down[row, col] = write / activation
@@ -139,6 +145,17 @@ def own_text(live: Anatomy, *, windows: int = 6, length: int = 24, token: int = 
     scored = torch.ones(ids.shape, dtype=torch.bool)
     scored[:, :4] = False
     return Windows(ids, scored)
+
+
+def random_prompts(n: int = 3, length: int = 10, token: int = 1, seed: int = 0) -> Prompts:
+    """Prompts of random tokens after a start token, and the same without it."""
+    generator = torch.Generator().manual_seed(seed)
+    body = torch.randint(5, VOCABULARY, (n, length - 1), generator=generator)
+    ids = torch.cat([torch.cat([torch.full((n, 1), token), body], 1), torch.nn.functional.pad(body, (0, 1))])
+    valid = torch.ones(2 * n, length, dtype=torch.bool)
+    valid[n:, -1] = False
+    names = [[str(each) for each in row] for row in ids.tolist()]
+    return Prompts(ids, valid, [True] * n + [False] * n, 2 * list(range(n)), names)
 
 
 def word_tokenizer(*, bos: bool):

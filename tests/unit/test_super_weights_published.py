@@ -28,7 +28,7 @@ def test_the_planted_weight_is_found_in_logical_coordinates(layout):
     assert weight.weight == value_at(live, place) == 7.5
     assert weight.rho == pytest.approx(1, abs=0.01)
     assert all(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
-    (coordinate,) = coordinates_of(artifact("m", published_records(seen), {}), "file")
+    (coordinate,) = coordinates_of(artifact("m", published_records(live, seen), [], {}), "file")
     assert coordinate == place
 
 
@@ -57,10 +57,11 @@ def test_a_weight_between_unrelated_spikes_is_not_accepted():
 
 def test_a_random_model_has_none():
     for layout in ("llama", "gpt2", "mixtral"):
-        seen = spikes(anatomy(tiny(layout)), IDS, threshold=20)
+        live = anatomy(tiny(layout))
+        seen = spikes(live, IDS, threshold=20)
         assert not seen.accepted.any()
         assert set(seen.iteration) == {1}
-        assert artifact("m", published_records(seen), {})["verdict"] == "none found"
+        assert artifact("m", published_records(live, seen), [], {})["verdict"] == "none found"
 
 
 def test_nan_is_a_message_and_the_model_is_restored():
@@ -74,4 +75,4 @@ def test_nan_is_a_message_and_the_model_is_restored():
 
 def test_an_artifact_of_another_schema_is_refused():
     with pytest.raises(AtlasError, match="schema 99"):
-        coordinates_of({**artifact("m", [], {}), "schema": 99}, "file")
+        coordinates_of({**artifact("m", [], [], {}), "schema": 99}, "file")

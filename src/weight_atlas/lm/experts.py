@@ -71,12 +71,17 @@ def _routing_by_scaled_inputs(scaled: torch.Tensor) -> Routing:
 
 
 def expert_activations(
-    projection: Projection, routing: Routing, keep: torch.Tensor | None = None
+    projection: Projection, routing: Routing, keep: torch.Tensor | None = None, only: int | None = None
 ) -> Iterator[ExpertActivation]:
-    """Yield each active expert's activations, in order of experts. keep: (n,) bool, the tokens to look at."""
+    """Yield each active expert's activations, in order of experts.
+
+    keep: (n,) bool, the tokens to look at. only: the one expert to look at.
+    """
     k = routing.index.shape[1]
     slots = routing.index.reshape(-1)
     active = (routing.weight.reshape(-1) != 0) & (slots < projection.n_experts)
+    if only is not None:
+        active &= slots == only
     if keep is not None:
         active &= keep.to(active.device).repeat_interleave(k)
     order = torch.argsort(torch.where(active, slots, projection.n_experts), stable=True)[: int(active.sum())]

@@ -5,46 +5,62 @@ from pathlib import Path
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.lm.anatomy import Coordinate
+from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.super_weights.detection import Detection, Found
+from weight_atlas.super_weights.recording import Recording
+from weight_atlas.super_weights.routing import expert_record
 
-SCHEMA = 1
+SCHEMA = 2
 COLUMNS = (
     "layer", "row", "column", "component", "tensor", "expert_id", "input_value", "output_value", "iteration_found",
-    "magnitude_product", "original_value", "rho", "token_index", "found_in_modified_model",
+    "magnitude_product", "original_value", "rho", "share", "contribution", "participation_ratio", "mlp_share",
+    "residual_value", "residual_ratio", "persistence", "prompt", "token_index", "token", "tokens", "found_by",
+    "found_in_modified_model", "is_shared_expert", "p_active", "routed_tokens_count", "co_spike_score",
+    "impact_natural", "impact_interventional",
 )  # fmt: skip
 
 
-def published_records(spikes: pd.DataFrame) -> list[dict]:
+def published_records(live: Anatomy, spikes: pd.DataFrame, inventory: pd.DataFrame | None = None) -> list[dict]:
     """The accepted rows of the published detection as records, in order of detection."""
-    return [
-        {
-            "layer": row.layer,
-            "row": row.row,
-            "column": row.col,
-            "component": row.component,
-            "tensor": row.tensor,
-            "expert_id": None if pd.isna(row.expert) else int(row.expert),
-            "input_value": row.input_value,
-            "output_value": row.output_value,
-            "iteration_found": row.iteration,
-            "magnitude_product": abs(row.input_value * row.output_value),
-            "original_value": row.weight,
-            "rho": row.rho,
-            "token_index": row.token,
-            "found_in_modified_model": row.iteration > 1,
-        }
-        for row in spikes[spikes.accepted].itertuples()
+    records = []
+    for row in spikes[spikes.accepted].itertuples():
+        expert = None if pd.isna(row.expert) else int(row.expert)
+        place = Coordinate(row.layer, row.row, row.col, expert, component=row.component)
+        record = _record(live, place, row.weight, row.input_value, row.output_value, inventory)
+        found = {"iteration_found": row.iteration, "found_in_modified_model": row.iteration > 1}
+        records.append({**record, "rho": row.rho, "token_index": row.token, "found_by": ["published"], **found})
+    return records
+
+
+def detected_records(
+    live: Anatomy, recording: Recording, detection: Detection, inventory: pd.DataFrame | None = None
+) -> list[dict]:
+    """The weights that one pass showed as records, largest contribution first."""
+    return [_detected(live, recording, found, inventory) for found in detection.found]
+
+
+def merged(detected: list[dict], published: list[dict]) -> list[dict]:
+    """Both lists as one: a weight that both have once, with what the detection says of it."""
+    by_place = {_place(record): record for record in published}
+    joined = [
+        {**record, "found_by": record["found_by"] + by_place[_place(record)]["found_by"]}
+        if _place(record) in by_place
+        else record
+        for record in detected
     ]
+    known = {_place(record) for record in detected}
+    return joined + [record for record in published if _place(record) not in known]
 
 
-def artifact(model: str, records: list[dict], settings: dict) -> dict:
-    """The JSON artifact: schema number, verdict, settings and one record per super weight."""
+def artifact(model: str, records: list[dict], published: list[dict], settings: dict) -> dict:
+    """The JSON artifact: schema number, verdict, settings, super weights, and what the published procedure finds."""
     return {
         "schema": SCHEMA,
         "model": model,
         "verdict": "found" if records else "none found",
         "settings": settings,
         "super_weights": records,
+        "published_procedure": published,
     }
 
 
@@ -58,3 +74,66 @@ def coordinates_of(artifact: dict, where: Path) -> list[Coordinate]:
         Coordinate(record["layer"], record["row"], record["column"], record["expert_id"], component=record["component"])
         for record in artifact["super_weights"]
     ]
+
+
+def name_on_disk(live: Anatomy, coordinate: Coordinate, inventory: pd.DataFrame | None) -> str:
+    """The checkpoint's name of the tensor that a W_down coordinate lies in; the live one where it has no other."""
+    projection = live.projection(coordinate)
+    if inventory is None:
+        return projection.parameter_name
+    here = inventory[(inventory.role == "W_down") & (inventory.layer == coordinate.layer)]
+    same = here[here.tensor == projection.parameter_name]
+    if len(same) and coordinate.expert is None:
+        return projection.parameter_name
+    expert = here.expert.isna() if coordinate.expert is None else here.expert == coordinate.expert
+    shared = here.component.str.contains("shared") == projection.shared_expert
+    names = here[expert & shared].tensor.unique()
+    return str(names[0]) if len(names) == 1 else projection.parameter_name
+
+
+def _place(record: dict) -> tuple:
+    return record["layer"], record["component"], record["expert_id"], record["row"], record["column"]
+
+
+def _record(
+    live: Anatomy, place: Coordinate, weight: float, x: float, y: float, inventory: pd.DataFrame | None
+) -> dict:
+    """The fields that users of published tools know; all others empty."""
+    return {
+        **dict.fromkeys(COLUMNS),
+        "layer": place.layer,
+        "row": place.row,
+        "column": place.col,
+        "component": place.component,
+        "tensor": name_on_disk(live, place, inventory),
+        "expert_id": place.expert,
+        "input_value": x,
+        "output_value": y,
+        "magnitude_product": abs(x * y),
+        "original_value": weight,
+        "is_shared_expert": live.projection(place).shared_expert,
+    }
+
+
+def _detected(live: Anatomy, recording: Recording, found: Found, inventory: pd.DataFrame | None) -> dict:
+    one, massive = found.contribution, found.attribution.massive
+    record = _record(live, one.coordinate, one.weight, one.input_value, one.output_value, inventory)
+    return {
+        **record,
+        "iteration_found": 1,
+        "found_in_modified_model": False,
+        "rho": one.rho,
+        "share": one.share,
+        "contribution": one.value,
+        "participation_ratio": found.attribution.participation_ratio,
+        "mlp_share": found.attribution.mlp_share,
+        "residual_value": massive.peak,
+        "residual_ratio": massive.ratio,
+        "persistence": massive.persistence(found.attribution.layer),
+        "prompt": recording.prompts.number[massive.prompt],
+        "token_index": massive.position,
+        "token": recording.prompts.tokens[massive.prompt][massive.position],
+        "tokens": found.tokens,
+        "found_by": ["contribution"],
+        **expert_record(live, recording, one.coordinate),
+    }

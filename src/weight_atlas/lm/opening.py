@@ -1,0 +1,23 @@
+"""From a checkpoint's manifest to a live model and its tokenizer."""
+
+from pathlib import Path
+from typing import Any
+
+from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.lm.anatomy import Anatomy, anatomy
+from weight_atlas.lm.load import load_model, load_tokenizer
+
+
+def open_live(
+    manifest: Path,
+    *,
+    device: str = "cpu",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    attention: str | None = None,
+) -> tuple[Anatomy, Any]:
+    """Load the model that a manifest describes, and the tokenizer beside it; see load_model for the settings."""
+    checkpoint = open_checkpoint(manifest)
+    tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code)
+    model = load_model(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code, attention=attention)
+    return anatomy(model), tokenizer

@@ -1,0 +1,141 @@
+"""Which weights write a massive activation: contributions to one channel, at one token, at the layer of a step.
+
+At layer l and token t the MLP output projections put y_r = sum_k x_k W[r, k] (+ bias) into channel r; the contribution
+of a weight is c_k = x_k W[r, k] (times the routing weight of its expert), its share c_k / sum c. Weights are accepted
+as a set: one may carry the activation alone, two may share it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.super_weights.massive import Massive
+from weight_atlas.super_weights.recording import Flow, Recording
+
+# A norm on what the MLP adds to the residual stream (Gemma 2 and 3, OLMo 2, GLM 4).
+POST_NORM = re.compile(r"^post_(feedforward|mlp|ffw|ff|moe)_?(layer)?_?norm$")
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One weight's part in a step. share: of all that the layer's MLP writes into the channel. rho: w * x / y of its
+    own projection. value: after the routing weight, before a norm that follows the MLP."""
+
+    coordinate: Coordinate
+    weight: float
+    input_value: float
+    output_value: float
+    value: float
+    share: float
+    rho: float
+    factor: float
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Where a step of a massive activation comes from.
+
+    mlp_share: part of the step that the layer's MLPs write; the rest is attention's. participation_ratio: (sum |c|)^2 /
+    sum c^2, how many weights carry it. accepted: the set of weights that does; reason: why there is none, or "".
+    """
+
+    massive: Massive
+    layer: int
+    mlp_share: float
+    participation_ratio: float
+    contributions: tuple[Contribution, ...]
+    accepted: tuple[Contribution, ...]
+    reason: str
+
+
+def attribute(
+    live: Anatomy,
+    recording: Recording,
+    massive: Massive,
+    layer: int,
+    *,
+    coverage: float,
+    min_share: float,
+    top: int = 8,
+) -> Attribution | None:
+    """Attribute one step of a massive activation to weights; None where the token's inputs were not kept.
+
+    coverage: weights are taken in order of contribution until their shares add up to this. min_share: a weight with
+    less is not taken. top: contributions reported. The step must come from the MLP by more than half.
+    """
+    place = massive.position + massive.prompt * recording.prompts.ids.shape[1]
+    flows = [flow for flow in recording.flows_of(layer) if bool((flow.token == place).any())]
+    if not flows:
+        return None
+    parts = [_part(flow, place, massive.channel) for flow in flows]
+    written = sum(float(factor * y[massive.channel]) for _, y, factor in parts)
+    total = _after_norm(live, layer, [(y, factor) for _, y, factor in parts], massive.channel)
+    mlp_share = total / massive.jump(layer)
+    values = torch.cat([(factor * contribution).double().cpu() for contribution, _, factor in parts])
+    participation = float(values.abs().sum() ** 2 / (values**2).sum()) if values.any() else float("nan")
+    strongest = _strongest(flows, parts, place, massive.channel, written, top)
+    accepted, reason = _chosen(strongest, coverage, min_share)
+    if not mlp_share > 0.5:
+        accepted, reason = (), "born in attention"
+    return Attribution(massive, layer, mlp_share, participation, tuple(strongest), tuple(accepted), reason)
+
+
+def _part(flow: Flow, place: int, channel: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(contributions (cols,), output (rows,), factor) of a flow at one token."""
+    at = int((flow.token == place).nonzero()[0, 0])
+    row = flow.projection.matrix(flow.expert if flow.projection.stacked else None)[channel].float()
+    return flow.x[at] * row, flow.y[at], flow.factor[at]
+
+
+def _strongest(
+    flows: Sequence[Flow], parts: Sequence[tuple], place: int, channel: int, written: float, top: int
+) -> list[Contribution]:
+    """The largest contributions in the direction of what is written, over all projections of the layer."""
+    found = []
+    for flow, (contribution, y, factor) in zip(flows, parts, strict=True):
+        along = contribution * factor * (1.0 if written >= 0 else -1.0)
+        at = int((flow.token == place).nonzero()[0, 0])
+        matrix = flow.projection.matrix(flow.expert if flow.projection.stacked else None)
+        for col in along.topk(min(top, len(along))).indices.tolist():
+            x, output, value = float(flow.x[at, col]), float(y[channel]), float(contribution[col] * factor)
+            found.append(
+                Contribution(
+                    flow.projection.coordinate(channel, col, flow.expert),
+                    float(matrix[channel, col]),
+                    x,
+                    output,
+                    value,
+                    value / written if written else 0.0,
+                    float(contribution[col]) / output if output else 0.0,
+                    float(factor),
+                )
+            )
+    # Equal shares come in order of coordinates, the same on every machine.
+    return sorted(found, key=lambda each: (-each.share, str(each.coordinate)))[:top]
+
+
+def _chosen(strongest: Sequence[Contribution], coverage: float, min_share: float) -> tuple[list[Contribution], str]:
+    chosen, covered = [], 0.0
+    for each in strongest:
+        if covered >= coverage or each.share < min_share:
+            break
+        chosen.append(each)
+        covered += each.share
+    if not chosen:
+        return [], "spread over many weights"
+    # Shares above one are opposed by others; what counts is that the set explains what is written.
+    return (chosen, "") if covered >= 0.5 else ([], "spread over many weights")
+
+
+def _after_norm(live: Anatomy, layer: int, outputs: Sequence[tuple], channel: int) -> float:
+    """What the MLPs' outputs add to the channel of the residual stream, through a norm or multiplier that follows."""
+    whole = sum((factor * y).double() for y, factor in outputs)
+    norm = next((module for name, module in live.layers[layer].named_children() if POST_NORM.match(name)), None)
+    if norm is not None:
+        weight = next(norm.parameters())
+        with torch.no_grad():
+            whole = norm(whole[None, None].to(weight)).double()[0, 0]
+    return float(whole[channel]) * float(getattr(live.model.config.get_text_config(), "residual_multiplier", 1.0))

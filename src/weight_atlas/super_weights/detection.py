@@ -1,0 +1,147 @@
+"""Detection of super weights from one forward pass: anchored on massive activations, attributed to sets of weights."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from weight_atlas.lm.anatomy import Anatomy
+from weight_atlas.super_weights.attribution import Attribution, Contribution, attribute
+from weight_atlas.super_weights.massive import Massive, massive_activations
+from weight_atlas.super_weights.recording import Recording
+
+# Tokens of one channel and layer that are attributed, the strongest first.
+TOKENS = 3
+
+
+STEP_COLUMNS = (
+    "layer", "channel", "prompt", "position", "token", "prefixed", "value", "step", "ratio", "onset", "persistence",
+    "tokens", "mlp_share", "participation_ratio", "weights", "reason",
+)  # fmt: skip
+CONTRIBUTION_COLUMNS = (
+    "layer", "row", "col", "component", "expert", "weight", "input_value", "output_value", "contribution", "share",
+    "rho", "accepted",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found:
+    """An accepted weight: its contribution to a step, the attribution that showed it, and at how many tokens."""
+
+    contribution: Contribution
+    attribution: Attribution
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What one pass shows.
+
+    steps: one row per layer and channel with a step of a massive activation, described at its strongest token; reason
+    says why no weight was taken, "" if some were. contributions: the largest contributions to each step. found: the
+    accepted weights, largest contribution first.
+    """
+
+    steps: pd.DataFrame
+    contributions: pd.DataFrame
+    found: list[Found]
+
+
+def detect(
+    live: Anatomy,
+    recording: Recording,
+    *,
+    ratio: float = 50.0,
+    persistence: float = 0.5,
+    coverage: float = 0.8,
+    min_share: float = 0.1,
+) -> Detection:
+    """Find the weights that write the massive activations of a recording.
+
+    ratio: least |h| over the layer's median. persistence: least share of the layers after a step that keep the
+    activation; after the last layer none do.
+    coverage, min_share: which weights of a step are taken (see attribute). An activation that arises only where the
+    tokenizer's own prefix was left out does not count: the model is not run like that.
+    """
+    groups: dict[tuple[int, int], list[Massive]] = {}
+    for each in massive_activations(recording, ratio=ratio):
+        for layer in each.steps:
+            groups.setdefault((layer, each.channel), []).append(each)
+    steps, contributions, found = [], [], {}
+    for (layer, _), members in sorted(groups.items()):
+        usual = [each for each in members if recording.prompts.prefixed[each.prompt]] or members
+        usual = sorted(usual, key=lambda each: (-abs(each.jump(layer)), each.prompt, each.position))[:TOKENS]
+        attributions = [
+            attribution
+            for each in usual
+            if (attribution := attribute(live, recording, each, layer, coverage=coverage, min_share=min_share))
+        ]
+        lasting = usual[0].persistence(layer) >= persistence
+        reason = _reason(recording, usual[0], lasting, attributions)
+        steps.append(_step(recording, usual[0], layer, len(members), attributions, reason))
+        contributions += _contributions(attributions, reason)
+        for attribution in attributions if not reason else []:
+            for one in attribution.accepted:
+                found.setdefault(one.coordinate, Found(one, attribution, len(members)))
+    ordered = sorted(
+        found.values(), key=lambda each: (-abs(each.contribution.value), str(each.contribution.coordinate))
+    )
+    return Detection(
+        pd.DataFrame(steps, columns=list(STEP_COLUMNS)),
+        pd.DataFrame(contributions, columns=list(CONTRIBUTION_COLUMNS)).astype({"expert": "Int64"}),
+        ordered,
+    )
+
+
+def _reason(recording: Recording, strongest: Massive, lasting: bool, attributions: list[Attribution]) -> str:
+    if any(recording.prompts.prefixed) and not recording.prompts.prefixed[strongest.prompt]:
+        return "only without the tokenizer's prefix"
+    if not lasting:
+        return "does not last"
+    return attributions[0].reason if attributions else "born in attention"
+
+
+def _step(
+    recording: Recording, massive: Massive, layer: int, tokens: int, attributions: list[Attribution], reason: str
+) -> dict:
+    first = attributions[0] if attributions else None
+    return {
+        "layer": layer,
+        "channel": massive.channel,
+        "prompt": recording.prompts.number[massive.prompt],
+        "position": massive.position,
+        "token": recording.prompts.tokens[massive.prompt][massive.position],
+        "prefixed": recording.prompts.prefixed[massive.prompt],
+        "value": massive.peak,
+        "step": massive.jump(layer),
+        "ratio": massive.ratio,
+        "onset": massive.onset,
+        "persistence": massive.persistence(layer),
+        "tokens": tokens,
+        "mlp_share": first.mlp_share if first else None,
+        "participation_ratio": first.participation_ratio if first else None,
+        "weights": len(first.accepted) if first and not reason else 0,
+        "reason": reason,
+    }
+
+
+def _contributions(attributions: list[Attribution], reason: str) -> list[dict]:
+    if not attributions:
+        return []
+    accepted = set() if reason else {one.coordinate for one in attributions[0].accepted}
+    return [
+        {
+            "layer": one.coordinate.layer,
+            "row": one.coordinate.row,
+            "col": one.coordinate.col,
+            "component": one.coordinate.component,
+            "expert": one.coordinate.expert,
+            "weight": one.weight,
+            "input_value": one.input_value,
+            "output_value": one.output_value,
+            "contribution": one.value,
+            "share": one.share,
+            "rho": one.rho,
+            "accepted": one.coordinate in accepted,
+        }
+        for one in attributions[0].contributions
+    ]

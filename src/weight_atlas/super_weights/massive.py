@@ -1,0 +1,103 @@
+"""Massive activations of the residual stream: where they are, at which layer they begin, and whether they last.
+
+Sun et al., "Massive Activations in Large Language Models" (arXiv 2402.17762): single channels of single tokens that are
+thousands of times the median, appear at one early layer and stay nearly constant. An activation that no later layer
+keeps, such as a spike in the last layer, is not one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from weight_atlas.super_weights.recording import Recording
+
+# Channels of one token that are looked at in each layer: models have one to three massive ones.
+CHANNELS = 8
+
+
+# A step is a layer that moves the channel by this share of its peak.
+STEP = 0.2
+
+
+@dataclass(frozen=True)
+class Massive:
+    """One channel of one token that is massive in some layer.
+
+    prompt, position, channel: where. trace: its value after the embedding (0) and after every layer l (l + 1). ratio:
+    its peak over the median |h| of that layer. onset: the layer that first brings it to half of its peak; -1 if the
+    embedding does. steps: layers that move it away from zero by a fifth of its peak or more.
+    """
+
+    prompt: int
+    position: int
+    channel: int
+    trace: np.ndarray
+    ratio: float
+    onset: int
+    steps: tuple[int, ...]
+
+    @property
+    def peak(self) -> float:
+        """The value, with its sign, where its magnitude is largest; the last layer left out."""
+        return float(self.trace[np.abs(self.trace[:-1]).argmax()])
+
+    def jump(self, layer: int) -> float:
+        """What a layer adds to the channel."""
+        return float(self.trace[layer + 1] - self.trace[layer])
+
+    def persistence(self, layer: int) -> float:
+        """Share of the layers after one in which the channel has at least half of its value there; 0 after the last."""
+        after = np.abs(self.trace[layer + 2 :])
+        return float((after >= 0.5 * abs(self.trace[layer + 1])).mean()) if len(after) else 0.0
+
+
+def massive_activations(recording: Recording, *, ratio: float) -> list[Massive]:
+    """Find the massive activations of a recording, in order of prompt, position and channel.
+
+    ratio: least |h| over the layer's median |h|. What only the last layer makes large is none: nothing reads it but
+    the final norm.
+    """
+    medians = residual_medians(recording)
+    places = []
+    for layer, h in enumerate(recording.residual[:-1]):
+        top = h.abs().topk(min(CHANNELS, h.shape[-1]), dim=-1)
+        least = ratio * torch.from_numpy(medians[:, layer])[:, None, None]
+        large = (top.values.double().cpu() >= least) & recording.prompts.valid[..., None]
+        prompt, position, slot = large.nonzero(as_tuple=True)
+        places.append(torch.stack([prompt, position, top.indices.cpu()[prompt, position, slot]], dim=1))
+    unique = torch.unique(torch.cat(places), dim=0)
+    traces = torch.stack([h[tuple(unique.T.to(h.device))].double().cpu() for h in recording.residual], dim=1).numpy()
+    return [
+        _described(*place, trace, medians[place[0]]) for place, trace in zip(unique.tolist(), traces, strict=True)
+    ]  # fmt: skip
+
+
+def residual_medians(recording: Recording) -> np.ndarray:
+    """Median |h| over tokens and channels after the embedding and after every layer: (prompts, layers + 1).
+
+    Prompts with and without the tokenizer's prefix have a median each: without it a model may be another one.
+    """
+    prompts = recording.prompts
+    medians = np.zeros((len(prompts.prefixed), len(recording.residual)))
+    for prefixed in sorted(set(prompts.prefixed)):
+        rows = [row for row, each in enumerate(prompts.prefixed) if each == prefixed]
+        valid = prompts.valid[rows]
+        for layer, h in enumerate(recording.residual):
+            medians[rows, layer] = float(h[rows][valid.to(h.device)].abs().float().median())
+    return medians
+
+
+def _described(prompt: int, position: int, channel: int, trace: np.ndarray, medians: np.ndarray) -> Massive:
+    size = np.abs(trace)
+    top = int(size[:-1].argmax())
+    outward = np.diff(trace) * np.sign(trace[1:])
+    return Massive(
+        prompt,
+        position,
+        channel,
+        trace,
+        ratio=float(size[top] / medians[top]) if medians[top] > 0 else float("inf"),
+        onset=int((size >= 0.5 * size[top]).argmax()) - 1,
+        steps=tuple(np.flatnonzero(outward >= STEP * size[top]).tolist()),
+    )

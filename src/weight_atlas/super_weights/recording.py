@@ -1,0 +1,184 @@
+"""One forward pass over prompts that keeps what the attribution of massive activations needs.
+
+Everything stays on the device of its layer until the pass is over; statistics are float32. Kept for every layer: the
+residual stream of the prompts' tokens; for every MLP output projection the peaks per token and, of the few tokens of
+each prompt with the largest outputs, the whole input and output. Of stacked experts the activations are computed
+again, for these few tokens only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.lm.anatomy import Anatomy, Projection
+from weight_atlas.lm.experts import Routing, expert_activations, routing_of
+from weight_atlas.lm.load import out_of_memory_explained
+from weight_atlas.lm.metrics import input_device
+from weight_atlas.super_weights.prompts import Prompts
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What one projection (of one expert) did for a few tokens.
+
+    token: (m,) positions in the flattened (prompt, position) grid; x: (m, cols); y: (m, rows), before `factor`;
+    factor: (m,) what y is multiplied by before it is added (routing weight, gate of a shared expert).
+    """
+
+    projection: Projection
+    expert: int | None
+    token: torch.Tensor
+    x: torch.Tensor
+    y: torch.Tensor
+    factor: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Per token of the grid, float32: largest |x| and its column, largest |y| and its row, of one projection."""
+
+    projection: Projection
+    input_value: torch.Tensor
+    col: torch.Tensor
+    output_value: torch.Tensor
+    row: torch.Tensor
+
+
+@dataclass
+class Recording:
+    """What a pass left behind.
+
+    residual: for the embedding and each layer, (prompts, length, d_model). routing: what each container of
+    experts was given, by name. gates: values of shared experts' gates, by name of their block.
+    """
+
+    prompts: Prompts
+    residual: list[torch.Tensor] = field(default_factory=list)
+    flows: list[Flow] = field(default_factory=list)
+    peaks: list[Peaks] = field(default_factory=list)
+    routing: dict[str, Routing] = field(default_factory=dict)
+    gates: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def flows_of(self, layer: int) -> list[Flow]:
+        """What the projections of a layer did."""
+        return [flow for flow in self.flows if flow.projection.layer == layer]
+
+
+def record(live: Anatomy, prompts: Prompts, *, tokens: int = 3) -> Recording:
+    """Run the model once over all prompts. tokens: of each prompt, how many tokens' inputs are kept per projection.
+
+    Raises AtlasError where an activation is not a finite number.
+    """
+    recording = Recording(prompts)
+    hooks = _hooks(live, recording, tokens)
+    try:
+        with torch.no_grad(), out_of_memory_explained(f"a forward pass of {tuple(prompts.ids.shape)} tokens"):
+            live.model(input_ids=prompts.ids.to(input_device(live.model)), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    _check_finite(live, recording)
+    recording.flows = [_gated(recording, flow) for flow in recording.flows]
+    return recording
+
+
+def residual_output(output: Any) -> torch.Tensor:
+    """The residual stream in what a layer returns."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _hooks(live: Anatomy, recording: Recording, tokens: int) -> list:
+    def keep_embedding(module, inputs, keywords):
+        recording.residual.append((inputs[0] if inputs else keywords["hidden_states"]).detach())
+
+    def keep_residual(module, inputs, output):
+        recording.residual.append(residual_output(output).detach())
+
+    hooks = [live.layers[0].register_forward_pre_hook(keep_embedding, with_kwargs=True)]
+    hooks += [layer.register_forward_hook(keep_residual) for layer in live.layers]
+    for projection in live.projections:
+        keep = _stacked_hook if projection.stacked else _linear_hook
+        hook = keep(recording, projection, tokens)
+        hooks.append(projection.container.register_forward_hook(hook, with_kwargs=True))
+        gate = _shared_gate(live, projection)
+        if gate is not None:
+            hooks.append(gate.register_forward_hook(_gate_hook(recording, projection)))
+    return hooks
+
+
+def _linear_hook(recording: Recording, projection: Projection, tokens: int) -> Callable:
+    def keep(module, inputs, keywords, output):
+        x, y = (value.detach().reshape(-1, value.shape[-1]) for value in (inputs[0], output))
+        if len(x) != recording.prompts.valid.numel():
+            # One expert's own module, called with some of the tokens: which, is not known here.
+            return
+        input_value, col = x.abs().max(-1)
+        output_value, row = y.abs().max(-1)
+        recording.peaks.append(Peaks(projection, input_value.float(), col, output_value.float(), row))
+        token = _strongest(output_value, recording.prompts.valid, tokens)
+        factor = torch.ones(len(token), device=x.device)
+        recording.flows.append(Flow(projection, projection.expert, token, x[token].float(), y[token].float(), factor))
+
+    return keep
+
+
+def _stacked_hook(recording: Recording, projection: Projection, tokens: int) -> Callable:
+    def keep(module, inputs, keywords, output):
+        routing = routing_of(projection, inputs, keywords)
+        recording.routing[projection.name] = routing
+        y = output.detach().reshape(-1, output.shape[-1])
+        if routing.scaled:
+            # The container returns every expert's output apart, one after the other.
+            y = y.view(projection.n_experts, -1, y.shape[-1]).sum(0)
+        token = _strongest(y.abs().amax(-1), recording.prompts.valid, tokens)
+        wanted = torch.zeros(len(y), dtype=torch.bool, device=y.device)
+        wanted[token] = True
+        for one in expert_activations(projection, routing, wanted):
+            recording.flows.append(Flow(projection, one.expert, one.token, one.x, one.y, one.weight))
+
+    return keep
+
+
+def _gate_hook(recording: Recording, projection: Projection) -> Callable:
+    def keep(module, inputs, output):
+        recording.gates[projection.name] = output.detach().reshape(-1).float().sigmoid()
+
+    return keep
+
+
+def _shared_gate(live: Anatomy, projection: Projection) -> torch.nn.Module | None:
+    """The module whose sigmoid a shared expert's output is multiplied by (Qwen2-MoE and its kin), if there is one."""
+    block, marker, _ = projection.component.rpartition(".shared_expert.")
+    return getattr(live.layers[projection.layer].get_submodule(block), "shared_expert_gate", None) if marker else None
+
+
+def _gated(recording: Recording, flow: Flow) -> Flow:
+    gate = recording.gates.get(flow.projection.name)
+    return flow if gate is None else replace(flow, factor=gate[flow.token])
+
+
+def _strongest(peak: torch.Tensor, valid: torch.Tensor, count: int) -> torch.Tensor:
+    """Flat positions of the `count` largest peaks (n * length,) of each prompt, padding left out."""
+    n, length = valid.shape
+    inside = torch.where(valid.to(peak.device), peak.view(n, length), -1.0)
+    count = min(count, length)
+    position = inside.topk(count, dim=1).indices + torch.arange(n, device=peak.device)[:, None] * length
+    # Which of them are padding follows from the lengths, so that nothing has to be asked of the device.
+    real = torch.arange(count) < valid.sum(1, keepdim=True)
+    return position.flatten()[real.flatten().nonzero()[:, 0].to(peak.device)]
+
+
+def _check_finite(live: Anatomy, recording: Recording) -> None:
+    padding = ~recording.prompts.valid[..., None]
+    finite = [(torch.isfinite(h) | padding.to(h.device)).all().cpu() for h in recording.residual]
+    bad = [layer for layer, flag in enumerate(finite) if not flag]
+    if bad:
+        where = f"{live.layers_path}.{bad[0] - 1}" if bad[0] else "the embedding"
+        raise AtlasError(
+            "activations are not finite numbers",
+            where=where,
+            remedy="compute in float32 (dtype: float32), and look for NaN in the weight statistics",
+        )

@@ -1,0 +1,39 @@
+"""What a router did with tokens, and what that says of single experts and of single weights in them."""
+
+import torch
+
+from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.lm.experts import expert_activations
+from weight_atlas.super_weights.recording import Recording
+
+
+def expert_record(live: Anatomy, recording: Recording, coordinate: Coordinate) -> dict:
+    """p_active, routed_tokens_count and co_spike_score of a weight in a stacked expert; {} for other weights."""
+    projection = live.projection(coordinate)
+    routing = recording.routing.get(projection.name)
+    if routing is None:
+        return {}
+    valid = recording.prompts.valid.flatten()
+    own = next(
+        (
+            one
+            for one in expert_activations(projection, routing, valid, only=coordinate.expert)
+            if one.expert == coordinate.expert
+        ),
+        None,
+    )
+    count = 0 if own is None else len(own.token)
+    return {
+        "p_active": count / int(valid.sum()),
+        "routed_tokens_count": count,
+        "co_spike_score": co_spike(own.x[:, coordinate.col], own.y[:, coordinate.row]) if count else None,
+    }
+
+
+def co_spike(x: torch.Tensor, y: torch.Tensor) -> float:
+    """sum_t |x_t y_t| / sqrt(sum x^2 sum y^2) over the tokens of an expert.
+
+    A published score with a known lack of power: independent noise gives 2 / pi = 0.64, a single token always 1.
+    """
+    scale = (x.double().square().sum() * y.double().square().sum()).sqrt()
+    return float((x.double() * y.double()).abs().sum() / scale) if scale > 0 else 0.0

@@ -1,0 +1,128 @@
+"""All that one look at a model gives: detection from one pass, the published procedure, and what is known already."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.lm.places import matrix_at
+from weight_atlas.super_weights.agreement import agreement, known_as
+from weight_atlas.super_weights.artifact import (
+    COLUMNS,
+    artifact,
+    coordinates_of,
+    detected_records,
+    merged,
+    published_records,
+)
+from weight_atlas.super_weights.detection import Detection, detect
+from weight_atlas.super_weights.massive import residual_medians
+from weight_atlas.super_weights.prompts import bundled_prompts, tokenized
+from weight_atlas.super_weights.published import family_threshold, spikes
+from weight_atlas.super_weights.recording import Recording, record
+
+
+@dataclass(frozen=True)
+class Survey:
+    """artifact: the JSON artifact. table: its records. iterations: rounds of the published procedure. detection: steps
+    and contributions. residual: peak of the residual stream by prompt, token and layer. agreement: with publications.
+    """
+
+    artifact: dict
+    table: pd.DataFrame
+    iterations: pd.DataFrame
+    detection: Detection
+    residual: pd.DataFrame
+    agreement: pd.DataFrame
+
+    @property
+    def spike_threshold(self) -> float:
+        """The threshold that the published procedure was run with."""
+        return self.artifact["settings"]["spike_threshold"]
+
+
+def survey(
+    live: Anatomy,
+    tokenizer: Any,
+    inventory: pd.DataFrame | None = None,
+    *,
+    model: str,
+    source: str,
+    method: str = "contribution",
+    prompts: Sequence[str] | None = None,
+    spike_threshold: float | None = None,
+    max_iterations: int = 10,
+    min_rho: float = 0.5,
+    residual_ratio: float = 50.0,
+    persistence: float = 0.5,
+    coverage: float = 0.8,
+    min_share: float = 0.1,
+) -> Survey:
+    """Look for the super weights of a live model.
+
+    method: whose finds are called super weights: "contribution" (one pass, see detect), "published" (see spikes) or
+    "both"; the other's are reported beside them. prompts: texts to look in, the published procedure in the first;
+    None takes the package's. spike_threshold: None takes the family's. The other settings are those of detect and
+    spikes. inventory: gives tensors their names on disk. source: where the model came from, by which published
+    coordinates are looked up.
+    """
+    texts = list(prompts or bundled_prompts())
+    threshold = family_threshold(live) if spike_threshold is None else spike_threshold
+    looked_at = tokenized(tokenizer, texts, live.context)
+    recording = record(live, looked_at)
+    limits = {"persistence": persistence, "coverage": coverage, "min_share": min_share}
+    detection = detect(live, recording, ratio=residual_ratio, **limits)
+    first = looked_at.ids[:1, looked_at.valid[0]]
+    rounds = spikes(live, first, threshold=threshold, max_iterations=max_iterations, min_rho=min_rho)
+    detected, published = (
+        detected_records(live, recording, detection, inventory),
+        published_records(live, rounds, inventory),
+    )
+    records = {"contribution": detected, "published": published, "both": merged(detected, published)}[method]
+    settings = {
+        **{"method": method, "prompts": texts, "spike_threshold": threshold, "max_iterations": max_iterations},
+        **{"min_rho": min_rho, "residual_ratio": residual_ratio, **limits},
+    }
+    whole = artifact(model, records, published, settings)
+    flat = [{**record, "found_by": "+".join(record["found_by"])} for record in records]
+    known = known_as(source, len(live.layers), live.d_model)
+    return Survey(
+        whole,
+        pd.DataFrame(flat, columns=list(COLUMNS)),
+        rounds,
+        detection,
+        residual_peaks(recording),
+        agreement(known, coordinates_of(whole, model), _ranks(live, known)),
+    )
+
+
+def residual_peaks(recording: Recording) -> pd.DataFrame:
+    """Largest |h| and its channel after the embedding (layer -1) and every layer, for every token of every prompt."""
+    medians, rows = residual_medians(recording), []
+    for layer, h in enumerate(recording.residual):
+        peak, channel = (value.cpu() for value in h.abs().max(-1))
+        for prompt, position in recording.prompts.valid.nonzero().tolist():
+            rows.append(
+                {
+                    "prompt": recording.prompts.number[prompt],
+                    "prefixed": recording.prompts.prefixed[prompt],
+                    "position": position,
+                    "token": recording.prompts.tokens[prompt][position],
+                    "layer": layer - 1,
+                    "peak": float(peak[prompt, position]),
+                    "channel": int(channel[prompt, position]),
+                    "median": medians[prompt, layer],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _ranks(live: Anatomy, published: pd.DataFrame) -> dict[tuple[int, int, int], int]:
+    """Rank by magnitude of each published weight in its matrix, 1 for the largest."""
+    ranks = {}
+    for row in published.itertuples():
+        magnitude = matrix_at(live, Coordinate(row.layer, row.row, row.column)).float().abs()
+        ranks[row.layer, row.row, row.column] = int((magnitude > magnitude[row.row, row.column]).sum()) + 1
+    return ranks
