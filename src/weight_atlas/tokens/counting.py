@@ -1,11 +1,19 @@
 """Exact counts of the tokens of a corpus."""
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from weight_atlas.tokens.distinct_chunks import count_distinct
+from weight_atlas.tokens.safe_cuts import cutting_rule
+from weight_atlas.tokens.whole_documents import Encode, count_whole
+
+SELF_TEST = 1 << 21  # characters of the corpus that are counted both ways
 
 
 @dataclass
@@ -17,12 +25,7 @@ class TokenCounts:
 
     counts: np.ndarray
     document_frequency: np.ndarray
-    documents: int = 0
-
-    @classmethod
-    def none(cls, vocabulary: int) -> "TokenCounts":
-        """No documents yet."""
-        return cls(np.zeros(vocabulary, np.int64), np.zeros(vocabulary, np.int64))
+    documents: int
 
     def table(self, tokens: list[str]) -> pd.DataFrame:
         """Return one row per id: id, token (its text), count, document_frequency."""
@@ -34,17 +37,28 @@ def count_tokens(tokenizer: Any, batches: Iterable[list[str]], vocabulary: int) 
     """Count the tokens of all documents: whole documents, no truncation, no special tokens added.
 
     tokenizer: one of transformers. batches: lists of documents; memory is bounded by the largest list. vocabulary:
-    above the largest id that the tokenizer gives.
+    above the largest id that the tokenizer gives. Where the tokenizer allows it, each distinct piece of text is encoded
+    once, after the beginning of the corpus has been counted both ways with the same result.
     """
     encode = encoder(tokenizer)
-    total = TokenCounts.none(vocabulary)
+    count = partial(count_whole, encode=encode, vocabulary=vocabulary)
+    fast = _fast_counter(tokenizer, encode, vocabulary)
+    total = TokenCounts(np.zeros(vocabulary, np.int64), np.zeros(vocabulary, np.int64), 0)
     for texts in batches:
-        add_documents(total, encode(texts))
+        if fast is not None:
+            sample = _beginning(texts)
+            if all(map(np.array_equal, fast(sample), count(sample))):
+                count = fast
+            fast = None
+        counts, documents = count(texts)
+        total.counts += counts
+        total.document_frequency += documents
+        total.documents += len(texts)
     return total
 
 
-def encoder(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
-    """Return the function that turns documents into ids: the Rust library's batch call where the tokenizer has one."""
+def encoder(tokenizer: Any) -> Encode:
+    """Return the function from texts to ids: the Rust library's batch call where the tokenizer has one."""
     rust = getattr(tokenizer, "backend_tokenizer", None)
     if rust is None:
         return lambda texts: [tokenizer.encode(text, add_special_tokens=False) for text in texts]
@@ -53,13 +67,21 @@ def encoder(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
     return lambda texts: [encoding.ids for encoding in rust.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-def add_documents(total: TokenCounts, documents: list[list[int]]) -> None:
-    """Add documents, given as lists of ids, to counts."""
-    vocabulary = len(total.counts)
-    lengths = [len(ids) for ids in documents]
-    ids = np.concatenate([np.asarray(ids, np.int64) for ids in documents]) if documents else np.zeros(0, np.int64)
-    total.counts += np.bincount(ids, minlength=vocabulary)
-    # One number per pair of document and token; each pair once.
-    pairs = np.unique(np.repeat(np.arange(len(documents)), lengths) * vocabulary + ids)
-    total.document_frequency += np.bincount(pairs % vocabulary, minlength=vocabulary)
-    total.documents += len(documents)
+def _fast_counter(tokenizer: Any, encode: Encode, vocabulary: int) -> Callable | None:
+    rust = getattr(tokenizer, "backend_tokenizer", None)
+    settings = json.loads(rust.to_str()) if rust is not None else {}
+    rule = cutting_rule(settings) if settings else None
+    if rule is None:
+        return None
+    added = [token["content"] for token in settings["added_tokens"]]
+    return partial(count_distinct, rule=rule, added=added, encode=encode, vocabulary=vocabulary)
+
+
+def _beginning(texts: list[str]) -> list[str]:
+    sample, left = [], SELF_TEST
+    for text in texts:
+        if left <= 0:
+            break
+        sample.append(text[:left])
+        left -= len(text)
+    return sample

@@ -9,6 +9,7 @@ import re
 import textwrap
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 
 SHORTEST_STRING = 80  # characters; shorter constants are messages and names rather than prose
 SHORTEST_PARAGRAPH = 12  # words
@@ -19,11 +20,11 @@ _WORD = re.compile(r"[A-Za-z][a-z']*")
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _PARAMETER_LINE = re.compile(r"\s*[\w*, ]+ : ")  # numpydoc's "name : type"
 _RULE_LINE = re.compile(r"\s*[-=~^\"*]{3,}\s*$")  # underlines of headings, borders of tables
-_MARKUP_STARTS = (".. ", "::", "#", "$", "|", "+-", "==", "--", "@", "{", "[", "<")
+_MARKUP_STARTS = (".. ", ":", "#", "$", "|", "+-", "==", "--", "@", "{", "[", "<")
 _SENTENCE_ENDS = tuple(".!?:;)\"'")
 # reStructuredText's marks around words, each replaced by the words that they mark.
 _INLINE_MARKS = (
-    (re.compile(r":[a-zA-Z:]+:`[~!]?([^`<]*?)(?:\s*<[^`>]*>)?`"), r"\1"),  # :role:`text <target>`
+    (re.compile(r":[a-zA-Z:]+:`[~!.]*([^`<]*?)(?:\s*<[^`>]*>)?`"), r"\1"),  # :role:`text <target>`
     (re.compile(r"``([^`]*)``"), r"\1"),
     (re.compile(r"`([^`]*)`_{0,2}"), r"\1"),
     (re.compile(r"\*\*([^*]+)\*\*"), r"\1"),
@@ -62,8 +63,7 @@ def _long_strings(source: bytes) -> Iterator[str]:
 
 def _prose(block: str) -> str | None:
     """Return a block of lines as one paragraph without markup, or None where it is not prose."""
-    lines = [line for line in block.split("\n") if not _PARAMETER_LINE.match(line) and not _RULE_LINE.match(line)]
-    raw = " ".join(" ".join(lines).split())
+    raw = " ".join(" ".join(_text_lines(block)).split())
     if ">>>" in raw or raw.startswith(_MARKUP_STARTS) or not raw.endswith(_SENTENCE_ENDS):
         return None
     for pattern, replacement in _INLINE_MARKS:
@@ -75,3 +75,11 @@ def _prose(block: str) -> str | None:
     letters = sum(character.isalpha() or character == " " for character in text)
     lower_case = sum(word[0].islower() for word in words)
     return text if letters >= LETTER_SHARE * len(text) and lower_case >= LOWER_CASE_SHARE * len(words) else None
+
+
+def _text_lines(block: str) -> Iterator[str]:
+    """Yield the lines of a block without headings, the rules under and over them, and numpydoc's parameter lines."""
+    lines = [*block.split("\n"), ""]
+    for line, below in pairwise(lines):
+        if not (_RULE_LINE.match(line) or _RULE_LINE.match(below) or _PARAMETER_LINE.match(line)):
+            yield line
