@@ -26,9 +26,10 @@ def weight_cdf(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """CDFs of the matrices of a model, for each role and layer, and for each role over all layers (layer missing).
 
     parts: of read_parts. Columns: stack, role, layer, n (elements), probability, value. Experts of a layer count
-    together.
+    together; what has no finite element is left out.
     """
-    by_layer = pooled(parts, ["stack", "role", "layer"])
+    pools = pooled(parts, ["stack", "role", "layer"])
+    by_layer = {key: pool for key, pool in pools.items() if len(pool.distribution()[0])}
     tables = []
     for (stack, role), pool in repooled(by_layer, [0, 1]).items():
         tables.append(_rows(stack, role, pd.NA, pool))

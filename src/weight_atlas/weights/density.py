@@ -6,40 +6,41 @@ import numpy as np
 import pandas as pd
 
 from weight_atlas.weights.distribution import edges, moments, quantiles
-from weight_atlas.weights.pooling import Pool, pooled
+from weight_atlas.weights.pooling import pooled
 
 _BINS = 120
+_FEW = 256  # values: as many as a type of 8 bits has
 _REACH = 8.0  # standard deviations shown at most, on either side
 
 
 def role_densities(parts: Iterable[pd.DataFrame], roles: list[str] | None = None) -> pd.DataFrame:
     """Density of the matrices of each role in bins of equal width.
 
-    parts: of read_parts. roles: the ones wanted; None: all. Columns: stack, role, n, mean, std, kurtosis, beyond (share
-    outside the bins), left, right, density, normal (mean density of the fitted normal in the bin).
+    parts: of read_parts. roles: the ones wanted; None: all; those without spread are left out. Columns: stack, role, n,
+    mean, std, kurtosis, beyond (share outside the bins), left, right, density, normal (mean density of the fitted
+    normal in the bin).
     """
     pools = pooled(parts, ["stack", "role"])
-    wanted = [(key, pool) for key, pool in pools.items() if roles is None or key[1] in roles]
-    tables = [_density(pool).assign(stack=stack, role=role) for (stack, role), pool in wanted]
+    tables = []
+    for (stack, role), pool in pools.items():
+        values, counts = pool.distribution()
+        if len(values) > 1 and (roles is None or role in roles):
+            tables.append(_density(values, counts, pool.kind).assign(stack=stack, role=role))
     columns = ["stack", "role", "n", "mean", "std", "kurtosis", "beyond", "left", "right", "density", "normal"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 
-def _density(pool: Pool) -> pd.DataFrame:
+def _density(values: np.ndarray, counts: np.ndarray, kind: str) -> pd.DataFrame:
     from scipy.special import ndtr
 
-    values, counts = pool.distribution()
-    n = int(counts.sum())
     shape = moments(values, counts)
-    if not n or not shape.std > 0:
-        return pd.DataFrame(columns=["n", "mean", "std", "kurtosis", "beyond", "left", "right", "density", "normal"])
     low, high = _range(values, counts, shape.mean, shape.std)
     bounds = np.linspace(low, high, _BINS + 1)
-    cumulated = _smooth_cdf(values, counts, pool.kind, bounds)
+    cumulated = _smooth_cdf(values, counts, kind, bounds)
     width = (high - low) / _BINS
     return pd.DataFrame(
         {
-            "n": n,
+            "n": int(counts.sum()),
             "mean": shape.mean,
             "std": shape.std,
             "kurtosis": shape.kurtosis,
@@ -63,5 +64,10 @@ def _smooth_cdf(values: np.ndarray, counts: np.ndarray, kind: str, at: np.ndarra
     """F with each value spread over what rounds to it: the grid of a 16-bit type must not show as stripes."""
     lower, upper = edges(values, kind)
     between = (upper[:-1] + lower[1:]) / 2
-    borders = np.concatenate([[lower[0]], between, [upper[-1]]])
-    return np.interp(at, borders, np.concatenate([[0], np.cumsum(counts)]) / counts.sum())
+    # A single value far from the others stands for itself; where there are few values, the gaps are the type's.
+    reach = (at[1] - at[0]) / 2 if len(values) > _FEW else np.inf
+    left = np.maximum(np.concatenate([lower[:1], between]), lower - reach)
+    right = np.minimum(np.concatenate([between, upper[-1:]]), upper + reach)
+    cumulated = np.concatenate([[0], np.cumsum(counts)]) / counts.sum()
+    borders = np.stack([left, right], axis=1).ravel()
+    return np.interp(at, borders, np.stack([cumulated[:-1], cumulated[1:]], axis=1).ravel())

@@ -1,0 +1,261 @@
+"""Tables of statistics, CDFs and densities, against the same numbers from all elements."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+import torch
+
+from weight_atlas.figures import weights as figures
+from weight_atlas.weights import pooling
+from weight_atlas.weights.cdf import PROBABILITIES, value_cdf, weight_cdf
+from weight_atlas.weights.density import role_densities
+from weight_atlas.weights.distribution import BINNED, EXACT
+from weight_atlas.weights.histogram import value_histogram
+from weight_atlas.weights.pooling import Pool
+from weight_atlas.weights.statistics import weight_statistics
+from weight_atlas.weights.store import histogram_parts
+from weight_atlas.weights.summaries import by_layer, by_role
+
+
+def made(dtype: torch.dtype = torch.bfloat16, layers: int = 3, outlier: float = 0.9) -> dict[tuple, torch.Tensor]:
+    """A model of a few matrices and vectors: (role, layer, expert) -> tensor."""
+    random = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    tensors = {("W_E", None, None): normal(50, 16) * 0.1}
+    for layer in range(layers):
+        tensors["norm", layer, None] = normal(16) + 1
+        tensors["W_Q", layer, None] = normal(16, 16) * 0.02 * (layer + 1) + 0.01
+        for expert in range(2):
+            tensors["W_down", layer, expert] = normal(16, 40) * 0.05
+    tensors["W_down", 1, 0][3, 5] = outlier
+    return {key: tensor.to(dtype) for key, tensor in tensors.items()}
+
+
+def parts_of(tensors: dict[tuple, torch.Tensor]) -> list[pd.DataFrame]:
+    rows, named = [], []
+    for (role, layer, expert), tensor in tensors.items():
+        name = f"{layer}.{role}.{expert}"
+        rows.append({"id": name, "tensor": name, "role": role, "layer": layer, "expert": expert})
+        rows[-1] |= {"rows": tensor.shape[0], "cols": tensor.shape[1] if tensor.ndim > 1 else None}
+        named.append((name, value_histogram(tensor)))
+    inventory = pd.DataFrame(rows).assign(piece="", stack="decoder", dtype="BF16")
+    return list(histogram_parts(inventory, named))
+
+
+def elements(tensors: dict[tuple, torch.Tensor], role: str, layer: int | None = -1) -> np.ndarray:
+    chosen = [
+        tensor
+        for key, tensor in tensors.items()
+        if (key[0] == role or (role == "all" and tensor.ndim == 2)) and layer in (-1, key[1])
+    ]
+    return np.concatenate([tensor.double().numpy().ravel() for tensor in chosen])
+
+
+def test_statistics_of_each_tensor():
+    tensors = made()
+    table = weight_statistics(parts_of(tensors))
+    assert len(table) == len(tensors) and not {"values", "counts"} & set(table)
+    for row, tensor in zip(table.itertuples(), tensors.values(), strict=True):
+        x = tensor.double().numpy().ravel()
+        q25, q75 = np.percentile(x, [25, 75])
+        for share, reach in ((row.outlier_share, 1.5), (row.extreme_share, 3)):
+            low, high = q25 - reach * (q75 - q25), q75 + reach * (q75 - q25)
+            assert share == ((x < low) | (x > high)).mean()
+        assert row.rms == pytest.approx(np.sqrt((x**2).mean()), rel=1e-12)
+        assert row.dynamic_range == pytest.approx(np.abs(x).max() / np.abs(x).mean(), rel=1e-12)
+        assert row.ks_distance == pytest.approx(scipy.stats.kstest(x, "norm", args=(x.mean(), x.std())).statistic)
+        assert row.flags == ""
+    outlier = table.set_index("id").loc["1.W_down.0"]
+    assert (outlier.absmax_row, outlier.absmax_col) == (3, 5)
+    assert outlier.dynamic_range > 2 * outlier.dynamic_range_null
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_nan_infinite_constant_and_empty_tensors(dtype):
+    tensors = {
+        ("W_Q", 0, None): torch.tensor([[1.0, 2.0, float("nan")], [3.0, float("inf"), 4.0]]),
+        ("W_K", 0, None): torch.full((3, 3), float("nan")),
+        ("W_V", 0, None): torch.full((3, 3), 0.5),
+        ("W_O", 0, None): torch.zeros((0, 3)),
+        ("W_U", 0, None): torch.zeros((2, 3)),
+    }
+    parts = parts_of({key: tensor.to(dtype) for key, tensor in tensors.items()})
+    table = weight_statistics(parts).set_index("role")
+    assert table["flags"].tolist() == ["nan inf", "nan", "", "", ""]
+    assert (table.loc["W_Q", "mean"], table.loc["W_Q", "n"], table.loc["W_Q", "rms"]) == (2.5, 6, 7.5**0.5)
+    assert (
+        table.loc[["W_K", "W_O"], ["mean", "rms", "ks_distance", "dynamic_range", "outlier_share"]]
+        .isna()
+        .all(axis=None)
+    )
+    assert table.loc["W_V", ["std", "outlier_share", "dynamic_range"]].tolist() == [0, 0, 1]
+    assert np.isnan(table.loc["W_U", "dynamic_range"])
+    roles = by_role(table.reset_index()).set_index("role")
+    assert roles["not_finite"].tolist() == [2, 9, 0, 0, 0]
+    assert (roles.loc["W_Q", "mean"], roles.loc["W_K", "absmax_id"]) == (2.5, "")
+    layer = by_layer(table.reset_index()).set_index("role").loc["all"]
+    assert (layer.tensors, layer.n, layer["not_finite"]) == (5, 30, 11)
+    assert layer["mean"] == pytest.approx((10 + 9 * 0.5) / 19)
+    assert weight_cdf(parts)["role"].unique().tolist() == ["W_Q", "W_V", "W_U"]
+    assert role_densities(parts)["role"].unique().tolist() == ["W_Q"]
+    for figure in (figures.cdf_by_role(weight_cdf(parts)), figures.histograms_by_role(role_densities(parts))):
+        figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_summaries_are_the_statistics_of_all_elements(dtype):
+    tensors = made(dtype)
+    statistics = weight_statistics(parts_of(tensors))
+    tables = [(row, -1) for row in by_role(statistics).itertuples()]
+    tables += [(row, row.layer) for row in by_layer(statistics).itertuples()]
+    assert [row.role for row, layer in tables if layer == -1] == ["W_E", "norm", "W_Q", "W_down"]
+    assert [(row.layer, row.role) for row, layer in tables if layer != -1] == [
+        (layer, role) for layer in range(3) for role in ("W_Q", "W_down", "all")
+    ]
+    for row, layer in tables:
+        x = elements(tensors, row.role, layer)
+        assert (row.n, row.min, row.max) == (len(x), x.min(), x.max())
+        assert row.mean == pytest.approx(x.mean(), rel=1e-10)
+        assert row.std == pytest.approx(x.std(), rel=1e-10)
+        assert row.skew == pytest.approx(scipy.stats.skew(x), rel=1e-9, abs=1e-12)
+        assert row.kurtosis == pytest.approx(scipy.stats.kurtosis(x), rel=1e-9, abs=1e-12)
+        assert row.zeros_share == (x == 0).mean()
+    down = by_role(statistics).set_index("role").loc["W_down"]
+    assert (down["absmax_id"], down["tensors"]) == ("1.W_down.0", 6)
+
+
+def test_cdf_of_values():
+    weights = np.random.default_rng(0).standard_normal(5000).astype(np.float32).astype(float)
+    cdf = value_cdf(*np.unique(weights, return_counts=True))
+    assert cdf["value"].tolist() == pytest.approx(np.quantile(weights, PROBABILITIES).tolist(), rel=1e-14)
+    assert (cdf["value"].iloc[0], cdf["value"].iloc[-1]) == (weights.min(), weights.max())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_cdf_of_roles_and_layers(dtype):
+    tensors = made(dtype)
+    cdf = weight_cdf(parts_of(tensors))
+    assert cdf["role"].unique().tolist() == ["W_E", "W_Q", "W_down"], "vectors are left out"
+    assert cdf.groupby("role").layer.nunique().tolist() == [0, 3, 3]
+    for (role, layer), line in cdf.groupby(["role", "layer"], dropna=False):
+        x = elements(tensors, role, -1 if pd.isna(layer) else layer)
+        assert line["n"].unique().tolist() == [len(x)]
+        assert line["value"].tolist() == pytest.approx(np.quantile(x, PROBABILITIES).tolist(), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_pools_are_the_elements_together(monkeypatch, dtype):
+    monkeypatch.setattr(pooling, "_WAITING_VALUES", 30_000)
+    tensors = [(torch.randn(70_000, generator=torch.Generator().manual_seed(s)) * 0.02).to(dtype) for s in range(5)]
+    pool = Pool()
+    for tensor in tensors:
+        found = value_histogram(tensor)
+        pool.add(found.values, found.counts, found.kind)
+    together = value_histogram(torch.cat(tensors))
+    values, counts = pool.distribution()
+    assert pool.kind == together.kind == (EXACT if dtype == torch.float16 else BINNED)
+    assert np.array_equal(counts, together.counts)
+    assert values == pytest.approx(together.values, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_densities_are_shares_of_the_elements(dtype):
+    random = torch.Generator().manual_seed(0)
+    tensors = {("W_Q", layer, None): (torch.randn(300, 300, generator=random) * 0.02).to(dtype) for layer in range(2)}
+    tensors["W_Q", 0, None][0, 0] = 5.0
+    tensors["W_K", 0, None] = (torch.rand(300, 300, generator=random) * 0.02).to(dtype)
+    density = role_densities(parts_of(tensors))
+    for role, bins in density.groupby("role"):
+        x = elements(tensors, role)
+        width = bins["right"] - bins["left"]
+        share = np.histogram(x, np.append(bins["left"], bins["right"].iloc[-1]))[0] / len(x)
+        # Values on the grid of the type are spread over what rounds to them: bins exchange a few with their neighbours.
+        assert (bins["density"] * width).to_numpy() == pytest.approx(share, abs=6e-3)
+        assert (bins["density"] * width).sum() + bins["beyond"].iloc[0] == pytest.approx(1, abs=1e-12)
+        assert bins["std"].iloc[0] == pytest.approx(x.std(), rel=1e-3)
+    normal = density[density["role"] == "W_Q"]
+    assert normal["right"].max() < 1, "one outlier does not stretch the range"
+    assert normal["beyond"].iloc[0] * 180_000 == pytest.approx(1, abs=0.5)
+    sigma = normal["std"].iloc[0]
+    edges = np.append(normal["left"], normal["right"].iloc[-1])
+    share = np.diff(scipy.stats.norm.cdf(edges, normal["mean"].iloc[0], sigma))
+    assert (normal["normal"] * (normal["right"] - normal["left"])).to_numpy() == pytest.approx(share, rel=1e-9)
+    assert role_densities(parts_of(tensors), ["W_K"])["role"].unique().tolist() == ["W_K"]
+
+
+def test_densities_show_no_grid_of_the_type():
+    weights = (torch.randn(1000, 1000, generator=torch.Generator().manual_seed(0)) * 0.02).bfloat16()
+    density = role_densities(parts_of({("W_Q", 0, None): weights}))
+    body = density[(density["left"].abs() < 0.05) & (density["right"].abs() < 0.05)]
+    assert (body["density"] / body["normal"]).to_numpy() == pytest.approx(1, abs=0.1)
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def texts(figure) -> list[str]:
+    return [text.get_text() for axis in figure.axes for text in (*axis.texts, axis.title)]
+
+
+@pytest.mark.parametrize("layers", [0, 1, 3, 40])
+def test_figures_draw_what_the_tables_hold(layers):
+    tensors = made(layers=max(layers, 2))
+    if not layers:
+        tensors = {key: tensor for key, tensor in tensors.items() if key[1] is None}
+    elif layers == 1:
+        tensors = {key: tensor for key, tensor in tensors.items() if key[1] in (None, 1)}
+    parts = parts_of(tensors)
+    statistics = by_layer(weight_statistics(parts))
+    cdf = figures.cdf_by_role(weight_cdf(parts))
+    matrices = {key[0] for key, tensor in tensors.items() if tensor.ndim == 2}
+    assert {f"{role}, full range" for role in matrices} <= set(texts(cdf))
+    query = [axis for axis in cdf.axes if axis.get_title() == "W_Q, full range"]
+    if layers:
+        assert len([line for line in query[0].lines if len(line.get_xdata()) > 2]) == layers + 1
+    assert {f"{role}\n" for role in matrices} <= set(texts(figures.histograms_by_role(role_densities(parts))))
+    by_depth, kurtosis = figures.statistics_by_layer(statistics), figures.kurtosis_by_layer(statistics)
+    if not layers:
+        assert "no weight matrices in layers" in texts(by_depth) + texts(kurtosis)
+        return
+    lines = {line.get_label(): line for line in by_depth.axes[1].lines}
+    assert set(lines) == {"W_Q", "W_down"}
+    expected = statistics[statistics["role"] == "W_Q"]["std"]
+    assert lines["W_Q"].get_ydata() == pytest.approx(expected)
+    assert any("W_down, layer 1" in text for text in texts(kurtosis)), "the outlier is named"
+
+
+def test_a_far_outlier_switches_to_a_symmetric_logarithmic_axis():
+    plain, far = (figures.cdf_by_role(weight_cdf(parts_of(made(outlier=size)))) for size in (0.05, 50.0))
+    scales = [
+        next(axis.get_xscale() for axis in figure.axes if axis.get_title() == "W_down, full range")
+        for figure in (plain, far)
+    ]
+    assert scales == ["linear", "symlog"]
+
+
+def test_one_distribution_in_two_panels():
+    values, counts = np.unique(np.random.default_rng(0).standard_normal(1000), return_counts=True)
+    figure = figures.value_cdf_panels(value_cdf(values, counts), "token weight")
+    full, zoom = figure.axes
+    assert full.get_xlabel() == zoom.get_xlabel() == "token weight"
+    low, high = np.quantile(values, [0.05, 0.95])
+    assert (zoom.lines[0].get_xdata().min(), zoom.lines[0].get_xdata().max()) == pytest.approx((low, high))
+    assert [line.get_xdata()[0] for line in full.lines[1:]] == pytest.approx([np.median(values), high])
+    nothing = figures.value_cdf_panels(value_cdf(np.zeros(0), np.zeros(0, dtype=int)), "token weight")
+    assert "no token weight to draw" in texts(nothing)
+
+
+def test_no_matrices_is_said():
+    parts = parts_of({("norm", 0, None): torch.ones(5)})
+    assert "no weight matrices" in texts(figures.cdf_by_role(weight_cdf(parts)))
+    densities = figures.histograms_by_role(role_densities(parts))
+    assert "no weight matrices with a spread of values" in texts(densities)
+    assert "no weight matrices in layers" in texts(figures.statistics_by_layer(by_layer(weight_statistics(parts))))
