@@ -46,7 +46,7 @@ def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: 
     """
     chosen = find_family(checkpoint.config, checkpoint.entries, family or checkpoint.family)
     quantities = Quantities(chosen, checkpoint.config)
-    matches = _matches(chosen, quantities, list(checkpoint.entries), allow_other)
+    matches = _matches(chosen, quantities, checkpoint.entries, allow_other)
     rows = [
         row
         for name, match in matches.items()
@@ -65,13 +65,14 @@ def matrices(inventory: pd.DataFrame) -> pd.DataFrame:
     return inventory[weights & own & inventory.cols.notna() & (inventory.parameters > 0)].reset_index(drop=True)
 
 
-def _matches(family: Family, quantities: Quantities, names: list[str], allow_other: bool) -> dict[str, Match]:
+def _matches(family: Family, quantities: Quantities, entries: dict, allow_other: bool) -> dict[str, Match]:
     matcher = Matcher(family, quantities)
-    found = {name: matcher.match(name) for name in names}
+    found = {name: matcher.match(name, entry.shape) for name, entry in entries.items()}
     unknown = [name for name, match in found.items() if match is None]
     if unknown and not allow_other:
         raise AtlasError(
-            f"no row of family {family.name} explains {len(unknown)} of {len(names)} tensors:\n{tensor_list(unknown)}",
+            f"no row of family {family.name} explains {len(unknown)} of {len(entries)} tensors:\n"
+            + tensor_list(unknown),
             where=f"family {family.name}",
             remedy=HOW_TO_ADD,
         )

@@ -52,9 +52,11 @@ class Matcher:
         key, slots = _slots(pattern)
         self._rows[key] += [(slots, row, pattern) for row in rows]
 
-    def match(self, name: str) -> Match | None:
-        """The row that explains a tensor, or None; two rows are an AtlasError."""
+    def match(self, name: str, shape: tuple[int, ...]) -> Match | None:
+        """The row that explains a tensor of this name and stored shape, or None; two rows are an AtlasError."""
         matches = self._exact(name)
+        if len(matches) > 1:
+            matches = [match for match in matches if self._fits(match, shape)]
         if name.startswith(self._others):
             matches += [
                 Match(Row(role=Role.OTHER, note=reason, stack="other", buffer=_is_buffer(name)), prefix)
@@ -78,14 +80,17 @@ class Matcher:
                     for slots, row, pattern in self._rows.get(key, ())
                     if all(slot in _SLOTS or slot == number for slot, number in zip(slots, numbers, strict=True))
                 ]
-                if len(found) > 1:
-                    found = [match for match in found if self._of_its_kind(match)]
                 if found:
                     return found
         return []
 
-    def _of_its_kind(self, match: Match) -> bool:
-        return match.row.kind in (None, self._quantities.kind(match.layer))
+    def _fits(self, match: Match, shape: tuple[int, ...]) -> bool:
+        if match.row.kind not in (None, self._quantities.kind(match.layer)):
+            return False
+        wanted = [None if size == "any" else self._quantities.product(size, match.layer) for size in match.row.shape]
+        return not wanted or (
+            len(wanted) == len(shape) and all(size in (None, given) for size, given in zip(wanted, shape, strict=True))
+        )
 
 
 def _match(row: Row, pattern: str, slots: list[str | int], numbers: list[int]) -> Match:

@@ -82,6 +82,12 @@ def heads_of(role: Role | None, row: Row, quantities: Quantities, layer: int | N
     return encoder or quantities.of(name, layer)
 
 
+def _divide(total: int, width: int) -> int:
+    if total % width:
+        raise AtlasError(f"{total} rows do not divide into heads of {width}", where="config.json")
+    return total // width
+
+
 def head_columns(
     piece: Piece, shape: tuple[int, ...], name: str, row: Row, quantities: Quantities, layer: int | None, stack: str
 ) -> dict[str, Any]:
@@ -91,6 +97,8 @@ def head_columns(
     if not heads or (by_columns and (row.bias or len(shape) < 2)):
         return {"n_heads": None, "head_dim": None}
     cut = shape[1] if by_columns else shape[0]
+    if row.head_dim and (width := quantities.product(row.head_dim, layer)):
+        heads = _divide(cut, width)
     if cut % heads:
         raise AtlasError(
             f"tensor {name}: {heads} heads do not divide {cut} {'columns' if by_columns else 'rows'} of {piece.role}",

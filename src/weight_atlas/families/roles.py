@@ -109,8 +109,9 @@ MATRIX_ROLES = frozenset(
     {
         Role.W_E, Role.W_POS, Role.W_TYPE, Role.W_Q, Role.W_K, Role.W_V, Role.W_O, Role.W_ATTN_GATE,
         Role.W_Q_A, Role.W_Q_B, Role.W_KV_A, Role.W_KV_B, Role.W_GATE, Role.W_UP, Role.W_DOWN, Role.W_ROUTER,
-        Role.SSM_IN, Role.SSM_GATE, Role.SSM_B, Role.SSM_C, Role.SSM_DT_A, Role.SSM_DT, Role.SSM_Q, Role.SSM_K, Role.SSM_V,
-        Role.SSM_BETA, Role.SSM_OUT, Role.W_U, Role.W_DENSE, Role.LORA_A, Role.LORA_B, Role.W_AUX,
+        Role.SSM_IN, Role.SSM_GATE, Role.SSM_B, Role.SSM_C, Role.SSM_DT_A, Role.SSM_DT,
+        Role.SSM_Q, Role.SSM_K, Role.SSM_V, Role.SSM_BETA, Role.SSM_OUT,
+        Role.W_U, Role.W_DENSE, Role.LORA_A, Role.LORA_B, Role.W_AUX,
     }
 )  # fmt: skip
 

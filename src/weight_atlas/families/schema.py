@@ -35,9 +35,10 @@ class Row(_Strict):
 
     role, or pieces (the roles in a fused tensor, in stored order) with layout (see layouts.py), sizes and groups.
     bias: it is the bias of that role or of those pieces. component: the part of the block, where the role alone does
-    not say it. heads: the quantity that counts its heads. same_as: a tensor that holds the same data. buffer: no
-    parameter but a constant that the model stores. when: keys of config.json that must have these values for the row
-    to count. kind: the row counts in layers of this kind only (see Quantities.kind).
+    not say it. heads: the quantity that counts its heads, or head_dim: the one that gives their width. same_as: a
+    tensor that holds the same data. buffer: no parameter but a constant that the model stores.
+    A row counts only when: keys of config.json have these values; kind: the layer is of this kind (Quantities.kind);
+    shape: the tensor has this stored shape (quantities, or "any").
     """
 
     role: Role | None = None
@@ -48,12 +49,14 @@ class Row(_Strict):
     component: str = ""
     stack: Literal["decoder", "encoder", "other"] | None = None
     heads: str | None = None
+    head_dim: str | None = None
     bias: bool = False
     same_as: str = ""
     buffer: bool = False
     note: str = ""
     when: dict[str, Any] = Field(default_factory=dict)
     kind: str | None = None
+    shape: tuple[str, ...] = ()
 
     @field_validator("layout", mode="before")
     @classmethod

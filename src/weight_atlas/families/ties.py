@@ -19,7 +19,8 @@ def tie(
     """Mark rows whose data is another tensor's, and add the output embedding where only the input one is stored.
 
     Copies that a family declares (`same_as`), and an output embedding that config.json does not say to be separate,
-    count as tied when the stored values are the same.
+    count as tied when the stored values are the same. A model with a language model head that stores none uses its
+    token embedding, whatever config.json says: composite models say it in several places that may disagree.
     """
     by_name = {row["tensor"]: row for row in rows}
     for row in rows:
@@ -28,11 +29,11 @@ def tie(
             _tie_if_same(checkpoint, row, twin)
     inputs = [row for row in rows if row["role"] == Role.W_E and not row["component"] and not row["tied_to"]]
     outputs = [row for row in rows if row["role"] == Role.W_U and not row["component"]]
-    separate = quantities.key("tie_word_embeddings") is False
-    if len(inputs) != 1 or separate:
+    if len(inputs) != 1:
         return rows
+    separate = quantities.key("tie_word_embeddings") is False
     for row in outputs:
-        if not row["tied_to"]:
+        if not row["tied_to"] and not separate:
             _tie_if_same(checkpoint, row, inputs[0])
     return rows if outputs or _headless(checkpoint.config) else [*rows, _output_of(inputs[0])]
 
@@ -48,8 +49,8 @@ def _named(wanted: str, by_name: dict[str, dict]) -> dict[str, Any] | None:
 
 def _headless(config: dict) -> bool:
     """Whether the architecture is a bare body or a classifier, so that no output embedding belongs to it."""
-    names = config.get("architectures") or [""]
-    return names[0].endswith(_HEADLESS)
+    name = (config.get("architectures") or [""])[0]
+    return name.endswith(_HEADLESS) and not name.endswith(("LMHeadModel", "DoubleHeadsModel", "MTModel"))
 
 
 def _output_of(embedding: dict[str, Any]) -> dict[str, Any]:
