@@ -133,7 +133,11 @@ def test_description_identifies_the_text(folder):
     described = describe_corpus(corpus, "a folder")
     joined = "first text, with an é\0second text\nwith two lines\n\0third\0".encode()
     assert described["sha256"] == hashlib.sha256(joined).hexdigest()
-    assert (described["documents"], described["bytes"], described["characters"]) == (3, 54 - 0, 53)
+    assert (described["documents"], described["bytes"], described["characters"]) == (
+        3,
+        len(joined) - 3,
+        len(joined) - 4,
+    )
     assert described["versions"] is None
 
 
@@ -144,8 +148,17 @@ def test_local_files_and_their_state(folder, monkeypatch):
     assert before == source_state(str(folder))
     os.utime(folder / "a.txt", (1, 1))
     assert before != source_state(str(folder))
-    assert source_state("hf:org/name") == {}
+    assert source_state("hf:org/name") == source_state("bundled:wikipedia") == {}
     assert "numpy" in source_state("bundled:python-docs")
+
+
+def test_a_missing_package_is_no_matter_of_the_workflow(monkeypatch):
+    from weight_atlas.tokens import installation
+
+    monkeypatch.setattr(installation, "PACKAGES", ("no-such-package",))
+    assert source_state("bundled:python-docs") == {}
+    with pytest.raises(AtlasError, match="no-such-package"):
+        read_corpus("bundled:python-docs")
 
 
 @pytest.mark.parametrize(("source", "name"), [("hf:org/name", "org/name"), ("hf://org/name", "org/name"), ("x", None)])

@@ -16,7 +16,9 @@ from weight_atlas.tokens import counting
 from weight_atlas.tokens.counting import count_tokens, encoder
 from weight_atlas.tokens.coverage import count_summary, coverage_ranks
 from weight_atlas.tokens.distinct_chunks import count_distinct
-from weight_atlas.tokens.python_docs import python_docs
+from weight_atlas.tokens.installation import read_source, source_files
+from weight_atlas.tokens.prose import paragraphs
+from weight_atlas.tokens.python_docs import is_held_out
 from weight_atlas.tokens.safe_cuts import GPT2, LLAMA3, QWEN2, cutting_rule
 from weight_atlas.tokens.tokenizer import load_tokenizer, token_texts, vocabulary_size
 from weight_atlas.tokens.whole_documents import count_whole
@@ -58,7 +60,9 @@ def trained(pre_tokenizer, texts: list[str], normalizer=None) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def texts():
-    return python_docs("test").text.tolist()
+    """Real documents: a part of the bundled corpus, whose whole takes longer to extract."""
+    files = [file for name, file in source_files().items() if is_held_out(name)]
+    return ["\n\n".join(found) for file in files[:70] if (found := paragraphs(read_source(file)))]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +103,7 @@ NAMES = pytest.mark.parametrize("name", ["gpt2", "llama3", "qwen2"])
 @NAMES
 def test_real_text(tokenizers, texts, name):
     expected = loop(tokenizers[name], texts[:60])
-    assert expected[0].sum() > 50_000
+    assert expected[0].sum() > 20_000
     assert_same(fast(tokenizers[name], texts[:60]), expected)
     assert_same(
         count_whole(texts[:60], encoder(SimpleNamespace(backend_tokenizer=tokenizers[name])), VOCABULARY), expected
@@ -114,7 +118,7 @@ def test_tricky_text_one_by_one_and_together(tokenizers, name):
 
 
 @NAMES
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(texts=st.lists(TEXT, max_size=5))
 @example(texts=[])
 @example(texts=["", " ", "", "a  ", "b", "  "])

@@ -1,6 +1,7 @@
 """What a corpus's `source` in the configuration means. Light: the workflow imports it for every dry run."""
 
 import glob
+from contextlib import suppress
 from pathlib import Path
 
 from weight_atlas.errors import AtlasError
@@ -43,7 +44,7 @@ def matching_files(pattern: str) -> list[Path]:
 
 def local_files(source: str | list[str]) -> list[str]:
     """Return the local files that a source's text comes from; [] for other sources, or where there are none."""
-    if is_bundled(source) or hub_dataset(source):
+    if isinstance(source, str) and source.startswith((BUNDLED, HUB)):
         return []
     patterns = [source] if isinstance(source, str) else source
     return sorted({path.as_posix() for pattern in patterns for path in matching_files(pattern)})
@@ -53,9 +54,11 @@ def source_state(source: str | list[str]) -> dict[str, str]:
     """Return what shows, without reading it, that a source's text may have changed.
 
     Versions of the packages behind the bundled corpus; size and modification time of each local file, since a file
-    replaced by an older one is not newer than what was made from it.
+    replaced by an older one is not newer than what was made from it. What is wrong with a source shows when it is read.
     """
-    if is_bundled(source):
-        return versions()
+    if source == BUNDLED + BUNDLED_CORPUS:
+        with suppress(AtlasError):
+            return versions()
+        return {}
     states = {path: Path(path).stat() for path in local_files(source)}
     return {path: f"{state.st_size} {state.st_mtime_ns}" for path, state in states.items()}
