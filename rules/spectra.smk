@@ -1,7 +1,8 @@
 """Spectra: singular values of every weight matrix, and what follows from them.
 
 Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet, scattergather `part`.
-Produces: <results>/singular_values/{model}.parquet, <results>/effective_rank/{model}.csv with its figure and views.
+Produces: <results>/singular_values/{model}.parquet, <results>/effective_rank/{model}.csv with its figure and views,
+<results>/attention_kernel/{model}.parquet, <results>/attention_head/{model}.csv with its figures and summaries.
 """
 
 
@@ -98,3 +99,75 @@ rule effective_ranks:
     """The effective-rank tables of all models."""
     input:
         for_models("effective_rank", "<results>/effective_rank/{model}.csv"),
+
+
+rule attention_kernel:
+    """Spectra of the kernels W_Q^T W_K and W_O W_V of every attention head."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        inventory="<results>/tensor_inventory/{model}.parquet",
+    output:
+        table="<results>/attention_kernel/{model}.parquet",
+    log:
+        "<logs>/attention_kernel/{model}.log",
+    benchmark:
+        "<benchmarks>/attention_kernel/{model}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        options=options("attention_kernel"),
+        code=code_of("attention_kernel"),
+    script:
+        "../scripts/attention_kernel.py"
+
+
+rule attention_head:
+    """Measures, labels and heat maps of attention heads, and a close look at chosen ones."""
+    input:
+        attention_kernel="<results>/attention_kernel/{model}.parquet",
+    output:
+        table=report(
+            "<results>/attention_head/{model}.csv",
+            caption="../report/attention_head.rst",
+            category="Spectra",
+            labels={"model": "{model}", "type": "table"},
+        ),
+        by_head="<results>/attention_head/{model}/by_head.csv",
+        by_layer="<results>/attention_head/{model}/by_layer.csv",
+        figure=report(
+            "<results>/attention_head/{model}.png",
+            caption="../report/attention_head.rst",
+            category="Spectra",
+            labels={"model": "{model}", "type": "heat maps"},
+        ),
+        pages=report(
+            "<results>/attention_head/{model}/pages.png",
+            caption="../report/attention_head.rst",
+            category="Spectra",
+            labels={"model": "{model}", "type": "chosen heads"},
+        ),
+    log:
+        "<logs>/attention_head/{model}.log",
+    benchmark:
+        "<benchmarks>/attention_head/{model}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        options=options("attention_head"),
+        code=code_of("attention_head"),
+    script:
+        "../scripts/attention_head.py"
+
+
+rule attention_heads:
+    """The attention-head tables of all models."""
+    input:
+        for_models("attention_head", "<results>/attention_head/{model}.csv"),

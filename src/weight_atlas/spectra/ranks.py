@@ -60,7 +60,9 @@ def effective_ranks(spectra: pd.DataFrame) -> pd.DataFrame:
     """
     rows = [_measured(row) for row in spectra.itertuples(index=False)]
     kept = spectra.drop(columns=SPECTRUM_COLUMNS).reset_index(drop=True)
-    return pd.concat([kept, pd.DataFrame(rows, columns=_columns())], axis=1)
+    measured = pd.DataFrame(rows, columns=_columns())
+    counts = ["rank_1pct", "numerical_rank", *COUNTS]
+    return pd.concat([kept, measured.astype(dict.fromkeys(counts, "Int64"))], axis=1)
 
 
 def notebook_view(ranks: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,36 @@
+"""Attention heads of a model: measures, labels, summaries, heat maps, and a close look at chosen heads."""
+
+from pathlib import Path
+
+from weight_atlas.figures.attention_kernel import head_pages, kernel_maps
+from weight_atlas.figures.style import save_figure
+from weight_atlas.spectra.attention_table import head_table, summary_by_head, summary_by_layer
+from weight_atlas.spectra.choice import choose_heads
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_table, write_table
+
+
+def main(
+    attention_kernel: Path,
+    *,
+    table: Path,
+    by_head: Path,
+    by_layer: Path,
+    figure: Path,
+    pages: Path,
+    heads: list[str] = ["middle:0"],  # noqa: B006
+) -> None:
+    """Write the tables of one model's heads, their heat maps, and pages for chosen heads.
+
+    heads: each LAYER:HEAD, with LAYER a number (negative: from the end), first, middle or last.
+    """
+    kernels = read_table(attention_kernel)
+    write_table(table, head_table(kernels))
+    write_table(by_head, summary_by_head(kernels))
+    write_table(by_layer, summary_by_layer(kernels))
+    save_figure(figure, kernel_maps(kernels))
+    save_figure(pages, head_pages(choose_heads(kernels, heads)))
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

@@ -1,0 +1,44 @@
+"""Spectra of the attention kernels W_Q^T W_K and W_O W_V of every head."""
+
+from pathlib import Path
+
+from weight_atlas.spectra.attention_factors import norm_gains
+from weight_atlas.spectra.attention_table import attention_kernels
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_table, write_table
+
+
+def main(
+    checkpoint: Path,
+    inventory: Path,
+    *,
+    table: Path,
+    fold_norm: bool = False,
+    scaled: bool = False,
+    threads: int = 1,
+) -> None:
+    """Write the spectra and measures of the QK and OV kernels of one model, a row per head.
+
+    fold_norm: fold the gain of the norm before the attention into the weights that read it. scaled: divide QK kernels
+    by sqrt(head_dim).
+    """
+    from weight_atlas.checkpoint import open_checkpoint
+    from weight_atlas.families import load_piece, matrices
+    from weight_atlas.families.registry import find_family
+
+    weights, tensors = open_checkpoint(checkpoint), read_table(inventory)
+    gains = None
+    if fold_norm:
+        family = find_family(weights.config, weights.entries, weights.family)
+        offset = 1.0 if "1 + w" in family.describe.get("norm", "") else 0.0
+        gains = norm_gains(tensors, lambda row: load_piece(weights, row), offset)
+        print(f"gains of {len(gains)} norms before the attention", flush=True)
+    kernels = attention_kernels(
+        matrices(tensors), lambda row: load_piece(weights, row), gains=gains, scaled=scaled, threads=threads
+    )
+    print(kernels["status"].value_counts().to_string() if len(kernels) else "no attention in this model", flush=True)
+    write_table(table, kernels)
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

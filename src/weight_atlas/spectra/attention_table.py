@@ -1,0 +1,138 @@
+"""The kernels of all heads of a model as tables: one row per head and circuit, and what can be read from them."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from weight_atlas.spectra import schedule
+from weight_atlas.spectra.attention_factors import CIRCUITS, Block, attention_blocks, head_factors
+from weight_atlas.spectra.attention_kernels import gaussian_kernel, kernel, kernel_measures
+
+PLACE = ["stack", "layer", "component", "circuit", "head", "kv_head"]
+LISTS = ["singular_values", "eigenvalues_real", "eigenvalues_imag"]
+MEASURES = list(gaussian_kernel(2, 3, 3))
+# Of these, a Gaussian kernel's value stands beside the head's.
+WITH_NULL = ["erank", "stable_rank", "asymmetry", "complex_share", "positive_share", "positivity"]
+# What the heads worked on at once may take, in bytes.
+MEMORY = 300_000_000
+
+
+def attention_kernels(
+    matrices: pd.DataFrame,
+    load: Callable[[Any], Any],
+    *,
+    gains: dict[tuple[str, int], np.ndarray] | None = None,
+    scaled: bool = False,
+    threads: int = 1,
+) -> pd.DataFrame:
+    """Spectra of the QK and OV kernels of every head.
+
+    matrices: rows of an inventory; load(row) gives the tensor (out, in) in its stored type. gains: by (stack, layer),
+    the gain of the norm before the attention, to be folded into the weights that read it. scaled: divide QK kernels by
+    sqrt(head_dim), as the scores are. threads: layers computed side by side, each with one BLAS thread.
+
+    One row per stack, layer, component, circuit and head: kv_head, d_model, head_dim (rank bound), status ("ok",
+    "zero", "not finite"), folded (whether a norm's gain is in it), the measures of kernel_measures, those of Gaussian
+    factors as x_null, and the spectra themselves (singular_values, eigenvalues_real, eigenvalues_imag; largest first).
+    A circuit that cannot be formed is one row without head, whose status says why. Rotary positions, norms inside
+    attention and biases are not in a kernel.
+    """
+    blocks = attention_blocks(matrices)
+    gains = gains or {}
+
+    def measure(block: Block, circuit: str) -> list[dict[str, Any]]:
+        place = {"stack": block.stack, "layer": block.layer, "component": block.component, "circuit": circuit}
+        if reason := block.missing(circuit):
+            return [{**place, "status": reason}]
+        gain = gains.get((block.stack, block.layer)) if not block.component else None
+        factors = head_factors(block, circuit, load, gain)
+        place["folded"] = gain is not None
+        return [
+            {**place, "head": head, "kv_head": kv_head, **_head(left, right, scaled and circuit == "QK")}
+            for head, kv_head, left, right in factors
+        ]
+
+    pairs = [(block, circuit) for block in blocks for circuit in CIRCUITS]
+    needs = [sum(int(row.rows) * int(row.cols) * 4 for row in block.rows.values()) for block, _ in pairs]
+    tasks = [lambda pair=pair: measure(*pair) for pair in pairs]
+    if not tasks:
+        return _table([])
+    with schedule.one_thread_each():
+        results = schedule.run_within(tasks, needs, MEMORY, threads)
+    return _table([row for rows in results for row in rows])
+
+
+def head_table(kernels: pd.DataFrame) -> pd.DataFrame:
+    """The measures of every head without the spectra, with a label.
+
+    LOW-RANK and HIGH-RANK are the effective ranks in the lowest and highest quarter of a layer, MID the others; layers
+    with fewer than four heads have none.
+    """
+    heads = kernels[kernels["head"].notna()].drop(columns=LISTS).reset_index(drop=True)
+    ranks = heads.groupby(["stack", "layer", "component", "circuit"])["erank"]
+    low, high = ranks.transform(lambda layer: layer.quantile(0.25)), ranks.transform(lambda layer: layer.quantile(0.75))
+    label = np.where(heads["erank"] <= low, "LOW-RANK", np.where(heads["erank"] >= high, "HIGH-RANK", "MID"))
+    told = (ranks.transform("count") >= 4) & (low < high)
+    return heads.assign(label=np.where(told, label, ""))
+
+
+def summary_by_head(kernels: pd.DataFrame, measure: str = "erank") -> pd.DataFrame:
+    """mean, std, min and max over the layers of a measure for every head, with a category by the quarters of the means.
+
+    std is that of the population.
+    """
+    keys = ["stack", "component", "circuit", "head"]
+    summary = _summary(kernels, keys, measure)
+    means = summary.groupby(keys[:-1])["mean"]
+    low, high = means.transform(lambda all: all.quantile(0.25)), means.transform(lambda all: all.quantile(0.75))
+    category = np.where(summary["mean"] <= low, "LOW-RANK", np.where(summary["mean"] >= high, "HIGH-RANK", "MID"))
+    return summary.assign(category=category)
+
+
+def summary_by_layer(kernels: pd.DataFrame, measure: str = "erank") -> pd.DataFrame:
+    """mean, std, min and max over the heads of a measure for every layer; std is that of the population."""
+    return _summary(kernels, ["stack", "component", "circuit", "layer"], measure)
+
+
+def _summary(kernels: pd.DataFrame, keys: list[str], measure: str) -> pd.DataFrame:
+    known = kernels[kernels["head"].notna() & kernels[measure].notna()]
+    groups = known.groupby(keys, sort=True)[measure]
+    summary = pd.DataFrame({"mean": groups.mean(), "std": groups.std(ddof=0), "min": groups.min(), "max": groups.max()})
+    return summary.reset_index()
+
+
+def _head(left: np.ndarray, right: np.ndarray, scaled: bool) -> dict[str, Any]:
+    size = {"d_model": right.shape[1], "head_dim": left.shape[0]}
+    if not (np.isfinite(left).all() and np.isfinite(right).all()):
+        return {**size, "status": "not finite"}
+    spectrum = kernel(left / len(left) ** 0.5 if scaled else left, right)
+    null = gaussian_kernel(left.shape[0], left.shape[1], right.shape[1])
+    measures = kernel_measures(spectrum)
+    return {
+        **size,
+        "status": "ok" if spectrum.frobenius > 0 else "zero",
+        **measures,
+        "erank_share": measures["erank"] / min(left.shape),
+        "erank_relative": measures["erank"] / null["erank"],
+        **{f"{name}_null": null[name] for name in WITH_NULL},
+        "singular_values": spectrum.singular_values,
+        "eigenvalues_real": spectrum.eigenvalues.real.copy(),
+        "eigenvalues_imag": spectrum.eigenvalues.imag.copy(),
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    nulls = [f"{name}_null" for name in WITH_NULL]
+    numbers = [*MEASURES, "erank_share", "erank_relative", *nulls]
+    table = pd.DataFrame(rows, columns=[*PLACE, "d_model", "head_dim", "status", "folded", *numbers, *LISTS])
+    counts = [name for name in numbers if re.fullmatch(r"(eigen_)?n\d+", name)]
+    whole = dict.fromkeys(["layer", "head", "kv_head", "d_model", "head_dim", *counts], "Int64")
+    texts = dict.fromkeys(["stack", "component", "circuit", "status"], "str")
+    table["folded"] = table["folded"].eq(True)
+    table = table.astype({**dict.fromkeys(numbers, "float64"), **whole, **texts})
+    for name in LISTS:
+        table[name] = [values if isinstance(values, np.ndarray) else np.empty(0) for values in table[name]]
+    return table
