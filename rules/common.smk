@@ -1,8 +1,9 @@
-"""What all rule files share: the checked configuration, and lookups in it.
+"""The checked configuration, and lookups in it, for all files of rules.
 
 Required: config, schemas/config.schema.json.
 """
 
+import functools
 import json
 
 from weight_atlas.configuration import configured
@@ -24,9 +25,14 @@ wildcard_constraints:
     corpus="|".join(map(re.escape, config["corpora"])) or "none",
 
 
-def code_of(rule):
-    """For `params: code=`: the digest of all code that a rule's script can reach."""
-    return lambda wildcards: code_digest(ROOT / f"scripts/{rule}.py", ROOT / "src")
+@functools.cache
+def digest_of(step):
+    return code_digest(ROOT / f"scripts/{step}.py", ROOT / "src")
+
+
+def code_of(step):
+    """For `params: code=`: the digest of all code that a step's script can reach, taken only for jobs in question."""
+    return lambda wildcards: digest_of(step)
 
 
 def options(section, *model_keys):

@@ -12,7 +12,7 @@ rule singular_values_part:
         checkpoint="<results>/checkpoints/{model}.json",
         inventory="<results>/tensor_inventory/{model}.parquet",
     output:
-        part="<results>/singular_values/{model}/{scatteritem}.parquet",
+        part="<results>/singular_values_part/{model}/{scatteritem}.parquet",
     log:
         "<logs>/singular_values_part/{model}/{scatteritem}.log",
     benchmark:
@@ -32,7 +32,7 @@ rule singular_values_part:
 rule singular_values:
     """Singular values of every weight matrix of a model, the parts put together."""
     input:
-        parts=gather.part("<results>/singular_values/{{model}}/{scatteritem}.parquet"),
+        parts=gather.part("<results>/singular_values_part/{{model}}/{scatteritem}.parquet"),
         inventory="<results>/tensor_inventory/{model}.parquet",
     output:
         table="<results>/singular_values/{model}.parquet",
