@@ -1,7 +1,8 @@
 """Checkpoints: bring them here, and index their tensors.
 
 Required: the sources of the models in the configuration.
-Produces: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet.
+Produces: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet,
+<results>/architecture_summary/{model}.csv with its tables and figures.
 """
 
 from weight_atlas.checkpoint.source import local_files, local_state
@@ -67,3 +68,56 @@ rule tensor_inventories:
     """The tensor inventories of all models."""
     input:
         expand("<results>/tensor_inventory/{model}.parquet", model=config["models"]),
+
+
+rule architecture_summary:
+    """What a model is made of: configuration, parameters and bytes by part, layer, role and stored type."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        inventory="<results>/tensor_inventory/{model}.parquet",
+    output:
+        table=report(
+            "<results>/architecture_summary/{model}.csv",
+            caption="../report/architecture_summary.rst",
+            category="Architecture",
+            labels={"model": "{model}", "type": "configuration"},
+        ),
+        parameters=report(
+            "<results>/architecture_summary/{model}/parameters.csv",
+            caption="../report/architecture_summary.rst",
+            category="Architecture",
+            labels={"model": "{model}", "type": "parameters by part"},
+        ),
+        summary="<results>/architecture_summary/{model}.json",
+        figure=report(
+            "<results>/architecture_summary/{model}.png",
+            caption="../report/architecture_summary.rst",
+            category="Architecture",
+            labels={"model": "{model}", "type": "size by layer"},
+        ),
+        shares=report(
+            "<results>/architecture_summary/{model}/shares.png",
+            caption="../report/architecture_summary.rst",
+            category="Architecture",
+            labels={"model": "{model}", "type": "shares"},
+        ),
+    log:
+        "<logs>/architecture_summary/{model}.log",
+    benchmark:
+        "<benchmarks>/architecture_summary/{model}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        code=code_of("architecture_summary"),
+    script:
+        "../scripts/architecture_summary.py"
+
+
+rule architecture_summaries:
+    """The architecture summaries of all models that ask for them."""
+    input:
+        for_models("architecture_summary", "<results>/architecture_summary/{model}.csv"),

@@ -17,6 +17,9 @@ _MERGED = ("configuration", "assume", "modules", "tensors", "buffers", "others",
 _INHERITED = ("stack", "prefixes")
 
 
+Fact = Literal["norm", "positions", "activation", "attention", "order"]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,6 +30,13 @@ class Source(_Strict):
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     use: str
+    when: dict[str, Any] = Field(default_factory=dict)
+
+
+class Saying(_Strict):
+    """A fact that no key of config.json tells; `when` must hold."""
+
+    say: str
     when: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -100,7 +110,7 @@ class Family(_Strict):
     tensors: dict[str, tuple[Row, ...] | None] = Field(default_factory=dict)
     buffers: dict[str, str | None] = Field(default_factory=dict)
     others: dict[str, str | None] = Field(default_factory=dict)
-    describe: dict[Literal["norm", "positions", "activation", "attention", "order"], str] = Field(default_factory=dict)
+    describe: dict[Fact, tuple[Saying, ...]] = Field(default_factory=dict)
 
     @field_validator("extends", mode="before")
     @classmethod
@@ -111,6 +121,11 @@ class Family(_Strict):
     @classmethod
     def _sources(cls, value: object) -> object:
         return {key: [_expand(item, "use") for item in _listed(given)] for key, given in dict(value).items()}
+
+    @field_validator("describe", mode="before")
+    @classmethod
+    def _sayings(cls, value: object) -> object:
+        return {key: [_expand(item, "say") for item in _listed(given)] for key, given in dict(value).items()}
 
     @field_validator("modules", "tensors", mode="before")
     @classmethod

@@ -1,0 +1,40 @@
+"""What a model is made of: its configuration, and its parameters and bytes by part, layer, role and stored type."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.families.architecture import FIELDS, architecture, parameter_table, parameters_by
+from weight_atlas.figures.architecture import parameter_shares, size_by_layer
+from weight_atlas.figures.style import save_figure
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_table, write_json, write_table
+
+
+def main(
+    checkpoint: Path,
+    inventory: Path,
+    *,
+    table: Path,
+    parameters: Path,
+    summary: Path,
+    figure: Path,
+    shares: Path,
+) -> None:
+    """Write the configuration table of one model, its parameters by part, and their figures."""
+    tensors, opened = read_table(inventory), open_checkpoint(checkpoint)
+    configuration = architecture(opened.config, tensors, opened.family)
+    sizes = parameter_table(tensors)
+    rows = [(name, str(value), FIELDS[name]) for name, value in configuration.items()]
+    write_table(table, pd.DataFrame(rows, columns=["field", "value", "meaning"]))
+    write_table(parameters, sizes)
+    groups = ("category", "stack", "layer", "role", "dtype")
+    by_group = {name: parameters_by(sizes, name).to_dict("records") for name in groups}
+    write_json(summary, {"configuration": configuration, "parameters": by_group})
+    save_figure(figure, size_by_layer(sizes))
+    save_figure(shares, parameter_shares(sizes))
+
+
+if __name__ == "__main__":
+    run_step(main, globals())
