@@ -58,7 +58,7 @@ rule tensor_inventory:
         mem_mb=1000,
         runtime=60,
     params:
-        options=options("tensor_inventory"),
+        options=options("tensor_inventory", "allow_other"),
         code=code_of("tensor_inventory"),
     script:
         "../scripts/tensor_inventory.py"
