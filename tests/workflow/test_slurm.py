@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import pytest
-from project import Project, digests
+from project import SMALL, Project, digests
 from slurm_cluster import Cluster, install
 
 pytestmark = [
@@ -21,7 +21,7 @@ def cluster():
         yield environment
 
 
-def test_the_profile_runs_the_whole_workflow(cluster, finished, tmp_path):
+def test_the_profile_runs_the_whole_workflow(cluster, small, tmp_path):
     project = Project.copy(tmp_path / "project")
     project.environment |= {name: cluster[name] for name in ("SLURM_CONF", "PATH")}
     done = project.snakemake(
@@ -29,13 +29,14 @@ def test_the_profile_runs_the_whole_workflow(cluster, finished, tmp_path):
         *("--slurm-init-seconds-before-status-checks", "2"),
         *("--default-resources", "mem_mb=1000", "runtime=20", "slurm_partition=main", "slurm_account=test"),
         *("--set-resources", "super_weights:mem_mb=3000", "ablation_perplexity:mem_mb=3000"),
+        *SMALL,
         timeout=900,
     )
-    assert digests(project.folder / "results") == digests(finished.folder / "results")
+    assert digests(project.folder / "results") == digests(small.folder / "results")
     requested = requested_gpus(cluster)
     assert requested["super_weights"] == requested["ablation_perplexity"] == 1
     assert all(count == 0 for rule, count in requested.items() if rule not in gpu_rules(project)), requested
-    assert "Nothing to be done" in project.snakemake("--workflow-profile", "profiles/slurm").stderr
+    assert "Nothing to be done" in project.snakemake("--workflow-profile", "profiles/slurm", *SMALL).stderr
     assert done.returncode == 0
 
 
