@@ -1,0 +1,123 @@
+"""What interventions cost: variants of a model restarted at their layer against one full forward pass each, and the
+detection pass against the plain forward pass over the same prompts.
+
+    python benchmarks/interventions.py --layers 12 --d-model 512 --vocabulary 32000 --threads 1
+
+Prints one table. Logits are compared as well: a faster route that is not the same is worth nothing.
+"""
+
+import time
+from collections.abc import Callable
+
+import cyclopts
+import numpy as np
+import pandas as pd
+import torch
+
+from weight_atlas.lm.anatomy import Anatomy, anatomy
+from weight_atlas.lm.edits import zero
+from weight_atlas.lm.variants import Route, route_of, score_variants
+from weight_atlas.lm.windows import Windows, fixed_windows
+from weight_atlas.super_weights.detection import detect
+from weight_atlas.super_weights.prompts import Prompts
+from weight_atlas.super_weights.recording import record
+
+app = cyclopts.App(help=__doc__)
+
+
+def random_llama(layers: int, d_model: int, vocabulary: int, device: str) -> Anatomy:
+    """A Llama-type model with random weights."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    configuration = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=d_model, intermediate_size=11 * d_model // 4, num_hidden_layers=layers,
+        num_attention_heads=d_model // 64, num_key_value_heads=d_model // 64, max_position_embeddings=4096,
+    )  # fmt: skip
+    model = LlamaForCausalLM(configuration).eval().requires_grad_(False)
+    return anatomy(model.to(device, torch.bfloat16 if device == "cuda" else torch.float32))
+
+
+def seconds(work: Callable[[], object], repeats: int) -> float:
+    """The fastest of some runs, after one to warm up."""
+    work()
+    taken = []
+    for _ in range(repeats):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def every(windows: Windows, step: int) -> Windows:
+    """The same windows with one token in `step` scored."""
+    kept = torch.zeros_like(windows.scored)
+    kept[:, ::step] = windows.scored[:, ::step]
+    return Windows(windows.ids, kept)
+
+
+def interventions(live: Anatomy, window: int, candidates: int, score_every: int, repeats: int) -> pd.DataFrame:
+    """Seconds per route for candidates spread evenly and in the last third of the layers."""
+    stream = np.random.default_rng(0).integers(5, 1000, 2 * window)
+    windows = every(fixed_windows(stream, window=window), score_every).first(1)
+    depth, rows = len(live.layers), []
+    for spread, layers in (("even", (0, depth)), ("last third", (depth - depth // 3, depth))):
+        places = np.linspace(*layers, candidates, endpoint=False).astype(int)
+        variants = [(zero(live.projections[layer].coordinate(3, 5 + i)),) for i, layer in enumerate(places)]
+        route = route_of(live, windows.ids[:1], variants[0][0])
+        full = score_variants(live, windows, variants, Route(False, False))
+        base = None
+        for name, way in (
+            ("full forward each", Route(False, False)),
+            ("restarted", Route(route.restart, False)),
+            ("restarted, added", route),
+        ):
+            taken = seconds(lambda way=way, variants=variants: score_variants(live, windows, variants, way), repeats)
+            base = base or taken
+            scores = score_variants(live, windows, variants, way)
+            error = max(abs(a.nll - b.nll).max() / a.tokens.max() for a, b in zip(full, scores, strict=True))
+            rows.append((spread, name, taken, base / taken, error))
+    return pd.DataFrame(rows, columns=["candidates", "route", "seconds", "times faster", "largest error, nats"])
+
+
+def detection(live: Anatomy, length: int, repeats: int) -> pd.DataFrame:
+    """Seconds of the plain forward pass over eight prompts and of the pass that records, and of the attribution."""
+    ids = torch.randint(5, 1000, (8, length), generator=torch.Generator().manual_seed(0))
+    names = [["" for _ in row] for row in ids.tolist()]
+    prompts = Prompts(ids, torch.ones_like(ids, dtype=torch.bool), [True] * 8, list(range(8)), names)
+    device = live.model.get_input_embeddings().weight.device
+    with torch.no_grad():
+        plain = seconds(lambda: live.model(input_ids=ids.to(device), use_cache=False), repeats)
+        recorded = seconds(lambda: record(live, prompts), repeats)
+        whole = seconds(lambda: detect(live, record(live, prompts)), repeats)
+    rows = [
+        ("plain forward", plain, 1.0),
+        ("recording", recorded, recorded / plain),
+        ("detection", whole, whole / plain),
+    ]
+    return pd.DataFrame(rows, columns=["pass over 8 prompts", "seconds", "times the plain pass"])
+
+
+@app.default
+def main(
+    layers: int = 12, d_model: int = 512, vocabulary: int = 32000, window: int = 256, candidates: int = 16,
+    score_every: int = 8, prompt: int = 24, repeats: int = 3, threads: int = 1, device: str = "cpu",
+) -> None:  # fmt: skip
+    """Measure on a random Llama-type model."""
+    torch.set_num_threads(threads)
+    live = random_llama(layers, d_model, vocabulary, device)
+    print(f"{layers} layers, d_model {d_model}, vocabulary {vocabulary}, {device}, {threads} threads")
+    print(
+        interventions(live, window, candidates, score_every, repeats).to_string(
+            index=False, float_format="{:.3g}".format
+        )
+    )
+    print(detection(live, prompt, repeats).to_string(index=False, float_format="{:.3g}".format))
+
+
+if __name__ == "__main__":
+    app()

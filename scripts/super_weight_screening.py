@@ -1,0 +1,23 @@
+"""Candidates for super weights from the weights alone."""
+
+from pathlib import Path
+
+from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.families import load_piece
+from weight_atlas.figures.style import save_figure
+from weight_atlas.figures.super_weight_screening import screening
+from weight_atlas.step import run_step
+from weight_atlas.super_weights.screening import screen
+from weight_atlas.tables import read_table, write_table
+
+
+def main(checkpoint: Path, tensor_inventory: Path, *, table: Path, figure: Path, top: int = 8) -> None:
+    """Write the largest weights of every MLP output projection of one model, with the scores of their rows."""
+    opened = open_checkpoint(checkpoint)
+    largest = screen(read_table(tensor_inventory), lambda row: load_piece(opened, row), top=top)
+    write_table(table, largest)
+    save_figure(figure, screening(largest))
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

@@ -1,0 +1,155 @@
+"""Run a model from one of its layers on: what an edit of a late layer changes costs only the layers after it.
+
+A model is a chain of layers on the residual stream. One pass over a window keeps what every layer was called with;
+each variant of the weights then starts at the first layer that it edits, from the cached stream, and variants that
+have passed their edited layers go on together as one batch. Whether a model is such a chain is not assumed: `is_chain`
+compares it with the plain forward pass.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.lm.metrics import input_device
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a layer was called with beside the hidden states, and whether it returns them alone or in a tuple."""
+
+    positional: tuple
+    keywords: dict
+    in_tuple: bool
+    by_keyword: bool
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A window's way through a model.
+
+    ids: (1, length). streams: input of every layer and output of the last, (1, length, d_model) each. inputs: for the
+    coordinates that were watched, the activation of neuron `col`, float32 (length,).
+    """
+
+    live: Anatomy
+    ids: torch.Tensor
+    calls: list[Call]
+    streams: list[torch.Tensor]
+    inputs: dict[Coordinate, torch.Tensor]
+
+    def layer(self, number: int, hidden: torch.Tensor) -> torch.Tensor:
+        """Run one layer on hidden states (n, length, d_model)."""
+        call, hidden = self.calls[number], hidden.to(self.streams[number].device)
+        keywords = {**call.keywords, "hidden_states": hidden} if call.by_keyword else call.keywords
+        first = () if call.by_keyword else (hidden,)
+        output = self.live.layers[number](*first, *call.positional, **keywords)
+        return output[0] if call.in_tuple else output
+
+    def logits(self, hidden: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """The model's logits (n, len(positions), V) for what its last layer left, (n, length, d_model).
+
+        Final norm, head and whatever the family does after it are the model's own: its layers are passed over.
+        """
+        with _passed_over(self.live, self.calls, hidden):
+            return logits_at(self.live, self.ids.expand(len(hidden), -1), positions)
+
+
+@torch.no_grad()
+def logits_at(live: Anatomy, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """The model's logits (n, len(positions), V) at some positions of ids (n, length); the head sees no others."""
+    ids = ids.to(input_device(live.model))
+    if "logits_to_keep" in inspect.signature(live.model.forward).parameters:
+        return live.model(input_ids=ids, use_cache=False, logits_to_keep=positions.to(ids.device)).logits
+    logits = live.model(input_ids=ids, use_cache=False).logits
+    return logits[:, positions.to(logits.device)]
+
+
+@torch.no_grad()
+def chain(live: Anatomy, ids: torch.Tensor, watch: Iterable[Coordinate] = ()) -> Chain:
+    """Run the model once over one window, ids (1, length), and keep what its layers were called with.
+
+    watch: coordinates of linear projections whose inputs are kept as well.
+    """
+    calls: list[Call] = []
+    streams: list[torch.Tensor] = []
+    inputs: dict[Coordinate, torch.Tensor] = {}
+
+    def note(module, inputs, keywords, output):
+        by_keyword = not inputs
+        streams.append(keywords["hidden_states"] if by_keyword else inputs[0])
+        kept = {name: value for name, value in keywords.items() if name != "hidden_states"}
+        calls.append(Call(inputs[1:], kept, isinstance(output, tuple), by_keyword))
+        if len(calls) == len(live.layers):
+            streams.append(output[0] if isinstance(output, tuple) else output)
+
+    def look(place: Coordinate):
+        def keep(module, given):
+            inputs[place] = given[0].detach().reshape(-1, given[0].shape[-1])[:, place.col].float()
+
+        return keep
+
+    hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in live.layers]
+    hooks += [live.projection(place).container.register_forward_pre_hook(look(place)) for place in watch]
+    try:
+        # What the head makes of it is not asked for here.
+        logits_at(live, ids, torch.tensor([0]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return Chain(live, ids.to(input_device(live.model)), calls, streams, inputs)
+
+
+@torch.no_grad()
+def is_chain(live: Anatomy, ids: torch.Tensor, tolerance: float = 1e-4) -> bool:
+    """Whether restarting gives this model's own logits: for a batch of two, from the first layer and from the middle.
+
+    ids: (1, length). Models whose layers pass more than the residual stream to each other are no chains, nor are those
+    whose layers cannot be called with a batch of another size.
+    """
+    ids = ids.to(input_device(live.model))
+    whole = live.model(input_ids=ids, use_cache=False).logits
+    try:
+        way = chain(live, ids)
+        for start in (0, len(live.layers) // 2):
+            hidden = way.streams[start].expand(2, -1, -1)
+            for number in range(start, len(live.layers)):
+                hidden = way.layer(number, hidden)
+            logits = way.logits(hidden, torch.arange(ids.shape[1]))
+            if not torch.allclose(
+                logits, whole.expand_as(logits), rtol=tolerance, atol=tolerance * float(whole.abs().max())
+            ):
+                return False
+    except (RuntimeError, TypeError, KeyError, IndexError, ValueError, AttributeError):
+        # Whatever a layer needs that was not kept: the plain forward pass has it.
+        return False
+    return True
+
+
+@contextmanager
+def _passed_over(live: Anatomy, calls: Sequence[Call], hidden: torch.Tensor) -> Iterator[None]:
+    """Let the model's layers hand on what they get, and the last of them `hidden`."""
+    own = [layer.__dict__.get("forward") for layer in live.layers]
+
+    def stub(number: int):
+        def forward(*inputs, **keywords):
+            given = inputs[0] if inputs else keywords["hidden_states"]
+            output = hidden if number == len(live.layers) - 1 else given
+            return (output,) if calls[number].in_tuple else output
+
+        return forward
+
+    try:
+        for number, layer in enumerate(live.layers):
+            layer.forward = stub(number)
+        yield
+    finally:
+        for layer, forward in zip(live.layers, own, strict=True):
+            # accelerate puts a forward of its own on the instance; else the class's shows again.
+            if forward is None:
+                del layer.__dict__["forward"]
+            else:
+                layer.forward = forward

@@ -1,0 +1,113 @@
+"""Candidates for super weights from the weights alone: no forward pass, one matrix in memory at a time.
+
+Of the coordinates published in arXiv 2411.07191 nearly all are among the largest six weights of their matrix. Size
+alone does not make a super weight: a large weight behind a neuron that never fires is inert. The score of a row says
+how strongly its inputs can drive it: sqrt(sum_j W[i, j]^2 ||W_gate[j]||^2 ||W_up[j]||^2), the norms being those of the
+rows that make neuron j.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+import torch
+
+COLUMNS = (
+    "tensor", "layer", "component", "expert", "rank", "row", "column", "weight", "rms", "size", "gaussian_size",
+    "path_gain", "row_score", "row_score_ratio", "row_rank",
+)  # fmt: skip
+# Elements that are held in float32 at one time beside the stored matrix.
+BLOCK = 1 << 22
+
+
+def screen(inventory: pd.DataFrame, load: Callable[[Any], torch.Tensor], *, top: int = 8) -> pd.DataFrame:
+    """The largest weights of every MLP output projection, with the scores of their rows.
+
+    inventory: the rows of one checkpoint; load: gives the logical (out, in) matrix of one of them. top: weights per
+    matrix. Columns: rank by |W| in the matrix; weight; rms of the matrix; size = |W| / rms; gaussian_size, the size
+    of the largest of as many Gaussian numbers (about sqrt(2 ln n)); path_gain = |W[i, j]| ||W_gate[j]|| ||W_up[j]||;
+    row_score, its ratio to the median row's, and row_rank. Scores are missing where the matrices before are not there.
+    Values that are not finite are passed over.
+    """
+    rows = []
+    for row in _output_projections(inventory).itertuples():
+        norms = _neuron_norms(inventory, row, load)
+        rows += _screened(row, load(row), norms, top)
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"expert": "Int64"})
+
+
+def _output_projections(inventory: pd.DataFrame) -> pd.DataFrame:
+    own = inventory.readable & (inventory.tied_to == "") & inventory.layer.notna() & inventory.cols.notna()
+    return inventory[own & (inventory.role == "W_down") & (inventory.parameters > 0)]
+
+
+def _neuron_norms(inventory: pd.DataFrame, down: Any, load: Callable[[Any], torch.Tensor]) -> torch.Tensor | None:
+    """Product of the norms of the rows of W_gate and W_up that make each neuron: float64 (cols,)."""
+    same = (
+        (inventory.layer == down.layer) & (inventory.component == down.component) & (inventory["stack"] == down.stack)
+    )
+    same &= inventory.expert.isna() if pd.isna(down.expert) else inventory.expert == down.expert
+    before = inventory[
+        same & inventory.role.isin(["W_gate", "W_up"]) & inventory.readable & (inventory.rows == down.cols)
+    ]
+    norms = [_row_norms(load(row)) for row in before.itertuples()]
+    if not 1 <= len(norms) <= 2:
+        return None
+    return math.prod(norms)
+
+
+def _row_norms(matrix: torch.Tensor) -> torch.Tensor:
+    return torch.cat([block.double().square().sum(1) for _, block in _blocks(matrix)]).sqrt()
+
+
+def _blocks(matrix: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    height = max(1, BLOCK // max(1, matrix.shape[1]))
+    for start in range(0, matrix.shape[0], height):
+        yield start, matrix[start : start + height].float()
+
+
+def _screened(down: Any, matrix: torch.Tensor, norms: torch.Tensor | None, top: int) -> list[dict]:
+    places, values, scores = [], [], []
+    energy, count = 0.0, 0
+    for start, block in _blocks(matrix):
+        block = torch.where(torch.isfinite(block), block, 0)
+        energy += float(block.double().square().sum())
+        count += block.numel()
+        magnitude, place = block.abs().flatten().topk(min(top, block.numel()))
+        places.append(place + start * matrix.shape[1])
+        values.append(magnitude)
+        if norms is not None:
+            scores.append(block.double().square() @ norms.square())
+    rms = math.sqrt(energy / max(count, 1))
+    order = torch.cat(values).sort(descending=True, stable=True).indices[:top]
+    score = torch.cat(scores).sqrt() if scores else None
+    return [
+        _row(down, matrix, rank, int(torch.cat(places)[place]), rms, count, norms, score)
+        for rank, place in enumerate(order.tolist(), start=1)
+    ]
+
+
+def _row(
+    down: Any, matrix: torch.Tensor, rank: int, place: int, rms: float, count: int, norms: Any, score: Any
+) -> dict:
+    row, column = divmod(place, matrix.shape[1])
+    weight = float(matrix[row, column])
+    scored = score is not None and float(score.median()) > 0
+    return {
+        "tensor": down.tensor,
+        "layer": int(down.layer),
+        "component": down.component,
+        "expert": down.expert,
+        "rank": rank,
+        "row": row,
+        "column": column,
+        "weight": weight,
+        "rms": rms,
+        "size": abs(weight) / rms if rms else None,
+        "gaussian_size": math.sqrt(2 * math.log(count)) if count > 1 else None,
+        "path_gain": None if norms is None else abs(weight) * float(norms[column]),
+        "row_score": float(score[row]) if scored else None,
+        "row_score_ratio": float(score[row] / score.median()) if scored else None,
+        "row_rank": int((score > score[row]).sum()) + 1 if scored else None,
+    }
