@@ -31,6 +31,7 @@ include: "rules/spectra.smk"
 include: "rules/tokens.smk"
 include: "rules/super_weights.smk"
 include: "rules/ablations.smk"
+include: "rules/evaluation.smk"
 include: "rules/atlas.smk"
 
 

@@ -17,7 +17,7 @@ def main(
     data: Path | None = None,
     *,
     scores: Path,
-    items: Path,
+    documents: Path,
     ablation: str,
     settings: dict[str, Any],
     folder: Path | None = None,
@@ -51,7 +51,7 @@ def main(
     fill_requests(loaded, read_table(requests), lm, limit=task["limit"])
     records, table = evaluate_variants(live, lm, loaded, variants, prompt_ids(tokenizer), limit=task["limit"])
     write_json(scores, {"ablation": ablation, "chance": task["chance"], "variants": records})
-    write_table(items, table)
+    write_table(documents, table)
 
 
 if __name__ == "__main__":

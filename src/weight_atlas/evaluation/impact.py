@@ -1,6 +1,6 @@
 """What every variant costs on every task, against the unchanged model on the same items."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,35 +15,43 @@ from weight_atlas.evaluation.statistics import (
 )
 
 COLUMNS = (
-    "ablation", "variant", "factor", "task", "subtask", "metric", "filter", "n", "value", "low", "high", "baseline",
-    "ratio", "drop", "drop_low", "drop_high", "delta_nll", "delta_nll_low", "delta_nll_high", "p_value", "chance",
-    "chance_corrected_drop", "severity",
+    "ablation", "kind", "variant", "factor", "task", "subtask", "metric", "filter", "n", "value", "low", "high",
+    "baseline", "ratio", "drop", "drop_low", "drop_high", "delta_nll", "delta_nll_low", "delta_nll_high", "p_value",
+    "chance", "chance_corrected_drop", "severity",
 )  # fmt: skip
-# Metrics whose items are log-likelihoods in nats, and what one weight of theirs is.
+# Metrics whose items are log-likelihoods in nats.
 LIKELIHOODS = ("word_perplexity", "byte_perplexity", "bits_per_byte", "perplexity")
-BASELINE = "baseline"
-KEYS = ["metric", "filter"]
 
 
-def window_impact(
-    corpus: str, baseline: pd.DataFrame, ablations: Iterable[tuple[str, pd.DataFrame, dict[str, float | None]]]
-) -> pd.DataFrame:
-    """Perplexity of every variant on fixed windows (see window_scores), each against the baseline's same windows.
+def impact_table(parts: Iterable[pd.DataFrame], ablation: str, variants: Sequence[dict]) -> pd.DataFrame:
+    """Put the tables of single tasks together as the table of one ablation, in one order of columns.
 
-    ablations: (name, table of windows, factor of each variant). The interval of delta_nll (nats per token) is Student's
-    over windows; that of value is the paired one around the baseline, which is taken as it is.
+    variants: records with `variant`, `kind` and `factor`, as the evaluations describe them.
     """
-    rows = [_window_row(BASELINE, BASELINE, None, corpus, baseline, baseline)]
-    for ablation, table, factors in ablations:
-        for variant, scores in table.groupby("variant", sort=False):
-            rows.append(_window_row(ablation, variant, factors.get(variant), corpus, scores, baseline))
-    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    table = pd.concat([pd.DataFrame(columns=list(COLUMNS)), *parts], ignore_index=True)
+    table["ablation"] = ablation
+    for column in ("kind", "factor"):
+        table[column] = table.variant.map({record["variant"]: record[column] for record in variants})
+    return table[list(COLUMNS)].astype({"factor": float})
+
+
+def window_impact(corpus: str, windows: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
+    """Perplexity of every variant on fixed windows (see window_scores), against the baseline's same windows.
+
+    The interval of delta_nll (nats per token) is Student's over paired windows; low and high are the perplexities of
+    its ends.
+    """
+    return pd.DataFrame(
+        [
+            {"variant": variant, "task": corpus, "subtask": "", **_window_row(scores, baseline)}
+            for variant, scores in windows.groupby("variant", sort=False)
+        ]
+    )
 
 
 def item_impact(
-    task: str, baseline: pd.DataFrame, ablations: Iterable[tuple[str, pd.DataFrame, dict[str, float | None]]],
-    chance: dict[str, float], *, resamples: int, seed: int,
-) -> pd.DataFrame:  # fmt: skip
+    task: str, items: pd.DataFrame, baseline: pd.DataFrame, chance: dict[str, float], *, resamples: int, seed: int
+) -> pd.DataFrame:
     """Every metric of every variant on a task's documents (see harness.evaluate_variants), against the baseline's.
 
     A task of several (a group such as mmlu) gives a row over all their documents and one for each, named `subtask`.
@@ -51,17 +59,14 @@ def item_impact(
     interval of the drop; other means and log-likelihoods the bootstrap alone.
     """
     rows = []
-    tables = [(BASELINE, baseline, {}), *ablations]
-    for ablation, table, factors in tables:
-        for variant, own in table.groupby("variant", sort=False):
-            identity = {"ablation": ablation, "variant": variant, "factor": factors.get(variant), "task": task}
-            for subtask, before, after in _parts(baseline, own):
-                level = _chance(before, chance)
-                for (metric, filter_), items in after.groupby(KEYS, sort=False):
-                    pairs = _paired(before, items, metric, filter_)
-                    row = _item_row(metric, pairs, level, resamples, seed)
-                    rows.append({**identity, "subtask": subtask, "metric": metric, "filter": filter_, **row})
-    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    for variant, own in items.groupby("variant", sort=False):
+        for subtask, before, after in _parts(baseline, own):
+            level = _chance(before, chance)
+            for (metric, filter_), values in after.groupby(["metric", "filter"], sort=False):
+                pairs = _paired(before, values, metric, filter_)
+                identity = {"variant": variant, "task": task, "subtask": subtask, "metric": metric, "filter": filter_}
+                rows.append({**identity, **_item_row(metric, pairs, level, resamples, seed)})
+    return pd.DataFrame(rows)
 
 
 def headline_metric(metrics: Iterable[str]) -> str:
@@ -69,6 +74,20 @@ def headline_metric(metrics: Iterable[str]) -> str:
     present = list(dict.fromkeys(metrics))
     preferred = ("acc_norm", "acc", "exact_match", "word_perplexity", "perplexity")
     return next((name for name in preferred if name in present), present[0])
+
+
+def headlines(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an impact table that a figure shows: whole tasks, each by the metric that speaks for it."""
+    whole = table[table.subtask.fillna("") == ""]
+    spoken = whole.groupby("task", sort=False).metric.agg(headline_metric)
+    return whole[whole.metric == whole.task.map(spoken)].reset_index(drop=True)
+
+
+def by_factor(table: pd.DataFrame) -> pd.DataFrame:
+    """The headline rows of a scaling, in order of task and factor; none where nothing was scaled."""
+    rows = headlines(table)
+    curves = [rows[rows.task == task].sort_values("factor", kind="stable") for task in dict.fromkeys(rows.task)]
+    return pd.concat([rows.iloc[:0], *curves], ignore_index=True)
 
 
 def _parts(baseline: pd.DataFrame, own: pd.DataFrame):
@@ -129,16 +148,13 @@ def _likelihood_row(
     }  # fmt: skip
 
 
-def _window_row(
-    ablation: str, variant: str, factor: float | None, corpus: str, scores: pd.DataFrame, baseline: pd.DataFrame
-) -> dict:
+def _window_row(scores: pd.DataFrame, baseline: pd.DataFrame) -> dict:
     nll, reference = mean_nll(scores), mean_nll(baseline)
     delta, low, high = paired_difference(baseline, scores)
     with np.errstate(over="ignore"):
         perplexity, unchanged, ratio = (float(np.exp(x)) for x in (nll, reference, nll - reference))
         bounds = [float(np.exp(reference + bound)) for bound in (low, high)]
     return {
-        "ablation": ablation, "variant": variant, "factor": factor, "task": corpus, "subtask": "",
         "metric": "perplexity", "filter": "windows", "n": len(scores), "value": perplexity, "low": bounds[0],
         "high": bounds[1], "baseline": unchanged, "ratio": ratio, "delta_nll": delta, "delta_nll_low": low,
         "delta_nll_high": high, "severity": severity(ratio),

@@ -16,17 +16,22 @@ from weight_atlas.lm.anatomy import Anatomy, Coordinate
 from weight_atlas.lm.edits import Edit, edited, scale, zero
 from weight_atlas.super_weights.controls import matched_draws
 
+BASELINE = "baseline"
+SPARING = ", sparing"
+
 
 @dataclass(frozen=True)
 class Variant:
     """One way to change a model, reversible.
 
-    edits: of weights, in order. restored: weights that are zeroed while the massive activations that they make stay.
-    scheme: quantization of the layers' matrices (see quantized_models.layer_matrices), in which the `spared` weights
-    keep their value. factor: what the edits multiply by, of a scaling.
+    kind: "baseline" for no change at all, else one of KINDS. edits: of weights, in order. restored: weights that are
+    zeroed while the massive activations that they make stay. scheme: quantization of the layers' matrices (see
+    quantized_models.layer_matrices), in which the `spared` weights keep their value. factor: what the edits multiply
+    by, of a scaling.
     """
 
     name: str
+    kind: str = "baseline"
     edits: tuple[Edit, ...] = ()
     restored: tuple[Coordinate, ...] = ()
     scheme: Scheme | None = None
@@ -38,6 +43,7 @@ class Variant:
         """The variant in plain values, for a JSON artifact."""
         return {
             "variant": self.name,
+            "kind": self.kind,
             "edits": [{**asdict(edit.coordinate), "factor": edit.factor, "offset": edit.offset} for edit in self.edits],
             "restored": [asdict(place) for place in self.restored],
             "scheme": None if self.scheme is None else asdict(self.scheme),
@@ -47,60 +53,115 @@ class Variant:
         }
 
 
+def variant_from(record: dict[str, Any]) -> Variant:
+    """The variant that a description describes."""
+    edits = []
+    for edit in record["edits"]:
+        place = {key: value for key, value in edit.items() if key not in ("factor", "offset")}
+        edits.append(Edit(Coordinate(**place), edit["factor"], edit["offset"]))
+    return Variant(
+        record["variant"],
+        record["kind"],
+        tuple(edits),
+        tuple(Coordinate(**place) for place in record["restored"]),
+        None if record["scheme"] is None else Scheme(**record["scheme"]),
+        tuple(Coordinate(**place) for place in record["spared"]),
+        record["matrices"],
+        record["factor"],
+    )
+
+
 def variants_of(
     name: str, settings: dict[str, Any], live: Anatomy, super_weights: Sequence[Coordinate]
 ) -> list[Variant]:
-    """Expand an ablation of the configuration into variants; none where it is about super weights and there are none.
+    """Expand an ablation of the configuration into variants; the one named "baseline" is the model as it is.
 
-    name: of the ablation. settings: its `kind` and what belongs to it (see the configuration's schema). super_weights:
-    what the detection found, which `weights` of the settings takes the place of.
+    settings: for each kind of change that is wanted, what belongs to it (see KINDS; None: not wanted), and `weights`,
+    which takes the place of super_weights, the detected ones. Without any weights there are no variants but
+    quantized ones.
     """
-    kind = settings["kind"]
+    if name == BASELINE:
+        return [Variant(BASELINE)]
     by_hand = settings.get("weights")
     targets = list(super_weights) if by_hand is None else [_coordinate(weight) for weight in by_hand]
-    if kind == "baseline":
-        return [Variant("baseline")]
-    if kind == "quantize":
-        return _quantized(settings, targets)
-    if not targets:
-        return []
-    groups = [[target] for target in targets] if settings.get("each") else [targets]
-    names = [f"{name} {target}" for target in targets] if settings.get("each") else [name]
     variants = []
-    for label, group in zip(names, groups, strict=True):
-        variants += _of_group(kind, label, group, settings, live, targets)
+    for kind, expand in KINDS.items():
+        if settings.get(kind) is not None and (targets or kind == "quantize"):
+            variants += [
+                replace(variant, name=f"{name}: {variant.name}", kind=kind)
+                for variant in expand(live, targets, **settings[kind])
+            ]
     return variants
 
 
-def _of_group(
-    kind: str, name: str, group: list[Coordinate], settings: dict[str, Any], live: Anatomy, targets: list[Coordinate]
-) -> list[Variant]:
-    match kind:
-        case "zero":
-            return [_editing(name, map(zero, group))]
-        case "scale":
-            factors = settings["factors"]
-            return [
-                Variant(f"{name} x {factor:g}", tuple(scale(place, factor) for place in group), factor=factor)
-                for factor in factors
-            ]
-        case "neurons":
-            neurons = dict.fromkeys(Coordinate(c.layer, None, c.col, c.expert, c.role, c.component) for c in group)
-            return [_editing(name, map(zero, neurons))]
-        case "restore":
-            return [Variant(name, restored=tuple(group))]
-        case "experts":
-            experts = dict.fromkeys(
-                Coordinate(c.layer, None, None, c.expert, c.role, c.component) for c in group if c.expert is not None
-            )
-            return [_editing(name, map(zero, experts))] if experts else []
-        case "random":
-            draws = matched_draws(live, group, draws=settings["draws"], seed=settings["seed"])
-            return [_editing(f"{name} {number}", map(zero, draw)) for number, draw in enumerate(draws, start=1)]
-        case "largest":
-            others = largest_others(live, targets, settings["count"])
-            return [_editing(name, map(zero, others))]
-    raise ValueError(kind)
+def _zero(live: Anatomy, targets: list[Coordinate]) -> list[Variant]:
+    return [_editing("zeroed", map(zero, targets))]
+
+
+def _each(live: Anatomy, targets: list[Coordinate]) -> list[Variant]:
+    return [_editing(f"only {target}", [zero(target)]) for target in targets]
+
+
+def _scale(live: Anatomy, targets: list[Coordinate], factors: Sequence[float] = (0.5, 2.0)) -> list[Variant]:
+    return [
+        replace(_editing(f"x {factor:g}", [scale(target, factor) for target in targets]), factor=float(factor))
+        for factor in factors
+    ]
+
+
+def _neurons(live: Anatomy, targets: list[Coordinate]) -> list[Variant]:
+    neurons = dict.fromkeys(replace(target, row=None) for target in targets)
+    return [_editing("neurons zeroed", map(zero, neurons))]
+
+
+def _restore(live: Anatomy, targets: list[Coordinate]) -> list[Variant]:
+    return [Variant("activation restored", restored=tuple(targets))]
+
+
+def _experts(live: Anatomy, targets: list[Coordinate]) -> list[Variant]:
+    experts = dict.fromkeys(replace(target, row=None, col=None) for target in targets if target.expert is not None)
+    return [_editing("experts removed", map(zero, experts))] if experts else []
+
+
+def _random(live: Anatomy, targets: list[Coordinate], draws: int = 5, seed: int = 0) -> list[Variant]:
+    drawn = matched_draws(live, targets, draws=draws, seed=seed)
+    return [_editing(f"random {number}", map(zero, draw)) for number, draw in enumerate(drawn, start=1)]
+
+
+def _largest(live: Anatomy, targets: list[Coordinate], count: int = 10) -> list[Variant]:
+    return [_editing("largest others", map(zero, largest_others(live, targets, count)))]
+
+
+def _quantize(
+    live: Anatomy, targets: list[Coordinate], formats: Sequence[str] = ("int8", "int4"),
+    granularities: Sequence[str] = ("tensor", "channel"), symmetric: bool = False, clip: float | None = 8.0,
+    matrices: str = "all",
+) -> list[Variant]:  # fmt: skip
+    """Each format at each granularity, plain and, if there are weights to spare, clipped with these restored."""
+    variants = []
+    for format_, granularity in product(formats, granularities):
+        plain = Scheme(format_, granularity, symmetric)
+        variants.append(Variant(str(plain), scheme=plain, matrices=matrices))
+        if targets:
+            sparing = Variant(f"{plain}{SPARING}", scheme=replace(plain, clip=clip), spared=tuple(targets))
+            variants.append(replace(sparing, matrices=matrices))
+    return variants
+
+
+# What can be done to weights, in the order of the variants. zero, scale: all of them together; each: one by one;
+# neurons, experts: whole columns and whole experts of theirs; restore: zeroed, their massive activations kept; random,
+# largest: other weights zeroed instead.
+KINDS = {
+    "zero": _zero,
+    "each": _each,
+    "scale": _scale,
+    "neurons": _neurons,
+    "restore": _restore,
+    "experts": _experts,
+    "random": _random,
+    "largest": _largest,
+    "quantize": _quantize,
+}
 
 
 def largest_others(live: Anatomy, excluded: Sequence[Coordinate], count: int) -> list[Coordinate]:
@@ -138,20 +199,7 @@ def applied(live: Anatomy, variant: Variant, prompt: torch.Tensor) -> Iterator[N
 
 
 def _editing(name: str, edits) -> Variant:
-    return Variant(name, tuple(edits))
-
-
-def _quantized(settings: dict[str, Any], targets: list[Coordinate]) -> list[Variant]:
-    """Each format at each granularity, plain and, if there are weights to spare, clipped with these restored."""
-    variants = []
-    for format_, granularity in product(settings["formats"], settings["granularities"]):
-        plain = Scheme(format_, granularity, settings["symmetric"])
-        variants.append(Variant(str(plain), scheme=plain, matrices=settings["matrices"]))
-        if targets:
-            clipped = replace(plain, clip=settings["clip"])
-            name = f"{plain}, sparing"
-            variants.append(Variant(name, scheme=clipped, spared=tuple(targets), matrices=settings["matrices"]))
-    return variants
+    return Variant(name, edits=tuple(edits))
 
 
 def _coordinate(weight: dict[str, Any]) -> Coordinate:

@@ -1,0 +1,397 @@
+"""Downstream evaluation: what ablations and quantization cost in perplexity and on tasks.
+
+Every (model, ablation, task) is a job of its own: adding an ablation or a task runs no other evaluation again.
+
+Required: <results>/checkpoints/{model}.json, <results>/super_weights/{model}.json, <results>/corpus/{corpus}.parquet.
+Produces: <results>/bundled_tasks/*.jsonl, <results>/task_requests/{model}/{task}.parquet,
+<results>/ablation_eval/{model}/{ablation}/{task}.parquet, <results>/variant_perplexity/{model}/{ablation}/{corpus}.parquet,
+<results>/ablation_impact/{model}/{ablation}.csv, and per model scaling_sweep, quantization_ablation and impact_summary;
+over models impact_comparison.
+"""
+
+from weight_atlas.gpu_lease import visible_devices
+
+BUNDLED_TASK = "bundled:"
+QUANTIZATION = ("formats", "granularities", "symmetric", "clip", "matrices")
+FIRST_CORPUS = next(iter(config["corpora"]), "none")
+# The baseline and what scaling_sweep and quantization_ablation need are ablations like those of the configuration.
+ABLATIONS = {
+    "baseline": {},
+    **config["ablations"],
+    "scaling_sweep": {"scale": {"factors": config["scaling_sweep"]["factors"]}},
+    "quantization_ablation": {
+        "weights": config["quantization_ablation"]["weights"],
+        "quantize": {key: config["quantization_ablation"][key] for key in QUANTIZATION},
+    },
+}
+
+
+wildcard_constraints:
+    ablation="|".join(map(re.escape, ABLATIONS)),
+    task="|".join(map(re.escape, config["tasks"])) or "none",
+
+
+def one_gpu(wildcards):
+    """A GPU for each job, but where jobs run on this machine and it has none: there they need not queue for one."""
+    return 1 if visible_devices() or not workflow.local_exec else 0
+
+
+def tasks_of(ablation):
+    """The tasks that an ablation is evaluated on: all, unless its section of the configuration names some."""
+    chosen = config.get(ablation, {}).get("tasks") if ablation in ("scaling_sweep", "quantization_ablation") else None
+    return list(config["tasks"]) if chosen is None else chosen
+
+
+def evaluation_corpora():
+    chosen = config["variant_perplexity"]["corpora"]
+    return [FIRST_CORPUS] if chosen is None else chosen
+
+
+def task_files(wildcards):
+    """Local files that define a task, by the name of the input that they are."""
+    task = config["tasks"][wildcards.task]
+    if (task["name"] or "").startswith(BUNDLED_TASK):
+        name = task["name"].removeprefix(BUNDLED_TASK)
+        return {
+            "definition": ROOT / f"resources/demo/tasks/{name}.yaml",
+            "data": f"<results>/bundled_tasks/{name}.jsonl",
+        }
+    return {}
+
+
+def found_weights(wildcards):
+    """The detected super weights, where an ablation is about them."""
+    settings = ABLATIONS[wildcards.ablation]
+    about = settings and settings.get("weights") is None
+    return {"super_weights": f"<results>/super_weights/{wildcards.model}.json"} if about else {}
+
+
+def task_options(wildcards, *keys):
+    task = config["tasks"][wildcards.task]
+    name = (task["name"] or wildcards.task).removeprefix(BUNDLED_TASK)
+    return {"name": name, **{key: task[key] for key in keys if key != "name"}}
+
+
+def variant_options(section):
+    return lambda wildcards: {
+        **{key: value for key, value in config[section].items() if key != "corpora"},
+        **{key: config["models"][wildcards.model][key] for key in ("dtype", "trust_remote_code")},
+        "settings": ABLATIONS[wildcards.ablation],
+    }
+
+
+def evaluations(suffix, ablation=None):
+    """Outputs of ablation_eval that an impact table reads, one per task of its ablation."""
+    return lambda wildcards: [
+        f"<results>/ablation_eval/{wildcards.model}/{ablation or wildcards.ablation}/{task}.{suffix}"
+        for task in tasks_of(wildcards.ablation)
+    ]
+
+
+def window_scores(suffix, ablation=None):
+    return lambda wildcards: [
+        f"<results>/variant_perplexity/{wildcards.model}/{ablation or wildcards.ablation}/{corpus}.{suffix}"
+        for corpus in evaluation_corpora()
+    ]
+
+
+rule bundled_tasks:
+    """The items of three small tasks, made from a corpus: word order, paragraphs, fixed phrases."""
+    input:
+        text=f"<results>/corpus/{config['bundled_tasks']['corpus'] or FIRST_CORPUS}.parquet",
+    output:
+        order="<results>/bundled_tasks/order.jsonl",
+        documents="<results>/bundled_tasks/documents.jsonl",
+        phrase="<results>/bundled_tasks/phrase.jsonl",
+    log:
+        "<logs>/bundled_tasks.log",
+    benchmark:
+        "<benchmarks>/bundled_tasks.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        options=lambda wildcards: {key: config["bundled_tasks"][key] for key in ("items", "seed")},
+        code=code_of("bundled_tasks"),
+    script:
+        "../scripts/bundled_tasks.py"
+
+
+rule task_requests:
+    """The requests of a task, built and tokenized once for a model."""
+    input:
+        unpack(task_files),
+        checkpoint="<results>/checkpoints/{model}.json",
+    output:
+        requests="<results>/task_requests/{model}/{task}.parquet",
+        description="<results>/task_requests/{model}/{task}.json",
+    log:
+        "<logs>/task_requests/{model}/{task}.log",
+    benchmark:
+        "<benchmarks>/task_requests/{model}/{task}.tsv"
+    conda:
+        "../envs/lm.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        options=lambda wildcards: {
+            **task_options(wildcards, "folder", "mirror", "limit", "fewshot", "seed", "truncate"),
+            "trust_remote_code": config["models"][wildcards.model]["trust_remote_code"],
+        },
+        code=code_of("task_requests"),
+    script:
+        "../scripts/task_requests.py"
+
+
+rule ablation_eval:
+    """One task of lm-evaluation-harness on all variants of one ablation."""
+    input:
+        unpack(task_files),
+        unpack(found_weights),
+        checkpoint="<results>/checkpoints/{model}.json",
+        requests="<results>/task_requests/{model}/{task}.parquet",
+        description="<results>/task_requests/{model}/{task}.json",
+    output:
+        scores="<results>/ablation_eval/{model}/{ablation}/{task}.json",
+        documents="<results>/ablation_eval/{model}/{ablation}/{task}.parquet",
+    log:
+        "<logs>/ablation_eval/{model}/{ablation}/{task}.log",
+    benchmark:
+        "<benchmarks>/ablation_eval/{model}/{ablation}/{task}.tsv"
+    conda:
+        "../envs/lm.yaml"
+    threads: 1
+    resources:
+        gpu=one_gpu,  # gpu=1, but for local jobs on a machine without any
+        mem_mb=16000,
+        runtime=720,
+    params:
+        options=lambda wildcards: {
+            **variant_options("ablation_eval")(wildcards),
+            **{key: config["tasks"][wildcards.task][key] for key in ("folder", "mirror")},
+        },
+        code=code_of("ablation_eval"),
+    script:
+        "../scripts/ablation_eval.py"
+
+
+rule variant_perplexity:
+    """Log-likelihood of fixed windows of a corpus under all variants of one ablation."""
+    input:
+        unpack(found_weights),
+        checkpoint="<results>/checkpoints/{model}.json",
+        text="<results>/corpus/{corpus}.parquet",
+    output:
+        windows="<results>/variant_perplexity/{model}/{ablation}/{corpus}.parquet",
+        description="<results>/variant_perplexity/{model}/{ablation}/{corpus}.json",
+    log:
+        "<logs>/variant_perplexity/{model}/{ablation}/{corpus}.log",
+    benchmark:
+        "<benchmarks>/variant_perplexity/{model}/{ablation}/{corpus}.tsv"
+    conda:
+        "../envs/lm.yaml"
+    threads: 1
+    resources:
+        gpu=one_gpu,  # gpu=1, but for local jobs on a machine without any
+        mem_mb=16000,
+        runtime=720,
+    params:
+        options=variant_options("variant_perplexity"),
+        code=code_of("variant_perplexity"),
+    script:
+        "../scripts/variant_perplexity.py"
+
+
+rule ablation_impact:
+    """What the variants of one ablation cost on every task, item by item against the unchanged model."""
+    input:
+        scores=evaluations("json"),
+        documents=evaluations("parquet"),
+        baseline_documents=evaluations("parquet", "baseline"),
+        descriptions=window_scores("json"),
+        windows=window_scores("parquet"),
+        baseline_windows=window_scores("parquet", "baseline"),
+    output:
+        table="<results>/ablation_impact/{model}/{ablation}.csv",
+    log:
+        "<logs>/ablation_impact/{model}/{ablation}.log",
+    benchmark:
+        "<benchmarks>/ablation_impact/{model}/{ablation}.tsv"
+    conda:
+        "../envs/lm.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        options=options("ablation_impact"),
+        code=code_of("ablation_impact"),
+    script:
+        "../scripts/ablation_impact.py"
+
+
+rule scaling_sweep:
+    """Perplexity and accuracies with the super weights multiplied by several factors."""
+    input:
+        impact="<results>/ablation_impact/{model}/scaling_sweep.csv",
+    output:
+        table=report(
+            "<results>/scaling_sweep/{model}.csv",
+            caption="../report/scaling_sweep.rst",
+            category="Ablations",
+            labels={"model": "{model}", "type": "table"},
+        ),
+        figure=report(
+            "<results>/scaling_sweep/{model}.png",
+            caption="../report/scaling_sweep.rst",
+            category="Ablations",
+            labels={"model": "{model}", "type": "figure"},
+        ),
+    log:
+        "<logs>/scaling_sweep/{model}.log",
+    benchmark:
+        "<benchmarks>/scaling_sweep/{model}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_of("scaling_sweep"),
+    script:
+        "../scripts/scaling_sweep.py"
+
+
+rule quantization_ablation:
+    """Round-to-nearest quantization, plain and sparing super weights: weights' error beside perplexity."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        impact="<results>/ablation_impact/{model}/quantization_ablation.csv",
+        description=f"<results>/variant_perplexity/{{model}}/quantization_ablation/{evaluation_corpora()[0]}.json",
+    output:
+        table=report(
+            "<results>/quantization_ablation/{model}.csv",
+            caption="../report/quantization_ablation.rst",
+            category="Ablations",
+            labels={"model": "{model}", "type": "table"},
+        ),
+        matrices="<results>/quantization_ablation/{model}/matrices.csv",
+        figure=report(
+            "<results>/quantization_ablation/{model}.png",
+            caption="../report/quantization_ablation.rst",
+            category="Ablations",
+            labels={"model": "{model}", "type": "figure"},
+        ),
+    log:
+        "<logs>/quantization_ablation/{model}.log",
+    benchmark:
+        "<benchmarks>/quantization_ablation/{model}.tsv"
+    conda:
+        "../envs/lm.yaml"
+    threads: 1
+    resources:
+        gpu=one_gpu,  # gpu=1, but for local jobs on a machine without any
+        mem_mb=16000,
+        runtime=240,
+    params:
+        options=lambda wildcards: {
+            key: config["models"][wildcards.model][key] for key in ("dtype", "trust_remote_code")
+        },
+        code=code_of("quantization_ablation"),
+    script:
+        "../scripts/quantization_ablation.py"
+
+
+rule impact_summary:
+    """What every ablation costs a model, on every task, in one table and one figure."""
+    input:
+        impacts=expand("<results>/ablation_impact/{{model}}/{ablation}.csv", ablation=ABLATIONS),
+    output:
+        table=report(
+            "<results>/impact_summary/{model}.csv",
+            caption="../report/impact_summary.rst",
+            category="Ablations",
+            labels={"model": "{model}", "type": "table"},
+        ),
+        headline="<results>/impact_summary/{model}/headline.csv",
+        figure=report(
+            "<results>/impact_summary/{model}.png",
+            caption="../report/impact_summary.rst",
+            category="Ablations",
+            labels={"model": "{model}", "type": "figure"},
+        ),
+    log:
+        "<logs>/impact_summary/{model}.log",
+    benchmark:
+        "<benchmarks>/impact_summary/{model}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code_of("impact_summary"),
+    script:
+        "../scripts/impact_summary.py"
+
+
+rule impact_comparison:
+    """What the same ablations cost different models."""
+    input:
+        headlines=for_models("impact_summary", "<results>/impact_summary/{model}/headline.csv"),
+    output:
+        table=report(
+            "<results>/impact_comparison/models.csv",
+            caption="../report/impact_comparison.rst",
+            category="Ablations",
+            labels={"type": "table"},
+        ),
+        figure=report(
+            "<results>/impact_comparison/models.png",
+            caption="../report/impact_comparison.rst",
+            category="Ablations",
+            labels={"type": "figure"},
+        ),
+    log:
+        "<logs>/impact_comparison.log",
+    benchmark:
+        "<benchmarks>/impact_comparison.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        options=lambda wildcards: {
+            "models": [name for name in config["models"] if "impact_summary" in analyses_of(name)]
+        },
+        code=code_of("impact_comparison"),
+    script:
+        "../scripts/impact_comparison.py"
+
+
+rule scaling_sweeps:
+    """Perplexity and accuracies over factors on the super weights, of all models."""
+    input:
+        for_models("scaling_sweep", "<results>/scaling_sweep/{model}.csv"),
+
+
+rule quantization_ablations:
+    """Quantized variants of all models."""
+    input:
+        for_models("quantization_ablation", "<results>/quantization_ablation/{model}.csv"),
+
+
+rule impact_summaries:
+    """What every ablation costs, of all models and over them."""
+    input:
+        for_models("impact_summary", "<results>/impact_summary/{model}.csv"),
+        "<results>/impact_comparison/models.csv" if for_models("impact_summary", "{model}") else [],

@@ -1,0 +1,26 @@
+"""What the same ablations cost different models."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from weight_atlas.figures.evaluation_impact import model_panels
+from weight_atlas.figures.style import save_figure
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_table, write_table
+
+
+def main(headlines: list[Path], *, table: Path, figure: Path, models: list[str]) -> None:
+    """Write the main metrics of all models in one table, and their figure.
+
+    headlines: of each of the models, in their order.
+    """
+    tables = [read_table(path).assign(model=model) for path, model in zip(headlines, models, strict=True)]
+    rows = pd.concat(tables, ignore_index=True)
+    rows.insert(0, "model", rows.pop("model"))
+    write_table(table, rows)
+    save_figure(figure, model_panels(rows))
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

@@ -1,0 +1,42 @@
+"""Round-to-nearest quantization, plain and sparing super weights: error of the weights beside perplexity."""
+
+from pathlib import Path
+
+from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.figures.evaluation_quantization import plain_against_sparing
+from weight_atlas.figures.style import save_figure
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_json, read_table, write_table
+
+
+def main(
+    checkpoint: Path,
+    impact: Path,
+    description: Path,
+    *,
+    table: Path,
+    matrices: Path,
+    figure: Path,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Write a row per scheme with its impact, a row per scheme and matrix with the error, and the figure."""
+    from weight_atlas.evaluation.quantization_errors import scheme_errors, scheme_table
+    from weight_atlas.evaluation.variants import variant_from
+    from weight_atlas.lm.anatomy import anatomy
+    from weight_atlas.lm.load import load_model
+
+    live = anatomy(
+        load_model(open_checkpoint(checkpoint), device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    )
+    variants = [variant_from(record) for record in read_json(description)["variants"]]
+    errors = scheme_errors(live, variants)
+    schemes = scheme_table(errors, read_table(impact), variants)
+    write_table(matrices, errors)
+    write_table(table, schemes)
+    save_figure(figure, plain_against_sparing(schemes))
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

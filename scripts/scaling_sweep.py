@@ -1,0 +1,20 @@
+"""Perplexity and accuracies with the super weights scaled."""
+
+from pathlib import Path
+
+from weight_atlas.evaluation.impact import by_factor
+from weight_atlas.figures.evaluation_scaling import scaling_curves
+from weight_atlas.figures.style import save_figure
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_table, write_table
+
+
+def main(impact: Path, *, table: Path, figure: Path) -> None:
+    """Write the curves of one model over the factors, a factor of 1 being the unchanged model, and their figure."""
+    curves = by_factor(read_table(impact))
+    write_table(table, curves)
+    save_figure(figure, scaling_curves(curves))
+
+
+if __name__ == "__main__":
+    run_step(main, globals())
