@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.families.architecture import architecture
 from weight_atlas.families.quantities import flat
 from weight_atlas.families.reading import load_piece
-from weight_atlas.families.registry import find_family
 from weight_atlas.families.roles import Role
 
 # What families call the norm between the last layer and the unembedding.
@@ -75,7 +75,7 @@ def read_readout(checkpoint: Any, inventory: pd.DataFrame, device: str = "cpu") 
 
     AtlasError for a model without an unembedding of its own decoder.
     """
-    norm = norm_kind(checkpoint)
+    norm = norm_kind(checkpoint, inventory)
     W_U = _unembedding(checkpoint, inventory).to(device)
     row = _final_norm(inventory)
     gain = None if row is None else _gain(checkpoint, row, norm).to(device)
@@ -86,9 +86,9 @@ def read_readout(checkpoint: Any, inventory: pd.DataFrame, device: str = "cpu") 
     return Readout(fold(W_U, gain, centred=centred, scale=scale), centred, softcap or None)
 
 
-def norm_kind(checkpoint: Any) -> str:
-    """The norm of a model's family: RMSNorm, RMSNorm with gain 1 + w, LayerNorm, LayerNorm without parameters."""
-    return find_family(checkpoint.config, checkpoint.entries, checkpoint.family).describe.get("norm", "RMSNorm")
+def norm_kind(checkpoint: Any, inventory: pd.DataFrame) -> str:
+    """The norm of a model's family: RMSNorm, LayerNorm, either "with gain 1 + w", LayerNorm without parameters."""
+    return architecture(checkpoint.config, inventory, checkpoint.family).get("norm", "RMSNorm")
 
 
 def logit_scale(config: Mapping[str, Any]) -> float:
@@ -104,7 +104,7 @@ def logit_scale(config: Mapping[str, Any]) -> float:
 
 def post_gains(checkpoint: Any, inventory: pd.DataFrame) -> dict[int, torch.Tensor]:
     """Layer -> (d_model,) gain of the norm on what its feed-forward part adds, for families that have one."""
-    norm = norm_kind(checkpoint)
+    norm = norm_kind(checkpoint, inventory)
     norms = inventory[
         (inventory["role"] == Role.NORM.value) & inventory.layer.notna() & (inventory["stack"] == "decoder")
     ]

@@ -1,0 +1,56 @@
+"""How the removal of single weights travels through the layers above them, read through the logit lens."""
+
+from pathlib import Path
+
+from weight_atlas.figures.style import save_figure
+from weight_atlas.figures.vocabulary_cascade import cascade_by_layer, cascade_of_tokens, cascades
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_json, read_table, write_table
+
+
+def main(
+    checkpoint: Path,
+    targets: Path,
+    windows: Path,
+    *,
+    table: Path,
+    tokens_table: Path,
+    figure: Path,
+    figures: Path,
+    tokens: int | None = 4096,
+    text: str | None = None,
+    text_tokens: int = 40,
+    margin_k: int = 2,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Write averages by layer and class of positions, single tokens of one text, and figures of each target.
+
+    tokens: how many to average over. text: for the map of single tokens; none takes the beginning of the corpus.
+    """
+    from weight_atlas.lm.opening import open_live
+    from weight_atlas.vocabulary.cascade import cascade, cascade_of_text
+    from weight_atlas.vocabulary.targets import coordinates_of, target_name, target_title
+    from weight_atlas.vocabulary.windows import text_ids, windows_for, windows_from
+
+    live, tokenizer = open_live(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    wanted, cut = read_json(targets), windows_from(read_table(windows))
+    records, settings = wanted["targets"], {"factor": wanted["factor"], "k": margin_k}
+    places = coordinates_of(records)
+    averages = cascade(live, cut.first(windows_for(cut, tokens)), places, **settings)
+    single = cascade_of_text(live, text_ids(tokenizer, cut, text, text_tokens), places, **settings)
+    single["token"] = [tokenizer.decode([token]) for token in single["id"]]
+    write_table(table, averages)
+    write_table(tokens_table, single)
+    names = [target_title(record) for record in records]
+    save_figure(figure, cascades(averages, names))
+    figures.mkdir(parents=True, exist_ok=True)
+    for number, record in enumerate(records):
+        own, map_ = averages[averages.target == number], single[single.target == number]
+        save_figure(figures / f"{target_name(record)}-cascade.png", cascade_by_layer(own, names[number]))
+        save_figure(figures / f"{target_name(record)}-tokens.png", cascade_of_tokens(map_, names[number]))
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

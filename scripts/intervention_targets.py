@@ -1,0 +1,35 @@
+"""The weights to intervene on: detected super weights and configured coordinates, checked against the checkpoint."""
+
+from pathlib import Path
+
+from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_json, read_table, write_json
+
+
+def main(
+    checkpoint: Path,
+    tensor_inventory: Path,
+    super_weights: list[Path] | None = None,
+    *,
+    targets: Path,
+    model: str = "model",
+    coordinates: dict[str, list[list[int]]] | None = None,
+    most: int = 10,
+    factor: float = 0.0,
+) -> None:
+    """Write the targets of one model.
+
+    most: of the detected super weights, in their order. factor: what interventions multiply a target by.
+    """
+    from weight_atlas.vocabulary.targets import find_targets
+
+    detected = [record for path in super_weights or [] for record in read_json(path)["super_weights"]]
+    inventory, asked = read_table(tensor_inventory), (coordinates or {}).get(model, [])
+    found = find_targets(open_checkpoint(checkpoint), inventory, detected, asked, most=most)
+    write_json(targets, {"schema": 1, "model": model, "factor": factor, "targets": found})
+    print(f"{len(found)} targets", flush=True)
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

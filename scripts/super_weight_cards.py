@@ -1,0 +1,60 @@
+"""What each super weight does: changes of predictions beside controls with intervals, tokens that move, cascade."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.figures.style import save_figure
+from weight_atlas.figures.vocabulary_interventions import deltas_of, tokens_moved, weights_overview
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_json, read_table, write_table
+
+
+def main(
+    checkpoint: Path,
+    tensor_inventory: Path,
+    targets: Path,
+    interventions: Path,
+    changes: Path,
+    cascade: Path,
+    token_classes: Path,
+    *,
+    cards: Path,
+    table: Path,
+    figure: Path,
+    figures: Path,
+    model: str = "model",
+    bootstrap: int = 500,
+    tokens: int = 20,
+    seed: int = 0,
+) -> None:
+    """Write the cards of one model's targets, as lines of JSON and flat, and figures of each.
+
+    bootstrap: resamples of the stored windows; the model does not run. tokens: listed up and down.
+    """
+    from weight_atlas.vocabulary.targets import target_name, target_title
+    from weight_atlas.vocabulary.weight_cards import card_tables, weight_cards, weights_table
+
+    made, effects = weight_cards(
+        open_checkpoint(checkpoint),
+        read_table(tensor_inventory),
+        read_json(targets),
+        *(read_table(path) for path in (interventions, changes, cascade, token_classes)),
+        samples=bootstrap,
+        seed=seed,
+        k=tokens,
+    )
+    made = [{"model": model, **card} for card in made]
+    write_table(cards, pd.DataFrame(made))
+    write_table(table, weights_table(made))
+    save_figure(figure, weights_overview(weights_table(made)))
+    figures.mkdir(parents=True, exist_ok=True)
+    for number, card in enumerate(made):
+        save_figure(figures / f"{target_name(card)}-deltas.png", deltas_of(card_tables(card), target_title(card)))
+        own = effects[effects.target == number]
+        save_figure(figures / f"{target_name(card)}-words.png", tokens_moved(own, target_title(card)))
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

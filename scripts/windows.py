@@ -1,0 +1,47 @@
+"""Sliding windows of token ids that all interventions on a model share, and the report of their settings."""
+
+from pathlib import Path
+
+from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_table, write_json, write_table
+from weight_atlas.tokens.tokenizer import load_tokenizer
+
+
+def main(
+    checkpoint: Path,
+    text: Path,
+    *,
+    table: Path,
+    report: Path,
+    corpus: str | None = None,
+    window_len: int | None = None,
+    stride: int | None = None,
+    tokens: int | None = 30000,
+    drop_first_token: bool = False,
+    trust_remote_code: bool = False,
+) -> None:
+    """Write the windows of one model over a corpus, and what was checked.
+
+    window_len: none takes 1024, or less where model or corpus allow less. stride: none takes half a window.
+    """
+    from weight_atlas.vocabulary.windows import context_of, sliding_windows, windows_table
+
+    opened = open_checkpoint(checkpoint)
+    made, plan = sliding_windows(
+        read_table(text),
+        load_tokenizer(opened.folder, trust_remote_code=trust_remote_code),
+        context=context_of(opened.config),
+        where=f"corpus {corpus or text.stem}",
+        window_len=window_len,
+        stride=stride,
+        tokens=tokens,
+        drop_first_token=drop_first_token,
+    )
+    write_table(table, windows_table(made))
+    write_json(report, {"corpus": corpus or text.stem, **plan.report()})
+    print(plan.text(), flush=True)
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

@@ -1,0 +1,213 @@
+"""What removing a weight does to a model's predictions, window by window, beside controls that should do nothing.
+
+The model runs here and nowhere after: sums of each window are kept, from which changes, intervals and null
+distributions follow.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import torch
+
+from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.lm.edits import Edit, edited, mean_contribution, scale, zero
+from weight_atlas.lm.load import out_of_memory_explained
+from weight_atlas.lm.metrics import input_device, window_sums
+from weight_atlas.lm.restart import Chain, chain
+from weight_atlas.lm.variants import LOGITS, Route, climb, route_of
+from weight_atlas.lm.windows import Windows
+from weight_atlas.super_weights.controls import matched_draws
+from weight_atlas.vocabulary.dual import token_changes
+from weight_atlas.vocabulary.inputs import mean_inputs
+from weight_atlas.vocabulary.measures import TokenSums
+
+KINDS = ("edit", "neuron_zero", "mean_contribution", "no_op", "random_coord")
+Measure = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """One reversible change of the model on behalf of a target, and on how many windows it is measured.
+
+    target: index among the targets. draw: number of a random draw, 0 for other kinds. edit: of the weight or of the
+    whole neuron. mean_input: what the weight's mean contribution is taken at, for that kind.
+    """
+
+    target: int
+    kind: str
+    draw: int
+    edit: Edit
+    windows: int
+    mean_input: float | None = None
+
+    @property
+    def place(self) -> Coordinate:
+        return self.edit.coordinate
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What interventions gave.
+
+    windows: one row per intervention and window: target (-1 for the baseline), kind, draw, layer, expert, row, col,
+    window, tokens and the sum of each metric over the window's scored tokens. changes: `token_changes` of every
+    target's edit over all scored positions, with its number in the column target.
+    """
+
+    windows: pd.DataFrame
+    changes: pd.DataFrame
+
+
+def measure_interventions(
+    live: Anatomy,
+    windows: Windows,
+    targets: Sequence[Coordinate],
+    measure: Measure,
+    *,
+    factor: float = 0.0,
+    draws: int = 50,
+    control_windows: int | None = None,
+    seed: int = 0,
+    batch_size: int = 16,
+) -> Measured:
+    """Measure the model as it is, with each target weight multiplied by `factor`, and with each of its controls.
+
+    Controls of a target: `draws` random weights of nearly its magnitude from its own matrix, multiplied alike, no
+    target among them; its whole neuron set to zero; its weight replaced by its mean contribution (linear modules
+    only); the weight multiplied by one. control_windows: windows for the random draws and the last, all if None.
+    batch_size: interventions that go through a layer together, where the model can be restarted from its layers.
+    """
+    controls = min(len(windows), control_windows or len(windows))
+    means = mean_inputs(live, windows, targets)
+    planned = list(_planned(live, targets, means, factor, draws, seed, len(windows), controls))
+    sample = next((one.edit for one in planned if one.kind == "random_coord"), None)
+    route = route_of(live, windows.ids[:1], sample) if planned else Route(False, False)
+    _announce(planned, windows, route)
+    vocabulary = live.model.get_output_embeddings().weight.shape[0]
+    baseline, after = TokenSums(vocabulary), [TokenSums(vocabulary) for _ in targets]
+    rows = []
+    for number in range(len(windows)):
+        window = Windows(windows.ids[number : number + 1], windows.scored[number : number + 1])
+        due = [one for one in planned if number < one.windows]
+        with out_of_memory_explained(f"{batch_size} variants of a window of {window.ids.shape[1]} tokens"):
+            for one, logits in _logits(live, window, due, route, batch_size):
+                counts = baseline if one is None else after[one.target] if one.kind == "edit" else None
+                rows.append(_row(_sums(logits, window, measure, counts), number, one))
+    changes = [token_changes(baseline, sums).assign(target=target) for target, sums in enumerate(after)]
+    empty = pd.DataFrame(columns=["id", "probability", "probability_change", "log_odds_change", "target"])
+    return Measured(_table(rows), pd.concat(changes, ignore_index=True) if changes else empty)
+
+
+def _planned(
+    live: Anatomy,
+    targets: Sequence[Coordinate],
+    means: Sequence[float],
+    factor: float,
+    draws: int,
+    seed: int,
+    windows: int,
+    controls: int,
+) -> Iterator[Intervention]:
+    random = matched_draws(live, targets, draws=draws, seed=seed) if targets and draws else []
+    for number, target in enumerate(targets):
+        edit = Edit(target, factor)
+        yield Intervention(number, "edit", 0, edit, windows)
+        yield Intervention(number, "neuron_zero", 0, zero(replace(target, row=None)), windows)
+        if not live.projection(target).stacked:
+            yield Intervention(number, "mean_contribution", 0, zero(target), windows, means[number])
+        yield Intervention(number, "no_op", 0, scale(target, 1.0), controls)
+        for draw, places in enumerate(random, start=1):
+            yield Intervention(number, "random_coord", draw, replace(edit, coordinate=places[number]), controls)
+
+
+def _announce(planned: Sequence[Intervention], windows: Windows, route: Route) -> None:
+    """Say what the interventions will cost before they are paid for."""
+    runs = sum(one.windows for one in planned)
+    how = "from the edited layer on" if route.restart else "each through the whole model"
+    tokens = (len(windows) + runs) * windows.ids.shape[1]
+    print(f"{len(planned)} interventions on {len(windows)} windows: {runs} runs {how}, {tokens} tokens", flush=True)
+
+
+@torch.no_grad()
+def _logits(
+    live: Anatomy, window: Windows, due: Sequence[Intervention], route: Route, batch_size: int
+) -> Iterator[tuple[Intervention | None, torch.Tensor]]:
+    """Yield logits (scored positions, V) of one window: of the unchanged model (None), then of each intervention."""
+    positions = window.scored[0].nonzero()[:, 0] - 1
+    if not route.restart:
+        for one in (None, *due):
+            with _changed(live, one):
+                logits = live.model(input_ids=window.ids.to(input_device(live.model)), use_cache=False).logits
+                yield one, logits[0, positions.to(logits.device)]
+        return
+    way = chain(live, window.ids)
+    yield None, way.logits(way.streams[-1], positions)[0]
+    # What is compared with the baseline to the last bit goes alone, as that does: other batches round otherwise.
+    together = [one for one in due if one.kind not in ("no_op", "mean_contribution")]
+    for one in due:
+        if one.kind == "no_op":
+            yield one, way.logits(climb(way, [(one.edit,)], [0], route.additive)[1], positions)[0]
+        elif one.kind == "mean_contribution":
+            with _changed(live, one):
+                yield one, way.logits(_upwards(way, one.place.layer), positions)[0]
+    together.sort(key=lambda one: one.place.layer)
+    vocabulary = live.model.get_output_embeddings().weight.shape[0]
+    size = max(1, min(batch_size, LOGITS // max(1, len(positions) * vocabulary)))
+    edits = [(one.edit,) for one in together]
+    for start in range(0, len(together), size):
+        members, hidden = climb(way, edits, range(start, min(start + size, len(together))), route.additive)
+        for number, logits in zip(members, way.logits(hidden, positions), strict=True):
+            yield together[number], logits
+
+
+def _changed(live: Anatomy, one: Intervention | None):
+    if one is not None and one.kind == "mean_contribution":
+        return mean_contribution(live, one.place, one.mean_input)
+    return edited(live, [] if one is None else [one.edit])
+
+
+def _upwards(way: Chain, layer: int) -> torch.Tensor:
+    hidden = way.streams[layer]
+    for number in range(layer, len(way.calls)):
+        hidden = way.layer(number, hidden)
+    return hidden
+
+
+def _sums(logits: torch.Tensor, window: Windows, measure: Measure, counts: TokenSums | None) -> pd.DataFrame:
+    """Per-window sums for logits that stand at the positions before their targets already, (n, V)."""
+    targets = window.ids[window.scored]
+    shifted = Windows(
+        torch.cat([targets[:1], targets])[None],
+        torch.cat([torch.zeros(1, dtype=torch.bool), torch.ones(len(targets), dtype=torch.bool)])[None],
+    )
+
+    def both(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        if counts is not None:
+            counts.add(logits)
+        return measure(logits, targets)
+
+    return window_sums(logits[None], shifted, both)
+
+
+def _row(scores: pd.DataFrame, window: int, one: Intervention | None) -> pd.DataFrame:
+    place = one.place if one else Coordinate(-1, None, -1)
+    labels = {
+        "target": one.target if one else -1,
+        "kind": one.kind if one else "baseline",
+        "draw": one.draw if one else 0,
+        "layer": place.layer,
+        "expert": place.expert,
+        "row": place.row,
+        "col": place.col,
+        "window": window,
+    }
+    return pd.DataFrame({**{name: [value] for name, value in labels.items()}, **scores.to_dict("list")})
+
+
+def _table(rows: list[pd.DataFrame]) -> pd.DataFrame:
+    records = [record for row in rows for record in row.to_dict("records")]
+    table = pd.DataFrame(records).astype({"expert": "Int64", "row": "Int64"})
+    table["kind"] = pd.Categorical(table.kind, ["baseline", *KINDS])
+    table = table.sort_values(["target", "kind", "draw", "window"], kind="stable", ignore_index=True)
+    return table.astype({"kind": "str"})

@@ -1,0 +1,91 @@
+"""The weights that interventions are made on: those detected, and those asked for."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.families.reading import load_piece
+from weight_atlas.lm.anatomy import Coordinate
+from weight_atlas.vocabulary.neurons import down_projections
+
+SCHEMA = 1
+
+
+def find_targets(
+    checkpoint: Any,
+    inventory: pd.DataFrame,
+    detected: Iterable[dict[str, Any]] = (),
+    coordinates: Sequence[Sequence[int]] = (),
+    *,
+    most: int | None = None,
+) -> list[dict[str, Any]]:
+    """Targets as records: layer, expert, row, col, component, tensor, original_value, source; each weight once.
+
+    detected: records of super weights, in the order of detection. coordinates: [layer, row, col] or [layer, expert,
+    row, col]. most: of the detected ones. A weight that the model does not have is an AtlasError.
+    """
+    wanted = [
+        (r["layer"], r.get("expert_id"), r["row"], r["column"], r.get("component") or "", "detected")
+        for r in list(detected)[:most]
+    ]
+    for given in coordinates:
+        if len(given) not in (3, 4):
+            raise AtlasError(
+                f"{list(given)} is no weight", remedy="give [layer, row, col] or [layer, expert, row, col]"
+            )
+        wanted.append((given[0], given[1] if len(given) == 4 else None, given[-2], given[-1], "", "configured"))
+    projections = down_projections(inventory)
+    targets: dict[tuple, dict[str, Any]] = {}
+    for layer, expert, row, col, component, source in wanted:
+        place = _projection(projections, layer, expert, component)
+        if not (0 <= row < place.rows and 0 <= col < place.cols):
+            raise AtlasError(
+                f"[{row}, {col}] lies outside {place.id}, which is {place.rows} x {place.cols}",
+                remedy="coordinates are [row, col] of the logical (out, in) matrix: output channel, then neuron",
+            )
+        record = {"layer": layer, "expert": expert, "row": row, "col": col, "component": component}
+        record |= {"tensor": place.id, "source": source}
+        targets.setdefault((place.id, row, col), record)
+    matrices: dict[str, Any] = {}
+    for record in targets.values():
+        if record["tensor"] not in matrices:
+            place = next(row for row in projections.itertuples() if row.id == record["tensor"])
+            matrices = {record["tensor"]: load_piece(checkpoint, place)}
+        record["original_value"] = float(matrices[record["tensor"]][record["row"], record["col"]])
+    return list(targets.values())
+
+
+def coordinates_of(targets: Iterable[dict[str, Any]]) -> list[Coordinate]:
+    """The coordinates of target records in the live model."""
+    return [
+        Coordinate(record["layer"], record["row"], record["col"], record["expert"], component=record["component"])
+        for record in targets
+    ]
+
+
+def target_name(target: dict[str, Any]) -> str:
+    """A target's name for files: tensor, layer, row and column."""
+    tensor = target["tensor"].replace("/", "_").replace("#", "-")
+    return f"{tensor}-L{target['layer']}-R{target['row']}-C{target['col']}"
+
+
+def target_title(target: dict[str, Any]) -> str:
+    """A target's name for titles."""
+    expert = "" if target["expert"] is None else f" expert {target['expert']}"
+    return f"layer {target['layer']}{expert} [{target['row']}, {target['col']}]"
+
+
+def _projection(projections: pd.DataFrame, layer: int, expert: int | None, component: str) -> Any:
+    here = projections.layer == layer
+    here &= projections.expert.isna() if expert is None else (projections.expert == expert).fillna(False)
+    found = projections[here]
+    if len(found) > 1:
+        # A layer may have shared experts beside a dense MLP; live modules and the inventory name them differently.
+        shared = found.component.str.contains("shared")
+        found = found[shared if "shared" in component else ~shared]
+    if len(found) != 1:
+        place = f"layer {layer}" + ("" if expert is None else f" expert {expert}")
+        raise AtlasError(f"the model has no MLP output projection at {place}", remedy="layers and experts count from 0")
+    return next(found.itertuples())
