@@ -2,7 +2,8 @@
 
 Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet, scattergather `part`.
 Produces: <results>/singular_values/{model}.parquet, <results>/effective_rank/{model}.csv with its figure and views,
-<results>/attention_kernel/{model}.parquet, <results>/attention_head/{model}.csv with its figures and summaries.
+<results>/attention_kernel/{model}.parquet, <results>/attention_head/{model}.csv with its figures and summaries,
+<results>/heavy_tail/{model}.csv with its summary and figures, <results>/spectrum_view/{model}.csv with its figure.
 """
 
 
@@ -171,3 +172,96 @@ rule attention_heads:
     """The attention-head tables of all models."""
     input:
         for_models("attention_head", "<results>/attention_head/{model}.csv"),
+
+
+rule heavy_tail:
+    """Heavy tails of every weight matrix: power law, random bulk, norms."""
+    input:
+        singular_values="<results>/singular_values/{model}.parquet",
+    output:
+        table=report(
+            "<results>/heavy_tail/{model}.csv",
+            caption="../report/heavy_tail.rst",
+            category="Spectra",
+            labels={"model": "{model}", "type": "table"},
+        ),
+        summary=report(
+            "<results>/heavy_tail/{model}.json",
+            caption="../report/heavy_tail.rst",
+            category="Spectra",
+            labels={"model": "{model}", "type": "summary"},
+        ),
+        figure=report(
+            "<results>/heavy_tail/{model}.png",
+            caption="../report/heavy_tail.rst",
+            category="Spectra",
+            labels={"model": "{model}", "type": "alpha by layer"},
+        ),
+        densities=report(
+            "<results>/heavy_tail/{model}/densities.png",
+            caption="../report/heavy_tail.rst",
+            category="Spectra",
+            labels={"model": "{model}", "type": "chosen matrices"},
+        ),
+    log:
+        "<logs>/heavy_tail/{model}.log",
+    benchmark:
+        "<benchmarks>/heavy_tail/{model}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        options=options("heavy_tail"),
+        code=code_of("heavy_tail"),
+    script:
+        "../scripts/heavy_tail.py"
+
+
+rule heavy_tails:
+    """The heavy-tail tables of all models."""
+    input:
+        for_models("heavy_tail", "<results>/heavy_tail/{model}.csv"),
+
+
+rule spectrum_view:
+    """Close views of single weight matrices: energy per component, cumulative, milestones."""
+    input:
+        singular_values="<results>/singular_values/{model}.parquet",
+    output:
+        table=report(
+            "<results>/spectrum_view/{model}.csv",
+            caption="../report/spectrum_view.rst",
+            category="Spectra",
+            labels={"model": "{model}", "type": "table"},
+        ),
+        components="<results>/spectrum_view/{model}/components.csv",
+        figure=report(
+            "<results>/spectrum_view/{model}.png",
+            caption="../report/spectrum_view.rst",
+            category="Spectra",
+            labels={"model": "{model}", "type": "figure"},
+        ),
+    log:
+        "<logs>/spectrum_view/{model}.log",
+    benchmark:
+        "<benchmarks>/spectrum_view/{model}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        options=options("spectrum_view"),
+        code=code_of("spectrum_view"),
+    script:
+        "../scripts/spectrum_view.py"
+
+
+rule spectrum_views:
+    """The close views of all models."""
+    input:
+        for_models("spectrum_view", "<results>/spectrum_view/{model}.csv"),

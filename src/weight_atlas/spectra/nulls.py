@@ -23,7 +23,7 @@ def gaussian_shares(rows: int, columns: int) -> dict[str, float]:
     small, large = sorted((rows, columns))
     if small == 0:
         return {}
-    squares, weights = _marchenko_pastur(small / large)
+    squares, weights = marchenko_pastur_law(small / large)
     sigma = np.sqrt(squares)
     mean, energy = weights @ sigma, weights @ squares
     cumulative = np.cumsum((weights * squares)[::-1]) / energy
@@ -59,7 +59,7 @@ def _largest_square(small: int, large: int) -> float:
     return max(float(large), centre + TRACY_WIDOM_MEAN * width)
 
 
-def _marchenko_pastur(aspect: float, points: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+def marchenko_pastur_law(aspect: float, points: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
     """Nodes (squared singular values over the longer side, ascending) and weights of the law at r / max(m, n).
 
     The cosine substitution takes away the square roots at both edges, and the pole at zero of the square case.

@@ -65,6 +65,18 @@ def effective_ranks(spectra: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([kept, measured.astype(dict.fromkeys(counts, "Int64"))], axis=1)
 
 
+def components_of(spectra: pd.DataFrame) -> pd.DataFrame:
+    """All components of the matrices of a table of singular values: id, component (from 1), sigma, the share of the
+    energy that it holds, and the cumulative share."""
+    tables = []
+    for row in spectra.itertuples(index=False):
+        sigma = np.asarray(row.sigma, dtype=float)
+        energy = sigma**2 / max((sigma**2).sum(), np.finfo(float).tiny)
+        columns = {"component": np.arange(1, len(sigma) + 1), "sigma": sigma, "energy": energy}
+        tables.append(pd.DataFrame({"id": row.id, **columns, "cumulative": np.cumsum(energy)}))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["id", "component", "sigma"])
+
+
 def notebook_view(ranks: pd.DataFrame) -> pd.DataFrame:
     """One row per matrix of a layer: layer_idx, weight_type, shape, eff_rank; experts as W_up[3]."""
     layers = ranks[ranks["layer"].notna()]

@@ -1,0 +1,34 @@
+"""Close views of single weight matrices, W_down by default: energy per component, cumulative, milestones."""
+
+from pathlib import Path
+
+from weight_atlas.figures.spectra_view import variance_explained
+from weight_atlas.figures.style import save_figure
+from weight_atlas.spectra.choice import choose_matrices
+from weight_atlas.spectra.ranks import components_of, effective_ranks
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_table, write_table
+
+
+def main(
+    singular_values: Path,
+    *,
+    table: Path,
+    components: Path,
+    figure: Path,
+    matrices: list[str] = ["W_down:first", "W_down:middle", "W_down:last"],  # noqa: B006
+) -> None:
+    """Write the measures of chosen matrices of one model, all their components, and the figure.
+
+    matrices: each ROLE, ROLE:LAYER or ROLE:LAYER:EXPERT, with LAYER a number (negative: from the end), first, middle
+    or last.
+    """
+    chosen = choose_matrices(read_table(singular_values), matrices)
+    ranks = effective_ranks(chosen)
+    write_table(table, ranks)
+    write_table(components, components_of(chosen))
+    save_figure(figure, variance_explained(chosen, ranks))
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

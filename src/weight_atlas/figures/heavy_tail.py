@@ -1,0 +1,106 @@
+"""Heavy tails: the exponent by depth and role, and single spectra with their fits."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, PALETTE, ROLE_COLOURS, message, subplots
+
+# Exponents above this are drawn at the upper edge: random matrices have them, and they say no more than that.
+HIGHEST = 12.0
+
+
+def alpha_by_layer(tails: pd.DataFrame) -> Figure:
+    """alpha by layer and role; the band is where well-trained layers lie. Hollow: the fit is spurious.
+
+    tails: a table of heavy_tails. Several matrices of a role in one layer (experts) give their median.
+    """
+    known = tails[(tails["status"] != "failed") & tails["layer"].notna()]
+    if known.empty:
+        return message("no matrix in a layer has a tail to fit")
+    stacks = list(known["stack"].unique())
+    figure, axes = subplots(len(stacks), 1, width=8.5, height=4.2, squeeze=False)
+    for axis, stack in zip(axes.flat, stacks, strict=True):
+        _alphas(axis, known[known["stack"] == stack])
+        axis.set_title(f"Power-law exponent by layer{'' if len(stacks) == 1 else f', {stack}'}")
+    return figure
+
+
+def _alphas(axis: Axes, known: pd.DataFrame) -> None:
+    axis.axhspan(2, 6, color=PALETTE[2], alpha=0.08, linewidth=0)
+    order = [*ROLE_COLOURS, *known["role"].unique()]
+    roles = sorted(known["role"].unique(), key=order.index)
+    depth = int(known["layer"].max()) + 1
+    for role in roles:
+        group = known[known["role"] == role].groupby("layer")
+        alpha, sound = group["alpha"].median(), group["status"].agg(lambda status: (status == "ok").mean() >= 0.5)
+        layers, shown = alpha.index.to_numpy(dtype=int), np.minimum(alpha.to_numpy(), HIGHEST)
+        colour = ROLE_COLOURS.get(role, NEUTRAL)
+        axis.plot(layers, shown, color=colour, linewidth=1.1, label=role)
+        size = 22 if depth <= 48 else 10
+        good = sound.to_numpy(dtype=bool)
+        axis.scatter(layers[good], shown[good], s=size, color=colour, zorder=3)
+        axis.scatter(layers[~good], shown[~good], s=size, facecolor="white", edgecolor=colour, zorder=3)
+    axis.set_xlabel("layer")
+    axis.set_ylabel("alpha")
+    lowest = min(1.5, float(known["alpha"].min()) - 0.2)
+    axis.set_ylim(lowest, min(HIGHEST, max(6.5, float(known["alpha"].max()))) + 0.4)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title="filled: ok\nhollow: spurious\nband: 2 to 6")
+
+
+def spectral_densities(chosen: list[tuple[pd.Series, np.ndarray, pd.DataFrame]]) -> Figure:
+    """For each chosen matrix its eigenvalues as a density with the Marchenko-Pastur law of its bulk, and as a tail
+    distribution with the power law.
+
+    chosen: (row of heavy_tails, eigenvalues ascending, law: columns eigenvalue and density).
+    """
+    if not chosen:
+        return message("none of the chosen matrices is in this model")
+    figure, axes = subplots(len(chosen), 2, width=5.2, height=3.1, squeeze=False)
+    for (left, right), (row, values, law) in zip(axes, chosen, strict=True):
+        _density(left, row, values, law)
+        _tail(right, row, values)
+    figure.suptitle("Eigenvalues of W'W")
+    return figure
+
+
+def _density(axis: Axes, row: pd.Series, values: np.ndarray, law: pd.DataFrame) -> None:
+    bins = np.geomspace(values[0], values[-1] * 1.0001, 60)
+    axis.hist(values, bins=bins, density=True, color=NEUTRAL, alpha=0.45)
+    inside = law[(law["eigenvalue"] >= values[0] / 2) & (law["density"] > 0)]
+    axis.plot(inside["eigenvalue"], inside["density"], color=MUTED, linewidth=1.4, label="random bulk")
+    axis.axvline(row["mp_high"], color=MUTED, linestyle=":", label=f"its edges; {row['mp_spikes']} spikes")
+    if row["mp_low"] > values[0]:
+        axis.axvline(row["mp_low"], color=MUTED, linestyle=":")
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    counts = np.histogram(values, bins)[0]
+    densities = (counts / np.diff(bins) / len(values))[counts > 0]
+    axis.set_ylim(densities.min() / 3, densities.max() * 8)
+    axis.set_xlabel("eigenvalue")
+    axis.set_ylabel("density")
+    axis.set_title(f"{row['id']}  {row['rows']}x{row['cols']}", fontsize=8)
+    axis.legend(loc="upper right")
+
+
+def _tail(axis: Axes, row: pd.Series, values: np.ndarray) -> None:
+    above = 1 - np.arange(len(values)) / len(values)
+    axis.loglog(values, above, color=NEUTRAL, linewidth=1.6)
+    if row["status"] == "failed":
+        axis.set_title("no power law fitted", fontsize=9)
+    else:
+        share = row["tail"] / len(values)
+        tail = values[values >= row["xmin"]]
+        fitted = share * (tail / row["xmin"]) ** (1 - row["alpha"])
+        axis.loglog(tail, fitted, color=ACCENT, linestyle="--", label=f"power law, {row['tail']} values")
+        axis.axvline(row["xmin"], color=ACCENT, linestyle=":", linewidth=1)
+        axis.set_title(
+            f"alpha {row['alpha']:.2f} ± {row['alpha_error']:.2f}, D {row['D']:.3f}, {row['status']}", fontsize=9
+        )
+        axis.legend(loc="lower left")
+    axis.set_ylim(0.5 / len(values), 1.5)
+    axis.set_xlabel("eigenvalue")
+    axis.set_ylabel("share above")

@@ -1,0 +1,172 @@
+"""Heavy tails of every spectrum: power law, Marchenko-Pastur bulk, norms; and a model's summary.
+
+Measures and readings after Martin, Peng and Mahoney, Predicting trends in the quality of state-of-the-art neural
+networks without access to training or testing data, 2021. Eigenvalues are those of W^T W: squared singular values.
+"""
+
+import zlib
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from weight_atlas.spectra.marchenko_pastur import Bulk, density, fit_bulk, gaussian_spectrum
+from weight_atlas.spectra.power_law import PowerLaw, bootstrap_p, fit_power_law, lognormal_ratio
+
+# A power law that this share of its own samples fits worse is kept (Clauset et al.); and the level of the rival's test.
+REJECTED = 0.1
+OVER_TRAINED, UNDER_TRAINED = 2.0, 6.0
+# Spectra of Gaussian matrices keep closer than this to the law, or than five eigenvalues.
+ON_THE_LAW = 0.02
+PLACE = ["id", "role", "stack", "layer", "expert", "rows", "cols"]
+FIT = ["alpha", "alpha_error", "xmin", "D", "tail", "eigenvalues", "p", "lognormal_R", "lognormal_p", "alpha_null"]
+NORMS = ["alpha_weighted", "log_alpha_norm", "log_norm", "log_spectral_norm", "entropy"]
+BULK = [f"mp_{field.name}" for field in fields(Bulk)]
+
+
+@dataclass(frozen=True)
+class TailSettings:
+    """What counts as a tail.
+
+    min_tail and min_tail_share: a tail has at least so many eigenvalues, and such a share of them. threshold:
+    eigenvalues up to it are left out; None: those below the rounding floor of the stored type. bootstrap: samples for
+    the p-value, 0 for none. WeightWatcher's own settings are min_tail=2, min_tail_share=0, threshold=1e-5.
+    """
+
+    min_tail: int = 50
+    min_tail_share: float = 0.02
+    threshold: float | None = None
+    bootstrap: int = 50
+
+    def smallest_tail(self, count: int) -> int:
+        """The least size of a tail among so many eigenvalues."""
+        return max(2, self.min_tail, int(np.ceil(self.min_tail_share * count)))
+
+
+def heavy_tails(spectra: pd.DataFrame, settings: TailSettings | None = None) -> pd.DataFrame:
+    """All heavy-tail measures of every matrix of a table of singular values, in its order.
+
+    status: "ok"; "spurious" (there is a fit, but the bootstrap rejects it or the log-normal is closer, p < 0.1);
+    "failed" (no fit: too few eigenvalues, or no spectrum; such rows enter no mean). reading: random-like (no spikes and
+    the whole spectrum on the Marchenko-Pastur law, whatever alpha is), else over-trained (alpha < 2), well trained, or
+    under-trained (alpha > 6). alpha_null: alpha of a Gaussian matrix of the same shape. alpha_weighted = alpha log10
+    lambda_max; log_alpha_norm = log10 sum lambda^alpha; log_norm, log_spectral_norm: log10 of the sum and of the
+    largest; entropy: that of the energies over ln rank. mp_*: see Bulk.
+    """
+    settings = settings or TailSettings()
+    rows = [_measured(row, settings) for row in spectra.itertuples(index=False)]
+    columns = ["status", "reading", *FIT, *NORMS, *BULK]
+    measured = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(["tail", "eigenvalues", "mp_spikes"], "Int64"))
+    return pd.concat([spectra[PLACE].reset_index(drop=True), measured], axis=1)
+
+
+def tail_summary(tails: pd.DataFrame) -> dict[str, Any]:
+    """Means over the matrices with a fit, of the layers, of all, and of every role; counts of statuses and readings."""
+    layers = tails[tails["layer"].notna()]
+    by_role = {f"{stack} {role}": _means(group) for (stack, role), group in tails.groupby(["stack", "role"])}
+    return {"layers": _means(layers), "all": _means(tails), "by_role": by_role}
+
+
+def eigenvalues_of(row: Any, threshold: float | None) -> np.ndarray:
+    """Squared singular values of a row of a table of singular values, ascending, without those up to a threshold.
+
+    threshold None: those of singular values below the rounding floor (see rounding_floor) and zeros.
+    """
+    values = np.asarray(row.sigma, dtype=float)[::-1] ** 2
+    if threshold is None:
+        entries = max(1, row.rows * row.cols)
+        floor = (row.rows**0.5 + row.cols**0.5) * row.rounding * row.frobenius / entries**0.5
+        threshold = max(floor**2, 1e-24 * values[-1] if values.size else 0.0)
+    return values[values > threshold]
+
+
+def _measured(row: Any, settings: TailSettings) -> dict[str, Any]:
+    whole = np.asarray(row.sigma, dtype=float)[::-1] ** 2
+    if not whole.size or not whole[-1] > 0:
+        return {"status": "failed", "reading": ""}
+    values = eigenvalues_of(row, settings.threshold)
+    fit = fit_power_law(values, settings.smallest_tail(len(values)))
+    bulk = {f"mp_{name}": value for name, value in asdict(fit_bulk(whole, row.rows, row.cols)).items()}
+    measured = {"eigenvalues": len(values), **bulk, **_norms(whole, fit)}
+    if fit is None:
+        return {**measured, "status": "failed", "reading": ""}
+    return {**measured, "reading": _reading(fit, bulk, len(whole)), **_judged(fit, values, row, settings)}
+
+
+def _reading(fit: PowerLaw, bulk: dict[str, Any], count: int) -> str:
+    if bulk["mp_spikes"] == 0 and bulk["mp_distance"] < max(ON_THE_LAW, 5 / count):
+        return "random-like"
+    if fit.alpha < OVER_TRAINED:
+        return "over-trained"
+    return "under-trained" if fit.alpha > UNDER_TRAINED else "well trained"
+
+
+def _judged(fit: PowerLaw, values: np.ndarray, row: Any, settings: TailSettings) -> dict[str, Any]:
+    smallest = settings.smallest_tail(len(values))
+    seed = zlib.crc32(str(row.id).encode())
+    repeats = settings.bootstrap
+    chance = bootstrap_p(values, fit, repeats=repeats, seed=seed, min_tail=smallest) if repeats else float("nan")
+    ratio, ratio_p = lognormal_ratio(values[len(values) - fit.tail :])
+    spurious = chance < REJECTED or (ratio < 0 and ratio_p < REJECTED)
+    return {
+        "status": "spurious" if spurious else "ok",
+        **{"alpha": fit.alpha, "alpha_error": fit.error, "xmin": fit.xmin, "D": fit.distance, "tail": fit.tail},
+        **{"p": chance, "lognormal_R": ratio, "lognormal_p": ratio_p},
+        "alpha_null": _gaussian_alpha(row.rows, row.cols, settings),
+    }
+
+
+@lru_cache(maxsize=256)
+def _gaussian_alpha(rows: int, columns: int, settings: TailSettings) -> float:
+    values = gaussian_spectrum(rows, columns)
+    fit = fit_power_law(values, settings.smallest_tail(len(values)))
+    return fit.alpha if fit else float("nan")
+
+
+def _norms(values: np.ndarray, fit: PowerLaw | None) -> dict[str, float]:
+    top, energy = float(values[-1]), values / values.sum()
+    alpha = fit.alpha if fit else float("nan")
+    rank = int((values > (values[-1] ** 0.5 * len(values) * np.finfo(float).eps) ** 2).sum())
+    positive = energy[energy > 0]
+    return {
+        "alpha_weighted": alpha * np.log10(top),
+        # In two steps, since lambda^alpha overflows where alpha is that of a random matrix.
+        "log_alpha_norm": alpha * np.log10(top) + np.log10(((values / top) ** alpha).sum()),
+        "log_norm": float(np.log10(values.sum())),
+        "log_spectral_norm": np.log10(top),
+        "entropy": float(-(positive * np.log(positive)).sum() / np.log(rank)) if rank > 1 else 0.0,
+    }
+
+
+def _means(tails: pd.DataFrame) -> dict[str, Any]:
+    fitted = tails[tails["status"] != "failed"]
+    sound = fitted[fitted["status"] == "ok"]
+    return {
+        "matrices": len(tails),
+        "status": tails["status"].value_counts().to_dict(),
+        "reading": fitted["reading"].value_counts().to_dict(),
+        "alpha": fitted["alpha"].mean(),
+        "alpha_median": fitted["alpha"].median(),
+        "alpha_of_ok": sound["alpha"].mean(),
+        "alpha_null": fitted["alpha_null"].mean(),
+        **{name: fitted[name].mean() for name in NORMS},
+        "mp_spikes": int(tails["mp_spikes"].sum()),
+        "mp_spike_energy": tails["mp_spike_energy"].mean(),
+        "mp_distance": tails["mp_distance"].mean(),
+    }
+
+
+def with_spectra(tails: pd.DataFrame, spectra: pd.DataFrame, settings: TailSettings) -> list[tuple]:
+    """For rows of heavy_tails: (row, eigenvalues, law of the random bulk as eigenvalue and density), what figures draw.
+
+    Rows without eigenvalues are left out.
+    """
+    found = []
+    by_id = {row.id: row for row in spectra.itertuples(index=False)}
+    for _, row in tails[tails["eigenvalues"].fillna(0) > 1].iterrows():
+        values = eigenvalues_of(by_id[row["id"]], settings.threshold)
+        law = density(Bulk(**{name: row[f"mp_{name}"] for name in Bulk.__dataclass_fields__}))
+        found.append((row, values, pd.DataFrame(dict(zip(["eigenvalue", "density"], law, strict=True)))))
+    return found
