@@ -32,6 +32,7 @@ include: "rules/tokens.smk"
 include: "rules/super_weights.smk"
 include: "rules/ablations.smk"
 include: "rules/evaluation.smk"
+include: "rules/vocabulary.smk"
 include: "rules/atlas.smk"
 
 

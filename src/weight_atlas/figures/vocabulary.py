@@ -85,7 +85,7 @@ def neurons_overview(cards: pd.DataFrame, most: int = 30) -> Figure:
         return message("No neuron was selected.")
     first = cards.selected_by.str.contains("super weight")
     shown = pd.concat([cards[first], cards[~first]]).head(most)
-    figure, axis = subplots(width=9, height=1.0 + 0.26 * len(shown))
+    figure, axis = subplots(width=9, height=1.3 + 0.26 * len(shown))
     at = np.arange(len(shown))
     axis.hlines(at, 3, shown["kurt"], color="#d5d8dd", lw=1.2)
     for label, colour in LABEL_COLOURS.items():
@@ -105,7 +105,7 @@ def neurons_overview(cards: pd.DataFrame, most: int = 30) -> Figure:
         tokens = "  ".join(printable(token, 12) for token in str(row.top_tokens_up).split(" | ")[:5])
         axis.text(1.01, place, tokens, transform=axis.get_yaxis_transform(), va="center", fontsize=7.5, clip_on=False)
     axis.grid(axis="y", visible=False)
-    axis.legend(loc="upper left", bbox_to_anchor=(0, -0.9 / len(shown) - 0.05), ncols=5)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     _plain_ticks(axis.xaxis)
     return figure
 
@@ -133,10 +133,10 @@ def neuron_map(neurons: pd.DataFrame, kurtosis: float = 10.0, title: str = "") -
     axes[0].axhline(kurtosis, color=ACCENT, lw=1, ls="--")
     edge = axes[0].get_yaxis_transform()
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
-    axes[0].text(0.99, 3, "Gaussian", transform=edge, ha="right", va="center", fontsize=7, bbox=box)
     _plain_ticks(axes[0].yaxis)
-    axes[0].text(0.99, kurtosis, f"threshold {kurtosis:g}", transform=edge, ha="right", va="bottom", fontsize=7,
-                 color=ACCENT)  # fmt: skip
+    style = {"transform": edge, "ha": "right", "va": "center", "fontsize": 7, "bbox": box}
+    axes[0].text(0.99, 3, "Gaussian", **style)
+    axes[0].text(0.99, kurtosis, f"threshold {kurtosis:g}", color=ACCENT, **style)
     _shares(axes[1], neurons, layers)
     for axis in axes:
         axis.xaxis.get_major_locator().set_params(integer=True)

@@ -40,7 +40,7 @@ def cascade_by_layer(cascade: pd.DataFrame, title: str) -> Figure:
         colour = POSITIONS[position][1]
         axes[4].plot(own.layer, own.residual_norm, color=colour, lw=1.4, marker="o", ms=3)
         axes[4].plot(own.layer, own.residual_norm_edited, color=colour, lw=1.4, ls="--", marker="o", ms=3, mfc="white")
-    axes[4].set(yscale="log", title="norm of the stream (dashed: after)")
+    axes[4].set(yscale="log", title="norm (dashed: after)")
     for axis in axes:
         axis.set_xlabel("layer")
         axis.xaxis.get_major_locator().set_params(integer=True)

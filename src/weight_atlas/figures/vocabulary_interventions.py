@@ -75,7 +75,7 @@ def weights_overview(weights: pd.DataFrame, most: int = 20) -> Figure:
     if weights.empty:
         return message("No weight to intervene on: none was detected, and none is configured.")
     shown = weights.sort_values("delta_loss", ascending=False, key=abs).head(most)
-    figure, axis = subplots(width=8, height=1.2 + 0.32 * len(shown))
+    figure, axis = subplots(width=8, height=1.5 + 0.32 * len(shown))
     for place, row in enumerate(shown.to_dict("records")):
         axis.plot(abs(row["delta_loss"]), place, "o", color=ACCENT, zorder=3, label=None if place else "weight removed")
         low, high = row.get("delta_loss_ci_2.5"), row.get("delta_loss_ci_97.5")
@@ -94,7 +94,7 @@ def weights_overview(weights: pd.DataFrame, most: int = 20) -> Figure:
     axis.set_ylim(len(shown) - 0.4, -0.6)
     axis.set(xscale="log", xlabel="|change of loss|, nats per token", title="What removing single weights does")
     axis.grid(axis="y", visible=False)
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.75 / (0.3 + 0.32 * len(shown))), ncols=2)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
