@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.families.adapters import is_adapter, match_adapter
 from weight_atlas.families.layouts import Selection, logical_shape
 from weight_atlas.families.matching import Match, Matcher
-from weight_atlas.families.pieces import Piece, head_columns, pieces_of
+from weight_atlas.families.pieces import NO_HEADS, Piece, head_columns, pieces_of
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.registry import HOW_TO_ADD, find_family, tensor_list
 from weight_atlas.families.roles import MATRIX_ROLES, Role
@@ -37,16 +38,17 @@ def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: 
     row of the family explains as role `other` instead of an AtlasError.
 
     Columns: tensor (name on disk), piece (its name in a fused tensor, or ""), id (unique), role (a Role), of_role (for
-    a bias: the role it belongs to), component (part of the block where the role does not say it: shared_expert,
-    cross_attention, pooler...), stack (encoder, decoder, other), layer, expert, rows and cols (logical (out, in);
-    vectors have no cols), dtype (as stored), shard, stored_shape, layout (names of layouts.py), selection (where the
-    piece lies, for load_piece), n_heads and head_dim (of this piece), parameters (0 for stored constants), bytes,
-    tied_to (the tensor whose data this is, counted there), readable, note (why it is `other` or not readable, or what
-    is special about it). Sorted by stack and layer, within them in file order; what is in no layer comes first.
+    a bias: the role it belongs to; for an adapter: the role it changes), component (part of the block where the role
+    does not say it: shared_expert, cross_attention, pooler...), stack (encoder, decoder, other), layer, expert, rows
+    and cols (logical (out, in); vectors have no cols), dtype (as stored), shard, stored_shape, layout (names of
+    layouts.py), selection (where the piece lies, for load_piece), n_heads and head_dim (of this piece), parameters
+    (0 for stored constants), bytes, tied_to (the tensor whose data this is, counted there), readable, note (why it is
+    `other` or not readable, or what is special about it). Sorted by stack and layer, within them in file order; what
+    is in no layer comes first.
     """
     chosen = find_family(checkpoint.config, checkpoint.entries, family or checkpoint.family)
     quantities = Quantities(chosen, checkpoint.config)
-    matches = _matches(chosen, quantities, checkpoint.entries, allow_other)
+    matches = _matches(chosen, quantities, checkpoint, allow_other)
     rows = [
         row
         for name, match in matches.items()
@@ -65,9 +67,12 @@ def matrices(inventory: pd.DataFrame) -> pd.DataFrame:
     return inventory[weights & own & inventory.cols.notna() & (inventory.parameters > 0)].reset_index(drop=True)
 
 
-def _matches(family: Family, quantities: Quantities, entries: dict, allow_other: bool) -> dict[str, Match]:
-    matcher = Matcher(family, quantities)
-    found = {name: matcher.match(name, entry.shape) for name, entry in entries.items()}
+def _matches(family: Family, quantities: Quantities, checkpoint: "Checkpoint", allow_other: bool) -> dict[str, Match]:
+    matcher, config, entries = Matcher(family, quantities), checkpoint.config, checkpoint.entries
+    if is_adapter(config, entries):
+        found = {name: match_adapter(matcher, name, entry.shape, config) for name, entry in entries.items()}
+    else:
+        found = {name: matcher.match(name, entry.shape) for name, entry in entries.items()}
     unknown = [name for name, match in found.items() if match is None]
     if unknown and not allow_other:
         raise AtlasError(
@@ -91,7 +96,8 @@ def _rows(entry: "TensorEntry", match: Match, family: Family, quantities: Quanti
     elements = math.prod(entry.shape)
     if not elements:
         note = note or "holds no elements"
-    for piece in _pieces(entry, match, family, quantities, stack, whole=bool(entry.note) or not elements):
+    unread = bool(entry.note) or not elements
+    for piece in _pieces(entry, match, family, quantities, stack, whole=unread):
         shape = logical_shape(entry.shape, piece.selection)
         count = math.prod(shape) if not entry.note else elements
         bias = row.bias and piece.role is not Role.OTHER
@@ -102,7 +108,7 @@ def _rows(entry: "TensorEntry", match: Match, family: Family, quantities: Quanti
             "piece": name,
             "id": "#".join([entry.name, *map(str, parts)]),
             "role": Role.BIAS.value if bias else piece.role.value,
-            "of_role": piece.role.value if bias else "",
+            "of_role": match.of or (piece.role.value if bias else ""),
             "component": row.component,
             "stack": stack,
             "layer": match.layer,
@@ -114,7 +120,7 @@ def _rows(entry: "TensorEntry", match: Match, family: Family, quantities: Quanti
             "stored_shape": "x".join(map(str, entry.shape)),
             "layout": "+".join(row.layout) if piece.selection != Selection() else "",
             "selection": piece.selection.encode(),
-            **head_columns(piece, shape, entry.name, row, quantities, match.layer, stack),
+            **(NO_HEADS if unread else head_columns(piece, shape, entry.name, row, quantities, match.layer, stack)),
             "parameters": 0 if row.buffer else count,
             "bytes": entry.bytes * count // elements if elements else 0,
             "tied_to": "",
@@ -125,7 +131,7 @@ def _rows(entry: "TensorEntry", match: Match, family: Family, quantities: Quanti
 
 def _pieces(entry, match: Match, family: Family, quantities: Quantities, stack: str, whole: bool) -> list[Piece]:
     if whole:
-        return [Piece(match.row.role or match.row.pieces[0], match.expert, Selection())]
+        return [Piece(match.row.role or Role.OTHER, match.expert, Selection())]
     try:
         return pieces_of(match.row, entry.shape, match.expert, quantities, match.layer, stack)
     except AtlasError as error:

@@ -141,8 +141,10 @@ def _divide(total: int, parts: int, what: str) -> int:
 
 
 def _blocks(total: int, heads: Sequence[int | None], groups: int | None) -> tuple[int, list[int]]:
-    counts = [1] * len(heads) if None in heads else list(heads)
-    unit = _divide(total, sum(counts), f"heads ({' + '.join(map(str, counts))})" if None not in heads else "blocks")
+    if all(count is None for count in heads):
+        return 1, [_divide(total, len(heads), "blocks")] * len(heads)
+    counts = [_known(count) for count in heads]
+    unit = _divide(total, sum(counts), f"heads ({' + '.join(map(str, counts))})")
     return 1, [count * unit for count in counts]
 
 

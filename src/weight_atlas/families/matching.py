@@ -16,12 +16,14 @@ _SLOTS = ("layer", "expert", "index")
 
 @dataclass(frozen=True)
 class Match:
-    """A row that explains a tensor: its pattern, and the numbers that stood in its places."""
+    """A row that explains a tensor: its pattern, the numbers that stood in its places, and for a part of an adapter
+    the role that it changes."""
 
     row: Row
     pattern: str
     layer: int | None = None
     expert: int | None = None
+    of: str = ""
 
 
 def pattern_of(name: str) -> tuple[str, list[int]]:
@@ -40,13 +42,17 @@ class Matcher:
         self._others = tuple(family.others)
         self._rows: dict[str, list[tuple[list[str | int], Row, str]]] = defaultdict(list)
         for pattern, rows in family.tensors.items():
-            self._add(pattern, [row for row in rows if quantities.holds(row.when)])
+            self._add(pattern, self._counting(rows))
         for pattern, rows in family.modules.items():
-            chosen = [row for row in rows if quantities.holds(row.when)]
+            chosen = self._counting(rows)
             self._add(f"{pattern}.weight", chosen)
             self._add(f"{pattern}.bias", [_bias_of(row) for row in chosen])
         for pattern, reason in family.buffers.items():
             self._add(pattern, [Row(role=Role.OTHER, note=reason, buffer=True)])
+
+    def _counting(self, rows: tuple[Row, ...]) -> list[Row]:
+        holds = self._quantities.holds
+        return [row for row in rows if holds(row.when) and not (row.unless and holds(row.unless))]
 
     def _add(self, pattern: str, rows: list[Row]) -> None:
         key, slots = _slots(pattern)

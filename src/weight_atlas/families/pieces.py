@@ -9,6 +9,8 @@ from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.roles import HEADS, Role
 from weight_atlas.families.schema import Row
 
+NO_HEADS: dict[str, int | None] = {"n_heads": None, "head_dim": None}
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -56,7 +58,10 @@ def _share(
 ) -> tuple[int, list[int]]:
     groups = _count(quantities, row.groups, layer) if row.groups else None
     if not row.sizes:
-        return SHARINGS[sharing](total, [heads_of(role, row, quantities, layer, stack) for role in row.pieces], groups)
+        heads = [heads_of(role, row, quantities, layer, stack) for role in row.pieces]
+        if any(role in HEADS and count is None for role, count in zip(row.pieces, heads, strict=True)):
+            raise AtlasError("the number of heads is not known", remedy="the model's config.json must give it")
+        return SHARINGS[sharing](total, heads, groups)
     sizes = [0 if size == "rest" else _count(quantities, size, layer) for size in row.sizes]
     sizes = [total - sum(sizes) if size == "rest" else count for size, count in zip(row.sizes, sizes, strict=True)]
     if sum(sizes) != total or min(sizes) <= 0 or any(size % (groups or 1) for size in sizes):
@@ -95,7 +100,7 @@ def head_columns(
     heads = heads_of(piece.role, row, quantities, layer, stack)
     by_columns = piece.role is Role.W_O
     if not heads or (by_columns and (row.bias or len(shape) < 2)):
-        return {"n_heads": None, "head_dim": None}
+        return NO_HEADS
     cut = shape[1] if by_columns else shape[0]
     if row.head_dim and (width := quantities.product(row.head_dim, layer)):
         heads = _divide(cut, width)

@@ -56,6 +56,8 @@ class Quantities:
     def key(self, dotted: str) -> Any:
         """The value of a key of config.json, by path."""
         value: Any = self._config
+        if dotted in value:
+            return value[dotted]
         for part in dotted.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         return value
@@ -92,8 +94,13 @@ def _common(values: list) -> Any:
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with that of its language part, if it has one, laid over it."""
+    """A configuration with that of its language part, if it has one, laid over it.
+
+    The metadata of a GGUF file stands under "gguf", with the architecture before each name: it is taken off.
+    """
     result = dict(config)
+    if isinstance(metadata := config.get("gguf"), Mapping):
+        result |= {name.partition(".")[2]: value for name, value in metadata.items()}
     for path in LANGUAGE_PARTS:
         part: Any = config
         for key in path.split("."):

@@ -1,11 +1,12 @@
 """Finding the family of a model."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import Any
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.families.adapters import adapted_family, is_adapter
 from weight_atlas.families.matching import pattern_of
 from weight_atlas.families.quantities import flat
 from weight_atlas.families.schema import FOLDER, Family, load_family, own_family
@@ -34,16 +35,19 @@ def _index() -> dict[str, str]:
     return index
 
 
-def find_family(config: Mapping[str, Any], names: Iterable[str] = (), family: str | None = None) -> Family:
+def find_family(config: Mapping[str, Any], names: Collection[str] = (), family: str | None = None) -> Family:
     """The family of a model: the one asked for, else by architectures[0], else by model_type of config.json.
 
-    For a composite model (vision and language) the type of its language part counts. An unknown one is an AtlasError
-    that lists the tensors (names) by pattern.
+    For a composite model (vision and language) the type of its language part counts; for an adapter, the names of the
+    tensors that it changes. An unknown one is an AtlasError that lists the tensors (names) by pattern.
     """
     if family is not None:
         return load_family(_named(family))
+    if is_adapter(config, names):
+        return adapted_family(config, list(names), ("llama", *family_names()))
     language = flat(config)
-    claims = [*_first(config.get("architectures")), config.get("model_type")]
+    claims = [f"gguf-{config.get('model_type')}"] if "gguf" in config else []
+    claims += [*_first(config.get("architectures")), config.get("model_type")]
     claims += [*_first(language.get("architectures")), language.get("model_type")]
     known = [_index()[claim] for claim in claims if claim in _index()]
     if known:

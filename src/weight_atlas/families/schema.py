@@ -47,8 +47,8 @@ class Row(_Strict):
     bias: it is the bias of that role or of those pieces. component: the part of the block, where the role alone does
     not say it. heads: the quantity that counts its heads, or head_dim: the one that gives their width. same_as: a
     tensor that holds the same data. buffer: no parameter but a constant that the model stores.
-    A row counts only when: keys of config.json have these values; kind: the layer is of this kind (Quantities.kind);
-    shape: the tensor has this stored shape (quantities, or "any").
+    A row counts only when: keys of config.json have these values; unless: they have these; kind: the layer is of this
+    kind (Quantities.kind); shape: the tensor has this stored shape (quantities, or "any").
     """
 
     role: Role | None = None
@@ -65,6 +65,7 @@ class Row(_Strict):
     buffer: bool = False
     note: str = ""
     when: dict[str, Any] = Field(default_factory=dict)
+    unless: dict[str, Any] = Field(default_factory=dict)
     kind: str | None = None
     shape: tuple[str, ...] = ()
 
