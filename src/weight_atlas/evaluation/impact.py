@@ -28,11 +28,12 @@ def impact_table(parts: Iterable[pd.DataFrame], ablation: str, variants: Sequenc
 
     variants: records with `variant`, `kind` and `factor`, as the evaluations describe them.
     """
-    table = pd.concat([pd.DataFrame(columns=list(COLUMNS)), *parts], ignore_index=True)
+    table = pd.concat([part for part in parts if len(part)] or [pd.DataFrame({"variant": []})], ignore_index=True)
+    table = table.reindex(columns=list(COLUMNS))
     table["ablation"] = ablation
     for column in ("kind", "factor"):
         table[column] = table.variant.map({record["variant"]: record[column] for record in variants})
-    return table[list(COLUMNS)].astype({"factor": float})
+    return table.astype({"factor": float})
 
 
 def window_impact(corpus: str, windows: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
