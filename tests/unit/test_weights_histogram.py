@@ -118,8 +118,10 @@ def test_constant_tensors(dtype, size, value):
 
 
 def test_a_constant_that_float64_sums_round():
-    found = check(torch.full((100_000,), 0.1, dtype=torch.float32))
-    assert found.moments.std == 0 and found.moments.mean == np.float32(0.1)
+    constant = torch.full((100_000,), 0.1, dtype=torch.float64)
+    assert constant.numpy().cumsum()[-1] != 10_000
+    found = check(constant)
+    assert found.moments.std == 0 and found.moments.mean == 0.1
 
 
 @pytest.mark.parametrize(("dtype", "size"), [(torch.bfloat16, 1000), (torch.float32, 1000), (torch.float32, 70_000)])
@@ -138,6 +140,9 @@ def test_float64_beyond_float32(size, magnitude):
     assert found.moments.std == pytest.approx(plain.std() * magnitude, rel=1e-12)
     assert found.moments.kurtosis == pytest.approx(scipy.stats.kurtosis(plain), rel=1e-9)
     assert found.max == weights.max().item()
+    largest = torch.finfo(torch.float32).max
+    rounded = weights.clamp(-largest, largest).float() if size > 65_536 else weights
+    assert found.percentiles == pytest.approx(np.percentile(rounded.double().numpy(), PERCENTILES), rel=1e-15)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -210,6 +215,22 @@ def test_blocks_give_what_the_whole_gives(dtype, step):
     for name, value in whole.items():
         # Sums over other blocks round otherwise.
         assert found[name] == pytest.approx(value, rel=1e-9, abs=1e-15), name
+
+
+def test_percentiles_among_zeros_and_the_smallest_subnormals():
+    random = np.random.default_rng(0)
+    smallest = np.finfo(np.float32).smallest_subnormal
+    weights = (random.integers(1, 900, 90_000).astype(np.float32) * smallest) * random.choice([-1, 1], 90_000)
+    weights[random.random(90_000) < 0.1] = 0.0
+    weights[random.random(90_000) < 0.1] = -0.0
+    found = check(torch.from_numpy(weights.astype(np.float32)))
+    assert found.kind == BINNED and found.percentiles[4] < 0 < found.percentiles[6]
+
+
+@pytest.mark.parametrize("bound", [0.1, 0.2, 0.3, 1e-6, 0.5])
+def test_a_bound_in_float32_is_not_above_the_bound(bound):
+    floor = wide._floor(bound, np.dtype(np.float32))
+    assert float(floor) <= bound < float(np.nextafter(floor, np.float32(1)))
 
 
 def test_chunk_borders_of_wide_types(monkeypatch):

@@ -152,6 +152,30 @@ def test_memory_bounds_what_runs_at_once(monkeypatch):
     assert max(count for _, count in most) == 4
 
 
+def test_results_do_not_pile_up_behind_a_slow_one():
+    started, go_on = [], threading.Event()
+
+    def make(number: int) -> list:
+        started.append(number)
+        if number == 0:
+            go_on.wait(20)
+        return [(str(number), value_histogram(torch.zeros(1)))]
+
+    found: list = []
+    histograms = value_histograms((Portion(0, partial(make, number)) for number in range(100)), threads=2)
+    consumer = threading.Thread(target=lambda: found.extend(histograms))
+    consumer.start()
+    for _ in range(50):
+        time.sleep(0.01)
+        if len(started) >= 8:
+            break
+    time.sleep(0.05)
+    assert 2 < len(started) <= 8
+    go_on.set()
+    consumer.join()
+    assert [int(name) for name, _ in found] == list(range(100))
+
+
 def test_an_error_in_one_tensor_ends_the_run():
     def broken() -> list:
         raise AtlasError("the file ends", where="shard")

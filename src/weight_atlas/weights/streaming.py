@@ -23,6 +23,7 @@ ReadInto = Callable[[torch.Tensor, Path, int], None]
 BLOCK_BYTES = 4 << 20  # stays in the cache between reading and counting
 # What may be held beyond twice the largest portion, so that small tensors keep all threads busy.
 SPARE_BYTES = 16 << 20
+_AHEAD = 4  # portions on their way for each thread
 
 _own = threading.local()  # each thread's buffer
 
@@ -39,7 +40,7 @@ def value_histograms(portions: Iterable[Portion], threads: int = 1) -> Iterator[
     """Pairs of id and histogram, in the order of the portions, whatever the number of threads.
 
     At most `threads` portions are read at a time, and no more than fit into twice the largest portion so far and
-    SPARE_BYTES; a larger one waits until it is alone.
+    SPARE_BYTES.
     """
     pending: deque[tuple[Future, int]] = deque()
     largest = 0
@@ -60,7 +61,8 @@ def value_histograms(portions: Iterable[Portion], threads: int = 1) -> Iterator[
 
 def _fits(pending: deque[tuple[Future, int]], needed: int, allowed: int, threads: int) -> bool:
     running = [held for future, held in pending if not future.done()]
-    return not running or (len(running) < threads and sum(running) + needed <= allowed)
+    # Results wait for those before them: a large tensor must not let all others pile up behind it.
+    return not pending or (len(pending) < _AHEAD * threads and sum(running) + needed <= allowed)
 
 
 def _finished(pending: deque[tuple[Future, int]]) -> Iterator[Named]:

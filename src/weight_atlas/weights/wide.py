@@ -50,6 +50,8 @@ def wide_histogram(blocks: Blocks, dtype: torch.dtype, n: int) -> Histogram:
         seen |= bucket_floats(values, _patterns(values), counts, sums)
     if not tally.finite:
         return tally.histogram()
+    if tally.min == tally.max:  # rounded sums must not give a constant a spread
+        return _exact_histogram(np.array([tally.min]), np.array([tally.finite]), tally)
     counts[_ZERO] -= tally.zeros - tally.negative_zeros
     counts[_ZERO - 1] -= tally.negative_zeros
     mean = sums.sum() / tally.finite
@@ -143,7 +145,10 @@ def _small_histogram(blocks: Blocks, tally: _Tally) -> Histogram:
     chunks = [tally.add(chunk, start).astype(np.float64) for start, chunk in _chunks(blocks)]
     if not tally.finite:
         return tally.histogram()
-    values, counts = np.unique(np.concatenate(chunks), return_counts=True)
+    return _exact_histogram(*np.unique(np.concatenate(chunks), return_counts=True), tally)
+
+
+def _exact_histogram(values: np.ndarray, counts: np.ndarray, tally: _Tally) -> Histogram:
     return tally.histogram(
         moments=moments(values, counts),
         percentiles=tuple(quantiles(values, counts, np.array(PERCENTILES) / 100).tolist()),
@@ -191,11 +196,8 @@ def _refined(blocks: Blocks, tally: _Tally, counts: np.ndarray, mean: float) -> 
         low = np.searchsorted(last_within, ranks[i] - (last_rank[place[i]] - last_within[-1]))
         order[i] = _number(int(bucket[i]) << 16 | int(low))
     below, above = (order[np.searchsorted(ranks, side)] for side in (lower, upper))
-    if tally.min == tally.max:  # rounding must not give a constant a spread
-        shape = moments(np.array([tally.min]), np.array([tally.finite]))
-    else:
-        l1, *powers = np.array(sums).sum(axis=0).tolist()
-        shape = from_power_sums(tally.finite, mean * scale, powers, l1, scale)
+    l1, *powers = np.array(sums).sum(axis=0).tolist()
+    shape = from_power_sums(tally.finite, mean * scale, powers, l1, scale)
     return shape, tuple(interpolate(below, above, weight).tolist())
 
 
