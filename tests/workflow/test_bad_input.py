@@ -96,6 +96,7 @@ def test_corrupt_header(run, model):
 
 def test_index_names_a_missing_shard(run, model):
     header, _ = header_and_data(model / "model.safetensors")
+    (model / "model.safetensors").rename(model / "model-00001-of-00002.safetensors")
     names = [name for name in header if name != "__metadata__"]
     weight_map = dict.fromkeys(names, "model-00002-of-00002.safetensors")
     (model / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
@@ -119,7 +120,7 @@ def test_a_tensor_that_no_row_explains(run, model):
         "data_offsets": [len(data), len(data) + 4],
     }
     write_safetensors(model / "model.safetensors", header, data + b"abcd")
-    expect(run("tensor_inventories", model={"source": str(model)}), "model.layers.0.mlp.strange.weight", "allow_other")
+    expect(run("tensor_inventories", model={"source": str(model)}), "layers.N.mlp.strange.weight", "allow_other")
     code, output = run("tensor_inventories", model={"source": str(model), "allow_other": True})
     assert code == 0, output
 

@@ -46,7 +46,7 @@ def requested_gpus(cluster):
     gpus = {}
     for job in show.split("\n\n"):
         if rule := re.search(r"Comment=(?:rule_)?(\w+?)(?:_wildcards\S*)?\s", job):
-            gpus[rule[1]] = int(match[1]) if (match := re.search(r"gres/gpu=(\d+)", job)) else 0
+            gpus[rule[1]] = int(match[1]) if (match := re.search(r"TresPerJob=gres:gpu:(\d+)", job)) else 0
     return gpus
 
 

@@ -13,7 +13,7 @@ from weight_atlas.families.schema import FOLDER, Family, load_family, own_family
 
 HOW_TO_ADD = (
     "if it follows the names of a known family, set `family: llama` (or another) for this model in the configuration; "
-    "else add a table: docs/families.md says how"
+    "else add a table: docs/families.md says how; `allow_other: true` lists unexplained tensors without a role"
 )
 
 
