@@ -82,6 +82,9 @@ class Row(_Strict):
             raise ValueError("`pieces` names one role twice")
         if unknown := set(self.layout) - LAYOUTS.keys():
             raise ValueError(f"unknown layout {', '.join(sorted(unknown))}: use {', '.join(LAYOUTS)}")
+        shared = any(LAYOUTS[word] == "sharing" for word in self.layout)
+        if shared != bool(self.pieces):
+            raise ValueError("`pieces` need a layout that says how they share the tensor, and only they have one")
         if self.sizes and len(self.sizes) != len(self.pieces):
             raise ValueError("`sizes` and `pieces` differ in length")
         if self.role is Role.OTHER and not self.note:
@@ -92,6 +95,7 @@ class Row(_Strict):
 class Family(_Strict):
     """One family: its rows and where its quantities stand in config.json.
 
+    title: the models' name. about: what is special about them.
     modules: name patterns of modules, each with a `.weight` and perhaps a `.bias`. tensors: patterns of whole tensor
     names. buffers: patterns of stored constants -> the reason. others: name prefixes of parts that are not analysed ->
     the reason. A pattern holds {layer}, {expert} and {index} where a number stands. prefixes: what may stand before a
@@ -100,6 +104,7 @@ class Family(_Strict):
 
     name: str
     title: str = ""
+    about: str = ""
     extends: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
     model_types: tuple[str, ...] = ()
@@ -189,6 +194,4 @@ def put_together(family: Family, seen: tuple[str, ...] = ()) -> Family:
         merged |= {field: getattr(layer, field) for field in _INHERITED if field in layer.model_fields_set}
     for field in ("modules", "tensors", "buffers", "others"):
         merged[field] = {key: value for key, value in merged[field].items() if value is not None}
-    changed = family.model_copy(update=merged)
-    changed.model_fields_set.update(merged)
-    return changed
+    return family.model_copy(update=merged)

@@ -1,0 +1,134 @@
+"""docs/families.md, written from the tables: `python -m weight_atlas.families.document > docs/families.md`."""
+
+import inspect
+import sys
+
+from weight_atlas.families import layouts
+from weight_atlas.families.registry import family_names
+from weight_atlas.families.roles import MATRIX_ROLES, MEANING, Role
+from weight_atlas.families.schema import COMMON, Family, load_family, own_family
+
+HEAD = """\
+# Model families
+
+How weight-atlas knows what a tensor is: a table for each family of models maps names on disk to roles. This page is
+written from those tables (`src/weight_atlas/families/*.yaml`) by `python -m weight_atlas.families.document`.
+
+## How the family of a model is found
+
+By `architectures[0]` of its `config.json`, else by `model_type`; for a model that also sees or hears, by the same keys
+of its language part (`text_config`), whose tensors are analysed while the rest is inventoried as `other`. Never by a
+part of a name. `family:` in a model's entry of the configuration overrules this, with a family, architecture or model
+type from the table below:
+
+```yaml
+models:
+  my-model:
+    source: path/to/folder
+    family: llama
+```
+
+A tensor that no row of the family explains is an error that lists the names, and so is one that two rows explain. With
+`allow_other: true` in the model's entry such tensors are kept in the inventory, with role `other`, and left out of
+the analyses.
+
+A LoRA adapter (PEFT) does not say what it adapts: the reading of its names that most families share is taken, unless
+`family:` says which. Its factors keep roles of their own (`lora_A`, `lora_B`), with the role they change in `of_role`.
+
+A GGUF file has llama.cpp's names whatever the model, and its own family.
+
+## Adding a family
+
+1. Three lines in `src/weight_atlas/families/mymodel.yaml`, and below them what differs:
+
+   ```yaml
+   title: My model
+   extends: llama
+   architectures: [MyModelForCausalLM]
+   modules:
+     layers.{layer}.self_attn.q_norm: norm                     # one more module, with its weight and perhaps a bias
+     layers.{layer}.mlp.gate_proj: null                        # one that it does not have
+     layers.{layer}.mlp.gate_up_proj: {pieces: [W_gate, W_up], layout: halves}
+   ```
+
+2. One line in `tests/families/names/mymodel.txt` that says how transformers builds a tiny one:
+
+   ```
+   MyModelForCausalLM mymodel {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 300}
+   ```
+
+3. `python tests/families/name_list.py mymodel` writes the rest of that file: the names on disk, their shapes, and the
+   roles by the new table. Read it.
+4. `pytest tests/families -k mymodel` builds the model, saves it, and holds the table to what the live model computes:
+   queries, keys and values head by head, the feed-forward parts, every expert. Then write this page anew.
+
+What a family file may say:
+
+| key | meaning |
+|---|---|
+| `title`, `about` | the models' name, and what is special about them |
+| `extends` | one or several files to begin with; later ones win, and `null` removes a row |
+| `architectures`, `model_types` | the values in `config.json` that mean this family |
+| `stack` | `decoder`, or `encoder` for models that are only one |
+| `prefixes` | what may stand before the names |
+| `modules` | module name: role; stands for its `.weight` and its `.bias` |
+| `tensors` | whole tensor name: role |
+| `buffers` | whole tensor name: why this stored constant is no parameter |
+| `others` | beginning of names: why this part is not analysed |
+| `configuration` | where a quantity stands in `config.json`: keys, products, quotients; the first found counts |
+| `assume` | values of keys that `config.json` leaves out |
+| `describe` | kind of norm, positions, attention... where no key tells |
+
+In names, `{layer}`, `{expert}` and `{index}` stand for numbers. A row is a role, or a mapping with
+`role` or `pieces`, and `layout`, `sizes`, `groups`, `component`, `stack`, `heads`, `head_dim`, `bias`, `same_as`,
+`buffer`, `note`, and the conditions `when`, `unless` (values in `config.json`), `kind` (of the layer) and `shape`;
+`weight_atlas.families.schema.Row` says what each means. A list of rows must exclude each other by their conditions.
+"""
+
+
+def document() -> str:
+    """The whole page as Markdown."""
+    families = [own_family(name) for name in family_names()]
+    lines = ["## Families", "", "| family | models | found by | attention | feed-forward | remarks |"]
+    lines += ["|---|---|---|---|---|---|", *map(_line, families), ""]
+    lines += ["## Roles", "", "| role | meaning | spectrum |", "|---|---|---|"]
+    lines += [f"| `{role}` | {MEANING[role]} | {'yes' if role in MATRIX_ROLES else ''} |" for role in Role]
+    lines += ["", "## Layouts", "", "```text", _layouts(), "```", ""]
+    lines += ["## Fragments to extend", "", "| file | what it adds |", "|---|---|", *_fragments(families), ""]
+    return "\n".join([HEAD, *lines])
+
+
+def _line(own: Family) -> str:
+    family = load_family(own.name)
+    keys = ", ".join(f"`{key}`" for key in (*own.architectures, *own.model_types))
+    base = f" (extends {', '.join(f'`{name}`' for name in own.extends)})" if own.extends else ""
+    attention = _stored(family, ("W_Q", "W_K", "W_V", "W_Q_b", "W_KV_b", "ssm_in", "ssm_Q"))
+    feeding = _stored(family, ("W_gate", "W_up", "W_down"))
+    return f"| `{own.name}`{base} | {own.title} | {keys} | {attention} | {feeding} | {own.about} |"
+
+
+def _stored(family: Family, roles: tuple[str, ...]) -> str:
+    """How tensors of these roles are stored: the pieces of each fused one, and the layouts."""
+    found: dict[str, None] = {}
+    for rows in (*family.modules.values(), *family.tensors.values()):
+        for row in rows:
+            held = row.pieces or (row.role,)
+            if not row.bias and any(role in roles for role in held) and not row.component:
+                words = " ".join(row.layout)
+                kind = f"{', '.join(held)} {words}" if row.pieces else f"{row.role} {words}" if words else "separate"
+                found.setdefault(kind)
+    return "; ".join(sorted(found, key=lambda kind: kind != "separate")) or "none"
+
+
+def _layouts() -> str:
+    text = inspect.getdoc(layouts)
+    return text[text.index("stacked  ") : text.index("\nAll ways")].strip()
+
+
+def _fragments(families: list[Family]) -> list[str]:
+    used = {name for family in families for name in family.extends if name.startswith("_")}
+    return [f"| `{name}` | {own_family(name).about} |" for name in sorted({*used, COMMON})]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())
