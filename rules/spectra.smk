@@ -3,7 +3,8 @@
 Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet, scattergather `part`.
 Produces: <results>/singular_values/{model}.parquet, <results>/effective_rank/{model}.csv with its figure and views,
 <results>/attention_kernel/{model}.parquet, <results>/attention_head/{model}.csv with its figures and summaries,
-<results>/heavy_tail/{model}.csv with its summary and figures, <results>/spectrum_view/{model}.csv with its figure.
+<results>/heavy_tail/{model}.csv with its summary and figures, <results>/spectrum_view/{model}.csv with its figure,
+<results>/spectra_report/{model}.md.
 """
 
 
@@ -265,3 +266,51 @@ rule spectrum_views:
     """The close views of all models."""
     input:
         for_models("spectrum_view", "<results>/spectrum_view/{model}.csv"),
+
+
+rule spectra_report:
+    """The spectra of one model as one page, with figures and every number."""
+    input:
+        inventory="<results>/tensor_inventory/{model}.parquet",
+        singular_values="<results>/singular_values/{model}.parquet",
+        attention_kernel="<results>/attention_kernel/{model}.parquet",
+        ranks="<results>/effective_rank/{model}.csv",
+        statistics="<results>/effective_rank/{model}/statistics.csv",
+        phase_statistics="<results>/effective_rank/{model}/phases.csv",
+        trends="<results>/effective_rank/{model}/trends.csv",
+        ranks_figure="<results>/effective_rank/{model}.png",
+        kernels_figure="<results>/attention_head/{model}.png",
+        heads_figure="<results>/attention_head/{model}/pages.png",
+        matrices_figure="<results>/spectrum_view/{model}.png",
+    output:
+        page=report(
+            "<results>/spectra_report/{model}.md",
+            caption="../report/spectra_report.rst",
+            category="Spectra",
+            labels={"model": "{model}", "type": "page"},
+        ),
+    log:
+        "<logs>/spectra_report/{model}.log",
+    benchmark:
+        "<benchmarks>/spectra_report/{model}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        # The page looks at what the figures show.
+        options=lambda wildcards: {
+            "heads": config["attention_head"]["heads"],
+            "matrices": config["spectrum_view"]["matrices"],
+        },
+        code=code_of("spectra_report"),
+    script:
+        "../scripts/spectra_report.py"
+
+
+rule spectra_reports:
+    """The spectra pages of all models."""
+    input:
+        for_models("spectra_report", "<results>/spectra_report/{model}.md"),

@@ -28,9 +28,11 @@ def variance_explained(chosen: pd.DataFrame, ranks: pd.DataFrame) -> Figure:
         left.axhline(1 / len(energy), color=MUTED, linestyle="--", linewidth=1)
         left.set_title(f"{row.id}  {row.rows}x{row.cols}", fontsize=8)
         left.set_ylabel("share of energy")
-        right.plot(index, np.cumsum(energy), color=NEUTRAL)
+        cumulative = np.cumsum(energy)
+        right.plot(index, cumulative, color=NEUTRAL)
         reached = {share: int(getattr(row, f"n{share}")) for share in MILESTONES}
-        right.plot(list(reached.values()), [share / 100 for share in reached], "o", color=ACCENT, markersize=4)
+        places = np.array(list(reached.values()))
+        right.plot(places, cumulative[places - 1], "o", color=ACCENT, markersize=4)
         lines = "\n".join(f"{share} % in {count}" for share, count in reached.items())
         right.text(0.97, 0.06, lines, transform=right.transAxes, ha="right", va="bottom", fontsize=8)
         right.set_title(f"cumulative, {len(energy)} components", fontsize=9)

@@ -1,0 +1,38 @@
+"""The spectra of one model as one Markdown page, with figures and every number."""
+
+import os
+from pathlib import Path
+
+from weight_atlas.spectra.report import Spectra, spectra_report
+from weight_atlas.step import run_step
+from weight_atlas.tables import read_table, write_text
+
+
+def main(
+    inventory: Path,
+    singular_values: Path,
+    attention_kernel: Path,
+    ranks: Path,
+    statistics: Path,
+    phase_statistics: Path,
+    trends: Path,
+    ranks_figure: Path,
+    kernels_figure: Path,
+    heads_figure: Path,
+    matrices_figure: Path,
+    *,
+    page: Path,
+    model: str = "model",
+    heads: list[str] = ["middle:0"],  # noqa: B006
+    matrices: list[str] = ["W_down:first", "W_down:middle", "W_down:last"],  # noqa: B006
+) -> None:
+    """Write the page. heads: each LAYER:HEAD; matrices: each ROLE, ROLE:LAYER or ROLE:LAYER:EXPERT."""
+    tables = (inventory, singular_values, attention_kernel, ranks, statistics, phase_statistics, trends)
+    figures = {"ranks": ranks_figure, "kernels": kernels_figure, "heads": heads_figure, "matrices": matrices_figure}
+    links = {name: Path(os.path.relpath(path, page.parent)).as_posix() for name, path in figures.items()}
+    spectra = Spectra(*map(read_table, tables))
+    write_text(page, spectra_report(model, spectra, heads=heads, matrices=matrices, figures=links))
+
+
+if __name__ == "__main__":
+    run_step(main, globals())
