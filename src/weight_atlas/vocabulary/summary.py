@@ -45,7 +45,7 @@ def summarise_models(
 
 
 def summarise_classes(cards: dict[str, list[dict[str, Any]]], significance: float = 0.05) -> pd.DataFrame:
-    """Enrichment by model and class: tested (cards), enriched (p_adjusted below significance), share, mean_score, towards.
+    """Enrichment by model and class: tested (cards), enriched (p_adjusted < significance), share, mean_score, towards.
 
     mean_score: eta squared over all cards tested. towards: enriched ones whose effects are higher in the class.
     """

@@ -1,0 +1,103 @@
+"""Cascades against plain passes with hooks, and the labels of what becomes of an edit."""
+
+import lm_models
+import numpy as np
+import pytest
+import torch
+
+from weight_atlas.lm.anatomy import anatomy
+from weight_atlas.lm.edits import edited, zero
+from weight_atlas.lm.windows import Windows
+from weight_atlas.vocabulary.cascade import cascade, cascade_label, cascade_of_text
+
+
+def residuals(live, ids):
+    seen = []
+
+    def see(module, inputs, output):
+        seen.append(output if torch.is_tensor(output) else output[0])
+
+    hooks = [layer.register_forward_hook(see) for layer in live.layers]
+    logits = live.model(ids).logits
+    for hook in hooks:
+        hook.remove()
+    return seen, logits
+
+
+def entropies(logits):
+    return torch.distributions.Categorical(logits=logits.double()).entropy()
+
+
+@pytest.fixture(scope="module")
+def case():
+    live = anatomy(lm_models.tiny("llama", sharp=True))
+    place = lm_models.plant(live, 1, 7, 11)
+    ids = torch.randint(5, 300, (3, 6), generator=torch.Generator().manual_seed(0))
+    ids[:, 0] = 1
+    return live, place, ids
+
+
+def test_agrees_with_hooks_and_the_final_norm(case):
+    live, place, ids = case
+    table = cascade(live, Windows(ids, torch.ones_like(ids, dtype=torch.bool)), [place], k=2)
+    assert sorted(table.layer.unique()) == [1, 2, 3]
+    before, _ = residuals(live, ids)
+    with edited(live, [zero(place)]):
+        after, edited_logits = residuals(live, ids)
+    lens = lambda h: live.model.lm_head(live.model.model.norm(h))  # noqa: E731
+    for layer in (1, 2, 3):
+        p, q = lens(before[layer]), lens(after[layer])
+        kl = torch.nn.functional.kl_div(
+            q.double().log_softmax(-1), p.double().log_softmax(-1), log_target=True, reduction="none"
+        ).sum(-1)
+        cosine = torch.cosine_similarity(before[layer].double(), after[layer].double(), dim=-1)
+        norm = after[layer].double().norm(dim=-1)
+        top = q.double().softmax(-1).topk(2).values
+        for position, chosen in (("all", slice(None)), ("first", slice(0, 1)), ("others", slice(1, None))):
+            row = table[(table.layer == layer) & (table.position == position)].iloc[0]
+            assert row.kl == pytest.approx(float(kl[:, chosen].mean()), rel=1e-3, abs=1e-5)
+            delta = entropies(q)[:, chosen].mean() - entropies(p)[:, chosen].mean()
+            assert row.delta_entropy == pytest.approx(float(delta), rel=1e-3, abs=1e-4)
+            assert row.margin_edited == pytest.approx(float((top[..., 0] - top[..., 1])[:, chosen].mean()), abs=1e-4)
+            assert row.residual_cosine == pytest.approx(float(cosine[:, chosen].mean()), abs=1e-5)
+            assert row.residual_norm_edited == pytest.approx(float(norm[:, chosen].mean()), rel=1e-4)
+            assert row.positions == ids[:, chosen].numel()
+    assert torch.allclose(lens(after[3]), edited_logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", ["gemma2", "cohere", "gpt2", "olmo2", "mixtral"])
+def test_the_last_layer_reads_as_the_model_says(layout):
+    """Final norm, softcap and scale of the logits are the model's own."""
+    live = anatomy(lm_models.tiny(layout, sharp=True))
+    projection = next(p for p in live.projections if p.layer == 1)
+    place = projection.coordinate(2, 3, 0 if projection.stacked else None)
+    ids = torch.randint(5, 300, (1, 7), generator=torch.Generator().manual_seed(0))
+    table = cascade_of_text(live, ids, [place], factor=-5.0)
+    last = table[table.layer == 3]
+    np.testing.assert_allclose(last.entropy, entropies(live.model(ids).logits)[0], rtol=1e-4, atol=1e-4)
+    assert last.kl.max() > 0
+    nothing = cascade(live, Windows(ids, ids > 0), [place], factor=1.0)
+    assert (nothing.kl == 0).all() and (nothing.delta_entropy == 0).all()
+    np.testing.assert_allclose(nothing.residual_cosine, 1)
+
+
+def test_nothing_to_follow_is_an_empty_table(case):
+    live, _, ids = case
+    assert cascade(live, Windows(ids, ids > 0), []).empty
+    assert cascade_of_text(live, ids[:1], []).empty
+
+
+@pytest.mark.parametrize(
+    ("kl", "label"),
+    [
+        ([1.0, 0.8, 0.2], "dampening"),
+        ([0.1, 0.5, 0.6], "amplifying"),
+        ([0.1, 0.15, 0.9], "accelerating"),
+        ([0.5, 0.6, 0.55], "stable"),
+        ([1e-6, 2e-5, 5e-5], "stable"),
+        ([0.3], "stable"),
+        ([0.0, 0.0, 2.0], "accelerating"),
+    ],
+)
+def test_labels(kl, label):
+    assert cascade_label(kl) == label
