@@ -10,20 +10,28 @@ from weight_atlas.lm.places import matrix_at
 
 
 def matched_draws(
-    live: Anatomy, targets: Sequence[Coordinate], *, draws: int, seed: int, pool: int = 200
+    live: Anatomy,
+    targets: Sequence[Coordinate],
+    *,
+    draws: int,
+    seed: int,
+    pool: int = 200,
+    never: Sequence[Coordinate] = (),
 ) -> list[list[Coordinate]]:
     """Draw sets of control weights: in each set one for every target, of nearly its magnitude, from its own matrix.
 
-    Each control comes at random from the `pool` weights whose magnitude is nearest to the target's; the set of targets
-    is left out, and within a matrix no weight is drawn twice until the pool is used up. Returns `draws` lists in the
-    order of targets. The largest weight of a matrix has only smaller neighbours: `magnitude_ratio` says how much.
+    Each control comes at random from the `pool` weights whose magnitude is nearest to the target's; the targets and
+    those `never` to be drawn are left out, and within a matrix no weight is drawn twice until the pool is used up.
+    Returns `draws` lists in the order of targets. The largest weight of a matrix has only smaller neighbours:
+    `magnitude_ratio` says how much smaller.
     """
     columns: list[list[Coordinate]] = []
     used: dict[tuple, set[int]] = {}
     for number, target in enumerate(targets):
         matrix = matrix_at(live, target)
         own = [other for other in targets if _matrix_of(other) == _matrix_of(target)]
-        near = _nearest(matrix, target, own, max(pool, draws * len(own)))
+        excluded = own + [other for other in never if _matrix_of(other) == _matrix_of(target)]
+        near = _nearest(matrix, target, excluded, max(pool, draws * len(own)))
         taken = used.setdefault(_matrix_of(target), set())
         order = np.random.default_rng([seed, number]).permutation(near)
         fresh = [place for place in order.tolist() if place not in taken] or order.tolist()

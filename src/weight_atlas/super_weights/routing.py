@@ -37,3 +37,15 @@ def co_spike(x: torch.Tensor, y: torch.Tensor) -> float:
     """
     scale = (x.double().square().sum() * y.double().square().sum()).sqrt()
     return float((x.double() * y.double()).abs().sum() / scale) if scale > 0 else 0.0
+
+
+def position_entropy(positions: list[torch.Tensor], length: int) -> float | None:
+    """Entropy in nats of the positions (in windows of `length` tokens) at which an expert was chosen.
+
+    ln(length) for an expert that positions say nothing about, 0 for one that only one position gets.
+    """
+    if not positions:
+        return None
+    counts = torch.bincount(torch.cat(positions), minlength=length).double()
+    share = counts[counts > 0] / counts.sum()
+    return float(-(share * share.log()).sum()) + 0.0

@@ -1,0 +1,54 @@
+"""Every expert of a mixture of experts: how often it is asked, its largest activations, the weights that carry them."""
+
+from pathlib import Path
+
+from weight_atlas.figures import expert_routing as figures
+from weight_atlas.figures.style import save_figure
+from weight_atlas.lm.opening import open_live
+from weight_atlas.lm.windows import corpus_windows
+from weight_atlas.step import run_step
+from weight_atlas.super_weights.causal import with_causal_scores
+from weight_atlas.super_weights.experts import expert_table
+from weight_atlas.tables import read_table, write_table
+
+
+def main(
+    checkpoint: Path,
+    text: Path,
+    *,
+    table: Path,
+    figure: Path,
+    corpus: str | None = None,
+    router_analysis_samples: int = 10,
+    window: int = 256,
+    p_active_floor: float = 0.01,
+    co_spike_threshold: float = 0.12,
+    min_tokens: int = 4,
+    residual_ratio: float = 50.0,
+    enable_causal_scoring: bool = False,
+    batch_size: int = 8,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Write the expert table of one model and its figure; both say so for a model without experts.
+
+    router_analysis_samples: windows of text that the routing is looked at in.
+    """
+    live, tokenizer = open_live(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    length, documents = min(window, live.context or window), read_table(text)
+    tokens = router_analysis_samples * length
+    windows = corpus_windows(documents, tokenizer, window=length, tokens=tokens, limit=live.context, where=corpus)
+    experts = expert_table(
+        live, windows, p_active_floor=p_active_floor, co_spike_threshold=co_spike_threshold, min_tokens=min_tokens,
+        residual_ratio=residual_ratio,
+    )  # fmt: skip
+    if enable_causal_scoring:
+        experts = with_causal_scores(live, windows, experts, batch_size=batch_size)
+    limits = {"residual_ratio": residual_ratio, "co_spike_threshold": co_spike_threshold}
+    write_table(table, experts)
+    save_figure(figure, figures.expert_routing(experts, **limits))
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

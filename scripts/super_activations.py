@@ -1,0 +1,50 @@
+"""Super activations: the tokens at which they arise, and the attention that their positions draw."""
+
+from pathlib import Path
+
+from weight_atlas.figures import super_activations as figures
+from weight_atlas.figures.style import save_figure
+from weight_atlas.lm.opening import open_live
+from weight_atlas.lm.windows import corpus_windows
+from weight_atlas.step import run_step
+from weight_atlas.super_weights.activations import super_activations
+from weight_atlas.super_weights.artifact import coordinates_of
+from weight_atlas.tables import read_json, read_table, write_table
+
+
+def main(
+    checkpoint: Path,
+    super_weights: Path,
+    text: Path,
+    *,
+    places: Path,
+    sinks: Path,
+    figure: Path,
+    corpus: str | None = None,
+    window: int = 256,
+    tokens: int = 4096,
+    residual_ratio: float = 50.0,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Write where the super activations of one model arise, the attention on these places by layer, and a figure.
+
+    residual_ratio: a super activation is at least this many times the median of its layer.
+    """
+    live, tokenizer = open_live(
+        checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code, attention="eager"
+    )
+    length = min(window, live.context or window)
+    windows = corpus_windows(
+        read_table(text), tokenizer, window=length, tokens=tokens, limit=live.context, where=corpus
+    )
+    coordinates = coordinates_of(read_json(super_weights), super_weights)
+    seen = super_activations(live, windows, coordinates, tokenizer, ratio=residual_ratio)
+    write_table(places, seen.places)
+    write_table(sinks, seen.sinks)
+    save_figure(figure, figures.super_activations(seen.places, seen.sinks))
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

@@ -1,0 +1,148 @@
+"""Super activations: at which tokens they arise, and how much attention their positions draw with and without them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+
+from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.lm.edits import edited, zero
+from weight_atlas.lm.load import out_of_memory_explained
+from weight_atlas.lm.metrics import input_device
+from weight_atlas.lm.windows import Windows
+from weight_atlas.super_weights.recording import residual_output
+
+PLACE_COLUMNS = (
+    "layer", "channel", "token_id", "token", "first_position", "activations", "occurrences", "share", "mean_value",
+    "largest_value",
+)  # fmt: skip
+SINK_COLUMNS = ("layer", "share", "share_without", "largest_head", "largest_head_without")
+
+
+@dataclass(frozen=True)
+class Activations:
+    """places: by channel and token, how often a super activation arises. sinks: attention on their positions."""
+
+    places: pd.DataFrame
+    sinks: pd.DataFrame
+
+
+@torch.no_grad()
+def super_activations(
+    live: Anatomy, windows: Windows, super_weights: Sequence[Coordinate], tokenizer: Any, *, ratio: float = 50.0
+) -> Activations:
+    """Look for the activations that super weights write, in windows of text.
+
+    live: loaded with attention weights at hand (eager attention). ratio: a super activation is, in the weight's channel
+    after its layer, at least that many times the layer's median |h|. places: token and whether it stands first in its
+    window; activations of how many occurrences, their share, values with sign. sinks: share of the attention of later
+    positions that the positions of super activations get, mean over heads and queries and for the strongest head, as
+    it is and with all super weights zeroed; empty for models that give no attention weights.
+    """
+    channels = sorted({(place.layer, place.row) for place in super_weights})
+    if not channels:
+        return Activations(pd.DataFrame(columns=list(PLACE_COLUMNS)), pd.DataFrame(columns=list(SINK_COLUMNS)))
+    found, usual, without = [], [], []
+    for number in range(len(windows)):
+        ids = windows.ids[number : number + 1].to(input_device(live.model))
+        with out_of_memory_explained(f"attention weights of a window of {ids.shape[1]} tokens"):
+            streams, attention = _pass(live, ids, {layer for layer, _ in channels})
+            large = {each: _large(streams[each[0]], each[1], ratio) for each in channels}
+            found += _values(number, windows.ids[number], large, streams)
+            # Where nothing arises the first position is the one that models use as a sink.
+            sink = torch.stack(list(large.values())).any(0).nonzero()[:, 0].tolist() or [0]
+            usual += _sink_shares(attention, sink)
+            with edited(live, map(zero, super_weights)):
+                without += _sink_shares(_pass(live, ids, set())[1], sink)
+    return Activations(_places(found, windows, tokenizer), _sinks(usual, without))
+
+
+def _pass(live: Anatomy, ids: torch.Tensor, layers: set[int]) -> tuple[dict[int, torch.Tensor], list[Any]]:
+    streams: dict[int, torch.Tensor] = {}
+
+    def look(layer: int):
+        def keep(module, inputs, output):
+            streams[layer] = residual_output(output).detach()[0].float().cpu()
+
+        return keep
+
+    hooks = [live.layers[layer].register_forward_hook(look(layer)) for layer in sorted(layers)]
+    try:
+        output = live.model(input_ids=ids, use_cache=False, output_attentions=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return streams, list(getattr(output, "attentions", None) or ())
+
+
+def _large(stream: torch.Tensor, channel: int, ratio: float) -> torch.Tensor:
+    """Which positions of (length, d_model) have a super activation in a channel: bool (length,)."""
+    return stream[:, channel].abs() >= ratio * stream.abs().median()
+
+
+def _values(window: int, ids: torch.Tensor, large: dict, streams: dict[int, torch.Tensor]) -> list[dict]:
+    return [
+        {
+            "layer": layer,
+            "channel": channel,
+            "window": window,
+            "position": position,
+            "token_id": int(ids[position]),
+            "value": float(streams[layer][position, channel]),
+        }
+        for (layer, channel), flags in large.items()
+        for position in flags.nonzero()[:, 0].tolist()
+    ]
+
+
+def _places(found: list[dict], windows: Windows, tokenizer: Any) -> pd.DataFrame:
+    if not found:
+        return pd.DataFrame(columns=list(PLACE_COLUMNS))
+    table = pd.DataFrame(found)
+    table["first_position"] = table.position == 0
+    groups = table.groupby(["layer", "channel", "token_id", "first_position"], sort=True)
+    rows = []
+    for (layer, channel, token, first), group in groups:
+        here = windows.ids[:, :1] if first else windows.ids[:, 1:]
+        occurrences = int((here == token).sum())
+        rows.append(
+            {
+                "layer": layer,
+                "channel": channel,
+                "token_id": token,
+                "token": tokenizer.decode([token]),
+                "first_position": first,
+                "activations": len(group),
+                "occurrences": occurrences,
+                "share": len(group) / occurrences,
+                "mean_value": group.value.mean(),
+                "largest_value": group.value.loc[group.value.abs().idxmax()],
+            }
+        )
+    table = pd.DataFrame(rows, columns=list(PLACE_COLUMNS))
+    return table.sort_values(["layer", "channel", "activations"], ascending=[True, True, False], kind="stable")
+
+
+def _sink_shares(attention: Sequence[torch.Tensor | None], sink: list[int]) -> list[tuple[int, float, float]]:
+    """(layer, mean share, share of the strongest head) of later queries' attention on the sink positions."""
+    rows = []
+    for layer, weights in enumerate(attention):
+        if weights is None or weights.ndim != 4 or weights.shape[2] != weights.shape[3]:
+            # A layer without attention, or with one of another kind.
+            continue
+        heads = weights[0].float()
+        queries = torch.arange(min(sink) + 1, heads.shape[1])
+        if len(queries) == 0:
+            continue
+        on_sink = heads[:, queries][:, :, sink].sum(-1).mean(-1)
+        rows.append((layer, float(on_sink.mean()), float(on_sink.max())))
+    return rows
+
+
+def _sinks(usual: list[tuple], without: list[tuple]) -> pd.DataFrame:
+    columns = ["layer", "share", "largest_head"]
+    tables = [pd.DataFrame(rows, columns=columns).groupby("layer").mean() for rows in (usual, without)]
+    joined = tables[0].join(tables[1], rsuffix="_without").reset_index()
+    return joined[list(SINK_COLUMNS)]

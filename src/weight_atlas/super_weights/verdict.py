@@ -1,0 +1,75 @@
+"""Verification of the super weights that an artifact lists, from text to verdict."""
+
+from typing import Any
+
+import pandas as pd
+
+from weight_atlas.lm.anatomy import Anatomy
+from weight_atlas.lm.windows import corpus_windows
+from weight_atlas.super_weights.aftermath import interventional_impact, residual_after
+from weight_atlas.super_weights.artifact import SCHEMA, coordinates_of
+from weight_atlas.super_weights.prompts import tokenized
+from weight_atlas.super_weights.verification import Verification, cost, every_token, plan, verify
+
+
+def verified(
+    live: Anatomy,
+    tokenizer: Any,
+    found: dict,
+    corpus_table: pd.DataFrame,
+    *,
+    corpus: str | None = None,
+    window: int | None = 256,
+    tokens: int = 4096,
+    score_every: int = 4,
+    draws: int = 50,
+    seed: int = 0,
+    batch_size: int = 16,
+    critical_ratio: float = 1.5,
+    max_candidates: int = 20,
+    enable_causal_scoring: bool = False,
+) -> tuple[Verification, dict]:
+    """Verify the super weights of an artifact (see verification.verify), and return the verdict as an artifact too.
+
+    corpus_table: documents, of which `tokens` tokens are taken in windows of `window` (None: the model's context), and
+    every score_every-th token is scored. draws: random weights per candidate. batch_size: variants at one time.
+    max_candidates: how many, those that contribute most. enable_causal_scoring: for weights of experts also the effect
+    with routing forced. The cost is printed before it is spent.
+    """
+    listed = coordinates_of(found, "super_weights")
+    candidates = listed[:max_candidates]
+    if len(candidates) < len(listed):
+        print(f"{len(listed)} super weights: the first {len(candidates)} are verified", flush=True)
+    planned = plan(live, candidates, draws=draws, seed=seed)
+    windows = corpus_windows(
+        corpus_table, tokenizer, window=_fitting(window, live.context), tokens=tokens, limit=live.context, where=corpus
+    )
+    windows = every_token(windows, score_every)
+    if candidates:
+        print(cost(live, windows, planned), flush=True)
+    judged = verify(live, windows, planned, batch_size=batch_size, critical_ratio=critical_ratio)
+    records = []
+    peaks = residual_after(live, tokenized(tokenizer, found["settings"]["prompts"], live.context), candidates)
+    for number, place in enumerate(candidates):
+        row = judged.table.iloc[number]
+        forced = enable_causal_scoring and live.projection(place).stacked
+        impact = interventional_impact(live, windows, place, batch_size=batch_size) if forced else None
+        impacts = {"impact_natural": row.delta_nll, "impact_interventional": impact}
+        records.append({**found["super_weights"][number], **row.drop("expert").to_dict(), **peaks[number], **impacts})
+    extra = pd.DataFrame(records, columns=["residual_before", "residual_after", "residual_after_all"])
+    table = pd.concat([judged.table, extra], axis=1)
+    joint = judged.variants[judged.variants.kind == "joint"]
+    artifact = {
+        "schema": SCHEMA,
+        "model": found["model"],
+        "verdict": judged.verdict,
+        "tokens": int(windows.scored.sum()),
+        "joint": None if joint.empty else joint.iloc[0].drop(["kind", "candidate"]).to_dict(),
+        "super_weights": records,
+    }
+    return Verification(judged.verdict, table, judged.variants), artifact
+
+
+def _fitting(window: int | None, limit: int | None) -> int | None:
+    """A default window must not fail on a model with a shorter context."""
+    return window if window is None or limit is None else min(window, limit)
