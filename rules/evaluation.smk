@@ -76,7 +76,7 @@ def variant_options(section):
     return lambda wildcards: {
         **{key: value for key, value in config[section].items() if key != "corpora"},
         **{key: config["models"][wildcards.model][key] for key in ("dtype", "trust_remote_code")},
-        "settings": ABLATIONS[wildcards.ablation],
+        "settings": json.dumps(ABLATIONS[wildcards.ablation]),
     }
 
 

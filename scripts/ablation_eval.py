@@ -1,7 +1,7 @@
 """One task of lm-evaluation-harness on all variants of one ablation of one model."""
 
+import json
 from pathlib import Path
-from typing import Any
 
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.step import run_step
@@ -19,7 +19,7 @@ def main(
     scores: Path,
     documents: Path,
     ablation: str,
-    settings: dict[str, Any],
+    settings: str,
     folder: Path | None = None,
     mirror: Path | None = None,
     batch_size: int | None = None,
@@ -29,7 +29,7 @@ def main(
 ) -> None:
     """Write the scores of every variant, and the value of every metric on every document.
 
-    settings: the ablation's kind and what belongs to it. batch_size: none takes what memory allows.
+    settings: the ablation's, as JSON. batch_size: none takes what memory allows.
     """
     from weight_atlas.evaluation.harness import Harness, evaluate_variants
     from weight_atlas.evaluation.requests import fill_requests
@@ -44,7 +44,7 @@ def main(
     tokenizer = load_tokenizer(opened, trust_remote_code=trust_remote_code)
     live = anatomy(load_model(opened, device=device, dtype=dtype, trust_remote_code=trust_remote_code))
     found = coordinates_of(read_json(super_weights), super_weights) if super_weights else []
-    variants = variants_of(ablation, settings, live, found)
+    variants = variants_of(ablation, json.loads(settings), live, found)
     folders, how = [folder] if folder else own_folders(task["folders"]), {key: task[key] for key in ("fewshot", "seed")}
     loaded = load_tasks(task["name"], definition=definition, data=data, folders=folders, mirror=mirror, **how)
     lm = Harness(live.model, tokenizer, batch_size=batch_size)

@@ -1,7 +1,7 @@
 """Log-likelihood of fixed windows of a corpus under all variants of one ablation of one model."""
 
+import json
 from pathlib import Path
-from typing import Any
 
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.step import run_step
@@ -17,7 +17,7 @@ def main(
     description: Path,
     ablation: str,
     corpus: str,
-    settings: dict[str, Any],
+    settings: str,
     window: int | None = None,
     tokens: int | None = 8192,
     batch_size: int | None = None,
@@ -27,7 +27,7 @@ def main(
 ) -> None:
     """Write the summed log-likelihood of every window under every variant, and what the variants are.
 
-    text: the corpus. settings: the ablation's kind and what belongs to it. window: tokens of one, none takes the
+    text: the corpus. settings: the ablation's, as JSON. window: tokens of one, none takes the
     model's context or 2048. tokens: of the corpus to score, none takes all. batch_size: none takes what memory allows.
     """
     from weight_atlas.evaluation.variants import variants_of
@@ -42,7 +42,7 @@ def main(
     tokenizer = load_tokenizer(opened, trust_remote_code=trust_remote_code)
     live = anatomy(load_model(opened, device=device, dtype=dtype, trust_remote_code=trust_remote_code))
     found = coordinates_of(read_json(super_weights), super_weights) if super_weights else []
-    variants = variants_of(ablation, settings, live, found)
+    variants = variants_of(ablation, json.loads(settings), live, found)
     cut = corpus_windows(read_table(text), tokenizer, window=window, tokens=tokens, limit=live.context, where=corpus)
     write_table(windows, score_variants(live, cut, variants, prompt_ids(tokenizer), batch_size=batch_size))
     write_json(description, {"ablation": ablation, "variants": [variant.description() for variant in variants]})
