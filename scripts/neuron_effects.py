@@ -32,7 +32,7 @@ def main(
     device: str = "cpu",
 ) -> None:
     """Write the cards of one model's neurons, as lines of JSON and flat, and a figure of each."""
-    from weight_atlas.vocabulary.cards import card_name, card_title, cards_of, cards_table
+    from weight_atlas.vocabulary.cards import card_name, card_title, cards_frame, cards_of, cards_table
     from weight_atlas.vocabulary.selection import select_neurons
 
     inventory, vocabulary, scan = (read_table(path) for path in (tensor_inventory, token_classes, neuron_labels))
@@ -41,7 +41,7 @@ def main(
     settings = {"tokens": tokens, "permutations": permutations, "seed": seed, "device": device}
     made, effects = cards_of(open_checkpoint(checkpoint), inventory, vocabulary, chosen, weights=found, **settings)
     made = [{"model": model, **card} for card in made]
-    write_table(cards, pd.DataFrame(made).astype({"expert": "Int64"}))
+    write_table(cards, cards_frame(made))
     write_table(table, cards_table(made))
     figures.mkdir(parents=True, exist_ok=True)
     for card, of_card in zip(made, effects, strict=True):

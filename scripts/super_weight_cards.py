@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.vocabulary_interventions import deltas_of, tokens_moved, weights_overview
@@ -33,6 +31,7 @@ def main(
 
     bootstrap: resamples of the stored windows; the model does not run. tokens: listed up and down.
     """
+    from weight_atlas.vocabulary.cards import cards_frame
     from weight_atlas.vocabulary.targets import target_name, target_title
     from weight_atlas.vocabulary.weight_cards import card_tables, weight_cards, weights_table
 
@@ -46,7 +45,7 @@ def main(
         k=tokens,
     )
     made = [{"model": model, **card} for card in made]
-    write_table(cards, pd.DataFrame(made))
+    write_table(cards, cards_frame(made))
     write_table(table, weights_table(made))
     save_figure(figure, weights_overview(weights_table(made)))
     figures.mkdir(parents=True, exist_ok=True)

@@ -208,7 +208,7 @@ def test_a_late_weight_moves_the_tokens_of_its_direct_effect():
     windows = Windows(ids, torch.tensor([[False, True]]).expand(4, 2))
     found = measure_interventions(live, windows, [place], MEASURE, draws=0)
     head = live.model.get_output_embeddings().weight * live.model.model.norm.weight
-    assert agreement(-head[:, 7].double().numpy() * 60.0 / 40.0, found.changes) > 0.8
+    assert agreement(-head[:, 7].double().numpy() * 60.0 / 40.0, found.changes) > 0.6
 
 
 def test_cards_are_flat_and_json(measured):
@@ -223,8 +223,7 @@ def test_cards_are_flat_and_json(measured):
     long = card_tables(card)
     assert set(long.kind) == {"edit", "random_coord", "neuron_zero", "mean_contribution", "no_op"}
     place = {"model": "m", "tensor": "t", "layer": 1, "expert": None, "row": 7, "col": 11, "original_value": 1.0}
-    table = weights_table(
-        [{**place, **card, "cascade": cascade_record(pd.DataFrame(columns=["target", "layer", "position"]), 0)}]
-    )
+    nothing = cascade_record(pd.DataFrame(columns=["target", "layer", "position"]), 0)
+    table = weights_table([{**place, **card, "cascade": nothing}])
     assert table["delta_loss"][0] == card["deltas"]["loss"] and table["null_p_loss"][0] == 1 / 7
     assert weights_table([]).empty

@@ -158,6 +158,12 @@ def card_title(card: dict[str, Any], significance: float = 0.05) -> tuple[str, s
     )
 
 
+def cards_frame(cards: list[dict[str, Any]]) -> pd.DataFrame:
+    """Cards as a frame to write as lines of JSON; experts stay whole numbers where some cards have none."""
+    frame = pd.DataFrame(cards)
+    return frame.astype({"expert": "Int64"}) if "expert" in frame else frame
+
+
 def cards_table(cards: list[dict[str, Any]], significance: float = 0.05) -> pd.DataFrame:
     """One flat row per card; top_class is the class with the highest score among those with p_adjusted below."""
     rows = []
