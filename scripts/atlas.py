@@ -15,32 +15,24 @@ def main(products: list[Path], captions: list[Path], *, page_: Path, model: str)
     the order of the sections.
     """
     results = page_.parent.parent
-    of = {
-        caption.stem: [path for path in products if path.is_relative_to(results / caption.stem)] for caption in captions
-    }
-    tables = {
-        name: {path.name: _content(path) for path in paths if path.suffix in (".csv", ".json")}
-        for name, paths in of.items()
-    }
-    sections = [
-        Product(
-            name=caption.stem,
-            caption=caption.read_text(encoding="utf-8"),
-            figures=[_link(path, results) for path in of[caption.stem] if path.suffix == ".png"],
-            files=[_link(path, results) for path in of[caption.stem] if path.suffix != ".png"],
-            tables={
-                title_of(path.stem): table
-                for path in of[caption.stem]
-                if path.suffix == ".csv" and fits(table := tables[caption.stem][path.name])
-            },
+    tables, sections = {}, []
+    for caption in captions:
+        paths = [path for path in products if path.is_relative_to(results / caption.stem)]
+        folders = [path for path in paths if path.is_dir()]
+        frames = {path: read_table(path) for path in paths if path.suffix == ".csv"}
+        summaries = {path: read_json(path) for path in paths if path.suffix == ".json"}
+        tables[caption.stem] = {path.name: content for path, content in {**frames, **summaries}.items()}
+        sections.append(
+            Product(
+                name=caption.stem,
+                caption=caption.read_text(encoding="utf-8"),
+                figures=[_link(path, results) for path in paths if path.suffix == ".png"],
+                files=[_link(path, results) for path in paths if path.suffix != ".png" and path not in folders],
+                more=[_link(path, results) for folder in folders for path in sorted(folder.glob("*.png"))],
+                tables={title_of(path.stem): table for path, table in frames.items() if fits(table)},
+            )
         )
-        for caption in captions
-    ]
     write_text(page_, page(model, headline(tables), sections))
-
-
-def _content(path: Path) -> object:
-    return read_json(path) if path.suffix == ".json" else read_table(path)
 
 
 def _link(path: Path, results: Path) -> str:

@@ -52,7 +52,12 @@ def test_headline_says_none_found_and_skips_what_is_absent():
 
 def test_page_has_a_section_a_product_with_figures_tables_and_files():
     product = Product(
-        "effective_rank", "How to read it.", ["../a/m.png"], ["../a/m.csv"], {"By role": pd.DataFrame({"x": [1]})}
+        "effective_rank",
+        "How to read it.",
+        ["../a/m.png"],
+        ["../a/m.csv"],
+        ["../a/m/1.png"],
+        {"By role": pd.DataFrame({"x": [1]})},
     )
     text = page("m", [("a", "b")], [product])
     assert text.startswith("# Atlas of m\n\n| what")

@@ -11,14 +11,15 @@ PREVIEW_ROWS, PREVIEW_COLUMNS = 16, 16
 class Product:
     """What one analysis left for a model.
 
-    name: of the rule, such as effective_rank; caption: how to read it; figures, files: paths relative to the page;
-    tables: small ones to show in the text, by title.
+    name: of the rule, such as effective_rank; caption: how to read it; figures to show, more figures and files to link:
+    paths relative to the page; tables: small ones to show in the text, by title.
     """
 
     name: str
     caption: str
     figures: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    more: list[str] = field(default_factory=list)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
@@ -36,9 +37,13 @@ def _section(product: Product) -> str:
     parts += [f"![{title_of(product.name)}]({figure})" for figure in product.figures]
     for title, table in product.tables.items():
         parts += [f"**{title}**", markdown_table(_preview(table))]
-    if product.files:
-        parts.append("Files: " + ", ".join(f"[{path.removeprefix('../')}]({path})" for path in product.files))
+    parts += [_links("More figures", product.more), _links("Files", product.files)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _links(label: str, paths: list[str]) -> str:
+    links = ", ".join(f"[{path.removeprefix('../')}]({path})" for path in paths)
+    return f"{label}: {links}" if paths else ""
 
 
 def title_of(name: str) -> str:
