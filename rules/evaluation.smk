@@ -9,9 +9,9 @@ Produces: <results>/bundled_tasks/*.jsonl, <results>/task_requests/{model}/{task
 over models impact_comparison.
 """
 
+from weight_atlas.evaluation.names import bundled_task, known_names
 from weight_atlas.gpu_lease import visible_devices
 
-BUNDLED_TASK = "bundled:"
 QUANTIZATION = ("formats", "granularities", "symmetric", "clip", "matrices")
 FIRST_CORPUS = next(iter(config["corpora"]), "none")
 # The baseline and what scaling_sweep and quantization_ablation need are ablations like those of the configuration.
@@ -24,6 +24,20 @@ ABLATIONS = {
         "quantize": {key: config["quantization_ablation"][key] for key in QUANTIZATION},
     },
 }
+
+try:
+    TASKS_OF = {
+        section: known_names(config[section]["tasks"], config["tasks"], f"configuration: {section}.tasks")
+        for section in ("scaling_sweep", "quantization_ablation")
+    }
+    BUNDLED_NAMES = {name: bundled_task(task["name"]) for name, task in config["tasks"].items()}
+    EVALUATION_CORPORA = known_names(
+        config["variant_perplexity"]["corpora"] or list(config["corpora"])[:1],
+        config["corpora"],
+        "configuration: variant_perplexity.corpora",
+    )
+except AtlasError as error:
+    raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:
@@ -38,25 +52,16 @@ def one_gpu(wildcards):
 
 def tasks_of(ablation):
     """The tasks that an ablation is evaluated on: all, unless its section of the configuration names some."""
-    chosen = config.get(ablation, {}).get("tasks") if ablation in ("scaling_sweep", "quantization_ablation") else None
-    return list(config["tasks"]) if chosen is None else chosen
-
-
-def evaluation_corpora():
-    chosen = config["variant_perplexity"]["corpora"]
-    return [FIRST_CORPUS] if chosen is None else chosen
+    return TASKS_OF.get(ablation, list(config["tasks"]))
 
 
 def task_files(wildcards):
     """Local files that define a task, by the name of the input that they are."""
-    task = config["tasks"][wildcards.task]
-    if (task["name"] or "").startswith(BUNDLED_TASK):
-        name = task["name"].removeprefix(BUNDLED_TASK)
-        return {
-            "definition": ROOT / f"resources/demo/tasks/{name}.yaml",
-            "data": f"<results>/bundled_tasks/{name}.jsonl",
-        }
-    return {}
+    bundled = BUNDLED_NAMES[wildcards.task]
+    if bundled is None:
+        return {}
+    definition, data = ROOT / f"resources/demo/tasks/{bundled}.yaml", f"<results>/bundled_tasks/{bundled}.jsonl"
+    return {"definition": definition, "data": data}
 
 
 def found_weights(wildcards):
@@ -68,8 +73,8 @@ def found_weights(wildcards):
 
 def task_options(wildcards, *keys):
     task = config["tasks"][wildcards.task]
-    name = (task["name"] or wildcards.task).removeprefix(BUNDLED_TASK)
-    return {"name": name, **{key: task[key] for key in keys if key != "name"}}
+    name = BUNDLED_NAMES[wildcards.task] or task["name"] or wildcards.task
+    return {"name": name, **{key: task[key] for key in keys}}
 
 
 def variant_options(section):
@@ -91,7 +96,7 @@ def evaluations(suffix, ablation=None):
 def window_scores(suffix, ablation=None):
     return lambda wildcards: [
         f"<results>/variant_perplexity/{wildcards.model}/{ablation or wildcards.ablation}/{corpus}.{suffix}"
-        for corpus in evaluation_corpora()
+        for corpus in EVALUATION_CORPORA
     ]
 
 
@@ -273,7 +278,7 @@ rule quantization_ablation:
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         impact="<results>/ablation_impact/{model}/quantization_ablation.csv",
-        description=f"<results>/variant_perplexity/{{model}}/quantization_ablation/{evaluation_corpora()[0]}.json",
+        description=f"<results>/variant_perplexity/{{model}}/quantization_ablation/{next(iter(EVALUATION_CORPORA), "none")}.json",
     output:
         table=report(
             "<results>/quantization_ablation/{model}.csv",
