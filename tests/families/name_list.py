@@ -57,7 +57,7 @@ def rows_of(inventory: pd.DataFrame) -> dict[str, tuple[str, str]]:
     roles = {}
     for tensor, pieces in stored.groupby("tensor", sort=True):
         shapes, kinds = roles.setdefault(re.sub(r"(?<=\.)\d+(?=\.|$)", "N", tensor), (set(), set()))
-        shapes.add(pieces["stored_shape"].iloc[0])
+        shapes.add(pieces["stored_shape"].iloc[0] or "scalar")
         kinds.add(",".join(dict.fromkeys(_role(piece) for piece in pieces.itertuples())))
     return {pattern: ("|".join(sorted(shapes)), "|".join(sorted(kinds))) for pattern, (shapes, kinds) in roles.items()}
 

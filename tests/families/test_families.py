@@ -24,6 +24,8 @@ QUICK = {
 }  # fmt: skip
 # What the probe cannot see, and why.
 UNSEEN = {
+    "apertus": {"feed-forward"},  # an activation with parameters of its own
+    "paligemma": {"W_Q", "W_K"},  # positions begin at 1
     "diffllama": {"W_V", "heads"},  # values are cut in two and repeated before use
     "inkling_text": {"W_K", "W_V", "heads"},  # keys and values pass a convolution before use
     "inkling2_text": {"W_Q", "W_K", "W_V", "heads"},  # the same, with norms on the way

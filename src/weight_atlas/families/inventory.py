@@ -56,7 +56,8 @@ def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: 
     ]  # fmt: skip
     rows = tie(checkpoint, rows, matches, quantities)
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-    order = table["stack"].map(_STACKS).mul(1 << 20).add(table.layer.fillna(-1)).argsort(kind="stable")
+    stacks = table["stack"].map(_STACKS).astype("int64")
+    order = (stacks * (1 << 20) + table["layer"].fillna(-1)).argsort(kind="stable")
     return table.iloc[order].reset_index(drop=True)
 
 

@@ -65,14 +65,19 @@ class Quantities:
     def kind(self, layer: int | None) -> str | None:
         """The kind of a layer, as "linear_attention" or "full_attention", where config.json tells; else None.
 
-        layer_kinds is a list of kinds; linear_layers a list of the layers with linear attention, counted from 1.
+        By layer_kinds, a list of kinds; linear_layers, the layers with linear attention, counted from 1; or
+        full_attention_every, the number of layers of which the last has full attention.
         """
         if layer is None:
             return None
-        kinds, linear = (self._list("layer_kinds"), self._list("linear_layers"))
+        kinds, linear, every = self._list("layer_kinds"), self._list("linear_layers"), self.of("full_attention_every")
         if kinds is not None and layer < len(kinds):
             return kinds[layer]
-        return None if linear is None else "linear_attention" if layer + 1 in linear else "full_attention"
+        if linear is not None:
+            return "linear_attention" if layer + 1 in linear else "full_attention"
+        if every:
+            return "full_attention" if (layer + 1) % every == 0 else "linear_attention"
+        return None
 
     def _list(self, name: str) -> list | None:
         values = [self.key(source.use) for source in self._sources.get(name, ())]
