@@ -154,10 +154,9 @@ def test_the_step_writes_all_its_files(tmp_path):
     save_file({"model.embed_tokens.weight": torch.randn(10, 8)}, source / "model.safetensors")
     (source / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "vocab_size": 10}))
     write_json(tmp_path / "manifest.json", make_manifest(str(source)))
-    step = {
-        name: runpy.run_path(str(ROOT / f"scripts/{name}.py")) for name in ("tensor_inventory", "architecture_summary")
-    }
-    step["tensor_inventory"]["main"](tmp_path / "manifest.json", table=tmp_path / "inventory.parquet")
+    names = ("tensor_inventory", "architecture_summary")
+    take, summarize = (runpy.run_path(str(ROOT / f"scripts/{name}.py"))["main"] for name in names)
+    take(tmp_path / "manifest.json", table=tmp_path / "inventory.parquet")
     outputs = {"table": "t.csv", "parameters": "p.csv", "summary": "s.json", "figure": "f.png", "shares": "r.png"}
     paths = {name: tmp_path / file for name, file in outputs.items()}
     summarize(tmp_path / "manifest.json", tmp_path / "inventory.parquet", **paths)
