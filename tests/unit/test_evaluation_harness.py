@@ -233,3 +233,48 @@ def test_room_to_generate_counts(tmp_path, checkpoint, tokenizer):
     write_table(tmp_path / "phrase.jsonl", pd.DataFrame({"context": [text], "answer": ["a"]}))
     with pytest.raises(AtlasError, match=r"1 of 1 requests .* up to 51[34] tokens, of 512"):
         build_requests(load("phrase", tmp_path), lm, limit=None, truncate=False, name="phrase")
+
+
+@pytest.mark.parametrize(("flag", "message"), [("UNSAFE_CODE", "runs code"), ("MULTIMODAL", "images or sounds")])
+def test_kinds_of_tasks_that_are_not_run(data, checkpoint, tokenizer, flag, message):
+    loaded = load("order", data)
+    setattr(loaded["tasks"]["order"], flag, True)
+    with pytest.raises(AtlasError, match=message):
+        build_requests(loaded, encoder(checkpoint, tokenizer), limit=None, truncate=False, name="order")
+
+
+def test_answers_that_a_task_shuffles_are_the_same_every_time(folder, mirror, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (folder / "shuffling.py").write_text(
+        "import random\n"
+        "def mixed(docs):\n"
+        "    return docs.map(lambda d: {'q': random.random()}, load_from_cache_file=False)\n"
+    )
+    first = yaml.safe_load((folder / "first.yaml").read_text())
+    text = yaml.safe_dump({**first, "task": "mixed"}) + "process_docs: !function shuffling.mixed\n"
+    (folder / "mixed.yaml").write_text(text)
+    seen = [
+        [document["q"] for document in load_tasks("mixed", folders=[folder], mirror=mirror)["tasks"]["mixed"].eval_docs]
+        for _ in range(2)
+    ]
+    assert seen[0] == seen[1] and len(set(map(str, seen[0]))) > 1
+
+
+@pytest.mark.slow
+def test_the_harness_names_its_tasks_and_near_ones():
+    from lm_eval.tasks import TaskManager
+
+    from weight_atlas.evaluation.tasks import definition_folders, own_folders
+
+    for name in ("hellaswag", "arc_easy", "mmlu"):
+        folders = definition_folders(name)
+        index = TaskManager(include_defaults=False, include_path=[str(f) for f in own_folders(folders)]).task_index
+        queue = [name]
+        while queue:
+            entry = index[queue.pop()]
+            members = (entry.cfg or {}).get("task", [])
+            queue += [member for member in members if isinstance(member, str)] if isinstance(members, list) else []
+            queue += sorted(entry.tags) if entry.kind.name == "TAG" else []
+    with pytest.raises(AtlasError, match="no task 'helaswag'") as caught:
+        definition_folders("helaswag")
+    assert "hellaswag" in caught.value.remedy

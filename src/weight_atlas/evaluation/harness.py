@@ -13,6 +13,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from weight_atlas.evaluation.batches import first_batch, halving
+from weight_atlas.evaluation.tasks import seed_everything
 from weight_atlas.evaluation.variants import Variant, applied
 from weight_atlas.lm.anatomy import Anatomy
 
@@ -83,6 +84,7 @@ def evaluate_once(lm: Harness, loaded: dict[str, Any], *, limit: float | None) -
 
     def attempt(batch_size: int) -> dict[str, Any]:
         lm.batch_size_per_gpu = batch_size
+        seed_everything()
         for task in loaded["tasks"].values():
             for instance in task.instances:
                 instance.resps, instance.filtered_resps = [], {}

@@ -22,8 +22,7 @@ def build_requests(loaded: dict[str, Any], lm: Any, *, limit: float | None, trun
 
     rows = []
     for task_name, task in loaded["tasks"].items():
-        if getattr(task, "MULTIMODAL", False):
-            raise AtlasError("the task shows images or sounds, which these models do not take", where=task_name)
+        _check_kind(task, task_name)
         task.build_all_requests(limit=get_sample_size(task, limit), rank=0, world_size=1)
         rows += [_row(task_name, instance, lm) for instance in task.instances]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -74,6 +73,17 @@ def fill_requests(loaded: dict[str, Any], requests: pd.DataFrame, lm: Any, *, li
 
 def _already_built(**_: object) -> None:
     """Stands in for a task's own build_all_requests, which evaluate() calls each time."""
+
+
+def _check_kind(task: Any, name: str) -> None:
+    if getattr(task, "MULTIMODAL", False):
+        raise AtlasError("the task shows images or sounds", where=name, remedy="take a task of texts alone")
+    if getattr(task, "UNSAFE_CODE", False):
+        raise AtlasError(
+            "the task runs code that the model writes, which this workflow does not allow",
+            where=name,
+            remedy="run it by hand: lm-eval run --confirm_run_unsafe_code",
+        )
 
 
 def _row(task: str, instance: Any, lm: Any) -> tuple:

@@ -8,8 +8,9 @@ from typing import Any
 
 from weight_atlas.errors import AtlasError
 
-# The seed of the harness's own command line for the choice of worked examples.
+# The seeds of the harness's own command line: for the choice of worked examples, and for all else that is drawn.
 FEWSHOT_SEED = 1234
+PYTHON_SEED, NUMPY_SEED, TORCH_SEED = 0, 1234, 1234
 
 
 def load_tasks(
@@ -24,6 +25,7 @@ def load_tasks(
     Raises AtlasError for an unknown name, and for data that cannot be reached or may not be read.
     """
     _quiet()
+    seed_everything()  # some tasks shuffle answers while they are loaded
     loaded = _from_definition(definition, data) if definition else _by_name(name, folders, mirror)
     for task in loaded["tasks"].values():
         own = task.get_config("num_fewshot")
@@ -32,6 +34,18 @@ def load_tasks(
             task.set_config(key="num_fewshot", value=fewshot or 0)
         task.set_fewshot_seed(seed=seed)
     return loaded
+
+
+def seed_everything() -> None:
+    """Set the global generators as the harness's command line does before it loads tasks and runs a model."""
+    import random
+
+    import numpy as np
+    import torch
+
+    random.seed(PYTHON_SEED)
+    np.random.seed(NUMPY_SEED)
+    torch.manual_seed(TORCH_SEED)
 
 
 def definition_folders(name: str) -> list[str]:

@@ -1,0 +1,130 @@
+"""Evaluations of edited models: one step for all variants of an ablation, against one run of the harness's own command
+line for each saved variant.
+
+    python benchmarks/ablations.py [--tasks order] [--draws 8] [--items 60]
+
+Works with no network, on the bundled model and its tasks. Also shows what a variant costs beyond its forward passes:
+evaluate_variants() against the harness's model calls alone. Scores of both ways are compared to the last digit.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+
+import cyclopts
+import pandas as pd
+import torch
+import yaml
+
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.evaluation.bundled import bundled_items
+from weight_atlas.evaluation.encoding import encoder
+from weight_atlas.evaluation.harness import Harness, evaluate_variants
+from weight_atlas.evaluation.requests import build_requests, fill_requests
+from weight_atlas.evaluation.tasks import load_tasks
+from weight_atlas.evaluation.variants import applied, variants_of
+from weight_atlas.lm.anatomy import Coordinate, anatomy
+from weight_atlas.lm.load import load_model, load_tokenizer
+from weight_atlas.tables import write_json, write_table
+from weight_atlas.tokens.python_docs import python_docs
+
+ROOT = Path(__file__).parents[1]
+DEFINITIONS = ROOT / "resources/demo/tasks"
+MODEL = ROOT / "resources/demo/model"
+SUPER_WEIGHT = {"layer": 1, "row": 7, "col": 11}
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1"}
+app = cyclopts.App(help=__doc__)
+
+
+def timed(command: list) -> float:
+    start = time.perf_counter()
+    subprocess.run([*map(str, command)], check=True, capture_output=True, env=ENVIRONMENT)
+    return time.perf_counter() - start
+
+
+def step(name: str, *arguments: object) -> float:
+    return timed([sys.executable, ROOT / f"scripts/{name}.py", *arguments])
+
+
+def by_command_line(folder: Path, task: str, model: Path, batch: int) -> tuple[float, dict]:
+    """Seconds and scores of one `lm-eval run` on a saved checkpoint."""
+    definitions, out = folder / "definitions", Path(mkdtemp(dir=folder))
+    definitions.mkdir(exist_ok=True)
+    definition = yaml.safe_load((DEFINITIONS / f"{task}.yaml").read_text())
+    definition["dataset_kwargs"] = {"data_files": {"test": str(folder / f"{task}.jsonl")}}
+    (definitions / f"{task}.yaml").write_text(yaml.safe_dump(definition))
+    command = [Path(sys.executable).parent / "lm-eval", "run", "--model", "hf", "--device", "cpu", "--tasks", task]
+    command += ["--model_args", f"pretrained={model},dtype=float32", "--include_path", definitions]
+    seconds = timed([*command, "--output_path", out, "--batch_size", batch])
+    (result,) = out.rglob("results_*.json")
+    return seconds, json.loads(result.read_text())["results"][task]
+
+
+def beyond_forward(folder: Path, task: str, settings: dict, batch: int) -> tuple[float, float]:
+    """Seconds of evaluate_variants for all variants, and of the harness's model calls for the same requests alone."""
+    checkpoint = Checkpoint.from_folder(MODEL)
+    tokenizer, live = load_tokenizer(checkpoint), anatomy(load_model(checkpoint))
+    files = {"definition": DEFINITIONS / f"{task}.yaml", "data": folder / f"{task}.jsonl"}
+    loaded, lm = load_tasks(task, **files), Harness(live.model, tokenizer, batch_size=batch)
+    requests = build_requests(
+        load_tasks(task, **files), encoder(checkpoint, tokenizer), limit=None, truncate=False, name=task
+    )
+    fill_requests(loaded, requests, lm, limit=None)
+    variants, prompt = variants_of("all", settings, live, [Coordinate(1, 7, 11)]), torch.tensor([[0, 50]])
+    instances = loaded["tasks"][task].instances
+    call = getattr(lm, instances[0].request_type)
+    call(instances[:4])
+    start = time.perf_counter()
+    for variant in variants:
+        with applied(live, variant, prompt):
+            call(instances)
+    forward = time.perf_counter() - start
+    start = time.perf_counter()
+    evaluate_variants(live, lm, loaded, variants, prompt, limit=None)
+    return time.perf_counter() - start, forward
+
+
+@app.default
+def main(tasks: list[str] | None = None, draws: int = 8, items: int = 60, batch: int = 8, runs: int = 2) -> None:
+    """Print the table.
+
+    draws: variants. runs: of the command line that are timed for each task; their mean stands for all variants.
+    """
+    rows = []
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for task, table in bundled_items(python_docs("test"), items=items, seed=0).items():
+            write_table(folder / f"{task}.jsonl", table)
+        manifest = folder / "manifest.json"
+        step("fetch_checkpoint", "--manifest", manifest, "--source", MODEL)
+        settings = {"weights": [SUPER_WEIGHT], "scale": {"factors": [1 - i / draws for i in range(draws)]}}
+        write_json(folder / "settings.json", settings)
+        for task in tasks or ["order", "documents", "phrase"]:
+            files = ["--definition", DEFINITIONS / f"{task}.yaml", "--data", folder / f"{task}.jsonl"]
+            files += ["--checkpoint", manifest]
+            files += ["--requests", folder / f"{task}.parquet", "--description", folder / f"{task}.json"]
+            building = step("task_requests", *files, "--task", task)
+            outputs = ["--scores", folder / "scores.json", "--documents", folder / "documents.parquet"]
+            ours = step("ablation_eval", *files, *outputs, "--ablation", "scaled", "--batch-size", batch,
+                        "--settings", json.dumps(settings))  # fmt: skip
+            unchanged = json.loads((folder / "scores.json").read_text())["variants"][0]["results"][task]
+            theirs = [by_command_line(folder, task, MODEL, batch) for _ in range(runs)]
+            same = all(theirs[0][1][metric] == value for metric, value in unchanged.items())
+            alone = sum(seconds for seconds, _ in theirs) / runs
+            whole, forward = beyond_forward(folder, task, settings, batch)
+            rows.append(
+                {
+                    "task": task, "variants": draws, "requests [s]": building, "one step [s]": ours,
+                    "command line, each [s]": alone, "times faster": draws * alone / (ours + building),
+                    "over forward": whole / forward, "same scores": same,
+                }
+            )  # fmt: skip
+    print(pd.DataFrame(rows).round(2).to_string(index=False))
+
+
+if __name__ == "__main__":
+    app()
