@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
-from weight_atlas.checkpoint.stored import read_into
 from weight_atlas.families import load_piece
 from weight_atlas.step import run_step
 from weight_atlas.tables import read_table, write_table
@@ -17,7 +16,7 @@ def main(checkpoint: Path, inventory: Path, *, table: Path, left_out: Path, thre
     left_out: the tensors without one, with the reason.
     """
     tensors = read_table(inventory)
-    work = portions(tensors, open_checkpoint(checkpoint), load_piece, read_into)
+    work = portions(tensors, open_checkpoint(checkpoint), load_piece)
     rows = write_parts(table, histogram_parts(tensors, warned(value_histograms(work, threads))))
     without = skipped(tensors)
     write_table(left_out, without)

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.weights import wide
+from weight_atlas.weights import narrow, wide
 from weight_atlas.weights.distribution import BINNED, EXACT, PERCENTILES
 from weight_atlas.weights.histogram import block_histogram, value_histogram
 from weight_atlas.weights.record import Histogram
+from weight_atlas.weights.stored_types import stored_as
 
 FLOATS = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
 EIGHT = [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz]
@@ -151,6 +152,16 @@ def test_large_mean_with_small_spread(dtype, size):
     check((normal(size) * 0.05 + 100).to(dtype), rounded=dtype == torch.float64 and size > 65_536)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.int16])
+def test_the_compiled_way_of_large_tensors_and_numpys_agree(dtype, monkeypatch):
+    weights = (normal(70, 300) * 20).float().to(dtype)
+    plain = check(weights).row()
+    monkeypatch.setattr(narrow, "_FEW", 0)
+    compiled = check(weights).row()
+    for name, value in plain.items():
+        assert np.array_equal(compiled[name], value), name
+
+
 def test_float32_that_holds_bfloat16_stays_exact():
     found = check(normal(300, 300).bfloat16().float())
     assert found.kind == EXACT
@@ -208,8 +219,9 @@ def test_place_of_the_largest_in_any_layout(dtype):
 @pytest.mark.parametrize("step", [1, 7, 40_000, 99_999, 100_000])
 def test_blocks_give_what_the_whole_gives(dtype, step):
     weights = (normal(50, 4 if step < 10 else 2000) * 3).float().to(dtype)
-    flat = weights.reshape(-1)
-    found = block_histogram(lambda: flat.split(step), tuple(weights.shape)).row()
+    name, flat = stored_as(weights)
+    blocks = [flat[start : start + step] for start in range(0, len(flat), step)]
+    found = block_histogram(lambda: blocks, name, tuple(weights.shape)).row()
     whole = value_histogram(weights).row()
     assert found.pop("distribution") == whole.pop("distribution")
     for name, value in whole.items():

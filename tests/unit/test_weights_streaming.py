@@ -1,5 +1,7 @@
 """Histograms of a whole checkpoint: order, threads, memory, fused tensors, and the table on disk."""
 
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -11,7 +13,6 @@ import torch
 from safetensors.torch import save_file
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.checkpoint.stored import read_into
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory, load_piece
 from weight_atlas.weights import streaming
@@ -81,7 +82,7 @@ def read(gpt2, monkeypatch):
 def test_every_tensor_once_in_the_order_of_the_inventory(gpt2, read):
     (checkpoint, tensors, names), stored = read, gpt2[1]
     names.clear()
-    found = list(value_histograms(portions(tensors, checkpoint, load_piece, read_into), threads=3))
+    found = list(value_histograms(portions(tensors, checkpoint, load_piece), threads=3))
     own = tensors[tensors["tied_to"] == ""]
     assert [name for name, _ in found] == own["id"].tolist()
     assert len(own) < len(tensors), "the tied head is not read twice"
@@ -98,7 +99,7 @@ def test_every_tensor_once_in_the_order_of_the_inventory(gpt2, read):
 def test_a_fused_tensor_is_read_once(read):
     checkpoint, tensors, names = read
     names.clear()
-    list(value_histograms(portions(tensors, checkpoint, load_piece, read_into)))
+    list(value_histograms(portions(tensors, checkpoint, load_piece)))
     assert names.count(("h.0.attn.c_attn.weight", "None")) == 1
     assert len(names) == len(set(names)), "three parts of a bias are three ranges of it"
 
@@ -113,8 +114,8 @@ def test_blocks_of_a_file_give_what_the_tensor_gives(tmp_path, monkeypatch, bloc
     save_file(tensors, tmp_path / "model.safetensors")
     checkpoint = Checkpoint.from_folder(tmp_path)
     for name, tensor in tensors.items():
-        blocks = partial(streaming._blocks, checkpoint.entries[name], checkpoint, read_into)
-        ((_, found),) = streaming._by_blocks(name, blocks, tuple(tensor.shape))
+        path = tmp_path / "model.safetensors"
+        ((_, found),) = streaming._by_blocks(name, checkpoint.entries[name], path, tuple(tensor.shape))
         whole = value_histogram(tensor)
         assert (found.n, found.absmax_row, found.absmax_col) == (whole.n, whole.absmax_row, whole.absmax_col)
         assert np.array_equal(found.counts, whole.counts)
@@ -126,10 +127,41 @@ def test_results_do_not_depend_on_threads(read, tmp_path):
     written = []
     for threads in (1, 2, 7):
         path = tmp_path / f"{threads}.parquet"
-        histograms = value_histograms(portions(tensors, checkpoint, load_piece, read_into), threads)
+        histograms = value_histograms(portions(tensors, checkpoint, load_piece), threads)
         write_parts(path, histogram_parts(tensors, histograms))
         written.append(path.read_bytes())
     assert written[0] == written[1] == written[2]
+
+
+def test_a_file_that_ends_or_goes_away(tmp_path):
+    save_file({"w": random(300, 300)}, tmp_path / "model.safetensors")
+    checkpoint = Checkpoint.from_folder(tmp_path)
+    path, entry = tmp_path / "model.safetensors", checkpoint.entries["w"]
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(AtlasError, match="ends inside a tensor"):
+        streaming._by_blocks("w", entry, path, (300, 300))
+    path.unlink()
+    with pytest.raises(AtlasError, match="cannot read"):
+        streaming._by_blocks("w", entry, path, (300, 300))
+
+
+def test_a_plain_model_needs_neither_torch_nor_a_compiler(tmp_path):
+    save_file({"w": random(300, 300, dtype=torch.bfloat16)}, tmp_path / "model.safetensors")
+    code = f"""
+import sys
+import pandas as pd
+from pathlib import Path
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.families import load_piece
+from weight_atlas.weights.streaming import portions, value_histograms
+row = {{"id": "w", "tensor": "w", "selection": "", "expert": None, "rows": 300, "cols": 300, "readable": True}}
+inventory = pd.DataFrame([row | {{"tied_to": "", "parameters": 90_000, "bytes": 180_000, "note": ""}}])
+work = portions(inventory, Checkpoint.from_folder(Path({str(tmp_path)!r})), load_piece)
+((_, found),) = value_histograms(work, threads=2)
+print(found.n, *({{"torch", "numba", "scipy", "matplotlib"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "90000\n"
 
 
 def test_memory_bounds_what_runs_at_once(monkeypatch):

@@ -1,56 +1,32 @@
 """Histograms of types of 8 and 16 bits: one pass counts their bit patterns, then exact arithmetic on the counts."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-import torch
 
-from weight_atlas.weights.counting import count_patterns, first_of
 from weight_atlas.weights.distribution import PERCENTILES, moments, quantiles
 from weight_atlas.weights.record import NEAR_ZERO, Histogram
+from weight_atlas.weights.stored_types import patterns
 
-_EIGHT_BITS = (
-    torch.float8_e4m3fn,
-    torch.float8_e4m3fnuz,
-    torch.float8_e5m2,
-    torch.float8_e5m2fnuz,
-    torch.float8_e8m0fnu,
-    torch.int8,
-    torch.uint8,
-    torch.bool,
-)
-TYPES = (*_EIGHT_BITS, torch.bfloat16, torch.float16, torch.int16, torch.uint16)
+# Up to so many elements numpy counts in less time than it takes to load the compiled way.
+_FEW = 1 << 19
 
 
-@dataclass(frozen=True)
-class _Patterns:
-    """Meaning of the bit patterns of a type: values and masks; the finite ones by value, and by falling magnitude."""
+def pattern_histogram(blocks: Iterable[np.ndarray], name: str) -> Histogram:
+    """Histogram of a tensor of a narrow type, given as flat blocks of its patterns in order.
 
-    values: np.ndarray
-    ascending: np.ndarray
-    descending: np.ndarray
-    nan: np.ndarray
-    inf: np.ndarray
-    zero: np.ndarray
-    negative_zero: np.ndarray
-    subnormal: np.ndarray
-
-
-def pattern_histogram(blocks: Iterable[torch.Tensor], dtype: torch.dtype) -> Histogram:
-    """Histogram of a tensor of one of TYPES, given as flat contiguous blocks in order; 2 MB of memory beside one."""
-    known = _patterns(dtype)
+    Memory beside a block: 2 MB.
+    """
+    known = patterns(name)
     by_pattern = np.zeros(len(known.values), dtype=np.int64)
     n, absmax, where = 0, float("nan"), -1
     larger = known.descending  # than the largest so far
-    for block in blocks:
-        raw = _raw(block)
-        count_patterns(raw, by_pattern)
+    for raw in blocks:
+        _count(raw, by_pattern)
         if (hits := np.flatnonzero(by_pattern[larger])).size:
             absmax = float(np.abs(known.values[larger[hits[0]]]))
             largest = larger[hits][np.abs(known.values[larger[hits]]) == absmax].astype(raw.dtype)
-            where = n + int(first_of(raw, largest[0], largest[-1]))
+            where = n + _first(raw, largest[0], largest[-1])
             larger = larger[: hits[0]]
         n += len(raw)
     found = {
@@ -80,30 +56,19 @@ def pattern_histogram(blocks: Iterable[torch.Tensor], dtype: torch.dtype) -> His
     )
 
 
-def _raw(flat: torch.Tensor) -> np.ndarray:
-    """The bit patterns of a flat tensor, without a copy."""
-    if flat.dtype in _EIGHT_BITS:
-        return flat.view(torch.uint8).numpy()
-    return flat.view(torch.int16).numpy().view(np.uint16)
-
-
-@cache
-def _patterns(dtype: torch.dtype) -> _Patterns:
-    if dtype in _EIGHT_BITS:
-        codes = torch.arange(256, dtype=torch.int16).to(torch.uint8)
+def _count(raw: np.ndarray, counts: np.ndarray) -> None:
+    if raw.size <= _FEW:
+        counts += np.bincount(raw, minlength=len(counts))
     else:
-        codes = torch.from_numpy(np.arange(65_536, dtype=np.uint16).view(np.int16))
-    values = (codes != 0 if dtype == torch.bool else codes.view(dtype)).double().numpy()
-    zero, negative = values == 0, np.signbit(values)
-    finite = np.flatnonzero(np.isfinite(values))
-    tiny = torch.finfo(dtype).smallest_normal if dtype.is_floating_point else 0.0
-    return _Patterns(
-        values=values,
-        ascending=finite[np.argsort(values[finite], kind="stable")],
-        descending=finite[np.argsort(-np.abs(values[finite]), kind="stable")],
-        nan=np.isnan(values),
-        inf=np.isinf(values),
-        zero=zero,
-        negative_zero=zero & negative,
-        subnormal=~zero & (np.abs(values) < tiny),
-    )
+        from weight_atlas.weights.counting import count_patterns
+
+        count_patterns(raw, counts)
+
+
+def _first(raw: np.ndarray, one: np.integer, other: np.integer) -> int:
+    """Index of the first element that is one or other."""
+    if raw.size <= _FEW:
+        return int(np.argmax((raw == one) | (raw == other)))
+    from weight_atlas.weights.counting import first_of
+
+    return int(first_of(raw, one, other))

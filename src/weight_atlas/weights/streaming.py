@@ -10,15 +10,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-import torch
 
+from weight_atlas.errors import AtlasError
 from weight_atlas.weights.histogram import block_histogram, value_histogram
 from weight_atlas.weights.record import Histogram
+from weight_atlas.weights.stored_types import READ_AS
 
 Named = tuple[str, Histogram]
-Load = Callable[[Any, Any], torch.Tensor]
-ReadInto = Callable[[torch.Tensor, Path, int], None]
+Load = Callable[[Any, Any], Any]
 
 BLOCK_BYTES = 4 << 20  # stays in the cache between reading and counting
 # What may be held beyond twice the largest portion, so that small tensors keep all threads busy.
@@ -70,23 +71,21 @@ def _finished(pending: deque[tuple[Future, int]]) -> Iterator[Named]:
         yield from pending.popleft()[0].result()
 
 
-def portions(inventory: pd.DataFrame, checkpoint: Any, load: Load, read_into: ReadInto) -> Iterator[Portion]:
+def portions(inventory: pd.DataFrame, checkpoint: Any, load: Load) -> Iterator[Portion]:
     """The tensors of an inventory, portion by portion in its order.
 
     A tensor that is stored as it is used is read in blocks; the pieces of a fused tensor (or of one expert of it) are
     read together, from one reading of what they share. Tied and unreadable tensors and stored constants are left out.
 
     checkpoint: has `folder`, `entries` and `read(name, rows)`. load(checkpoint, row): one tensor, read through these.
-    read_into(tensor, path, offset): fills a tensor with the bytes of a file from offset on.
     """
     own = inventory[_reason(inventory) == ""]
     for _, rows in groupby(own.itertuples(index=False), key=lambda row: (row.tensor, str(row.expert))):
         pieces = list(rows)
         entry = checkpoint.entries[pieces[0].tensor]
-        if not pieces[0].selection and entry.offset >= 0 and not entry.parts:
-            shape = tuple(size for size in (pieces[0].rows, pieces[0].cols) if size is not pd.NA)
-            blocks = partial(_blocks, entry, checkpoint, read_into)
-            yield Portion(0, partial(_by_blocks, pieces[0].id, blocks, shape))
+        if not pieces[0].selection and entry.offset >= 0 and not entry.parts and entry.dtype in READ_AS:
+            shape = tuple(int(size) for size in (pieces[0].rows, pieces[0].cols) if size is not pd.NA)
+            yield Portion(0, partial(_by_blocks, pieces[0].id, entry, checkpoint.folder / entry.shard, shape))
             continue
         # A packed type unfolds to two bytes a value or more, and a piece is copied out of what is stored.
         needed = [max(row.bytes, 2 * row.parameters) for row in pieces]
@@ -109,19 +108,30 @@ def _reason(inventory: pd.DataFrame) -> pd.Series:
     return reason
 
 
-def _by_blocks(name: str, blocks: Callable[[], Iterator[torch.Tensor]], shape: tuple[int, ...]) -> list[Named]:
-    return [(name, block_histogram(blocks, shape))]
+def _by_blocks(name: str, entry: Any, path: Path, shape: tuple[int, ...]) -> list[Named]:
+    def blocks() -> Iterator[np.ndarray]:
+        return (block.view(READ_AS[entry.dtype]) for block in _blocks(path, entry.offset, entry.bytes))
+
+    return [(name, block_histogram(blocks, entry.dtype, shape))]
 
 
-def _blocks(entry: Any, checkpoint: Any, read_into: ReadInto) -> Iterator[torch.Tensor]:
-    """A stored tensor in flat blocks, all in one buffer: memory that is asked for anew costs more than the reading."""
+def _blocks(path: Path, offset: int, size: int) -> Iterator[np.ndarray]:
+    """A stretch of a file in blocks, all in one buffer: memory that is asked for anew costs more than the reading."""
     if not hasattr(_own, "buffer"):
-        _own.buffer = torch.empty(BLOCK_BYTES, dtype=torch.uint8)
-    dtype = checkpoint.read(entry.name, slice(0, 0)).dtype if entry.shape else checkpoint.read(entry.name).dtype
-    for start in range(0, max(entry.bytes, 1), BLOCK_BYTES):
-        block = _own.buffer[: min(BLOCK_BYTES, entry.bytes - start)]
-        read_into(block, checkpoint.folder / entry.shard, entry.offset + start)
-        yield block.view(dtype)
+        _own.buffer = np.empty(BLOCK_BYTES, dtype=np.uint8)
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(offset)
+            for start in range(0, size, BLOCK_BYTES):
+                block = _own.buffer[: min(BLOCK_BYTES, size - start)]
+                left = memoryview(block)
+                while left:
+                    if not (count := file.readinto(left)):
+                        raise AtlasError("the file ends inside a tensor", where=path, remedy="restore it and run again")
+                    left = left[count:]
+                yield block
+    except OSError as error:
+        raise AtlasError(f"cannot read: {error.strerror}", where=path, remedy="check path and permissions") from error
 
 
 def _by_pieces(pieces: list, checkpoint: Any, load: Load) -> list[Named]:
@@ -135,9 +145,9 @@ class _ReadOnce:
     def __init__(self, checkpoint: Any):
         self.entries = checkpoint.entries
         self._checkpoint = checkpoint
-        self._last: tuple[Any, torch.Tensor] | None = None
+        self._last: tuple[Any, Any] | None = None
 
-    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
+    def read(self, name: str, rows: slice | None = None) -> Any:
         if self._last is None or self._last[0] != (name, rows):
             self._last = None  # before the next one is read
             self._last = (name, rows), self._checkpoint.read(name, rows)

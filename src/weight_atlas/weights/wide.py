@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
-from weight_atlas.weights.counting import bucket_floats, refine_floats
 from weight_atlas.weights.distribution import (
     BINNED,
     EXACT,
@@ -25,8 +23,7 @@ from weight_atlas.weights.distribution import (
 )
 from weight_atlas.weights.record import NEAR_ZERO, Histogram
 
-Blocks = Callable[[], Iterable[torch.Tensor]]
-TYPES = (torch.float32, torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64)
+Blocks = Callable[[], Iterable[np.ndarray]]
 
 _CHUNK = 1 << 18  # stays in the cache between the loops over it; a plain sum of so many errs by less than 1e-13
 _SMALL = 65_536  # up to here sorting the values is as cheap as bucketing them, and keeps each one
@@ -35,8 +32,8 @@ _ZERO = 0x8000  # bucket of 0, the one after that of -0
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-def wide_histogram(blocks: Blocks, dtype: torch.dtype, n: int) -> Histogram:
-    """Histogram of a tensor of one of TYPES with n elements, given as flat contiguous blocks in order.
+def wide_histogram(blocks: Blocks, name: str, n: int) -> Histogram:
+    """Histogram of a tensor of a wide type with n elements, given as flat blocks in order.
 
     Up to 65,536 elements the distribution is exact; beyond, it is binned unless the values fit into bfloat16 anyway.
     Memory beside a block: about 30 MB.
@@ -44,6 +41,8 @@ def wide_histogram(blocks: Blocks, dtype: torch.dtype, n: int) -> Histogram:
     tally = _Tally()
     if n <= _SMALL:
         return _small_histogram(blocks, tally)
+    from weight_atlas.weights.counting import bucket_floats
+
     counts, sums, seen = np.zeros(_BUCKETS, dtype=np.int64), np.zeros(_BUCKETS), 0
     for start, chunk in _chunks(blocks):
         values = tally.add(chunk, start)
@@ -55,7 +54,7 @@ def wide_histogram(blocks: Blocks, dtype: torch.dtype, n: int) -> Histogram:
     counts[_ZERO] -= tally.zeros - tally.negative_zeros
     counts[_ZERO - 1] -= tally.negative_zeros
     mean = sums.sum() / tally.finite
-    if dtype == torch.float32:
+    if name == "F32":
         # Deviations from a mean with more digits than the values would all be rounded the same way.
         mean = float(np.float32(mean))
     shape, percentiles = _refined(blocks, tally, counts, mean)
@@ -65,7 +64,7 @@ def wide_histogram(blocks: Blocks, dtype: torch.dtype, n: int) -> Histogram:
     return tally.histogram(
         moments=shape,
         percentiles=percentiles,
-        kind=EXACT if dtype == torch.float32 and seen & 0xFFFF == 0 else BINNED,
+        kind=EXACT if name == "F32" and seen & 0xFFFF == 0 else BINNED,
         values=bin_sums[present] / bins[present],
         counts=bins[present],
     )
@@ -161,9 +160,10 @@ def _chunks(blocks: Blocks) -> Iterator[tuple[int, np.ndarray]]:
     """Index of the first element, and elements in float32 where they are stored so, else in float64."""
     start = 0
     for block in blocks():
-        for chunk in block.split(_CHUNK):
-            yield start, (chunk if chunk.dtype == torch.float32 else chunk.double()).numpy()
-            start += len(chunk)
+        for begin in range(0, len(block), _CHUNK):
+            chunk = block[begin : begin + _CHUNK]
+            yield start + begin, chunk if chunk.dtype == np.float32 else chunk.astype(np.float64)
+        start += len(block)
 
 
 def _patterns(values: np.ndarray) -> np.ndarray:
@@ -175,6 +175,8 @@ def _patterns(values: np.ndarray) -> np.ndarray:
 
 def _refined(blocks: Blocks, tally: _Tally, counts: np.ndarray, mean: float) -> tuple[Moments, tuple[float, ...]]:
     """Second pass: moments and percentiles, given the counts of the buckets without the zeros."""
+    from weight_atlas.weights.counting import refine_floats
+
     lower, upper, weight = quantile_ranks(tally.finite, np.array(PERCENTILES) / 100)
     ranks = np.unique(np.concatenate([lower, upper]))
     last_rank = np.cumsum(np.insert(counts, _ZERO, tally.zeros)) - 1
