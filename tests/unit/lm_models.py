@@ -70,7 +70,9 @@ def tiny(layout: str, seed: int = 0, sharp: bool = False, **changes) -> torch.nn
     configuration = transformers.AutoConfig.for_model(layout, **settings)
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(configuration)
-    if sharp:
+    if sharp and settings["tie_word_embeddings"]:
+        model.model.norm.weight.data *= 40
+    elif sharp:
         model.get_output_embeddings().weight.data *= 40
     return model.eval().requires_grad_(False)
 
@@ -178,3 +180,14 @@ def word_tokenizer(*, bos: bool):
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
     )
+
+
+def drawn(figure) -> str:
+    """All text of a figure, which must have axes and be drawable; the figure is closed."""
+    import matplotlib.pyplot as plt
+
+    figure.canvas.draw()
+    assert figure.axes
+    texts = [text.get_text() for axis in figure.axes for text in (*axis.texts, axis.title)]
+    plt.close(figure)
+    return " ".join(texts)

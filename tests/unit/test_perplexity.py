@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from lm_models import own_text, plant, tiny
+from lm_models import drawn, own_text, plant, tiny
 from scipy import stats
 
 from weight_atlas.evaluation.perplexity import ablation_perplexity, mean_nll, paired_difference, severity
@@ -43,7 +43,7 @@ def test_none_found_gives_the_baseline_and_says_so(planted):
     live, _ = planted
     table = ablation_perplexity(live, own_text(live), [], draws=5, seed=0, batch_size=4)
     assert table.variant.tolist() == ["baseline"]
-    assert "nothing to ablate" in ablations.ablation_perplexity(table).axes[0].texts[0].get_text()
+    assert "nothing to ablate" in drawn(ablations.ablation_perplexity(table))
 
 
 def test_several_super_weights_also_one_by_one(planted):
@@ -53,6 +53,7 @@ def test_several_super_weights_also_one_by_one(planted):
     assert table.kind.tolist() == ["baseline", "super_weights", "single", "single", "random", "random"]
     assert table.weights.tolist() == [0, 2, 1, 1, 2, 2]
     assert table.ratio[3] == pytest.approx(1, abs=0.01)
+    assert "2 super weights" in drawn(ablations.ablation_perplexity(table))
 
 
 def test_controls_are_near_in_size_in_the_same_matrix_and_never_a_target(planted):

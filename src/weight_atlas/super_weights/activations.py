@@ -144,5 +144,5 @@ def _sink_shares(attention: Sequence[torch.Tensor | None], sink: list[int]) -> l
 def _sinks(usual: list[tuple], without: list[tuple]) -> pd.DataFrame:
     columns = ["layer", "share", "largest_head"]
     tables = [pd.DataFrame(rows, columns=columns).groupby("layer").mean() for rows in (usual, without)]
-    joined = tables[0].join(tables[1], rsuffix="_without").reset_index()
+    joined = tables[0].join(tables[1].add_suffix("_without")).reset_index()
     return joined[list(SINK_COLUMNS)]

@@ -1,0 +1,283 @@
+"""Detection from one pass: planted weights of every layout, sets, echoes, inert weights, and none."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from lm_models import LAYOUTS, drawn, plant, random_prompts, tiny, word_tokenizer
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.figures import super_weights as figures
+from weight_atlas.lm.anatomy import anatomy
+from weight_atlas.lm.edits import edited, set_to, zero
+from weight_atlas.lm.places import matrix_at
+from weight_atlas.super_weights.agreement import agreement, known_as, published_coordinates
+from weight_atlas.super_weights.artifact import coordinates_of, detected_records, merged, name_on_disk
+from weight_atlas.super_weights.detection import detect
+from weight_atlas.super_weights.massive import massive_activations
+from weight_atlas.super_weights.prompts import bundled_prompts, tokenized
+from weight_atlas.super_weights.recording import record
+from weight_atlas.super_weights.survey import survey
+
+PLACES = [
+    (layout, component)
+    for layout in LAYOUTS
+    for component in {
+        "qwen2_moe": ["mlp.experts", "mlp.shared_expert.down_proj"],
+        "deepseek_v3": ["mlp.experts", "mlp.shared_experts.down_proj"],
+        "llama4_text": ["feed_forward.experts", "feed_forward.shared_expert.down_proj"],
+    }.get(layout, [""])
+]
+
+
+@pytest.mark.parametrize(("layout", "component"), PLACES)
+def test_the_planted_weight_is_found_first_and_explains_its_activation(layout, component):
+    model = tiny(layout)
+    live = anatomy(model)
+    place = plant(live, 1, 9, 21, component=component)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    detection = detect(live, record(live, random_prompts()))
+    (found,) = detection.found
+    assert found.contribution.coordinate == place
+    assert found.contribution.share == pytest.approx(1, abs=0.02)
+    assert found.contribution.rho == pytest.approx(1, abs=0.02)
+    assert found.contribution.weight == 7.5
+    assert found.attribution.mlp_share == pytest.approx(1, abs=0.02)
+    assert found.attribution.participation_ratio < 1.1
+    assert found.attribution.massive.ratio > 50
+    step = detection.steps[detection.steps.reason == ""].iloc[0]
+    assert (step.layer, step.channel, step.onset) == (1, 9, 1)
+    assert all(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
+
+
+def test_contributions_add_up_to_what_the_projection_puts_out():
+    """Against the module's own output, in float64 from the recorded input."""
+    live = anatomy(tiny("opt"))
+    plant(live, 1, 9, 21)
+    recording = record(live, random_prompts())
+    for flow in recording.flows_of(1):
+        matrix = matrix_at(live, flow.projection.coordinate(0, 0)).double()
+        expected = flow.x.double() @ matrix.T + live.layers[1].fc2.bias.double()
+        assert torch.allclose(flow.y.double(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", ["qwen2_moe", "gpt_oss", "dbrx", "granitemoe", "llama4_text", "deepseek_v3"])
+def test_expert_activations_add_up_to_the_containers_output(layout):
+    """Recomputed from the routing alone; the container runs its own fused kernels."""
+    from weight_atlas.lm.experts import expert_activations, routing_of
+
+    live = anatomy(tiny(layout))
+    projection, seen = next(p for p in live.projections if p.stacked), {}
+
+    def look(module, inputs, keywords, output):
+        routing = routing_of(projection, inputs, keywords)
+        total = torch.zeros(len(routing.hidden), 64)
+        for one in expert_activations(projection, routing):
+            total[one.token] += one.weight[:, None] * one.y
+        container = output.reshape(-1, 64)
+        seen["error"] = (total - (container.view(4, -1, 64).sum(0) if routing.scaled else container)).abs().max()
+        seen["size"] = container.abs().max()
+
+    handle = projection.container.register_forward_hook(look, with_kwargs=True)
+    live.model(random_prompts().ids)
+    handle.remove()
+    assert seen["size"] > 0
+    assert seen["error"] <= 1e-5 * seen["size"]
+
+
+def test_two_weights_that_feed_one_row_are_a_set():
+    live = anatomy(tiny("llama"))
+    plant(live, 1, 9, 21, write=300)
+    plant(live, 1, 9, 35, write=200)
+    found = detect(live, record(live, random_prompts())).found
+    assert [(one.contribution.coordinate.col, round(one.contribution.share, 2)) for one in found] == [
+        (21, 0.6),
+        (35, 0.4),
+    ]
+
+
+def test_two_neurons_that_write_two_channels_are_both_found():
+    live = anatomy(tiny("gpt2"))
+    places = {plant(live, 0, 9, 21, write=300), plant(live, 2, 33, 7, write=500)}
+    assert {one.contribution.coordinate for one in detect(live, record(live, random_prompts())).found} == places
+
+
+def test_a_last_layer_echo_is_rejected():
+    live = anatomy(tiny("llama"))
+    plant(live, 3, 9, 21)
+    detection = detect(live, record(live, random_prompts()))
+    assert not detection.found
+
+
+def test_an_activation_that_the_next_layer_takes_away_is_rejected():
+    live = anatomy(tiny("llama"))
+    plant(live, 1, 9, 21)
+
+    def wipe(module, inputs, output):
+        wiped = output.clone()
+        wiped[..., 9] = 0
+        return wiped
+
+    handle = live.layers[2].register_forward_hook(wipe)
+    detection = detect(live, record(live, random_prompts()))
+    handle.remove()
+    assert not detection.found
+    assert set(detection.steps.reason) == {"does not last"}
+    assert detect(live, record(live, random_prompts())).found
+
+
+def test_an_activation_spread_over_many_weights_has_no_super_weight():
+    live = anatomy(tiny("llama"))
+    for col in range(20):
+        plant(live, 1, 9, col, write=30)
+    detection = detect(live, record(live, random_prompts()))
+    assert not detection.found
+    (step,) = detection.steps[detection.steps.layer == 1].itertuples()
+    assert step.reason == "spread over many weights"
+    assert step.participation_ratio == pytest.approx(20, rel=0.05)
+
+
+def test_a_large_weight_behind_a_silent_neuron_is_not_found():
+    live = anatomy(tiny("llama"))
+    matrix_at(live, live.projections[1].coordinate(0, 0))[9, 21] = 5.0
+    assert not detect(live, record(live, random_prompts())).found
+
+
+def test_an_activation_without_the_prefix_only_does_not_count():
+    live = anatomy(tiny("llama"))
+    plant(live, 1, 9, 21, token=7)
+    prompts = random_prompts()
+    body = prompts.ids.clone()
+    body[: len(body) // 2, 1:][body[: len(body) // 2, 1:] == 7] = 8
+    body[len(body) // 2 :, 0] = 7
+    # The neuron fires a little on all tokens: far below the threshold here.
+    detection = detect(live, record(live, replace(prompts, ids=body)), ratio=5000)
+    assert not detection.found
+    assert "only without the tokenizer's prefix" in set(detection.steps.reason)
+    # A tokenizer without a prefix has nothing to leave out: then it counts.
+    bare = replace(prompts, ids=body, prefixed=[False] * len(body))
+    found = detect(live, record(live, bare), ratio=5000).found
+    assert [one.contribution.coordinate.col for one in found] == [21]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_random_model_has_none(layout):
+    live = anatomy(tiny(layout, seed=3))
+    recording = record(live, random_prompts())
+    assert massive_activations(recording, ratio=50) == []
+    detection = detect(live, recording)
+    assert (detection.found, len(detection.steps), len(detection.contributions)) == ([], 0, 0)
+
+
+def test_padding_changes_nothing():
+    live = anatomy(tiny("mixtral"))
+    plant(live, 1, 9, 21)
+    prompts = random_prompts()
+    pad = torch.full((len(prompts.ids), 5), 77)
+    wider = replace(prompts, ids=torch.cat([prompts.ids, pad], 1), valid=torch.cat([prompts.valid, pad == 0], 1))
+    a, b = (detect(live, record(live, each)) for each in (prompts, wider))
+    columns = ["layer", "channel", "position", "tokens", "reason"]
+    assert a.steps[columns].equals(b.steps[columns])
+    assert [x.contribution.share for x in a.found] == pytest.approx([x.contribution.share for x in b.found], rel=1e-4)
+
+
+def test_nan_is_a_message():
+    live = anatomy(tiny("llama"))
+    broken = set_to(live.projections[2].coordinate(0, 0), float("nan"))
+    with edited(live, [broken]), pytest.raises(AtlasError, match=r"not finite(.|\n)*model\.layers\.2"):
+        record(live, random_prompts())
+
+
+def test_prompts_with_and_without_prefix():
+    texts = ["one two three", "four five six seven"]
+    with_bos = tokenized(word_tokenizer(bos=True), texts)
+    assert with_bos.prefixed == [True, True, False, False]
+    assert with_bos.ids[0].tolist() == [1, 5, 6, 7, 0]
+    assert with_bos.valid.sum(1).tolist() == [4, 5, 3, 4]
+    assert tokenized(word_tokenizer(bos=False), texts).prefixed == [False, False]
+    with pytest.raises(AtlasError, match="two tokens"):
+        tokenized(word_tokenizer(bos=False), ["one"])
+    assert bundled_prompts()[0] == "Apple Inc. is a worldwide tech company."
+    assert len(bundled_prompts()) == 8
+
+
+@pytest.mark.parametrize("layout", ["llama", "qwen2_moe", "gpt_oss", "dbrx"])
+def test_records_name_the_tensor_on_disk(layout, tmp_path):
+    from weight_atlas.checkpoint.checkpoint import Checkpoint
+    from weight_atlas.families import inventory, load_piece
+
+    model = tiny(layout)
+    live = anatomy(model)
+    place = plant(live, 1, 9, 21)
+    model.save_pretrained(tmp_path)
+    checkpoint = Checkpoint.from_folder(tmp_path)
+    table = inventory(checkpoint)
+    recording = record(live, random_prompts())
+    (weight,) = detected_records(live, recording, detect(live, recording), table)
+    same = (table.tensor == weight["tensor"]) & (table.role == "W_down")
+    same &= table.expert.isna() if place.expert is None else table.expert == place.expert
+    (row,) = table[same].itertuples()
+    assert load_piece(checkpoint, row)[weight["row"], weight["column"]].item() == weight["original_value"] == 7.5
+    if place.expert is not None:
+        assert weight["routed_tokens_count"] >= 3
+        assert 0 < weight["p_active"] <= 1
+        assert 0 < weight["co_spike_score"] <= 1 + 1e-9
+    assert name_on_disk(live, place, None) == live.projection(place).parameter_name
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_survey_of_a_model(bos):
+    live = anatomy(tiny("llama"))
+    place = plant(live, 1, 9, 21, token=1 if bos else 5)
+    texts = ["one two three four", "one five nine"]
+    seen = survey(
+        live, word_tokenizer(bos=bos), model="m", source="x", prompts=texts, spike_threshold=20, method="both"
+    )
+    assert coordinates_of(seen.artifact, "file") == [place]
+    assert seen.table.found_by.tolist() == ["contribution+published"]
+    assert seen.artifact["verdict"] == "found"
+    assert len(seen.agreement) == 0
+    assert set(seen.residual.layer) == {-1, 0, 1, 2, 3}
+    for figure in (
+        figures.detection_iterations(seen.iterations, 20),
+        figures.spike_places(seen.iterations, seen.table),
+        figures.residual_by_layer(seen.residual),
+        figures.contribution_shares(seen.detection.contributions),
+    ):
+        assert drawn(figure)
+    with edited(live, [zero(place)]):
+        none = survey(live, word_tokenizer(bos=bos), model="m", source="x", prompts=texts)
+    assert none.artifact["verdict"] == "none found"
+    assert none.artifact["super_weights"] == none.artifact["published_procedure"] == []
+    assert list(none.table.columns) == list(seen.table.columns)
+    assert "No massive" in drawn(figures.contribution_shares(none.detection.contributions))
+
+
+def test_merged_lists_name_a_weight_once():
+    base = {"layer": 1, "component": "c", "expert_id": None, "row": 1, "column": 2}
+    detected, published = [{**base, "found_by": ["contribution"], "share": 1}], [{**base, "found_by": ["published"]}]
+    other = {**base, "column": 3, "found_by": ["published"]}
+    joined = merged(detected, [*published, other])
+    assert [record["found_by"] for record in joined] == [["contribution", "published"], ["published"]]
+    assert joined[0]["share"] == 1
+
+
+def test_published_coordinates_lie_in_their_matrices_and_are_found_by_name():
+    table = published_coordinates()
+    assert ((table.row < table.d_model) & (table.column < table.d_ff) & (table.layer < table.layers)).all()
+    assert (table.source != "").all()
+    for source, count in (
+        ("hf://allenai/OLMo-1B-0724-hf", 2), ("/models/OLMo-7B-0724-Instruct-hf", 4),
+        ("hf://meta-llama/Llama-2-7b-chat-hf", 1),
+        ("hf://mistralai/Mistral-7B-Instruct-v0.1", 1), ("hf://microsoft/Phi-3-mini-4k-instruct", 6),
+        ("hf://meta-llama/Llama-3.1-8B", 3), ("hf://mistralai/Mistral-7B-v0.3", 0), ("bundled:demo", 0),
+        ("hf://huggyllama/llama-7b", 1), ("hf://someone/not-llama-7b-hf-quantized", 0),
+    ):  # fmt: skip
+        sizes = {(row.layers, row.d_model) for row in table.itertuples()}
+        assert max(len(known_as(source, *size)) for size in sizes) == count, source
+    assert len(known_as("hf://huggyllama/llama-7b", 16, 2048)) == 0
+    from weight_atlas.lm.anatomy import Coordinate
+
+    rows = agreement(known_as("olmo-1b-0724-hf", 16, 2048), [Coordinate(1, 1764, 1710)], {(1, 1764, 1710): 1})
+    assert rows.found.tolist() == [True, False]
+    assert rows.rank_in_tensor.isna().tolist() == [False, True]
