@@ -69,3 +69,14 @@ def test_all_tasks_are_the_same_every_time_and_never_more_than_asked(corpus):
 def test_a_corpus_too_small_for_a_task_is_named():
     with pytest.raises(AtlasError, match="no paragraph for the bundled task order"):
         bundled_items(pd.DataFrame({"document": ["a"], "text": ["too short"]}), items=5, seed=0)
+
+
+def test_blank_lines_may_hold_spaces_and_large_corpora_are_read_in_part(corpus, monkeypatch):
+    from weight_atlas.evaluation import bundled
+
+    spaced = corpus.assign(text=corpus.text.str.replace("\n\n", " \n \n "))
+    assert bundled_items(spaced, items=9, seed=1)["order"].equals(bundled_items(corpus, items=9, seed=1)["order"])
+    monkeypatch.setattr(bundled, "PHRASE_DOCUMENTS", 1)
+    monkeypatch.setattr(bundled, "CHARACTERS", len(corpus.text[0]) + 1)
+    pages = bundled_items(corpus, items=99, seed=1)["documents"].page
+    assert all(page in corpus.text[0] + corpus.text[1] for page in pages) and len(pages) == 12

@@ -15,6 +15,9 @@ from weight_atlas.errors import AtlasError
 
 SHORTEST, LONGEST = 30, 110  # words of a paragraph that is taken
 CHOICES, CHOICE_WORDS = 4, 12
+# Text that is read of a large corpus: the first documents.
+CHARACTERS = 20_000_000
+BLANK_LINE = re.compile(r"\n\s*\n")
 # A phrase: two words after which the third is nearly certain, seen so often and in so many documents.
 PHRASE_COUNT, PHRASE_DOCUMENTS, PHRASE_SHARE, PHRASE_CONTEXT = 8, 3, 0.8, 12
 
@@ -24,6 +27,7 @@ def bundled_items(corpus: pd.DataFrame, *, items: int, seed: int) -> dict[str, p
 
     corpus: columns document and text, paragraphs apart by an empty line. An AtlasError where the corpus has too few.
     """
+    corpus = corpus[corpus.text.str.len().cumsum().shift(fill_value=0) < CHARACTERS]
     paragraphs = _paragraphs(corpus)
     shuffled = [paragraphs[place] for place in np.random.default_rng(seed).permutation(len(paragraphs))]
     tasks = {
@@ -35,7 +39,8 @@ def bundled_items(corpus: pd.DataFrame, *, items: int, seed: int) -> dict[str, p
         if table.empty:
             raise AtlasError(
                 f"the corpus has no paragraph for the bundled task {name}",
-                remedy=f"take a corpus with more paragraphs of {SHORTEST} to {LONGEST} words",
+                remedy=f"set bundled_tasks.corpus to one with more paragraphs ({SHORTEST} to {LONGEST} words, apart by "
+                f"blank lines), or leave bundled:{name} out of `tasks`",
             )
     return tasks
 
@@ -90,7 +95,7 @@ def phrases(corpus: pd.DataFrame) -> dict[tuple[str, str], str]:
     following: dict[tuple[str, str], Counter] = {}
     documents: dict[tuple[str, str], set] = {}
     for document, text in zip(corpus.document, corpus.text, strict=True):
-        for paragraph in text.split("\n\n"):
+        for paragraph in BLANK_LINE.split(text):
             words = paragraph.split()
             for pair, third in zip(pairwise(words), words[2:], strict=False):
                 following.setdefault(pair, Counter())[third] += 1
@@ -106,5 +111,5 @@ def phrases(corpus: pd.DataFrame) -> dict[tuple[str, str], str]:
 
 
 def _paragraphs(corpus: pd.DataFrame) -> list[str]:
-    pieces = (piece for text in corpus.text for piece in text.split("\n\n"))
+    pieces = (piece for text in corpus.text for piece in BLANK_LINE.split(text))
     return list(dict.fromkeys(piece for piece in pieces if SHORTEST <= len(piece.split()) <= LONGEST))
