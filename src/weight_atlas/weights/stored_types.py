@@ -57,7 +57,7 @@ def stored_as(tensor: "torch.Tensor") -> tuple[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Patterns:
-    """Meaning of the bit patterns of a narrow type: values, masks, the finite ones by value and by falling magnitude."""
+    """Meaning of the bit patterns of a type: values, masks, and the finite ones by value and by falling magnitude."""
 
     values: np.ndarray
     ascending: np.ndarray
