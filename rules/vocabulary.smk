@@ -7,11 +7,6 @@ interventions, cascade/{model}/, super_weight_cards/{model}/ and vocabulary_summ
 """
 
 
-def super_weights_of(wildcards):
-    """The super weights of a model that has that analysis switched on."""
-    return ["<results>/super_weights/{model}.json"] if "super_weights" in analyses_of(wildcards.model) else []
-
-
 rule token_classes:
     """Which tokens are digits, pronouns, punctuation: one boolean matrix."""
     input:
@@ -104,7 +99,9 @@ rule neuron_effects:
         tensor_inventory="<results>/tensor_inventory/{model}.parquet",
         token_classes="<results>/token_classes/{model}.parquet",
         neuron_labels="<results>/neuron_labels/{model}.parquet",
-        super_weights=super_weights_of,
+        super_weights=lambda wildcards: (
+            ["<results>/super_weights/{model}.json"] if "super_weights" in analyses_of(wildcards.model) else []
+        ),
     output:
         cards="<results>/neuron_effects/{model}/neurons.jsonl",
         table=report(
@@ -180,7 +177,9 @@ rule intervention_targets:
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         tensor_inventory="<results>/tensor_inventory/{model}.parquet",
-        super_weights=super_weights_of,
+        super_weights=lambda wildcards: (
+            ["<results>/super_weights/{model}.json"] if "super_weights" in analyses_of(wildcards.model) else []
+        ),
     output:
         targets="<results>/intervention_targets/{model}.json",
     log:
@@ -216,7 +215,7 @@ rule interventions:
         "<benchmarks>/interventions/{model}.tsv"
     conda:
         "../envs/analysis.yaml"
-    threads: 2
+    threads: 1
     resources:
         gpu=1,
         mem_mb=16000,
@@ -262,7 +261,7 @@ rule cascade:
         "<benchmarks>/cascade/{model}.tsv"
     conda:
         "../envs/analysis.yaml"
-    threads: 2
+    threads: 1
     resources:
         gpu=1,
         mem_mb=16000,
