@@ -164,3 +164,11 @@ def test_quantized_and_absent_projections_say_so():
     mamba = transformers.AutoModelForCausalLM.from_config(transformers.MambaConfig(**settings))
     with pytest.raises(AtlasError, match="no MLP output projection"):
         anatomy(mamba)
+
+
+def test_weights_that_are_not_in_memory_are_refused():
+    model = tiny("llama")
+    down = model.model.layers[1].mlp.down_proj
+    down.weight = torch.nn.Parameter(torch.empty(64, 96, device="meta"), requires_grad=False)
+    with pytest.raises(AtlasError, match="offloaded"), edited(anatomy(model), [zero(Coordinate(1, 0, 0))]):
+        pass

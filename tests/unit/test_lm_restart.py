@@ -120,3 +120,24 @@ def test_edits_inside_a_climb_are_undone_when_it_fails():
     assert all(torch.equal(before[name], parameter) for name, parameter in live.model.named_parameters())
     with edited(live, []):
         assert is_chain(live, WINDOWS.ids[:1])
+
+
+def test_models_that_accelerate_has_put_its_hooks_on():
+    """As models spread over devices are: every module's forward is wrapped on the instance."""
+    from accelerate import dispatch_model
+
+    plain = anatomy(tiny("llama", sharp=True))
+    place = plant(plain, 1, 9, 21)
+    expected = score_variants(plain, WINDOWS, [(zero(place),)], Route(False, False))
+    model = tiny("llama", sharp=True)
+    plant(anatomy(model), 1, 9, 21)
+    parts = {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
+    layers = {f"model.layers.{number}": "cpu" for number in range(4)}
+    live = anatomy(dispatch_model(model, device_map={**parts, **layers}, force_hooks=True))
+    assert "forward" in live.layers[0].__dict__
+    wrapped = live.layers[0].__dict__["forward"]
+    route = route_of(live, WINDOWS.ids[:1], zero(Coordinate(2, 3, 4)))
+    assert route == Route(True, True)
+    scores = score_variants(live, WINDOWS, [(zero(place),)], route)
+    assert [each.nll.tolist() for each in scores] == [each.nll.tolist() for each in expected]
+    assert live.layers[0].__dict__["forward"] is wrapped

@@ -24,7 +24,7 @@ def test_the_planted_weight_is_critical(layout):
     live = anatomy(tiny(layout, sharp=True))
     place = plant(live, 1, 9, 21)
     before = {name: parameter.clone() for name, parameter in live.model.named_parameters()}
-    windows = own_text(live, windows=4, length=14)
+    windows = own_text(live, windows=6, length=16)
     planned = plan(live, [place], draws=10, seed=0)
     controls = [edits[0].coordinate for kind, _, edits in planned.variants if kind == "random"]
     assert len(set(controls)) == 10

@@ -1,0 +1,54 @@
+"""The bundled model: its planted weight is found in every way, and verified."""
+
+import pandas as pd
+import pytest
+
+from weight_atlas.checkpoint.manifest import make_manifest
+from weight_atlas.families import inventory, load_piece
+from weight_atlas.lm.opening import open_live
+from weight_atlas.super_weights.artifact import coordinates_of
+from weight_atlas.super_weights.screening import screen
+from weight_atlas.super_weights.survey import survey
+from weight_atlas.super_weights.verdict import verified
+from weight_atlas.tables import write_json
+
+pytestmark = pytest.mark.slow
+PLANTED = (1, 7, 11)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    path = tmp_path_factory.mktemp("demo") / "demo.json"
+    write_json(path, make_manifest("bundled:demo"))
+    return path
+
+
+def test_screening(manifest):
+    from weight_atlas.checkpoint.checkpoint import open_checkpoint
+
+    checkpoint = open_checkpoint(manifest)
+    table = screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row))
+    for score in ("size", "path_gain"):
+        first = table.loc[table[score].idxmax()]
+        assert (first.layer, first.row, first.column) == PLANTED
+
+
+def test_detection_published_mode_and_verification(manifest):
+    live, tokenizer = open_live(manifest)
+    seen = survey(live, tokenizer, model="demo", source="bundled:demo")
+    (place,) = coordinates_of(seen.artifact, manifest)
+    assert (place.layer, place.row, place.col) == PLANTED
+    (published,) = seen.artifact["published_procedure"]
+    assert (published["layer"], published["row"], published["column"]) == PLANTED
+    assert seen.table.share[0] == pytest.approx(1, abs=0.05)
+    assert seen.table.token[0] == tokenizer.bos_token
+    import pydoc_data.topics
+
+    corpus = pd.DataFrame({"text": [text for _, text in sorted(pydoc_data.topics.topics.items())]})
+    judged, written = verified(live, tokenizer, seen.artifact, corpus, tokens=2048)
+    assert written["verdict"] == "critical"
+    assert judged.table.ratio[0] > 100
+    assert judged.table.null_draws[0] >= 50
+    assert judged.table.null_max[0] < 0.01
+    again = survey(live, tokenizer, model="demo", source="bundled:demo")
+    assert again.artifact == seen.artifact
