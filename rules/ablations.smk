@@ -10,7 +10,7 @@ rule ablation_perplexity:
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         super_weights="<results>/super_weights/{model}.json",
-        text=f"<results>/corpus/{config['ablation_perplexity']['corpus'] or next(iter(config['corpora']))}.parquet",
+        text=corpus_of("ablation_perplexity"),
     output:
         table=report(
             "<results>/ablation_perplexity/{model}.csv",

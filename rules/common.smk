@@ -22,7 +22,7 @@ except AtlasError as error:
 
 wildcard_constraints:
     model="|".join(map(re.escape, config["models"])),
-    corpus="|".join(map(re.escape, config["corpora"])) or "none",
+    corpus="|".join(map(re.escape, config["corpora"])),
 
 
 @functools.cache
@@ -41,6 +41,15 @@ def options(section, *model_keys):
         **config.get(section, {}),
         **{key: config["models"][wildcards.model].get(key) for key in model_keys},
     }
+
+
+def corpus_of(section):
+    """The corpus that a section of the configuration names, else the first."""
+    corpora = list(config["corpora"])
+    name = config[section]["corpus"] or corpora[0]
+    if name not in corpora:
+        raise WorkflowError(f"unknown corpus {name!r}\n  where: configuration: {section}.corpus\n  known: {corpora}")
+    return f"<results>/corpus/{name}.parquet"
 
 
 def for_models(analysis, pattern, **wildcards):

@@ -107,7 +107,7 @@ rule super_weight_verification:
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         super_weights="<results>/super_weights/{model}.json",
-        text=f"<results>/corpus/{config['super_weight_verification']['corpus'] or next(iter(config['corpora']))}.parquet",
+        text=corpus_of("super_weight_verification"),
     output:
         verdict="<results>/super_weight_verification/{model}.json",
         table=report(
@@ -146,7 +146,7 @@ rule super_activations:
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         super_weights="<results>/super_weights/{model}.json",
-        text=f"<results>/corpus/{config['super_activations']['corpus'] or next(iter(config['corpora']))}.parquet",
+        text=corpus_of("super_activations"),
     output:
         places=report(
             "<results>/super_activations/{model}.csv",
@@ -183,7 +183,7 @@ rule expert_routing:
     """Every expert of a mixture of experts: how often it is asked, and its largest activations."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
-        text=f"<results>/corpus/{config['expert_routing']['corpus'] or next(iter(config['corpora']))}.parquet",
+        text=corpus_of("expert_routing"),
     output:
         table=report(
             "<results>/expert_routing/{model}.csv",

@@ -146,7 +146,7 @@ rule windows:
     """Windows of token ids that all interventions on a model share."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
-        text=f"<results>/corpus/{config['windows']['corpus'] or next(iter(config['corpora']))}.parquet",
+        text=corpus_of("windows"),
     output:
         table="<results>/windows/{model}.parquet",
         report=report(
