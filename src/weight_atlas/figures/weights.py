@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, SymmetricalLogLocator
 
 from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, ROLE_COLOURS, SEQUENTIAL, message, subplots
 
@@ -120,7 +120,7 @@ def _scale(axis: Axes, cdf: pd.DataFrame) -> None:
     """A symmetric logarithmic axis where the ends lie far outside the body."""
     body = max(abs(_at(cdf, 0.05)), abs(_at(cdf, 0.95)))
     if body > 0 and cdf["value"].abs().max() > _LINEAR_REACH * body:
-        axis.set_xscale("symlog", linthresh=10 ** np.round(np.log10(body)), linscale=_SMOOTH)
+        _symlog(axis, "x", body)
     else:
         axis.xaxis.set_major_locator(MaxNLocator(5))
 
@@ -138,7 +138,7 @@ def histograms_by_role(densities: pd.DataFrame) -> Figure:
     figure, axes = subplots(rows, columns, width=3.8, height=2.7, squeeze=False)
     several = densities["stack"].nunique() > 1
     for axis, ((stack, role), group) in zip(axes.flat, roles, strict=False):
-        _density_panel(axis, group, f"{stack} {role}" if several else role, ROLE_COLOURS.get(role, NEUTRAL))
+        _density_panel(axis, group, f"{stack} {role}" if several else role, ROLE_COLOURS.get(role, MUTED))
     for axis in axes.flat[len(roles) :]:
         axis.set_visible(False)
     figure.suptitle("Values of the weights by role, and the normal distribution of the same mean and spread")
@@ -153,6 +153,7 @@ def _density_panel(axis: Axes, group: pd.DataFrame, name: str, colour: str) -> N
     middle = (group["left"] + group["right"]) / 2
     axis.plot(middle, group["normal"], color=MUTED, linestyle="--", linewidth=1.2)
     axis.set_yscale("log")
+    axis.yaxis.set_minor_locator(NullLocator())
     # Down to one element in a bin; the normal's tails go on for ever.
     least = 1 / (first["n"] * (group["right"].iloc[0] - group["left"].iloc[0]))
     axis.set_ylim(max(least, group["density"].max() * 1e-9) / 2, 3 * max(group["density"].max(), group["normal"].max()))
@@ -262,7 +263,17 @@ def _far_ends(axis: Axes, values: np.ndarray) -> None:
     magnitude = np.abs(values[np.isfinite(values)])
     typical = float(np.median(magnitude)) if len(magnitude) else 0.0
     if typical > 0 and magnitude.max() > 2 * _LINEAR_REACH * typical:
-        axis.set_yscale("symlog", linthresh=typical)
+        _symlog(axis, "y", typical)
+
+
+def _symlog(axis: Axes, direction: str, body: float) -> None:
+    """An axis that is linear up to the power of ten near body and logarithmic beyond, with plain numbers."""
+    threshold = 10 ** np.round(np.log10(body))
+    getattr(axis, f"set_{direction}scale")("symlog", linthresh=threshold, linscale=_SMOOTH)
+    ticks = axis.xaxis if direction == "x" else axis.yaxis
+    subs = (1.0,) if direction == "x" else (1.0, 3.0)
+    ticks.set_major_locator(SymmetricalLogLocator(base=10, linthresh=threshold, subs=subs))
+    ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _layer_axes(axes: np.ndarray) -> None:
