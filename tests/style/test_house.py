@@ -91,12 +91,10 @@ def test_one_name_runs_through():
     assert set(STEPS) == scripts
     for name, block in STEPS.items():
         assert f'"../scripts/{name}.py"' in block
-        assert f'code=code_of("{name}")' in block
+        assert f'code_of("{name}")' in block
         for caption in re.findall(r'caption="\.\./report/(\w+)\.rst"', block):
             assert caption == name
             assert (ROOT / f"report/{caption}.rst").is_file()
-        if "options(" in block:
-            assert f'options("{name}"' in block or name == "fetch_checkpoint" or 'options("' in block
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))

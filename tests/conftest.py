@@ -1,0 +1,6 @@
+"""One thread a process, since pytest already runs one process a core; the many small tensors gain nothing from more."""
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
