@@ -32,7 +32,7 @@ def summarise_models(
         if len(own):
             strongest = own.loc[own.delta_loss.abs().idxmax()]
             row |= {
-                "strongest": f"layer {strongest.layer} [{strongest['row']}, {strongest['col']}]",
+                "strongest": f"layer {strongest.layer:.0f} [{strongest['row']:.0f}, {strongest['col']:.0f}]",
                 "strongest_delta_loss": strongest.delta_loss,
                 "strongest_ci_2.5": strongest.get("delta_loss_ci_2.5"),
                 "strongest_ci_97.5": strongest.get("delta_loss_ci_97.5"),

@@ -1,0 +1,128 @@
+"""Figures and summary of vocabulary and cascade: they draw what they are given, and say so when it is nothing."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from weight_atlas.figures.style import save_figure
+from weight_atlas.figures.vocabulary import neuron_card, neuron_map, neurons_overview, printable
+from weight_atlas.figures.vocabulary_cascade import cascade_by_layer, cascade_of_tokens, cascades
+from weight_atlas.figures.vocabulary_interventions import deltas_of, tokens_moved, weights_overview
+from weight_atlas.figures.vocabulary_summary import models_overview
+from weight_atlas.vocabulary.cascade import VALUES
+from weight_atlas.vocabulary.labels import LABELS, count_labels
+from weight_atlas.vocabulary.summary import summarise_classes, summarise_models
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def texts(figure):
+    return [text.get_text() for axis in figure.axes for text in axis.texts] + [a.get_title() for a in figure.axes]
+
+
+def test_tokens_are_printable():
+    assert printable(" the") == "␣the" and printable("a\nb") == "a⏎b"
+    assert printable("\x07") == "\\u0007" and printable("漢") == "\\u6f22"
+    assert printable("$x$") == r"\$x\$" and len(printable("x" * 50, 10)) == 10
+
+
+def test_neuron_card(tmp_path):
+    up = pd.DataFrame({"str": [" a", "漢", "$"], "effect": [3.0, 2.0, 1.0]})
+    figure = neuron_card(up, up.assign(effect=-up.effect), np.random.default_rng(0).standard_normal(500), "a", "b")
+    widths = [patch.get_width() for patch in figure.axes[0].patches]
+    assert widths == [3.0, 2.0, 1.0]
+    save_figure(tmp_path / "a.png", figure)
+    assert neuron_card(up, up, np.ones(5), "constant").axes
+    assert "reaches no token" in texts(neuron_card(up[:0], up[:0], np.empty(0), "none"))[0]
+
+
+def neurons(n=400):
+    random = np.random.default_rng(0)
+    kurt = 3 + random.gamma(1.0, 3.0, n)
+    labels = np.where(kurt > 10, "prediction", "unclear")
+    return pd.DataFrame({"layer": np.arange(n) % 5, "kurt": kurt, "label": labels})
+
+
+def test_neuron_map(tmp_path):
+    table = neurons()
+    figure = neuron_map(table, 10.0, "model")
+    assert figure.axes[0].collections[0].get_array().sum() == len(table)
+    counts = count_labels(table)
+    assert counts.neurons.sum() == 400 and counts.columns.tolist() == ["layer", "neurons", *LABELS]
+    assert neuron_map(table.assign(label="unclear"), 10.0).axes
+    assert "No neuron" in texts(neuron_map(table.assign(kurt=np.nan)))[0]
+
+
+def test_neurons_overview():
+    cards = pd.DataFrame(
+        {"layer": [0, 1], "expert": [None, 3], "neuron": [5, 6], "label": ["unclear", "entropy"], "kurt": [3.1, 40.0],
+         "selected_by": ["top kurtosis", "super weight, top kurtosis"], "top_tokens_up": ["a | b", np.nan]}
+    )  # fmt: skip
+    labels = [label.get_text() for label in neurons_overview(cards).axes[0].get_yticklabels()]
+    assert labels == ["L1 E3 N6 ★", "L0 N5"]
+    assert "No neuron" in texts(neurons_overview(cards[:0]))[0]
+
+
+def averages(targets=2):
+    rows = [
+        (t, layer, position) for t in range(targets) for layer in range(3) for position in ("all", "first", "others")
+    ]
+    table = pd.DataFrame(rows, columns=["target", "layer", "position"])
+    table[list(VALUES)] = np.random.default_rng(0).random((len(rows), len(VALUES)))
+    return table.assign(delta_entropy=0.1, delta_margin=-0.1)
+
+
+def test_cascades():
+    table = averages()
+    assert len(cascades(table, ["a", "b"]).axes[0].lines) == 2
+    figure = cascade_by_layer(table[table.target == 0], "a")
+    assert [len(axis.lines) for axis in figure.axes] == [4, 4, 3, 3, 4]
+    for draw in (lambda t: cascades(t, []), lambda t: cascade_by_layer(t, ""), lambda t: cascade_of_tokens(t, "")):
+        assert "Nothing to follow" in texts(draw(table[:0]))[0]
+
+
+def test_cascade_of_tokens():
+    table = pd.DataFrame(
+        [(layer, i, f" t{i}") for layer in (2, 3) for i in range(4)], columns=["layer", "index", "token"]
+    )
+    table["kl"], table["delta_entropy"] = np.arange(8.0), 0.0
+    image = cascade_of_tokens(table, "a").axes[0].images[0].get_array()
+    assert image.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_interventions():
+    deltas = pd.DataFrame(
+        {"kind": ["edit", "no_op", "random_coord"], "metric": "loss", "baseline": 3.0, "delta": [2.0, 0.0, -0.01],
+         "low": [1.5, None, -0.1], "high": [2.5, None, 0.1]}
+    )  # fmt: skip
+    assert "+2" in texts(deltas_of(deltas, "a"))
+    assert "Nothing" in texts(deltas_of(deltas[:0], "a"))[0]
+    weights = pd.DataFrame({"layer": [1], "expert": [None], "row": [7], "col": [11], "delta_loss": [0.0]})
+    assert weights_overview(weights.assign(null_ratio_loss=np.inf)).axes
+    assert "none was detected" in texts(weights_overview(weights[:0]))[0]
+    moved = pd.DataFrame({"id": range(50), "text": "x", "special": False, "direct_effect": np.linspace(-1, 1, 50)})
+    moved["log_odds_change"] = moved["probability_change"] = -moved.direct_effect
+    assert len(tokens_moved(moved, "a").axes) == 4
+    assert "No token" in texts(tokens_moved(moved.assign(log_odds_change=0.0), "a"))[0]
+
+
+def test_summary():
+    labels = {"a": count_labels(neurons()), "b": count_labels(neurons(100))}
+    record = {"class": "digits", "score": 0.2, "mean_difference": 1.0, "p_adjusted": 0.01}
+    cards = {"a": [{"enrichment": [record]}, {"enrichment": [{**record, "p_adjusted": 0.5, "score": 0.0}]}]}
+    weights = pd.DataFrame({"layer": [1, 2], "row": [7, 8], "col": [11, 12], "delta_loss": [0.1, -3.0]})
+    models, classes = summarise_models(labels, cards, {"a": weights, "c": weights[:0]}), summarise_classes(cards)
+    assert models.model.tolist() == ["a", "b", "c"]
+    assert models.strongest[0] == "layer 2 [8, 12]" and models.strongest_delta_loss[0] == -3.0
+    assert models.neurons[:2].tolist() == [400, 100] and models.weights_intervened[2] == 0
+    assert classes.to_dict("records") == [
+        {"model": "a", "class": "digits", "tested": 2, "enriched": 1, "share": 0.5, "mean_score": 0.1, "towards": 1}
+    ]
+    assert len(models_overview(models, classes).axes) == 4
+    assert models_overview(models[models.model == "b"].reset_index(drop=True), classes[:0]).axes
+    assert "No model" in texts(models_overview(summarise_models({}, {}, {}), classes[:0]))[0]
