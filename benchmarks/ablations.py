@@ -36,14 +36,16 @@ ROOT = Path(__file__).parents[1]
 DEFINITIONS = ROOT / "resources/demo/tasks"
 MODEL = ROOT / "resources/demo/model"
 SUPER_WEIGHT = {"layer": 1, "row": 7, "col": 11}
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1"}
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 app = cyclopts.App(help=__doc__)
 
 
 def timed(command: list) -> float:
-    start = time.perf_counter()
+    """CPU seconds of a command: on one thread what it takes on an idle machine."""
+    before = os.times()
     subprocess.run([*map(str, command)], check=True, capture_output=True, env=ENVIRONMENT)
-    return time.perf_counter() - start
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def step(name: str, *arguments: object) -> float:
@@ -51,7 +53,7 @@ def step(name: str, *arguments: object) -> float:
 
 
 def by_command_line(folder: Path, task: str, model: Path, batch: int) -> tuple[float, dict]:
-    """Seconds and scores of one `lm-eval run` on a saved checkpoint."""
+    """CPU seconds and scores of one `lm-eval run` on a saved checkpoint."""
     definitions, out = folder / "definitions", Path(mkdtemp(dir=folder))
     definitions.mkdir(exist_ok=True)
     definition = yaml.safe_load((DEFINITIONS / f"{task}.yaml").read_text())
@@ -65,7 +67,7 @@ def by_command_line(folder: Path, task: str, model: Path, batch: int) -> tuple[f
 
 
 def beyond_forward(folder: Path, task: str, settings: dict, batch: int) -> tuple[float, float]:
-    """Seconds of evaluate_variants for all variants, and of the harness's model calls for the same requests alone."""
+    """CPU seconds of evaluate_variants for all variants, and of the harness's model calls for them alone."""
     checkpoint = Checkpoint.from_folder(MODEL)
     tokenizer, live = load_tokenizer(checkpoint), anatomy(load_model(checkpoint))
     files = {"definition": DEFINITIONS / f"{task}.yaml", "data": folder / f"{task}.jsonl"}
@@ -78,14 +80,14 @@ def beyond_forward(folder: Path, task: str, settings: dict, batch: int) -> tuple
     instances = loaded["tasks"][task].instances
     call = getattr(lm, instances[0].request_type)
     call(instances[:4])
-    start = time.perf_counter()
+    start = time.process_time()
     for variant in variants:
         with applied(live, variant, prompt):
             call(instances)
-    forward = time.perf_counter() - start
-    start = time.perf_counter()
+    forward = time.process_time() - start
+    start = time.process_time()
     evaluate_variants(live, lm, loaded, variants, prompt, limit=None)
-    return time.perf_counter() - start, forward
+    return time.process_time() - start, forward
 
 
 @app.default
@@ -94,6 +96,7 @@ def main(tasks: list[str] | None = None, draws: int = 8, items: int = 60, batch:
 
     draws: variants. runs: of the command line that are timed for each task; their mean stands for all variants.
     """
+    torch.set_num_threads(1)
     rows = []
     with TemporaryDirectory() as name:
         folder = Path(name)

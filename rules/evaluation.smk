@@ -16,7 +16,7 @@ include: "evaluation_lookups.smk"
 rule bundled_tasks:
     """The items of three small tasks, made from a corpus: word order, paragraphs, fixed phrases."""
     input:
-        text=f"<results>/corpus/{config['bundled_tasks']['corpus'] or FIRST_CORPUS}.parquet",
+        text=corpus_of("bundled_tasks"),
     output:
         order="<results>/bundled_tasks/order.jsonl",
         documents="<results>/bundled_tasks/documents.jsonl",

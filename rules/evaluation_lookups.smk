@@ -7,7 +7,6 @@ from weight_atlas.evaluation.names import bundled_task, known_names
 from weight_atlas.gpu_lease import visible_devices
 
 QUANTIZATION = ("formats", "granularities", "symmetric", "clip", "matrices")
-FIRST_CORPUS = next(iter(config["corpora"]), "none")
 # The baseline and what scaling_sweep and quantization_ablation need are ablations like those of the configuration.
 ABLATIONS = {
     "baseline": {},
