@@ -173,6 +173,18 @@ def test_scan_keeps_the_smaller_id_of_ties():
     assert np.isnan(table["kurt"][0])
 
 
+def test_scan_for_gpus_agrees(random):
+    from weight_atlas.vocabulary import scan as module
+
+    readout = Readout(torch.from_numpy(random.standard_normal((40_000, D))).float(), False)
+    vectors = torch.from_numpy(random.standard_normal((D, 50))).float()
+    vocabulary = prepare(readout, random.random(40_000) > 0.1)
+    for one, other in zip(
+        module._on_device(vocabulary, vectors.T, 6), module._on_cores(vocabulary, vectors, 6)[0], strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-2)
+
+
 def test_scan_is_the_same_on_more_threads(random):
     readout = Readout(torch.from_numpy(random.standard_normal((900, D))).float(), False)
     vectors = torch.from_numpy(random.standard_normal((D, 300))).float()

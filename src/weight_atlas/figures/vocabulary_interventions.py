@@ -92,7 +92,9 @@ def weights_overview(weights: pd.DataFrame, most: int = 20) -> Figure:
     ]
     axis.set_yticks(range(len(shown)), names)
     axis.set_ylim(len(shown) - 0.4, -0.6)
-    axis.set(xscale="log", xlabel="|change of loss|, nats per token", title="What removing single weights does")
+    if (shown.delta_loss != 0).any():
+        axis.set_xscale("log")
+    axis.set(xlabel="|change of loss|, nats per token", title="What removing single weights does")
     axis.grid(axis="y", visible=False)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

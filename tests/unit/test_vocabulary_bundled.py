@@ -1,0 +1,46 @@
+"""The bundled model's planted super weight stands far outside its controls, whatever is measured of it."""
+
+from pathlib import Path
+
+import pytest
+
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.families import inventory
+from weight_atlas.lm.anatomy import anatomy
+from weight_atlas.lm.load import load_model, load_tokenizer
+from weight_atlas.tokens.python_docs import python_docs
+from weight_atlas.tokens.tokenizer import token_texts
+from weight_atlas.vocabulary.cascade import cascade
+from weight_atlas.vocabulary.interventions import measure_interventions
+from weight_atlas.vocabulary.measures import METRICS, prediction_measure, stop_words
+from weight_atlas.vocabulary.targets import coordinates_of, find_targets
+from weight_atlas.vocabulary.token_classes import read_token_classes
+from weight_atlas.vocabulary.weight_cards import weight_cards
+from weight_atlas.vocabulary.windows import sliding_windows
+
+MODEL = Path(__file__).parents[2] / "resources/demo/model"
+
+
+@pytest.mark.slow
+def test_the_planted_weight_of_the_bundled_model():
+    checkpoint = Checkpoint.from_folder(MODEL)
+    rows, tokenizer = inventory(checkpoint), load_tokenizer(checkpoint)
+    live = anatomy(load_model(checkpoint))
+    targets = find_targets(checkpoint, rows, coordinates=[[1, 7, 11]])
+    places = coordinates_of(targets)
+    windows, _ = sliding_windows(
+        python_docs("test"), tokenizer, context=live.context, where="bundled", window_len=128, tokens=3000
+    )
+    classes = read_token_classes(tokenizer, token_texts(tokenizer, 2048))
+    measure = prediction_measure(stop_words(live.model, classes))
+    found = measure_interventions(live, windows, places, measure, draws=50, control_windows=8)
+    averages = cascade(live, windows.first(4), places)
+    (card,), moved = weight_cards(
+        checkpoint, rows, {"factor": 0.0, "targets": targets}, found.windows, found.changes, averages, classes
+    )
+    assert card["null"]["loss"]["ratio"] > 1000 and card["null"]["loss"]["p"] == 1 / 51
+    assert card["bootstrap"]["loss"]["ci_2.5"] > 3
+    assert card["controls"]["no_op_delta"] == dict.fromkeys(METRICS, 0.0)
+    assert card["cascade"]["layers"] == [1, 2, 3] and card["cascade"]["kl"][-1] > 1
+    assert card["dual"]["total_variation"] > 0.2 and len(moved) == 2048
+    assert len(card["dual"]["probability"]["up"]) == 20
