@@ -173,3 +173,13 @@ def test_schemes_pair_the_error_with_the_cost():
 
 def test_readable_numbers():
     assert [readable(x) for x in (1.0, 48.625, 9999, 863518.5, 2.8e10)] == ["1", "48.62", "9,999", "863,518", "2.8e+10"]
+
+
+def test_an_ablation_without_variants_has_a_table_without_rows(tmp_path):
+    from weight_atlas.tables import read_table, write_table
+
+    empty = impact_table([window_impact("text", windows("a", [1.0]).iloc[:0], windows("baseline", [1.0]))], "sw", [])
+    write_table(tmp_path / "empty.csv", empty)
+    read = read_table(tmp_path / "empty.csv")
+    assert read.empty and list(read) == list(full_table())
+    assert headlines(read).empty and by_factor(read).empty
