@@ -24,7 +24,7 @@ def load_tasks(
     their names (mirror/org/name). fewshot: worked examples before each question; None leaves the task's own number.
     Raises AtlasError for an unknown name, and for data that cannot be reached or may not be read.
     """
-    _quiet()
+    _prepare()
     seed_everything()  # some tasks shuffle answers while they are loaded
     loaded = _from_definition(definition, data) if definition else _by_name(name, folders, mirror)
     for task in loaded["tasks"].values():
@@ -55,7 +55,7 @@ def definition_folders(name: str) -> list[str]:
     """
     from lm_eval.tasks import TaskManager
 
-    _quiet()
+    _prepare()
     manager = TaskManager()
     _check_known(name, manager, None)
     index, found, queue = manager.task_index, set(), [name]
@@ -158,10 +158,16 @@ def _unreachable(name: str, error: Exception) -> AtlasError:
     )
 
 
-def _quiet() -> None:
+def _prepare() -> None:
+    """Keep the harness and the data sets library from filling the log, and from doing the same again."""
     import logging
+    from functools import lru_cache
 
     import datasets
+    from lm_eval import utils
 
     datasets.disable_progress_bars()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    if not hasattr(utils.env.from_string, "cache_info"):
+        # The harness compiles a task's templates again for every document, which takes longer than to fill them in.
+        utils.env.from_string = lru_cache(utils.env.from_string)
