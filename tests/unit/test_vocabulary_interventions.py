@@ -81,6 +81,37 @@ def test_every_kind_agrees_with_plain_passes(planted, measured):
         pd.testing.assert_frame_equal(draw[columns], slow_sums(live, windows.first(3)), **close)
 
 
+def test_mean_inputs_are_of_all_tokens_that_reach_the_neuron(planted):
+    live, place, windows = planted
+    seen = []
+    hook = live.projection(place).container.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    live.model(windows.ids)
+    hook.remove()
+    assert mean_inputs(live, windows, [place], batch_size=2)[0] == pytest.approx(
+        seen[0][..., 11].mean().item(), rel=1e-5
+    )
+
+
+def test_mean_inputs_of_an_expert_are_of_its_tokens():
+    live = anatomy(lm_models.tiny("mixtral"))
+    ids = torch.randint(5, 300, (2, 9), generator=torch.Generator().manual_seed(0))
+    windows = Windows(ids, ids > 0)
+    projection = next(p for p in live.projections if p.layer == 1)
+    routed = []
+
+    def see(module, inputs):
+        hidden, index = inputs[0].reshape(-1, live.d_model), inputs[1].reshape(-1, 2)
+        own = hidden[(index == 2).any(1)]
+        gate, up = (own @ module.gate_up_proj[2].T).chunk(2, dim=-1)
+        routed.append((torch.nn.functional.silu(gate) * up)[:, 5])
+
+    hook = projection.container.register_forward_pre_hook(see)
+    live.model(ids)
+    hook.remove()
+    found = mean_inputs(live, windows, [projection.coordinate(0, 5, 2)], batch_size=1)
+    assert found[0] == pytest.approx(routed[0].mean().item(), rel=1e-4)
+
+
 def test_a_no_op_changes_nothing_at_all(measured):
     for target in (0, 1):
         same = rows_of(measured, "no_op", target)
