@@ -1,6 +1,8 @@
 """The whole default run, as a newcomer starts it."""
 
 import json
+import subprocess
+import sys
 import time
 
 import pandas as pd
@@ -57,16 +59,15 @@ def test_two_runs_write_the_same_bytes_also_elsewhere_and_with_fewer_cores(finis
 
 
 def test_a_step_on_the_command_line_writes_the_same_bytes(finished, tmp_path):
-    import subprocess
-    import sys
-
     results = finished.folder / "results"
-    command = [sys.executable, finished.folder / "scripts/weight_statistics.py"]
-    command += ["--value-histogram", results / "value_histogram/demo.parquet"]
-    outputs = sorted((results / "weight_statistics").glob("demo*"))
-    assert outputs
-    done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True, env=finished.environment)
-    assert "--value-histogram" in done.stdout
+    outputs = {"table": "demo.csv", "statistics": "demo/statistics.csv", "layers": "demo/layers.csv"}
+    outputs |= {"phase_statistics": "demo/phases.csv", "trends": "demo/trends.csv", "figure": "demo.png"}
+    command = [sys.executable, finished.folder / "scripts/effective_rank.py"]
+    command += ["--singular-values", results / "singular_values/demo.parquet"]
+    for option, name in outputs.items():
+        command += [f"--{option.replace('_', '-')}", tmp_path / name]
+    subprocess.run(command, check=True, env=finished.environment)
+    assert digests(tmp_path) == digests(results / "effective_rank")
 
 
 def test_collect_targets_make_one_product(finished):

@@ -48,7 +48,7 @@ def _links(label: str, paths: list[str]) -> str:
 
 def title_of(name: str) -> str:
     """Heading for a product's name: effective_rank -> Effective rank."""
-    words = name.replace("_", " ")
+    words = name.replace("_", " ").replace("cdf", "CDF")
     return words[:1].upper() + words[1:]
 
 
