@@ -65,6 +65,12 @@ def hold_run_lock():
         raise WorkflowError(str(error)) from None
 
 
+def across_models(summary, *analyses):
+    """What a summary over models writes, if each analysis that it reads is switched on for some model."""
+    wanted = all(any(name in analyses_of(model) for model in config["models"]) for name in analyses)
+    return getattr(rules, summary).output if wanted else []
+
+
 def analyses_of(model):
     """The analyses switched on for a model, in the order of the configuration's schema."""
     chosen = config["models"][model]["analyses"]
