@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pandas as pd
 import pytest
@@ -37,19 +36,17 @@ def test_every_figure_and_table_has_content(finished):
 def test_the_page_shows_every_figure(finished):
     page = finished.folder / "results/atlas/demo.md"
     text = page.read_text()
-    figures = list((finished.folder / "results").rglob("*.png"))
-    assert figures
-    for figure in figures:
-        relative = figure.relative_to(finished.folder / "results")
+    figures = [path.relative_to(finished.folder / "results") for path in (finished.folder / "results").rglob("*.png")]
+    own = [figure for figure in figures if any(part.startswith("demo") for part in figure.parts)]
+    assert len(own) > 30
+    for relative in own:
         assert f"../{relative.as_posix()}" in text, relative
 
 
 def test_a_second_run_has_nothing_to_do(finished):
-    start = time.monotonic()
     done = finished.snakemake("--resources", "gpu=1")
     assert "Nothing to be done" in done.stdout + done.stderr
     assert finished.would_run() == set()
-    assert time.monotonic() - start < 60
 
 
 def test_two_runs_write_the_same_bytes_also_elsewhere_and_with_fewer_cores(finished, tmp_path):
