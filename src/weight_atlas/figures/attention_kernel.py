@@ -114,6 +114,8 @@ def _plane(axis: Axes, values: np.ndarray, kernel: tuple) -> None:
     axis.set_xlim(-reach, reach)
     axis.set_ylim(-reach, reach)
     axis.set_aspect("equal")
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.yaxis.set_major_locator(MaxNLocator(5))
     axis.set_xlabel("real")
     axis.set_ylabel("imaginary")
     axis.set_title(f"eigenvalues, asymmetry {kernel.asymmetry:.3f}", fontsize=9)

@@ -13,42 +13,50 @@ HIGHEST = 12.0
 
 
 def alpha_by_layer(tails: pd.DataFrame) -> Figure:
-    """alpha by layer and role; the band is where well-trained layers lie. Hollow: the fit is spurious.
+    """alpha by layer, a panel per role; the band is where well-trained layers lie. Hollow: the fit is spurious.
 
-    tails: a table of heavy_tails. Several matrices of a role in one layer (experts) give their median.
+    tails: a table of heavy_tails. Several matrices of a role in one layer (experts) give their median. Dashed: Gaussian
+    matrices of the same shape.
     """
     known = tails[(tails["status"] != "failed") & tails["layer"].notna()]
     if known.empty:
         return message("no matrix in a layer has a tail to fit")
-    stacks = list(known["stack"].unique())
-    figure, axes = subplots(len(stacks), 1, width=8.5, height=4.2, squeeze=False)
-    for axis, stack in zip(axes.flat, stacks, strict=True):
-        _alphas(axis, known[known["stack"] == stack])
-        axis.set_title(f"Power-law exponent by layer{'' if len(stacks) == 1 else f', {stack}'}")
+    order, stacks = [*ROLE_COLOURS, *known["role"].unique()], list(known["stack"].unique())
+    groups = list(known.groupby(["stack", "role"], sort=False))
+    groups.sort(key=lambda group: (stacks.index(group[0][0]), order.index(group[0][1])))
+    columns = min(4, len(groups))
+    rows = -(-len(groups) // columns)
+    width = 3.2 if len(groups) > 1 else 5.5
+    figure, axes = subplots(rows, columns, width=width, height=2.4, squeeze=False, sharey=True)
+    for axis, ((stack, role), group) in zip(axes.flat, groups, strict=False):
+        _alphas(axis, group, role)
+        axis.set_title(role if len(stacks) == 1 else f"{stack} {role}")
+    for axis in axes.flat[len(groups) :]:
+        axis.set_visible(False)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("alpha")
+    low, high = known["alpha"].min(), known["alpha"].max()
+    axes[0, 0].set_ylim(min(1.5, low - 0.2), min(HIGHEST, max(6.5, high)) + 0.4)
+    note = f"; above {HIGHEST:g} drawn at {HIGHEST:g}" if high > HIGHEST else ""
+    figure.suptitle(f"Power-law exponent by layer (hollow: spurious fit; dashed: Gaussian{note})")
     return figure
 
 
-def _alphas(axis: Axes, known: pd.DataFrame) -> None:
+def _alphas(axis: Axes, known: pd.DataFrame, role: str) -> None:
     axis.axhspan(2, 6, color=PALETTE[2], alpha=0.08, linewidth=0)
-    order = [*ROLE_COLOURS, *known["role"].unique()]
-    roles = sorted(known["role"].unique(), key=order.index)
-    depth = int(known["layer"].max()) + 1
-    for role in roles:
-        group = known[known["role"] == role].groupby("layer")
-        alpha, sound = group["alpha"].median(), group["status"].agg(lambda status: (status == "ok").mean() >= 0.5)
-        layers, shown = alpha.index.to_numpy(dtype=int), np.minimum(alpha.to_numpy(), HIGHEST)
-        colour = ROLE_COLOURS.get(role, NEUTRAL)
-        axis.plot(layers, shown, color=colour, linewidth=1.1, label=role)
-        size = 22 if depth <= 48 else 10
-        good = sound.to_numpy(dtype=bool)
-        axis.scatter(layers[good], shown[good], s=size, color=colour, zorder=3)
-        axis.scatter(layers[~good], shown[~good], s=size, facecolor="white", edgecolor=colour, zorder=3)
+    null = float(known["alpha_null"].median())
+    if null < HIGHEST:
+        axis.axhline(null, color=MUTED, linestyle="--", linewidth=1)
+    group = known.groupby("layer")
+    alpha, sound = group["alpha"].median(), group["status"].agg(lambda status: (status == "ok").mean() >= 0.5)
+    layers, shown = alpha.index.to_numpy(dtype=int), np.minimum(alpha.to_numpy(), HIGHEST)
+    good, colour = sound.to_numpy(dtype=bool), ROLE_COLOURS.get(role, NEUTRAL)
+    size = 20 if len(layers) <= 48 else 8
+    axis.plot(layers, shown, color=colour, linewidth=1)
+    axis.scatter(layers[good], shown[good], s=size, color=colour, zorder=3)
+    axis.scatter(layers[~good], shown[~good], s=size, facecolor="white", edgecolor=colour, zorder=3)
     axis.set_xlabel("layer")
-    axis.set_ylabel("alpha")
-    lowest = min(1.5, float(known["alpha"].min()) - 0.2)
-    axis.set_ylim(lowest, min(HIGHEST, max(6.5, float(known["alpha"].max()))) + 0.4)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title="filled: ok\nhollow: spurious\nband: 2 to 6")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
 
 
 def spectral_densities(chosen: list[tuple[pd.Series, np.ndarray, pd.DataFrame]]) -> Figure:
