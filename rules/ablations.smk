@@ -32,7 +32,7 @@ rule ablation_perplexity:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu=one_gpu,
         mem_mb=16000,
         runtime=240,
     params:

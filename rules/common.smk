@@ -8,6 +8,7 @@ import json
 
 from weight_atlas.configuration import configured
 from weight_atlas.errors import AtlasError
+from weight_atlas.gpu_lease import visible_devices
 from weight_atlas.provenance import code_digest
 from weight_atlas.run_lock import hold
 
@@ -33,6 +34,19 @@ def digest_of(step):
 def code_of(step):
     """For `params: code=`: the digest of all code that a step's script can reach, taken only for jobs in question."""
     return lambda wildcards: digest_of(step)
+
+
+@functools.cache
+def has_gpu():
+    return bool(visible_devices())
+
+
+def one_gpu(wildcards):
+    """For `resources: gpu=`: one GPU, but none where jobs run on this machine and it has none.
+
+    There the steps would queue up for a device that does not exist.
+    """
+    return 1 if has_gpu() or not workflow.local_exec else 0
 
 
 def options(section, *model_keys):

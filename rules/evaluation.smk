@@ -85,7 +85,7 @@ rule ablation_eval:
         "../envs/lm.yaml"
     threads: 1
     resources:
-        gpu=one_gpu,  # gpu=1, but for local jobs on a machine without any
+        gpu=one_gpu,
         mem_mb=16000,
         runtime=720,
     params:
@@ -115,7 +115,7 @@ rule variant_perplexity:
         "../envs/lm.yaml"
     threads: 1
     resources:
-        gpu=one_gpu,  # gpu=1, but for local jobs on a machine without any
+        gpu=one_gpu,
         mem_mb=16000,
         runtime=720,
     params:
@@ -214,7 +214,7 @@ rule quantization_ablation:
         "../envs/lm.yaml"
     threads: 1
     resources:
-        gpu=one_gpu,  # gpu=1, but for local jobs on a machine without any
+        gpu=one_gpu,
         mem_mb=16000,
         runtime=240,
     params:

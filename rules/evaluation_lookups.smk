@@ -4,7 +4,6 @@ Required: config, checked.
 """
 
 from weight_atlas.evaluation.names import bundled_task, known_names
-from weight_atlas.gpu_lease import visible_devices
 
 QUANTIZATION = ("formats", "granularities", "symmetric", "clip", "matrices")
 # The baseline and what scaling_sweep and quantization_ablation need are ablations like those of the configuration.
@@ -37,11 +36,6 @@ MAIN_CORPUS = next(iter(EVALUATION_CORPORA), "none")
 wildcard_constraints:
     ablation="|".join(map(re.escape, ABLATIONS)),
     task="|".join(map(re.escape, config["tasks"])) or "none",
-
-
-def one_gpu(wildcards):
-    """A GPU for each job, but where jobs run on this machine and it has none: there they need not queue for one."""
-    return 1 if visible_devices() or not workflow.local_exec else 0
 
 
 def tasks_of(ablation):

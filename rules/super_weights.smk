@@ -92,7 +92,7 @@ rule super_weights:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu=one_gpu,
         mem_mb=16000,
         runtime=120,
     params:
@@ -131,7 +131,7 @@ rule super_weight_verification:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu=one_gpu,
         mem_mb=16000,
         runtime=720,
     params:
@@ -169,7 +169,7 @@ rule super_activations:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu=one_gpu,
         mem_mb=16000,
         runtime=120,
     params:
@@ -205,7 +205,7 @@ rule expert_routing:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu=one_gpu,
         mem_mb=32000,
         runtime=240,
     params:

@@ -46,7 +46,7 @@ rule neuron_scan:
         "../envs/analysis.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=one_gpu,
         mem_mb=8000,
         runtime=240,
     params:
@@ -132,7 +132,7 @@ rule neuron_effects:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu=one_gpu,
         mem_mb=8000,
         runtime=60,
     params:
@@ -217,7 +217,7 @@ rule interventions:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu=one_gpu,
         mem_mb=16000,
         runtime=480,
     params:
@@ -263,7 +263,7 @@ rule cascade:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu=one_gpu,
         mem_mb=16000,
         runtime=240,
     params:

@@ -48,7 +48,7 @@ def run_step(main: Callable[..., None], namespace: dict[str, Any]) -> None:
         sys.exit(1)
 
 
-def _from_job(main: Callable, job: Any) -> tuple[dict[str, Any], int]:
+def _from_job(main: Callable, job: Any) -> tuple[dict[str, Any], int | None]:
     """Bind a job's names to main's parameters; a name that main lacks is an error at once."""
     hints, wanted = get_type_hints(main), inspect.signature(main).parameters
     given = {
@@ -62,7 +62,7 @@ def _from_job(main: Callable, job: Any) -> tuple[dict[str, Any], int]:
     unknown, missing = _mismatch(given, wanted)
     if unknown or missing:
         raise TypeError(f"rule {job.rule} and main() disagree: main lacks {unknown}, the rule lacks {missing}")
-    gpus = int(job.resources.get("gpu", 0)) if "device" in given else 0
+    gpus = int(job.resources.get("gpu", 0)) if "device" in given else None
     return {name: _as_hinted(hints[name], value) for name, value in given.items()}, gpus
 
 
@@ -84,7 +84,7 @@ def _as_hinted(hint: Any, value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-def _from_command_line(main: Callable) -> tuple[dict[str, Any], int]:
+def _from_command_line(main: Callable) -> tuple[dict[str, Any], int | None]:
     import cyclopts
 
     app = cyclopts.App(help_format="plaintext", help=inspect.getdoc(main), version_flags=[])
@@ -96,7 +96,8 @@ def _from_command_line(main: Callable) -> tuple[dict[str, Any], int]:
     if command is not main:  # --help
         sys.exit(command(*bound.args, **bound.kwargs))
     bound.apply_defaults()
-    return dict(bound.arguments), int(bound.arguments.get("device") == "cuda")
+    device = bound.arguments.get("device")
+    return dict(bound.arguments), None if device is None else int(device == "cuda")
 
 
 def _capture_output(log: Any) -> None:
@@ -134,16 +135,16 @@ def _kill_after(workflow: Any) -> None:
 
 
 @contextmanager
-def _held_device(gpus: int) -> Iterator[str]:
-    """Lease GPUs for the length of the step and yield "cuda", or "cpu" when there are none; say which."""
+def _held_device(gpus: int | None) -> Iterator[str]:
+    """Lease GPUs for the length of the step and yield "cuda", or "cpu" when there are none; say which.
+
+    gpus: how many the step was given; None if it has no use for one.
+    """
     from weight_atlas.gpu_lease import lease, visible_devices
 
-    if not gpus:
+    if gpus is None:
         yield "cpu"
-    elif not visible_devices():
-        print("device: cpu (no CUDA device on this machine)", flush=True)
-        yield "cpu"
-    else:
+    elif gpus and visible_devices():
         with lease(gpus) as devices:
             import torch
 
@@ -151,6 +152,10 @@ def _held_device(gpus: int) -> Iterator[str]:
             reason = f"leased {', '.join(devices)}" if usable else "this torch cannot use the CUDA device"
             print(f"device: {'cuda' if usable else 'cpu'} ({reason})", flush=True)
             yield "cuda" if usable else "cpu"
+    else:
+        reason = "no GPU was given to this step" if visible_devices() else "no CUDA device on this machine"
+        print(f"device: cpu ({reason})", flush=True)
+        yield "cpu"
 
 
 def _limit_threads(threads: int) -> None:

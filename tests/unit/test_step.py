@@ -104,8 +104,9 @@ def test_device_is_cpu_without_a_gpu_and_the_log_says_so(tmp_path, capfd, monkey
         seen.append(device)
 
     run_step(main, {"snakemake": job(tmp_path, resources={"gpu": 1})})
-    assert seen == ["cpu"]
-    assert capfd.readouterr().out.splitlines() == ["device: cpu (no CUDA device on this machine)"]
+    run_step(main, {"snakemake": job(tmp_path, resources={"gpu": 0})})
+    assert seen == ["cpu", "cpu"]
+    assert capfd.readouterr().out.splitlines() == ["device: cpu (no CUDA device on this machine)"] * 2
 
 
 SCRIPT = '''"""Copy a text."""

@@ -52,4 +52,4 @@ def requested_gpus(cluster):
 
 def gpu_rules(project):
     text = "\n".join(path.read_text() for path in (project.folder / "rules").glob("*.smk"))
-    return {match[1] for match in re.finditer(r"rule (\w+):(?:(?!\nrule ).)*?gpu=1", text, flags=re.S)}
+    return {match[1] for match in re.finditer(r"rule (\w+):(?:(?!\nrule ).)*?gpu=one_gpu", text, flags=re.S)}
