@@ -68,6 +68,10 @@ def test_large_differences_are_not_added_but_run():
     """h - (h - small) would leave only rounding: such variants take the layer itself, in every type."""
     live = anatomy(tiny("llama", sharp=True).bfloat16())
     place = plant(live, 1, 9, 21)
+    assert route_of(live, WINDOWS.ids[:1], zero(Coordinate(2, 3, 4))) == Route(True, True)
+    normed = anatomy(tiny("gemma2").bfloat16())
+    plant(normed, 0, 9, 21)
+    assert route_of(normed, WINDOWS.ids[:1], zero(Coordinate(2, 3, 4))) == Route(True, False)
     variants = [(zero(place),)]
     quick = score_variants(live, WINDOWS, variants, Route(True, True))
     plain = score_variants(live, WINDOWS, variants, Route(False, False))

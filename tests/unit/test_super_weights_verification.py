@@ -14,6 +14,7 @@ from weight_atlas.lm.places import matrix_at
 from weight_atlas.super_weights.aftermath import interventional_impact, residual_after
 from weight_atlas.super_weights.artifact import artifact, detected_records
 from weight_atlas.super_weights.detection import detect
+from weight_atlas.super_weights.findings import findings
 from weight_atlas.super_weights.recording import record
 from weight_atlas.super_weights.verdict import verified
 from weight_atlas.super_weights.verification import plan, verify
@@ -86,6 +87,7 @@ def test_none_found_goes_through_everything():
     judged, written = verified(live, word_tokenizer(bos=True), found, corpus, window=12)
     assert written["verdict"] == "none found"
     assert written["super_weights"] == []
+    assert [finding["grade"] for finding in written["findings"]] == ["info"]
     assert judged.table.columns[-1] == "residual_after_all"
 
 
@@ -113,6 +115,9 @@ def test_verified_artifact(capsys):
     assert weight["residual_before"] == pytest.approx(judged.table.residual_before[0])
     assert weight["residual_before"] > 100 > 1 > weight["residual_after"]
     assert written["verdict"] == judged.verdict
+    (finding,) = written["findings"]
+    assert finding["grade"] == {"critical": "critical", "contributing": "notable", "inert": "info"}[weight["verdict"]]
+    assert "Layer 1 expert" in finding["text"]
     assert "variants of" in capsys.readouterr().out
     again, _ = verified(live, word_tokenizer(bos=True), found, corpus, **settings)
     pd.testing.assert_frame_equal(judged.table, again.table, check_exact=True)
@@ -181,3 +186,15 @@ def test_forced_impact_sees_an_expert_that_the_router_never_chooses():
     assert judged.table.verdict[0] == "inert"
     assert abs(interventional_impact(live, windows, unseen, batch_size=4)) > 0
     handle.remove()
+
+
+def test_findings_are_graded_and_the_gravest_come_first():
+    rows = {"layer": 1, "row": 7, "column": [3, 4, 5], "expert": pd.NA, "null_draws": 50, "null_max": 1e-4}
+    table = pd.DataFrame({**rows, "ratio": [1.0, 5614.0, 1.02], "verdict": ["inert", "critical", "contributing"]})
+    found = findings("critical", table, {"weights": 3, "ratio": 6000.0})
+    assert [finding["grade"] for finding in found] == ["critical", "critical", "notable", "info"]
+    assert found[0]["text"] == (
+        "Layer 1 [7, 4] is critical: set to zero it multiplies perplexity by 5,614, "
+        "the worst of 50 random weights by 1."
+    )
+    assert "All 3 super weights" in found[1]["text"]

@@ -21,13 +21,14 @@ def ablation_perplexity(table: pd.DataFrame) -> Figure:
     figure, axis = subplots(width=7.2, height=1.3 + 0.42 * len(bars))
     places = np.arange(len(bars))[::-1]
     # Room on the right for the values, which stand beside the longest bar.
-    decades = np.log10(bars.perplexity.max() / baseline)
-    low, high = baseline / 10 ** (0.1 + 0.05 * decades), bars.perplexity.max() * 10 ** (0.5 + 0.8 * decades)
-    axis.barh(places, bars.perplexity, color=[COLOURS[kind] for kind in bars.kind], height=0.62)
+    lengths = bars.perplexity.clip(upper=baseline * 1e12)
+    decades = np.log10(lengths.max() / baseline)
+    low, high = baseline / 10 ** (0.1 + 0.05 * decades), lengths.max() * 10 ** (0.5 + 0.8 * decades)
+    axis.barh(places, lengths, color=[COLOURS[kind] for kind in bars.kind], height=0.62)
     axis.set(xscale="log", xlabel="perplexity (log scale)", yticks=places, yticklabels=bars.label, xlim=(low, high))
     _null_band(axis, table, baseline, 10 ** (0.006 * np.log10(high / low)))
-    for place, bar in zip(places, bars.itertuples(), strict=True):
-        axis.annotate(bar.text, (bar.perplexity, place), (6, 0), textcoords="offset points", va="center", fontsize=8.5)
+    for place, length, text in zip(places, lengths, bars.text, strict=True):
+        axis.annotate(text, (length, place), (6, 0), textcoords="offset points", va="center", fontsize=8.5)
     axis.grid(axis="y", visible=False)
     count = int(table.loc[table.kind == "super_weights", "weights"].item())
     controls = int((table.kind == "random").sum())

@@ -104,14 +104,15 @@ def chain(live: Anatomy, ids: torch.Tensor, watch: Iterable[Coordinate] = ()) ->
 
 
 @torch.no_grad()
-def is_chain(live: Anatomy, ids: torch.Tensor, tolerance: float = 1e-4) -> bool:
+def is_chain(live: Anatomy, ids: torch.Tensor) -> bool:
     """Whether restarting gives this model's own logits: for a batch of two, from the first layer and from the middle.
 
     ids: (1, length). Models whose layers pass more than the residual stream to each other are no chains, nor are those
-    whose layers cannot be called with a batch of another size.
+    whose layers cannot be called with a batch of another size. Equal up to what another batch size does to rounding.
     """
     ids = ids.to(input_device(live.model))
     whole = live.model(input_ids=ids, use_cache=False).logits
+    tolerance = max(1e-4, 4 * torch.finfo(whole.dtype).eps)
     try:
         way = chain(live, ids)
         for start in (0, len(live.layers) // 2):

@@ -60,16 +60,14 @@ def attribute(
     coverage: float,
     min_share: float,
     top: int = 8,
-) -> Attribution | None:
-    """Attribute one step of a massive activation to weights; None where the token's inputs were not kept.
+) -> Attribution:
+    """Attribute one step of a massive activation, at a token whose inputs were kept, to weights.
 
     coverage: weights are taken in order of contribution until their shares add up to this. min_share: a weight with
     less is not taken. top: contributions reported. The step must come from the MLP by more than half.
     """
     place = massive.position + massive.prompt * recording.prompts.ids.shape[1]
     flows = [flow for flow in recording.flows_of(layer) if bool((flow.token == place).any())]
-    if not flows:
-        return None
     parts = [_part(flow, place, massive.channel) for flow in flows]
     written = sum(float(factor * y[massive.channel]) for _, y, factor in parts)
     total = _after_norm(live, layer, [(y, factor) for _, y, factor in parts], massive.channel)
@@ -135,7 +133,6 @@ def _after_norm(live: Anatomy, layer: int, outputs: Sequence[tuple], channel: in
     whole = sum((factor * y).double() for y, factor in outputs)
     norm = next((module for name, module in live.layers[layer].named_children() if POST_NORM.match(name)), None)
     if norm is not None:
-        weight = next(norm.parameters())
         with torch.no_grad():
-            whole = norm(whole[None, None].to(weight)).double()[0, 0]
+            whole = norm(whole[None, None].to(live.model.dtype)).double()[0, 0]
     return float(whole[channel]) * float(getattr(live.model.config.get_text_config(), "residual_multiplier", 1.0))

@@ -69,19 +69,22 @@ def detect(
     steps, contributions, found = [], [], {}
     for (layer, _), members in sorted(groups.items()):
         usual = [each for each in members if recording.prompts.prefixed[each.prompt]] or members
-        usual = sorted(usual, key=lambda each: (-abs(each.jump(layer)), each.prompt, each.position))[:TOKENS]
+        usual = sorted(usual, key=lambda each: (-abs(each.jump(layer)), each.prompt, each.position))
+        # A norm after the MLP makes its outputs equally large: the strongest step need not be at the largest output.
+        kept = [each for each in usual if recording.keeps(layer, each.prompt, each.position)][:TOKENS]
         attributions = [
-            attribution
-            for each in usual
-            if (attribution := attribute(live, recording, each, layer, coverage=coverage, min_share=min_share))
+            attribute(live, recording, each, layer, coverage=coverage, min_share=min_share) for each in kept
         ]
-        lasting = usual[0].persistence(layer) >= persistence
-        reason = _reason(recording, usual[0], lasting, attributions)
-        steps.append(_step(recording, usual[0], layer, len(members), attributions, reason))
+        strongest = (kept or usual)[0]
+        lasting = strongest.persistence(layer) >= persistence
+        reason = _reason(recording, strongest, lasting, attributions)
+        steps.append(_step(recording, strongest, layer, len(members), attributions, reason))
         contributions += _contributions(attributions, reason)
         for attribution in attributions if not reason else []:
             for one in attribution.accepted:
-                found.setdefault(one.coordinate, Found(one, attribution, len(members)))
+                known = found.get(one.coordinate)
+                if known is None or abs(one.value) > abs(known.contribution.value):
+                    found[one.coordinate] = Found(one, attribution, len(members))
     ordered = sorted(
         found.values(), key=lambda each: (-abs(each.contribution.value), str(each.contribution.coordinate))
     )

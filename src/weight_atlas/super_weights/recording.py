@@ -1,9 +1,8 @@
 """One forward pass over prompts that keeps what the attribution of massive activations needs.
 
-Everything stays on the device of its layer until the pass is over; statistics are float32. Kept for every layer: the
-residual stream of the prompts' tokens; for every MLP output projection the peaks per token and, of the few tokens of
-each prompt with the largest outputs, the whole input and output. Of stacked experts the activations are computed
-again, for these few tokens only.
+Everything stays on the device of its layer until the pass is over. Kept for every layer: the residual stream of the
+prompts' tokens and, of the few tokens of each prompt in which the layer changes a channel most, the whole input and
+output of its MLP output projections, in float32. Of stacked experts these are computed again, for these tokens only.
 """
 
 from collections.abc import Callable
@@ -36,35 +35,29 @@ class Flow:
     factor: torch.Tensor
 
 
-@dataclass(frozen=True)
-class Peaks:
-    """Per token of the grid, float32: largest |x| and its column, largest |y| and its row, of one projection."""
-
-    projection: Projection
-    input_value: torch.Tensor
-    col: torch.Tensor
-    output_value: torch.Tensor
-    row: torch.Tensor
-
-
 @dataclass
 class Recording:
     """What a pass left behind.
 
-    residual: for the embedding and each layer, (prompts, length, d_model). routing: what each container of
-    experts was given, by name. gates: values of shared experts' gates, by name of their block.
+    residual: for the embedding and each layer, (prompts, length, d_model). kept: for each layer the tokens whose flows
+    were kept, as flat positions in the (prompt, position) grid. routing: what each container of experts was given, by
+    name. gates: values of shared experts' gates, by name of the expert's projection.
     """
 
     prompts: Prompts
     residual: list[torch.Tensor] = field(default_factory=list)
     flows: list[Flow] = field(default_factory=list)
-    peaks: list[Peaks] = field(default_factory=list)
+    kept: dict[int, torch.Tensor] = field(default_factory=dict)
     routing: dict[str, Routing] = field(default_factory=dict)
     gates: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def flows_of(self, layer: int) -> list[Flow]:
         """What the projections of a layer did."""
         return [flow for flow in self.flows if flow.projection.layer == layer]
+
+    def keeps(self, layer: int, prompt: int, position: int) -> bool:
+        """Whether the flows of a layer were kept for a token."""
+        return bool((self.kept[layer] == position + prompt * self.prompts.ids.shape[1]).any())
 
 
 def record(live: Anatomy, prompts: Prompts, *, tokens: int = 3) -> Recording:
@@ -91,17 +84,27 @@ def residual_output(output: Any) -> torch.Tensor:
 
 
 def _hooks(live: Anatomy, recording: Recording, tokens: int) -> list:
+    pending: list[Callable[[torch.Tensor], None]] = []
+
     def keep_embedding(module, inputs, keywords):
         recording.residual.append((inputs[0] if inputs else keywords["hidden_states"]).detach())
 
-    def keep_residual(module, inputs, output):
-        recording.residual.append(residual_output(output).detach())
+    def finish_layer(layer: int):
+        def keep_residual(module, inputs, output):
+            h = residual_output(output).detach()
+            change = (h - recording.residual[-1].to(h.device)).abs().amax(-1)
+            recording.residual.append(h)
+            recording.kept[layer] = _strongest(change, recording.prompts.valid, tokens)
+            while pending:
+                pending.pop()(recording.kept[layer])
+
+        return keep_residual
 
     hooks = [live.layers[0].register_forward_pre_hook(keep_embedding, with_kwargs=True)]
-    hooks += [layer.register_forward_hook(keep_residual) for layer in live.layers]
+    hooks += [layer.register_forward_hook(finish_layer(number)) for number, layer in enumerate(live.layers)]
     for projection in live.projections:
         keep = _stacked_hook if projection.stacked else _linear_hook
-        hook = keep(recording, projection, tokens)
+        hook = keep(recording, projection, pending)
         hooks.append(projection.container.register_forward_hook(hook, with_kwargs=True))
         gate = _shared_gate(live, projection)
         if gate is not None:
@@ -109,35 +112,36 @@ def _hooks(live: Anatomy, recording: Recording, tokens: int) -> list:
     return hooks
 
 
-def _linear_hook(recording: Recording, projection: Projection, tokens: int) -> Callable:
+def _linear_hook(recording: Recording, projection: Projection, pending: list) -> Callable:
     def keep(module, inputs, keywords, output):
-        x, y = (value.detach().reshape(-1, value.shape[-1]) for value in (inputs[0], output))
+        # Some models add the routed experts' output to this tensor in place.
+        x, y = (value.reshape(-1, value.shape[-1]) for value in (inputs[0].detach(), output.detach().clone()))
         if len(x) != recording.prompts.valid.numel():
             # One expert's own module, called with some of the tokens: which, is not known here.
             return
-        input_value, col = x.abs().max(-1)
-        output_value, row = y.abs().max(-1)
-        recording.peaks.append(Peaks(projection, input_value.float(), col, output_value.float(), row))
-        token = _strongest(output_value, recording.prompts.valid, tokens)
-        factor = torch.ones(len(token), device=x.device)
-        recording.flows.append(Flow(projection, projection.expert, token, x[token].float(), y[token].float(), factor))
+
+        def slice_tokens(token: torch.Tensor) -> None:
+            at = token.to(x.device)
+            factor = torch.ones(len(at), device=x.device)
+            recording.flows.append(Flow(projection, projection.expert, at, x[at].float(), y[at].float(), factor))
+
+        pending.append(slice_tokens)
 
     return keep
 
 
-def _stacked_hook(recording: Recording, projection: Projection, tokens: int) -> Callable:
+def _stacked_hook(recording: Recording, projection: Projection, pending: list) -> Callable:
     def keep(module, inputs, keywords, output):
         routing = routing_of(projection, inputs, keywords)
         recording.routing[projection.name] = routing
-        y = output.detach().reshape(-1, output.shape[-1])
-        if routing.scaled:
-            # The container returns every expert's output apart, one after the other.
-            y = y.view(projection.n_experts, -1, y.shape[-1]).sum(0)
-        token = _strongest(y.abs().amax(-1), recording.prompts.valid, tokens)
-        wanted = torch.zeros(len(y), dtype=torch.bool, device=y.device)
-        wanted[token] = True
-        for one in expert_activations(projection, routing, wanted):
-            recording.flows.append(Flow(projection, one.expert, one.token, one.x, one.y, one.weight))
+
+        def slice_tokens(token: torch.Tensor) -> None:
+            wanted = torch.zeros(len(routing.index), dtype=torch.bool, device=routing.index.device)
+            wanted[token.to(wanted.device)] = True
+            for one in expert_activations(projection, routing, wanted):
+                recording.flows.append(Flow(projection, one.expert, one.token, one.x, one.y, one.weight))
+
+        pending.append(slice_tokens)
 
     return keep
 
@@ -161,9 +165,9 @@ def _gated(recording: Recording, flow: Flow) -> Flow:
 
 
 def _strongest(peak: torch.Tensor, valid: torch.Tensor, count: int) -> torch.Tensor:
-    """Flat positions of the `count` largest peaks (n * length,) of each prompt, padding left out."""
+    """Flat positions of the `count` largest peaks (n, length) of each prompt, padding left out."""
     n, length = valid.shape
-    inside = torch.where(valid.to(peak.device), peak.view(n, length), -1.0)
+    inside = torch.where(valid.to(peak.device), peak, -1.0)
     count = min(count, length)
     position = inside.topk(count, dim=1).indices + torch.arange(n, device=peak.device)[:, None] * length
     # Which of them are padding follows from the lengths, so that nothing has to be asked of the device.

@@ -58,27 +58,29 @@ def _neuron_norms(inventory: pd.DataFrame, down: Any, load: Callable[[Any], torc
 
 
 def _row_norms(matrix: torch.Tensor) -> torch.Tensor:
-    return torch.cat([block.double().square().sum(1) for _, block in _blocks(matrix)]).sqrt()
+    return torch.cat([block.square().sum(1, dtype=torch.float64) for _, block in _blocks(matrix)]).sqrt()
 
 
 def _blocks(matrix: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
     height = max(1, BLOCK // max(1, matrix.shape[1]))
     for start in range(0, matrix.shape[0], height):
-        yield start, matrix[start : start + height].float()
+        # A copy also where the matrix is float32 already: the block is worked on in place.
+        yield start, matrix[start : start + height].to(torch.float32, copy=True)
 
 
 def _screened(down: Any, matrix: torch.Tensor, norms: torch.Tensor | None, top: int) -> list[dict]:
     places, values, scores = [], [], []
     energy, count = 0.0, 0
     for start, block in _blocks(matrix):
-        block = torch.where(torch.isfinite(block), block, 0)
-        energy += float(block.double().square().sum())
+        block.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+        squared = block.square()
+        energy += float(squared.sum(dtype=torch.float64))
         count += block.numel()
-        magnitude, place = block.abs().flatten().topk(min(top, block.numel()))
+        magnitude, place = _largest(block.abs_().flatten(), top)
         places.append(place + start * matrix.shape[1])
         values.append(magnitude)
         if norms is not None:
-            scores.append(block.double().square() @ norms.square())
+            scores.append((squared @ norms.square().float()).double())
     rms = math.sqrt(energy / max(count, 1))
     order = torch.cat(values).sort(descending=True, stable=True).indices[:top]
     score = torch.cat(scores).sqrt() if scores else None
@@ -86,6 +88,19 @@ def _screened(down: Any, matrix: torch.Tensor, norms: torch.Tensor | None, top: 
         _row(down, matrix, rank, int(torch.cat(places)[place]), rms, count, norms, score)
         for rank, place in enumerate(order.tolist(), start=1)
     ]
+
+
+def _largest(values: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `top` largest of many values that are not negative, and their places; of equal values the first places.
+
+    Selecting among all is slow: at least `top` values reach the `top`-th largest of the maxima of short pieces.
+    """
+    piece = max(1, min(512, len(values) // max(top, 1)))
+    maxima = values[: len(values) // piece * piece].view(-1, piece).amax(1)
+    least = maxima.topk(min(top, len(maxima))).values[-1]
+    place = (values >= least).nonzero()[:, 0] if least > 0 else torch.arange(len(values))
+    order = values[place].sort(descending=True, stable=True).indices[:top]
+    return values[place[order]], place[order]
 
 
 def _row(

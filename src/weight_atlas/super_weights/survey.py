@@ -71,6 +71,8 @@ def survey(
     texts = list(prompts or bundled_prompts())
     threshold = family_threshold(live) if spike_threshold is None else spike_threshold
     looked_at = tokenized(tokenizer, texts, live.context)
+    if not any(looked_at.prefixed):
+        print("the tokenizer puts no special token before a text: the prompts are run as they are", flush=True)
     recording = record(live, looked_at)
     limits = {"persistence": persistence, "coverage": coverage, "min_share": min_share}
     detection = detect(live, recording, ratio=residual_ratio, **limits)

@@ -8,6 +8,7 @@ from weight_atlas.lm.anatomy import Anatomy
 from weight_atlas.lm.windows import corpus_windows
 from weight_atlas.super_weights.aftermath import interventional_impact, residual_after
 from weight_atlas.super_weights.artifact import SCHEMA, coordinates_of
+from weight_atlas.super_weights.findings import findings
 from weight_atlas.super_weights.prompts import tokenized
 from weight_atlas.super_weights.verification import Verification, cost, every_token, plan, verify
 
@@ -58,13 +59,15 @@ def verified(
         records.append({**found["super_weights"][number], **row.drop("expert").to_dict(), **peaks[number], **impacts})
     extra = pd.DataFrame(records, columns=["residual_before", "residual_after", "residual_after_all"])
     table = pd.concat([judged.table, extra], axis=1)
-    joint = judged.variants[judged.variants.kind == "joint"]
+    together = judged.variants[judged.variants.kind == "joint"]
+    joint = None if together.empty else together.iloc[0].drop(["kind", "candidate"]).to_dict()
     artifact = {
         "schema": SCHEMA,
         "model": found["model"],
         "verdict": judged.verdict,
         "tokens": int(windows.scored.sum()),
-        "joint": None if joint.empty else joint.iloc[0].drop(["kind", "candidate"]).to_dict(),
+        "joint": joint,
+        "findings": findings(judged.verdict, judged.table, joint),
         "super_weights": records,
     }
     return Verification(judged.verdict, table, judged.variants), artifact
