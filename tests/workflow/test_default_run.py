@@ -29,7 +29,9 @@ def test_its_removal_ruins_the_model_and_random_weights_do_not(finished):
 def test_every_figure_and_table_has_content(finished):
     files = [path for path in (finished.folder / "results").rglob("*") if path.is_file()]
     assert {path.suffix for path in files} >= {".png", ".csv", ".json", ".parquet", ".md"}
-    assert not [path for path in files if path.stat().st_size < 100]
+    # A table may have no rows, where there is nothing to report; it has a head all the same.
+    least = {".png": 5000, "": 0}  # no suffix: a marker of Snakemake's
+    assert not [path for path in files if path.stat().st_size < least.get(path.suffix, 10)]
     assert not [path for path in files if "partial" in path.name]
 
 
