@@ -185,19 +185,20 @@ def test_scan_for_gpus_agrees(random):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-2)
 
 
-def test_scan_is_the_same_on_more_threads(random):
-    readout = Readout(torch.from_numpy(random.standard_normal((900, D))).float(), False)
-    vectors = torch.from_numpy(random.standard_normal((D, 300))).float()
-    vocabulary = prepare(readout, np.ones(900, bool))
-    threads = torch.get_num_threads()
+def test_scan_has_the_same_bits_on_any_number_of_threads(random):
+    # Large enough for torch to split its products over threads.
+    readout = Readout(torch.from_numpy(random.standard_normal((5000, 400))).float(), True)
+    vectors = torch.from_numpy(random.standard_normal((400, 700))).float()
+    before, tables = torch.get_num_threads(), []
     try:
-        torch.set_num_threads(1)
-        one = scan_block(vocabulary, vectors)
-        torch.set_num_threads(3)
-        three = scan_block(vocabulary, vectors)
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            tables.append(scan_block(prepare(readout, np.ones(5000, bool)), vectors, k=5))
+            assert torch.get_num_threads() == threads
     finally:
-        torch.set_num_threads(threads)
-    pd.testing.assert_frame_equal(one, three, rtol=1e-6)
+        torch.set_num_threads(before)
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0], check_exact=True)
 
 
 def test_planted_neurons_are_labelled(random):

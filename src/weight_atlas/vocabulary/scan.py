@@ -1,7 +1,8 @@
 """Vocabulary effects of all neurons, streamed: W_U' W_down in blocks, of which only moments and top tokens are kept."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,11 +39,17 @@ def prepare(readout: Readout, listed: np.ndarray) -> Vocabulary:
     options = {"dtype": torch.float64, "device": readout.unembedding.device}
     mean, unit_mean = torch.zeros(d_model, **options), torch.zeros(d_model, **options)
     gram = torch.zeros(d_model, d_model, **options)
-    for block in readout.unembedding.split(TOKENS):
-        unit = torch.nn.functional.normalize(block, dim=1, eps=1e-30)
-        mean += block.sum(dim=0, dtype=torch.float64)
-        unit_mean += unit.sum(dim=0, dtype=torch.float64)
-        gram += unit.T @ unit
+    stripes = [slice(start, start + NEURONS) for start in range(0, d_model, NEURONS)]
+    with _one_thread_each() as pool:
+        for block in readout.unembedding.split(TOKENS):
+            unit = torch.nn.functional.normalize(block, dim=1, eps=1e-30)
+
+            def take(stripe, block=block, unit=unit):
+                mean[stripe] += block[:, stripe].sum(dim=0, dtype=torch.float64)
+                unit_mean[stripe] += unit[:, stripe].sum(dim=0, dtype=torch.float64)
+                gram[stripe] += unit[:, stripe].T @ unit
+
+            list(pool.map(take, stripes))
     unit_mean /= V
     return Vocabulary(readout, np.asarray(listed), mean / V, (gram / V - unit_mean.outer(unit_mean)).float())
 
@@ -62,7 +69,11 @@ def scan_block(vocabulary: Vocabulary, vectors: torch.Tensor, *, k: int = 10) ->
     sums, mean, up, up_ids, down, down_ids = (np.concatenate(part) for part in zip(*parts, strict=True))
     table = pd.DataFrame({"neuron": np.arange(vectors.shape[1], dtype=np.int32), **_moments(sums, mean, vocabulary)})
     norm = vectors.norm(dim=0)
-    quadratic = (vectors * (vocabulary.cosine_gram @ vectors)).sum(dim=0).clamp_min(0)
+    with _one_thread_each() as pool:
+        terms = pool.map(
+            lambda part: (part * (vocabulary.cosine_gram @ part)).sum(dim=0), vectors.split(NEURONS, dim=1)
+        )
+        quadratic = torch.cat(list(terms)).clamp_min(0)
     table["cos_var"] = (quadratic / (norm * norm).clamp_min(1e-30)).cpu().numpy()
     table["norm"] = norm.cpu().numpy()
     for name, values, ids in (("top", up, up_ids), ("bottom", down, down_ids)):
@@ -85,16 +96,29 @@ def scan(vocabulary: Vocabulary, blocks: Iterable[NeuronBlock], *, k: int = 10) 
     return pd.concat(tables, ignore_index=True)
 
 
-def _on_cores(vocabulary: Vocabulary, vectors: torch.Tensor, k: int) -> list[tuple[np.ndarray, ...]]:
-    """The product runs on all threads of torch, and so does the pass over it, each thread with its own neurons."""
+@contextmanager
+def _one_thread_each() -> Iterator[ThreadPoolExecutor]:
+    """A pool of as many threads as torch has, in each of which torch has one.
+
+    Products that are split into blocks of fixed size, each by one thread, have the same bits for any number of threads;
+    a product that torch splits by itself has not.
+    """
     threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool:
-        return [_neurons(vocabulary, part, k, pool, threads) for part in vectors.T.split(NEURONS)]
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
 
 
-def _neurons(
-    vocabulary: Vocabulary, vectors: torch.Tensor, k: int, pool: ThreadPoolExecutor, threads: int
-) -> tuple[np.ndarray, ...]:
+def _on_cores(vocabulary: Vocabulary, vectors: torch.Tensor, k: int) -> list[tuple[np.ndarray, ...]]:
+    """Each thread takes blocks of neurons, and of each block all tokens."""
+    with _one_thread_each() as pool:
+        return list(pool.map(lambda part: _neurons(vocabulary, part, k), vectors.T.split(NEURONS)))
+
+
+def _neurons(vocabulary: Vocabulary, vectors: torch.Tensor, k: int) -> tuple[np.ndarray, ...]:
     n, V = len(vectors), vocabulary.readout.vocabulary
     mean = (vectors.double() @ vocabulary.mean).numpy()
     sums, centre = np.zeros((n, 4)), mean.astype(np.float32)
@@ -103,16 +127,10 @@ def _neurons(
     up_ids, down_ids = np.full((n, k), -1, np.int32), np.full((n, k), -1, np.int32)
     vectors = vectors.contiguous()
     buffer = torch.empty(n * TOKENS)
-    shares = [slice(start, start + -(-n // threads)) for start in range(0, n, -(-n // threads))]
     for start in range(0, V, TOKENS):
         tokens = vocabulary.readout.unembedding[start : start + TOKENS]
         effects = torch.mm(vectors, tokens.T, out=buffer[: n * len(tokens)].view(n, -1)).numpy()
-
-        def take(share, effects=effects, start=start):
-            own = (part[share] for part in (sums, up, up_ids, down, down_ids))
-            accumulate(effects[share], start, centre[share], penalty[start : start + TOKENS], *own)
-
-        list(pool.map(take, shares)) if threads > 1 else take(slice(None))
+        accumulate(effects, start, centre, penalty[start : start + TOKENS], sums, up, up_ids, down, down_ids)
     return sums, mean, up, up_ids, -down, down_ids
 
 
