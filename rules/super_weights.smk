@@ -183,6 +183,7 @@ rule expert_routing:
     """Every expert of a mixture of experts: how often it is asked, and its largest activations."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
+        tensor_inventory="<results>/tensor_inventory/{model}.parquet",
         text=corpus_of("expert_routing"),
     output:
         table=report(
@@ -242,4 +243,4 @@ rule super_activation_tables:
 rule expert_routings:
     """The experts of all models; the table of a model without a mixture of experts is empty."""
     input:
-        expand("<results>/expert_routing/{model}.csv", model=config["models"]),
+        for_models("expert_routing", "<results>/expert_routing/{model}.csv"),
