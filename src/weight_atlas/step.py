@@ -121,11 +121,20 @@ def _die_with_workflow() -> None:
     if sys.platform == "linux":
         death_of_parent = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None, use_errno=True).prctl(death_of_parent, signal.SIGKILL)
-    ancestors = psutil.Process().parents()
-    workflow = next((process for process in ancestors if any("snakemake" in word for word in process.cmdline())), None)
-    if workflow is not None:
-        # A shell may stand between the workflow and this process and survive it: watch the workflow itself as well.
-        threading.Thread(target=_kill_after, args=(workflow,), daemon=True).start()
+    workflow = next(filter(_is_workflow, psutil.Process().parents()), None)
+    if workflow is None:
+        sys.exit("the workflow that started this step is gone")  # while this process was still importing
+    # A shell may stand between the workflow and this process and survive it: watch the workflow itself as well.
+    threading.Thread(target=_kill_after, args=(workflow,), daemon=True).start()
+
+
+def _is_workflow(process: Any) -> bool:
+    import psutil
+
+    try:
+        return any("snakemake" in word for word in process.cmdline())
+    except psutil.Error:  # gone meanwhile, or not ours to look at
+        return False
 
 
 def _kill_after(workflow: Any) -> None:

@@ -155,6 +155,13 @@ def test_a_step_dies_with_the_workflow_even_if_a_shell_survives_between(tmp_path
     assert _eventually(lambda: not _alive(pid))
 
 
+def test_a_step_that_comes_too_late_does_not_start():
+    code = "from weight_atlas import step; step._die_with_workflow(); print('started')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "the workflow that started this step is gone\n"
+
+
 def _alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]

@@ -10,7 +10,8 @@ LANES = 256
 CHUNK = 256
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz", "nnan"})
+# Not cached: code read back from the cache sums in another order than code just compiled, and the bytes would differ.
+@numba.njit(nogil=True, fastmath={"reassoc", "contract", "nsz", "nnan"})
 def accumulate(effects, first, mean, penalty, sums, up, up_ids, down, down_ids):
     """Add a block of effects to what is known of its neurons.
 
