@@ -136,7 +136,7 @@ def test_killed_in_the_middle_of_a_file_goes_on_there(fetch, tmp_path):
 
 
 def _partial(folder: Path) -> int:
-    """Size of what there is of the weights: the largest unfinished file, since a small one may be unfinished beside it."""
+    """Size of what there is of the weights: of the largest unfinished file, since a small one may lie beside it."""
     return max((path.stat().st_size for path in folder.rglob("*.incomplete")), default=0)
 
 
