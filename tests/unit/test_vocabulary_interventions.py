@@ -10,12 +10,13 @@ import scipy.stats
 import torch
 
 from weight_atlas.lm.anatomy import Coordinate, anatomy
-from weight_atlas.lm.edits import edited, mean_contribution, zero
+from weight_atlas.lm.contributions import mean_contribution
+from weight_atlas.lm.edits import edited, zero
 from weight_atlas.lm.windows import Windows
 from weight_atlas.vocabulary.bootstrap import bootstrap_changes, paired_changes
 from weight_atlas.vocabulary.dual import agreement, strongest_changes, token_changes
 from weight_atlas.vocabulary.inputs import mean_inputs
-from weight_atlas.vocabulary.interventions import measure_interventions
+from weight_atlas.vocabulary.interventions import KINDS, measure_interventions
 from weight_atlas.vocabulary.measures import METRICS, TokenSums, prediction_measure
 from weight_atlas.vocabulary.weight_cards import card_tables, cascade_record, weight_card, weights_table
 
@@ -165,8 +166,12 @@ def test_layouts(layout):
         slow = slow_sums(live, windows)
     fast = rows_of(found, "edit", 0)
     pd.testing.assert_frame_equal(fast[columns], slow, rtol=2e-4, atol=2e-4, check_dtype=False)
-    kinds = {"baseline", "edit", "neuron_zero", "no_op", "random_coord"}
-    assert set(found.windows.kind) == (kinds if projection.stacked else kinds | {"mean_contribution"})
+    assert set(found.windows.kind) == {"baseline", *KINDS}
+    (mean,) = mean_inputs(live, windows, [place])
+    with mean_contribution(live, place, mean):
+        slow = slow_sums(live, windows)
+    fast_mean = rows_of(found, "mean_contribution", 0)[columns]
+    pd.testing.assert_frame_equal(fast_mean, slow, rtol=2e-4, atol=2e-4, check_dtype=False)
     assert weight_card(found.windows, 0)["controls"]["no_op_delta"]["loss"] == 0.0
     if expert is not None:
         assert (fast.expert == expert).all()

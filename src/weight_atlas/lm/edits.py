@@ -62,32 +62,6 @@ def edited(live: Anatomy, edits: Iterable[Edit]) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def mean_contribution(live: Anatomy, coordinate: Coordinate, mean_input: float) -> Iterator[None]:
-    """Zero one weight w and add its mean contribution w * mean_input to the projection's output instead.
-
-    mean_input: mean activation of the neuron `col` over the tokens that reach the projection. What is left of the
-    difference to the unedited model is what the weight says about single tokens. Linear modules only: the output of
-    stacked experts is not apart.
-    """
-    projection = live.projection(coordinate)
-    if projection.stacked or coordinate.row is None or coordinate.col is None:
-        raise AtlasError(f"no mean contribution at {coordinate}", remedy="give one weight of a linear module")
-    constant = _target(live, coordinate).item() * mean_input
-
-    def add(module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
-        shifted = output.clone()
-        shifted[..., coordinate.row] += constant
-        return shifted
-
-    with edited(live, [zero(coordinate)]):
-        handle = projection.container.register_forward_hook(add)
-        try:
-            yield
-        finally:
-            handle.remove()
-
-
 def value_at(live: Anatomy, coordinate: Coordinate) -> float:
     """The stored value of one weight."""
     return _target(live, coordinate).item()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.lm.contributions import watched
 from weight_atlas.lm.metrics import input_device
 
 
@@ -72,7 +73,7 @@ def logits_at(live: Anatomy, ids: torch.Tensor, positions: torch.Tensor) -> torc
 def chain(live: Anatomy, ids: torch.Tensor, watch: Iterable[Coordinate] = ()) -> Chain:
     """Run the model once over one window, ids (1, length), and keep what its layers were called with.
 
-    watch: coordinates of linear projections whose inputs are kept as well.
+    watch: coordinates of linear projections whose neurons' activations are kept as well.
     """
     calls: list[Call] = []
     streams: list[torch.Tensor] = []
@@ -86,17 +87,11 @@ def chain(live: Anatomy, ids: torch.Tensor, watch: Iterable[Coordinate] = ()) ->
         if len(calls) == len(live.layers):
             streams.append(output[0] if isinstance(output, tuple) else output)
 
-    def look(place: Coordinate):
-        def keep(module, given):
-            inputs[place] = given[0].detach().reshape(-1, given[0].shape[-1])[:, place.col].float()
-
-        return keep
-
     hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in live.layers]
-    hooks += [live.projection(place).container.register_forward_pre_hook(look(place)) for place in watch]
     try:
-        # What the head makes of it is not asked for here.
-        logits_at(live, ids, torch.tensor([0]))
+        with watched(live, list(watch), inputs.__setitem__):
+            # What the head makes of it is not asked for here.
+            logits_at(live, ids, torch.tensor([0]))
     finally:
         for hook in hooks:
             hook.remove()

@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 
 from weight_atlas.lm.anatomy import Anatomy, Coordinate
-from weight_atlas.lm.edits import Edit, edited, mean_contribution, scale, zero
+from weight_atlas.lm.contributions import mean_contribution
+from weight_atlas.lm.edits import Edit, edited, scale, zero
 from weight_atlas.lm.load import out_of_memory_explained
 from weight_atlas.lm.metrics import input_device, window_sums
 from weight_atlas.lm.restart import Chain, chain
@@ -74,8 +75,8 @@ def measure_interventions(
     """Measure the model as it is, with each target weight multiplied by `factor`, and with each of its controls.
 
     Controls of a target: `draws` random weights of nearly its magnitude from its own matrix, multiplied alike, no
-    target among them; its whole neuron set to zero; its weight replaced by its mean contribution (linear modules
-    only); the weight multiplied by one. control_windows: windows for the random draws and the last, all if None.
+    target among them; its whole neuron set to zero; its weight replaced by its mean contribution; the weight multiplied
+    by one. control_windows: windows for the random draws and the last, all if None.
     batch_size: interventions that go through a layer together, where the model can be restarted from its layers.
     """
     controls = min(len(windows), control_windows or len(windows))
@@ -114,8 +115,7 @@ def _planned(
         edit = Edit(target, factor)
         yield Intervention(number, "edit", 0, edit, windows)
         yield Intervention(number, "neuron_zero", 0, zero(replace(target, row=None)), windows)
-        if not live.projection(target).stacked:
-            yield Intervention(number, "mean_contribution", 0, zero(target), windows, means[number])
+        yield Intervention(number, "mean_contribution", 0, zero(target), windows, means[number])
         yield Intervention(number, "no_op", 0, scale(target, 1.0), controls)
         for draw, places in enumerate(random, start=1):
             yield Intervention(number, "random_coord", draw, replace(edit, coordinate=places[number]), controls)
