@@ -1,16 +1,47 @@
-"""Ablations: what removing weights does to a model.
+"""Ablations: what removing, scaling or quantizing weights does to a model's perplexity.
 
 Required: <results>/checkpoints/{model}.json, <results>/super_weights/{model}.json, <results>/corpus/{corpus}.parquet.
-Produces: <results>/ablation_perplexity/{model}.csv and .png.
+Produces: <results>/variant_perplexity/{model}/{ablation}/{corpus}.parquet, <results>/ablation_perplexity/{model}.csv and
+.png.
 """
 
 
-rule ablation_perplexity:
-    """Perplexity without the super weights, and without random weights of the same size."""
+include: "evaluation_lookups.smk"
+
+
+rule variant_perplexity:
+    """Log-likelihood of fixed windows of a corpus under all variants of one ablation."""
     input:
+        unpack(found_weights),
         checkpoint="<results>/checkpoints/{model}.json",
-        super_weights="<results>/super_weights/{model}.json",
-        text=corpus_of("ablation_perplexity"),
+        text="<results>/corpus/{corpus}.parquet",
+    output:
+        windows="<results>/variant_perplexity/{model}/{ablation}/{corpus}.parquet",
+        description="<results>/variant_perplexity/{model}/{ablation}/{corpus}.json",
+    log:
+        "<logs>/variant_perplexity/{model}/{ablation}/{corpus}.log",
+    benchmark:
+        "<benchmarks>/variant_perplexity/{model}/{ablation}/{corpus}.tsv"
+    conda:
+        "../envs/lm.yaml"
+    threads: 1
+    resources:
+        gpu=one_gpu,
+        mem_mb=16000,
+        runtime=720,
+    params:
+        options=variant_options("variant_perplexity"),
+        code=code_of("variant_perplexity"),
+    script:
+        "../scripts/variant_perplexity.py"
+
+
+rule ablation_perplexity:
+    """Perplexity without the super weights, without random weights of the same size, and of all other ablations."""
+    input:
+        windows=all_window_scores("parquet", config["ablations"]),
+        descriptions=all_window_scores("json", config["ablations"]),
+        baseline_windows=all_window_scores("parquet", ["baseline"]),
     output:
         table=report(
             "<results>/ablation_perplexity/{model}.csv",
@@ -32,11 +63,10 @@ rule ablation_perplexity:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        gpu=one_gpu,
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=2000,
+        runtime=10,
     params:
-        options=options("ablation_perplexity", "dtype", "trust_remote_code"),
+        options={"corpora": list(EVALUATION_CORPORA)},
         code=code_of("ablation_perplexity"),
     script:
         "../scripts/ablation_perplexity.py"

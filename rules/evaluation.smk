@@ -2,15 +2,13 @@
 
 Every (model, ablation, task) is a job of its own: adding an ablation or a task runs no other evaluation again.
 
-Required: <results>/checkpoints/{model}.json, <results>/super_weights/{model}.json, <results>/corpus/{corpus}.parquet.
+Required: <results>/checkpoints/{model}.json, <results>/super_weights/{model}.json, <results>/corpus/{corpus}.parquet,
+<results>/variant_perplexity/{model}/{ablation}/{corpus}.parquet.
 Produces: <results>/bundled_tasks/*.jsonl, <results>/task_requests/{model}/{task}.parquet,
-<results>/ablation_eval/{model}/{ablation}/{task}.parquet, <results>/variant_perplexity/{model}/{ablation}/{corpus}.parquet,
+<results>/ablation_eval/{model}/{ablation}/{task}.parquet,
 <results>/ablation_impact/{model}/{ablation}.csv, and per model scaling_sweep, quantization_ablation and impact_summary;
 over models impact_comparison.
 """
-
-
-include: "evaluation_lookups.smk"
 
 
 rule bundled_tasks:
@@ -96,33 +94,6 @@ rule ablation_eval:
         code=code_of("ablation_eval"),
     script:
         "../scripts/ablation_eval.py"
-
-
-rule variant_perplexity:
-    """Log-likelihood of fixed windows of a corpus under all variants of one ablation."""
-    input:
-        unpack(found_weights),
-        checkpoint="<results>/checkpoints/{model}.json",
-        text="<results>/corpus/{corpus}.parquet",
-    output:
-        windows="<results>/variant_perplexity/{model}/{ablation}/{corpus}.parquet",
-        description="<results>/variant_perplexity/{model}/{ablation}/{corpus}.json",
-    log:
-        "<logs>/variant_perplexity/{model}/{ablation}/{corpus}.log",
-    benchmark:
-        "<benchmarks>/variant_perplexity/{model}/{ablation}/{corpus}.tsv"
-    conda:
-        "../envs/lm.yaml"
-    threads: 1
-    resources:
-        gpu=one_gpu,
-        mem_mb=16000,
-        runtime=720,
-    params:
-        options=variant_options("variant_perplexity"),
-        code=code_of("variant_perplexity"),
-    script:
-        "../scripts/variant_perplexity.py"
 
 
 rule ablation_impact:

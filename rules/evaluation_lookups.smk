@@ -86,3 +86,11 @@ def window_scores(suffix, ablation=None):
         f"<results>/variant_perplexity/{wildcards.model}/{ablation or wildcards.ablation}/{corpus}.{suffix}"
         for corpus in EVALUATION_CORPORA
     ]
+
+
+def all_window_scores(suffix, ablations):
+    """Outputs of variant_perplexity on all corpora, those of one corpus together."""
+    scores = "<results>/variant_perplexity/{{model}}/{ablation}/{corpus}."
+    return [
+        path for corpus in EVALUATION_CORPORA for path in expand(scores + suffix, ablation=ablations, corpus=corpus)
+    ]

@@ -27,8 +27,9 @@ def test_headline_reads_the_tables():
         "ablation_perplexity": {
             "m.csv": pd.DataFrame(
                 {
-                    "variant": ["baseline", "super_weights_zeroed", "random_1"],
-                    "kind": ["baseline", "super_weights", "random"],
+                    "corpus": "text",
+                    "variant": ["baseline", "mine: zeroed", "mine: random 1"],
+                    "kind": ["baseline", "zero", "random"],
                     "perplexity": [50.0, 5e5, 50.5],
                     "ratio": [1.0, 1e4, 1.01],
                     "severity": ["minimal", "catastrophic", "minimal"],

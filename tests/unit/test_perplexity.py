@@ -5,14 +5,20 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from lm_models import drawn, own_text, plant, tiny
 from scipy import stats
 
-from weight_atlas.evaluation.perplexity import ablation_perplexity, mean_nll, paired_difference, severity
+from weight_atlas.evaluation import window_scores
+from weight_atlas.evaluation.perplexity import COLUMNS, perplexity_table
+from weight_atlas.evaluation.variants import variants_of
 from weight_atlas.figures import ablations
 from weight_atlas.lm.anatomy import Coordinate, anatomy
+from weight_atlas.lm.paired import mean_nll, paired_difference, severity
 from weight_atlas.lm.places import matrix_at
 from weight_atlas.super_weights.controls import magnitude_ratio, matched_draws
+
+PROMPT = torch.tensor([[1, 50, 60, 70, 80]])
 
 
 @pytest.fixture(scope="module")
@@ -21,27 +27,42 @@ def planted():
     return live, plant(live, 1, 9, 21)
 
 
+def scored(live, name, settings, weights):
+    """(description, windows) of an ablation."""
+    variants = variants_of(name, settings, live, weights)
+    windows = window_scores.score_variants(live, own_text(live), variants, PROMPT, batch_size=4)
+    return {"ablation": name, "variants": [variant.description() for variant in variants]}, windows
+
+
+def table_of(live, weights, draws=5):
+    _, baseline = scored(live, "baseline", {}, weights)
+    settings = {"zero": {}, "each": {}, "random": {"draws": draws}}
+    return perplexity_table("text", baseline, [scored(live, "mine", settings, weights)])
+
+
 def test_ablation_table(planted):
     live, place = planted
     before = {name: parameter.clone() for name, parameter in live.model.named_parameters()}
-    table = ablation_perplexity(live, own_text(live), [place], draws=5, seed=0, batch_size=4)
-    assert table.variant.tolist() == ["baseline", "super_weights_zeroed", *[f"random_{i}" for i in range(1, 6)]]
-    ratio = table.set_index("variant").ratio
-    assert ratio["baseline"] == 1
-    assert ratio["super_weights_zeroed"] > 10
-    assert ratio.filter(like="random").max() < 1.1
+    table = table_of(live, [place])
+    assert tuple(table.columns) == COLUMNS
+    assert table.kind.tolist() == ["baseline", "zero", "each", *["random"] * 5]
+    assert table.weights.tolist() == [0, *[1] * 7]
+    assert (table.tokens == own_text(live).scored.sum().item()).all()
+    assert table.magnitude_ratio[1] == 1 and table.magnitude_ratio[3:].between(0, 1).all()
+    assert table.ratio[0] == 1 and table.ratio[1] > 10 and table.ratio[3:].max() < 1.1
     assert table.severity[1] == "catastrophic"
-    assert (table.perplexity == np.exp(table.nll)).all()
-    assert table.delta_nll[1] == pytest.approx(math.log(table.ratio[1]), rel=1e-12)
+    assert table.delta_nll[1] == pytest.approx(math.log(table.ratio[1]), rel=1e-9)
+    assert table.perplexity[1] == pytest.approx(table.perplexity[0] * table.ratio[1], rel=1e-9)
     assert table.delta_nll_low[1] < table.delta_nll[1] < table.delta_nll_high[1]
     assert all((before[name] == parameter).all() for name, parameter in live.model.named_parameters())
-    again = ablation_perplexity(live, own_text(live), [place], draws=5, seed=0, batch_size=4)
-    pd.testing.assert_frame_equal(table, again, check_exact=True)
+    pd.testing.assert_frame_equal(table, table_of(live, [place]), check_exact=True)
+    text = drawn(ablations.ablation_perplexity(table))
+    assert "catastrophic" in text and "Perplexity on text" in text
 
 
 def test_none_found_gives_the_baseline_and_says_so(planted):
     live, _ = planted
-    table = ablation_perplexity(live, own_text(live), [], draws=5, seed=0, batch_size=4)
+    table = table_of(live, [])
     assert table.variant.tolist() == ["baseline"]
     assert "nothing to ablate" in drawn(ablations.ablation_perplexity(table))
 
@@ -49,11 +70,60 @@ def test_none_found_gives_the_baseline_and_says_so(planted):
 def test_several_super_weights_also_one_by_one(planted):
     live, place = planted
     other = Coordinate(2, 3, 4, component="mlp.down_proj")
-    table = ablation_perplexity(live, own_text(live), [place, other], draws=2, seed=0, batch_size=4)
-    assert table.kind.tolist() == ["baseline", "super_weights", "single", "single", "random", "random"]
+    table = table_of(live, [place, other], draws=2)
+    assert table.kind.tolist() == ["baseline", "zero", "each", "each", "random", "random"]
     assert table.weights.tolist() == [0, 2, 1, 1, 2, 2]
     assert table.ratio[3] == pytest.approx(1, abs=0.01)
-    assert "2 super weights" in drawn(ablations.ablation_perplexity(table))
+    both = pd.concat([table, table.assign(corpus="other")], ignore_index=True)
+    assert len(ablations.ablation_perplexity(both).axes) == 2
+
+
+def test_variants_that_restart_score_as_plain_passes_do(planted, monkeypatch):
+    live, place = planted
+    late = Coordinate(3, 3, 4, component="mlp.down_proj")
+    settings = {
+        "zero": {}, "each": {}, "scale": {"factors": [0.5, 1, 2]}, "neurons": {}, "restore": {},
+        "random": {"draws": 4}, "quantize": {"formats": ["int8"], "granularities": ["channel"]},
+    }  # fmt: skip
+    taken = []
+    real = window_scores._restarted
+    monkeypatch.setattr(window_scores, "_restarted", lambda *given: taken.append(len(given[2])) or real(*given))
+    description, quick = scored(live, "mine", settings, [place, late])
+    # All that edits weights and changes some: not the factor of one, nor what is restored or quantized.
+    assert taken == [1 + 2 + 2 + 1 + 4]
+    monkeypatch.setattr(window_scores, "TRIALS", 10**6)
+    _, plain = scored(live, "mine", settings, [place, late])
+    assert taken == [10]
+    assert quick.variant.unique().tolist() == [record["variant"] for record in description["variants"]]
+    pd.testing.assert_frame_equal(quick, plain, rtol=1e-5)
+    _, baseline = scored(live, "baseline", {}, [])
+    assert quick[quick.variant == "mine: x 1"].nll.tolist() == baseline.nll.tolist()
+
+
+def test_restarts_are_taken_only_where_they_save_passes(planted):
+    live, place = planted
+    early = Coordinate(0, 3, 4, component="mlp.down_proj")
+    windows = own_text(live)
+    for weights, draws, restarted in (([early], 20, False), ([place], 2, False), ([place], 20, True)):
+        variants = variants_of("mine", {"random": {"draws": draws}}, live, weights)
+        assert window_scores._restarting(live, windows, variants)[0].restart is restarted
+
+
+def test_out_of_memory_halves_the_variants_that_go_together(planted, monkeypatch, capsys):
+    live, place = planted
+    real, sizes = window_scores.edits_only.score_variants, []
+
+    def scarce(live, windows, edits, route, *, batch_size):
+        sizes.append(batch_size)
+        if batch_size > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(live, windows, edits, route, batch_size=batch_size)
+
+    monkeypatch.setattr(window_scores.edits_only, "score_variants", scarce)
+    variants = variants_of("mine", {"random": {"draws": 20}}, live, [place])
+    table = window_scores.score_variants(live, own_text(live), variants, PROMPT, batch_size=8)
+    assert sizes == [8, 4, *[2] * 6] and len(table) == 20 * 6
+    assert "going on with 4" in capsys.readouterr().out
 
 
 def test_controls_are_near_in_size_in_the_same_matrix_and_never_a_target(planted):

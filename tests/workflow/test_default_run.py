@@ -20,9 +20,8 @@ def test_the_planted_super_weight_is_found(finished):
 
 def test_its_removal_ruins_the_model_and_random_weights_do_not(finished):
     table = pd.read_csv(finished.folder / "results/ablation_perplexity/demo.csv")
-    ratio = table.set_index("variant").ratio
-    assert ratio["super_weights_zeroed"] > 10
-    controls = ratio[[name for name in ratio.index if name.startswith("random")]]
+    assert table[table.kind == "zero"].ratio.item() > 10
+    controls = table[table.kind == "random"].ratio
     assert len(controls) and controls.max() < 1.1
 
 

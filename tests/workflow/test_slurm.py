@@ -28,13 +28,13 @@ def test_the_profile_runs_the_whole_workflow(cluster, small, tmp_path):
         *("--workflow-profile", "profiles/slurm", "--jobs", "8", "--latency-wait", "5", "--retries", "0"),
         *("--slurm-init-seconds-before-status-checks", "2"),
         *("--default-resources", "mem_mb=1000", "runtime=20", "slurm_partition=main", "slurm_account=test"),
-        *("--set-resources", "super_weights:mem_mb=3000", "ablation_perplexity:mem_mb=3000"),
+        *("--set-resources", "super_weights:mem_mb=3000", "variant_perplexity:mem_mb=3000"),
         *SMALL,
         timeout=900,
     )
     assert digests(project.folder / "results") == digests(small.folder / "results")
     requested = requested_gpus(cluster)
-    assert requested["super_weights"] == requested["ablation_perplexity"] == 1
+    assert requested["super_weights"] == requested["variant_perplexity"] == 1
     assert all(count == 0 for rule, count in requested.items() if rule not in gpu_rules(project)), requested
     assert "Nothing to be done" in project.snakemake("--workflow-profile", "profiles/slurm", *SMALL).stderr
     assert done.returncode == 0

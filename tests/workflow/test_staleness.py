@@ -16,7 +16,8 @@ ANALYSES = ["weight_statistics", "weight_cdf", "token_counts", "effective_rank",
 CONFIG = {
     "models": {"mine": {"source": "model", "analyses": ANALYSES}},
     "corpora": {"text": {"source": "texts/*.txt"}},
-    "ablation_perplexity": {"tokens": 2048, "draws": 2},
+    "ablations": {"super_weights": {"zero": {}, "random": {"draws": 2}}},
+    "variant_perplexity": {"tokens": 2048},
 }
 
 
@@ -84,7 +85,7 @@ CHANGES = {
     "a parameter of the model": (
         "mine.yaml",
         configure("models", "mine", dtype="float32"),
-        {"super_weights", "ablation_perplexity"},
+        {"super_weights", "variant_perplexity"},
     ),
     "the revision": ("mine.yaml", configure("models", "mine", revision="x"), {"fetch_checkpoint"}),
     "a script": ("scripts/weight_cdf.py", append("scripts/weight_cdf.py", NEW_CODE), {"weight_cdf"}),

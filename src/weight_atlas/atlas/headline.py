@@ -47,16 +47,16 @@ def _super_weights(tables: Tables) -> Iterator[tuple[str, str]]:
 
 
 def _ablation_perplexity(tables: Tables) -> Iterator[tuple[str, str]]:
-    for ablations in _with_columns(tables, "variant", "kind", "perplexity", "ratio", "severity"):
-        baseline = ablations[ablations.kind == "baseline"].perplexity.iloc[0]
-        yield "perplexity", f"{baseline:,.2f}"
-        removed = ablations[ablations.kind == "super_weights"]
+    for ablations in _with_columns(tables, "corpus", "variant", "kind", "perplexity", "ratio", "severity"):
+        main = ablations[ablations.corpus == ablations.corpus.iloc[0]]
+        yield "perplexity", f"{main[main.kind == 'baseline'].perplexity.iloc[0]:,.2f} on {main.corpus.iloc[0]}"
+        removed, controls = main[main.kind == "zero"], main[main.kind == "random"]
         if len(removed):
-            row, controls = removed.iloc[0], ablations[ablations.kind == "random"]
+            row = removed.iloc[0]
+            against = f"; random weights of the same size: at most {controls.ratio.max():.4g} times"
             yield (
                 "without the super weights",
-                f"{row.perplexity:,.0f}: {row.ratio:,.4g} times, {row.severity}; "
-                f"random weights of the same size: at most {controls.ratio.max():.4g} times",
+                f"{row.perplexity:,.0f}: {row.ratio:,.4g} times, {row.severity}{against if len(controls) else ''}",
             )
 
 

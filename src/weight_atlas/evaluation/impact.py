@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from weight_atlas.evaluation.perplexity import mean_nll, paired_difference, severity
 from weight_atlas.evaluation.statistics import (
     chance_corrected_drop,
     mcnemar,
@@ -13,6 +12,7 @@ from weight_atlas.evaluation.statistics import (
     severity_of_drop,
     wilson,
 )
+from weight_atlas.lm.paired import mean_nll, paired_difference, severity
 
 COLUMNS = (
     "ablation", "kind", "variant", "factor", "task", "subtask", "metric", "filter", "n", "value", "low", "high",

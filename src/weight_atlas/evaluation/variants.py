@@ -1,6 +1,6 @@
 """The variants of a model that an ablation of the configuration stands for, and how each is put into effect."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -14,7 +14,7 @@ from weight_atlas.evaluation.quantizers import Scheme
 from weight_atlas.evaluation.restoring import super_activations_restored
 from weight_atlas.lm.anatomy import Anatomy, Coordinate
 from weight_atlas.lm.edits import Edit, edited, scale, zero
-from weight_atlas.super_weights.controls import matched_draws
+from weight_atlas.super_weights.controls import magnitude_ratio, matched_draws
 
 BASELINE = "baseline"
 SPARING = ", sparing"
@@ -27,7 +27,7 @@ class Variant:
     kind: "baseline" for no change at all, else one of KINDS. edits: of weights, in order. restored: weights that are
     zeroed while the massive activations that they make stay. scheme: quantization of the layers' matrices (see
     quantized_models.layer_matrices), in which the `spared` weights keep their value. factor: what the edits multiply
-    by, of a scaling.
+    by, of a scaling. magnitude_ratio: of edited single weights, the sum of |w| over that of the ablation's weights.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Variant:
     spared: tuple[Coordinate, ...] = ()
     matrices: str = "all"
     factor: float | None = None
+    magnitude_ratio: float | None = None
 
     def description(self) -> dict[str, Any]:
         """The variant in plain values, for a JSON artifact."""
@@ -50,6 +51,7 @@ class Variant:
             "spared": [asdict(place) for place in self.spared],
             "matrices": self.matrices,
             "factor": self.factor,
+            "magnitude_ratio": self.magnitude_ratio,
         }
 
 
@@ -68,6 +70,7 @@ def variant_from(record: dict[str, Any]) -> Variant:
         tuple(Coordinate(**place) for place in record["spared"]),
         record["matrices"],
         record["factor"],
+        record["magnitude_ratio"],
     )
 
 
@@ -95,11 +98,11 @@ def variants_of(
 
 
 def _zero(live: Anatomy, targets: list[Coordinate]) -> list[Variant]:
-    return [_editing("zeroed", map(zero, targets))]
+    return [_zeroing("zeroed", live, targets, targets)]
 
 
 def _each(live: Anatomy, targets: list[Coordinate]) -> list[Variant]:
-    return [_editing(f"only {target}", [zero(target)]) for target in targets]
+    return [_zeroing(f"only {target}", live, targets, [target]) for target in targets]
 
 
 def _scale(live: Anatomy, targets: list[Coordinate], factors: Sequence[float] = (0.5, 2.0)) -> list[Variant]:
@@ -125,11 +128,11 @@ def _experts(live: Anatomy, targets: list[Coordinate]) -> list[Variant]:
 
 def _random(live: Anatomy, targets: list[Coordinate], draws: int = 5, seed: int = 0) -> list[Variant]:
     drawn = matched_draws(live, targets, draws=draws, seed=seed)
-    return [_editing(f"random {number}", map(zero, draw)) for number, draw in enumerate(drawn, start=1)]
+    return [_zeroing(f"random {number}", live, targets, draw) for number, draw in enumerate(drawn, start=1)]
 
 
 def _largest(live: Anatomy, targets: list[Coordinate], count: int = 10) -> list[Variant]:
-    return [_editing("largest others", map(zero, largest_others(live, targets, count)))]
+    return [_zeroing("largest others", live, targets, largest_others(live, targets, count))]
 
 
 def _quantize(
@@ -198,8 +201,12 @@ def applied(live: Anatomy, variant: Variant, prompt: torch.Tensor) -> Iterator[N
             yield
 
 
-def _editing(name: str, edits) -> Variant:
+def _editing(name: str, edits: Iterable[Edit]) -> Variant:
     return Variant(name, edits=tuple(edits))
+
+
+def _zeroing(name: str, live: Anatomy, targets: Sequence[Coordinate], weights: Sequence[Coordinate]) -> Variant:
+    return replace(_editing(name, map(zero, weights)), magnitude_ratio=magnitude_ratio(live, targets, weights))
 
 
 def _coordinate(weight: dict[str, Any]) -> Coordinate:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.lm.edits import value_at
 from weight_atlas.lm.places import matrix_at
 
 
@@ -47,7 +48,7 @@ def magnitude_ratio(live: Anatomy, targets: Sequence[Coordinate], controls: Sequ
 
 
 def _magnitude(live: Anatomy, coordinates: Sequence[Coordinate]) -> float:
-    return sum(abs(matrix_at(live, place)[place.row, place.col].item()) for place in coordinates)
+    return sum(abs(value_at(live, place)) for place in coordinates)
 
 
 def _matrix_of(coordinate: Coordinate) -> tuple:
