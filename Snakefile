@@ -40,8 +40,7 @@ rule all:
     default_target: True
     input:
         rules.atlases.input,
-        across_models("impact_comparison", "impact_summary"),
-        across_models("vocabulary_summary", "neuron_labels", "neuron_effects", "super_weight_cards"),
+        rules.overview.output,
 
 
 onstart:

@@ -79,10 +79,9 @@ def hold_run_lock():
         raise WorkflowError(str(error)) from None
 
 
-def across_models(summary, *analyses):
-    """What a summary over models writes, if each analysis that it reads is switched on for some model."""
-    wanted = all(any(name in analyses_of(model) for model in config["models"]) for name in analyses)
-    return getattr(rules, summary).output if wanted else []
+def comparisons(**needed):
+    """The comparisons of models whose analyses are all switched on for some model; needed: comparison -> analyses."""
+    return [name for name, analyses in needed.items() if all(for_models(each, "{model}") for each in analyses)]
 
 
 def analyses_of(model):

@@ -2,8 +2,10 @@
 
 import pandas as pd
 
-from weight_atlas.atlas.headline import headline
-from weight_atlas.atlas.page import Product, fits, markdown_table, page, title_of
+from weight_atlas.atlas.collect import collected
+from weight_atlas.atlas.headline import findings, headline
+from weight_atlas.atlas.page import Product, fits, markdown_table, overview, page, title_of
+from weight_atlas.tables import write_json, write_table
 
 
 def test_headline_reads_the_tables():
@@ -60,7 +62,7 @@ def test_page_has_a_section_a_product_with_figures_tables_and_files():
         ["../a/m/1.png"],
         {"By role": pd.DataFrame({"x": [1]})},
     )
-    text = page("m", [("a", "b")], [product])
+    text = page("m", [("a", "b")], [], [product])
     assert text.startswith("# Atlas of m\n\n| what")
     for part in (
         "## Effective rank",
@@ -79,3 +81,47 @@ def test_tables_are_readable():
     assert "x\\|y" in text and "z w" in text and "1,234,567" in text
     assert fits(table) and not fits(pd.DataFrame({"a": range(1000)})) and not fits(table.iloc[:0])
     assert title_of("w_down_svd") == "W down svd"
+
+
+def test_findings_are_listed_the_gravest_first():
+    tables = {
+        "a": {"m.json": {"findings": [{"grade": "info", "text": "nothing"}, {"grade": "critical", "text": "all"}]}},
+        "b": {"m.csv": pd.DataFrame({"findings": [1]}), "n.json": {"findings": [{"grade": "notable", "text": "some"}]}},
+    }
+    found = findings(tables)
+    assert [finding["text"] for finding in found] == ["all", "some", "nothing"]
+    text = page("m", [], found, [])
+    assert text == "# Atlas of m\n\n- **critical**: all\n- **notable**: some\n- **info**: nothing\n"
+
+
+def test_products_are_collected_from_files(tmp_path):
+    caption = tmp_path / "ranks.rst"
+    caption.write_text("How to read it.\n")
+    results = tmp_path / "results"
+    write_table(results / "ranks/m.csv", pd.DataFrame({"x": [1]}))
+    write_json(results / "ranks/m.json", {"findings": []})
+    (results / "ranks/m.figures").mkdir()
+    (results / "ranks/m.figures/1.png").write_bytes(b"")
+    (results / "ranks/m.png").write_bytes(b"")
+    paths = sorted((results / "ranks").iterdir())
+    ((product, contents),) = collected([caption], [*paths, results / "other/m.csv"], results)
+    assert product.figures == ["../ranks/m.png"] and product.more == ["../ranks/m.figures/1.png"]
+    assert product.files == ["../ranks/m.csv", "../ranks/m.json"]
+    assert set(contents) == {"m.csv", "m.json"} and list(product.tables) == ["M"]
+
+
+def test_the_overview_links_every_model_and_shows_comparisons():
+    models = {
+        "a": {
+            "page": "../atlas/a.md",
+            "headline": [("perplexity", "5")],
+            "findings": [{"grade": "info", "text": "no"}],
+        },
+        "b": {"page": "../atlas/b.md", "headline": [("super weights", "none found")], "findings": []},
+    }
+    text = overview(models, [Product("comparison", "Side by side.", ["../comparison/models.png"])])
+    head, _, first, second = [line for line in text.splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in head.split("|")[1:-1]] == ["model", "perplexity", "super weights"]
+    assert "[a](../atlas/a.md)" in first and "5" in first and "none found" in second
+    assert "## [a](../atlas/a.md)\n\n- **info**: no" in text and "## [b]" not in text
+    assert "![Comparison](../comparison/models.png)" in text

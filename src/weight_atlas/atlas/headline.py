@@ -6,11 +6,19 @@ import pandas as pd
 
 # The contents of one analysis's tables by file name: a DataFrame for .csv, plain JSON for .json.
 Tables = dict[str, object]
+GRADES = ("critical", "notable", "info")
 
 
 def headline(tables: dict[str, Tables]) -> list[tuple[str, str]]:
     """Rows (what, value) from the tables of each analysis; an absent analysis says nothing."""
     return [row for analysis, lines in LINES.items() if tables.get(analysis) for row in lines(tables[analysis])]
+
+
+def findings(tables: dict[str, Tables]) -> list[dict[str, str]]:
+    """The graded findings (grade, text) that analyses left in their JSON artifacts, the gravest first."""
+    contents = [content for analysis in tables.values() for content in analysis.values()]
+    found = [each for content in contents if isinstance(content, dict) for each in content.get("findings", ())]
+    return sorted(found, key=lambda finding: GRADES.index(finding["grade"]))
 
 
 def _with_columns(tables: Tables, *columns: str) -> Iterator[pd.DataFrame]:

@@ -1,4 +1,4 @@
-"""A model's page as Markdown: a headline of findings, then one section a product."""
+"""Pages as Markdown: a model's, of headline, findings and one section a product; and one over all models."""
 
 from dataclasses import dataclass, field
 
@@ -23,13 +23,33 @@ class Product:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def page(model: str, headline: list[tuple[str, str]], products: list[Product]) -> str:
-    """Markdown page of a model; headline rows are (what, value)."""
+def page(model: str, headline: list[tuple[str, str]], findings: list[dict[str, str]], products: list[Product]) -> str:
+    """Markdown page of a model; headline rows are (what, value), findings have a grade and a text."""
     parts = [f"# Atlas of {model}"]
     if headline:
         parts.append(markdown_table(pd.DataFrame(headline, columns=["what", "value"])))
+    parts += _findings(findings)
     parts += [_section(product) for product in products]
     return "\n\n".join(parts) + "\n"
+
+
+def overview(models: dict[str, dict], products: list[Product]) -> str:
+    """Markdown page over models: what each page says first, a row a model, then what compares them.
+
+    models: by name, the page to link to (`page`), `headline` rows and `findings`, as on that page.
+    """
+    links = {name: f"[{name}]({about['page']})" for name, about in models.items()}
+    rows = [{"model": links[name], **dict(about["headline"])} for name, about in models.items()]
+    parts = ["# Atlas", markdown_table(pd.DataFrame(rows))]
+    for name, about in models.items():
+        if about["findings"]:
+            parts += [f"## {links[name]}", *_findings(about["findings"])]
+    parts += [_section(product) for product in products]
+    return "\n\n".join(parts) + "\n"
+
+
+def _findings(findings: list[dict[str, str]]) -> list[str]:
+    return ["\n".join(f"- **{each['grade']}**: {each['text']}" for each in findings)] if findings else []
 
 
 def _section(product: Product) -> str:
