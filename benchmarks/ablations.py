@@ -28,9 +28,10 @@ from weight_atlas.evaluation.requests import build_requests, fill_requests
 from weight_atlas.evaluation.tasks import load_tasks
 from weight_atlas.evaluation.variants import applied, variants_of
 from weight_atlas.lm.anatomy import Coordinate, anatomy
-from weight_atlas.lm.load import load_model, load_tokenizer
+from weight_atlas.lm.load import load_model
 from weight_atlas.tables import write_json, write_table
 from weight_atlas.tokens.python_docs import python_docs
+from weight_atlas.tokens.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[1]
 DEFINITIONS = ROOT / "resources/demo/tasks"
@@ -69,7 +70,7 @@ def by_command_line(folder: Path, task: str, model: Path, batch: int) -> tuple[f
 def beyond_forward(folder: Path, task: str, settings: dict, batch: int) -> tuple[float, float]:
     """CPU seconds of evaluate_variants for all variants, and of the harness's model calls for them alone."""
     checkpoint = Checkpoint.from_folder(MODEL)
-    tokenizer, live = load_tokenizer(checkpoint), anatomy(load_model(checkpoint))
+    tokenizer, live = load_tokenizer(checkpoint.folder), anatomy(load_model(checkpoint))
     files = {"definition": DEFINITIONS / f"{task}.yaml", "data": folder / f"{task}.jsonl"}
     loaded, lm = load_tasks(task, **files), Harness(live.model, tokenizer, batch_size=batch)
     requests = build_requests(

@@ -22,10 +22,11 @@ import torch
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.lm.anatomy import Anatomy, Coordinate, anatomy
 from weight_atlas.lm.edits import edited, zero
-from weight_atlas.lm.load import load_model, load_tokenizer
+from weight_atlas.lm.load import load_model
 from weight_atlas.lm.metrics import score_windows
 from weight_atlas.lm.windows import Windows
 from weight_atlas.tokens.python_docs import python_docs
+from weight_atlas.tokens.tokenizer import load_tokenizer
 from weight_atlas.vocabulary.bootstrap import bootstrap_changes
 from weight_atlas.vocabulary.enrichment import enrichment, prepare_classes
 from weight_atlas.vocabulary.interventions import measure_interventions
@@ -91,7 +92,7 @@ def published(live: Anatomy, windows: Windows, place: Coordinate) -> tuple[float
 def interventions(tokens: int, bootstrap: int, draws: int, control_tokens: int) -> pd.DataFrame:
     """Ten coordinates on the bundled model, both ways."""
     checkpoint = Checkpoint.from_folder(MODEL)
-    live, tokenizer = anatomy(load_model(checkpoint)), load_tokenizer(checkpoint)
+    live, tokenizer = anatomy(load_model(checkpoint)), load_tokenizer(checkpoint.folder)
     windows, _ = sliding_windows(
         python_docs("test"), tokenizer, context=live.context, where="bundled", tokens=tokens, window_len=256
     )

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.step import run_step
 from weight_atlas.tables import read_json, read_table, write_json, write_table
 
@@ -35,14 +34,12 @@ def main(
     from weight_atlas.evaluation.requests import fill_requests
     from weight_atlas.evaluation.tasks import load_tasks, own_folders
     from weight_atlas.evaluation.variants import variants_of
-    from weight_atlas.lm.anatomy import anatomy
-    from weight_atlas.lm.load import load_model, load_tokenizer
+    from weight_atlas.lm.opening import open_live
     from weight_atlas.super_weights.artifact import coordinates_of
     from weight_atlas.super_weights.published import prompt_ids
 
-    opened, task = open_checkpoint(checkpoint), read_json(description)
-    tokenizer = load_tokenizer(opened, trust_remote_code=trust_remote_code)
-    live = anatomy(load_model(opened, device=device, dtype=dtype, trust_remote_code=trust_remote_code))
+    live, tokenizer = open_live(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    task = read_json(description)
     found = coordinates_of(read_json(super_weights), super_weights) if super_weights else []
     variants = variants_of(ablation, json.loads(settings), live, found)
     folders, how = [folder] if folder else own_folders(task["folders"]), {key: task[key] for key in ("fewshot", "seed")}

@@ -33,14 +33,14 @@ def main(
     from weight_atlas.evaluation.encoding import encoder
     from weight_atlas.evaluation.requests import build_requests, chance_levels
     from weight_atlas.evaluation.tasks import definition_folders, load_tasks, own_folders
-    from weight_atlas.lm.load import load_tokenizer
+    from weight_atlas.tokens.tokenizer import load_tokenizer
 
     opened, name = open_checkpoint(checkpoint), name or task
     known = [] if definition or folder else definition_folders(name)
     folders = [folder] if folder else own_folders(known)
     how = {"fewshot": fewshot, "seed": seed}
     loaded = load_tasks(name, definition=definition, data=data, folders=folders, mirror=mirror, **how)
-    lm = encoder(opened, load_tokenizer(opened, trust_remote_code=trust_remote_code))
+    lm = encoder(opened, load_tokenizer(opened.folder, trust_remote_code=trust_remote_code))
     table = build_requests(loaded, lm, limit=limit, truncate=truncate, name=name)
     write_table(requests, table)
     chance = chance_levels(loaded, table)

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.step import run_step
 from weight_atlas.tables import read_json, read_table, write_json, write_table
 
@@ -32,15 +31,12 @@ def main(
     """
     from weight_atlas.evaluation.variants import variants_of
     from weight_atlas.evaluation.window_scores import score_variants
-    from weight_atlas.lm.anatomy import anatomy
-    from weight_atlas.lm.load import load_model, load_tokenizer
+    from weight_atlas.lm.opening import open_live
     from weight_atlas.lm.windows import corpus_windows
     from weight_atlas.super_weights.artifact import coordinates_of
     from weight_atlas.super_weights.published import prompt_ids
 
-    opened = open_checkpoint(checkpoint)
-    tokenizer = load_tokenizer(opened, trust_remote_code=trust_remote_code)
-    live = anatomy(load_model(opened, device=device, dtype=dtype, trust_remote_code=trust_remote_code))
+    live, tokenizer = open_live(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     found = coordinates_of(read_json(super_weights), super_weights) if super_weights else []
     variants = variants_of(ablation, json.loads(settings), live, found)
     cut = corpus_windows(read_table(text), tokenizer, window=window, tokens=tokens, limit=live.context, where=corpus)

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "tokens": set(),
     "embeddings": set(),
     "comparison": set(),
-    "lm": {"checkpoint", "families"},
+    "lm": {"checkpoint", "families", "tokens"},
     "super_weights": {"lm", "checkpoint", "families"},
     "vocabulary": {"lm", "checkpoint", "families", "super_weights"},
     "evaluation": {"lm", "checkpoint", "families", "super_weights"},

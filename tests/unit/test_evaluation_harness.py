@@ -17,8 +17,9 @@ from weight_atlas.evaluation.requests import build_requests, chance_levels, fill
 from weight_atlas.evaluation.tasks import load_tasks
 from weight_atlas.evaluation.variants import variants_of
 from weight_atlas.lm.anatomy import Coordinate, anatomy
-from weight_atlas.lm.load import load_model, load_tokenizer
+from weight_atlas.lm.load import load_model
 from weight_atlas.tables import read_table, write_table
+from weight_atlas.tokens.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = ROOT / "resources/demo/tasks"
@@ -33,7 +34,7 @@ def checkpoint():
 
 @pytest.fixture(scope="module")
 def tokenizer(checkpoint):
-    return load_tokenizer(checkpoint)
+    return load_tokenizer(checkpoint.folder)
 
 
 @pytest.fixture(scope="module")

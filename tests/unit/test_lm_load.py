@@ -8,7 +8,8 @@ from lm_models import tiny, word_tokenizer
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
-from weight_atlas.lm.load import load_model, load_tokenizer, out_of_memory_explained
+from weight_atlas.lm.load import load_model, out_of_memory_explained
+from weight_atlas.tokens.tokenizer import load_tokenizer
 
 
 @pytest.fixture
@@ -44,8 +45,8 @@ def test_weights_that_would_be_random_are_refused(tmp_path):
 
 
 def test_a_folder_without_config_or_tokenizer(folder):
-    with pytest.raises(AtlasError, match="tokenizer cannot be loaded"):
-        load_tokenizer(Checkpoint.from_folder(folder))
+    with pytest.raises(AtlasError, match="comes without a tokenizer"):
+        load_tokenizer(folder)
     with pytest.raises(AtlasError, match=r"no config\.json"):
         load_model(SimpleNamespace(folder=folder, config={}))
     with pytest.raises(AtlasError, match="cannot load the model"):
@@ -55,7 +56,7 @@ def test_a_folder_without_config_or_tokenizer(folder):
 
 def test_the_tokenizer_beside_the_weights(folder):
     word_tokenizer(bos=True).save_pretrained(folder)
-    assert load_tokenizer(Checkpoint.from_folder(folder))("one")["input_ids"] == [1, 5]
+    assert load_tokenizer(folder)("one")["input_ids"] == [1, 5]
 
 
 @pytest.mark.parametrize(

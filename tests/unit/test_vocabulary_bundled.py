@@ -7,9 +7,9 @@ import pytest
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.families import inventory
 from weight_atlas.lm.anatomy import anatomy
-from weight_atlas.lm.load import load_model, load_tokenizer
+from weight_atlas.lm.load import load_model
 from weight_atlas.tokens.python_docs import python_docs
-from weight_atlas.tokens.tokenizer import token_texts
+from weight_atlas.tokens.tokenizer import load_tokenizer, token_texts
 from weight_atlas.vocabulary.cascade import cascade
 from weight_atlas.vocabulary.interventions import measure_interventions
 from weight_atlas.vocabulary.measures import METRICS, prediction_measure, stop_words
@@ -24,7 +24,7 @@ MODEL = Path(__file__).parents[2] / "resources/demo/model"
 @pytest.mark.slow
 def test_the_planted_weight_of_the_bundled_model():
     checkpoint = Checkpoint.from_folder(MODEL)
-    rows, tokenizer = inventory(checkpoint), load_tokenizer(checkpoint)
+    rows, tokenizer = inventory(checkpoint), load_tokenizer(checkpoint.folder)
     live = anatomy(load_model(checkpoint))
     targets = find_targets(checkpoint, rows, coordinates=[[1, 7, 11]])
     places = coordinates_of(targets)

@@ -1,4 +1,4 @@
-"""Load a checkpoint as a causal language model that can be run, and its tokenizer."""
+"""Load a checkpoint as a causal language model that can be run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,23 +57,6 @@ def load_model(
             "analyses of this model that run it",
         )
     return model.eval().requires_grad_(False)
-
-
-def load_tokenizer(checkpoint: Any, *, trust_remote_code: bool = False) -> Any:
-    """Load the tokenizer that lies beside the weights; an AtlasError where there is none."""
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(
-            checkpoint.folder, trust_remote_code=trust_remote_code, local_files_only=True
-        )
-    except Exception as error:
-        # Missing files, unknown classes and broken JSON all surface as different exceptions here.
-        raise AtlasError(
-            f"the tokenizer cannot be loaded: {_first_line(error)}",
-            where=checkpoint.folder,
-            remedy="put tokenizer.json and tokenizer_config.json beside the weights",
-        ) from error
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from typing import Any
 
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.lm.anatomy import Anatomy, anatomy
-from weight_atlas.lm.load import load_model, load_tokenizer
+from weight_atlas.lm.load import load_model
+from weight_atlas.tokens.tokenizer import load_tokenizer
 
 
 def open_live(
@@ -18,6 +19,6 @@ def open_live(
 ) -> tuple[Anatomy, Any]:
     """Load the model that a manifest describes, and the tokenizer beside it; see load_model for the settings."""
     checkpoint = open_checkpoint(manifest)
-    tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=trust_remote_code)
     model = load_model(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code, attention=attention)
     return anatomy(model), tokenizer
