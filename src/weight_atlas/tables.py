@@ -47,20 +47,35 @@ def _default_mode() -> int:
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table in the format of its suffix: .parquet, .csv or .jsonl (one object a row).
 
-    The index is not written. csv writes floats in their shortest exact form and missing values as empty cells.
+    The index is not written. csv writes floats in their shortest exact form, lists as JSON, and both missing values and
+    empty strings as empty cells, which it cannot tell apart.
     """
     with atomic(path) as temporary:
         match Path(path).suffix:
             case ".parquet":
                 table.to_parquet(temporary, index=False, compression="zstd", engine="pyarrow")
             case ".csv":
-                table.to_csv(temporary, index=False, lineterminator="\n")
+                temporary.write_text(_csv(table), encoding="utf-8", newline="")
             case ".jsonl":
                 temporary.write_text(
                     "".join(_json(row, sort_keys=False) + "\n" for row in table.to_dict("records")), encoding="utf-8"
                 )
             case suffix:
                 raise ValueError(f"no table format for {suffix!r}: use .parquet, .csv or .jsonl")
+
+
+def _csv(table: pd.DataFrame) -> str:
+    """A table as csv with LF line ends, in which every string that holds CR, LF, a comma or a quote is quoted."""
+    cells = {name: table[name].map(_cell) for name in table.columns if table[name].dtype == object}
+    table = table.assign(**cells)
+    # A cell is quoted for the characters of the line end alone, so a lone CR would stand bare beside ends of LF and
+    # split its row. What lies between quotes are the odd parts, since a quote within is written twice.
+    parts = table.to_csv(index=False, lineterminator="\r\n").split('"')
+    return '"'.join(part if place % 2 else part.replace("\r\n", "\n") for place, part in enumerate(parts))
+
+
+def _cell(value: object) -> object:
+    return _json(value) if isinstance(value, list) else value
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -70,9 +85,10 @@ def read_table(path: Path) -> pd.DataFrame:
             case ".parquet":
                 return pd.read_parquet(path)
             case ".csv":
-                return pd.read_csv(path)
+                # A token may read "NA" or "null": only an empty cell is a missing value.
+                return pd.read_csv(path, keep_default_na=False, na_values=[""], float_precision="round_trip")
             case ".jsonl":
-                return pd.read_json(path, lines=True, orient="records", dtype=False)
+                return pd.read_json(path, lines=True, orient="records", dtype=False, precise_float=True)
             case suffix:
                 raise ValueError(f"no table format for {suffix!r}: use .parquet, .csv or .jsonl")
     except FileNotFoundError as error:

@@ -39,6 +39,27 @@ def test_lists_survive_parquet(tmp_path):
     assert [list(values) for values in read_table(tmp_path / "a.parquet").sigma] == [[2.0, 1.0], []]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_every_string_survives(tmp_path, suffix):
+    strings = ["\r", "a\rb", "\n", "\r\n", 'say "x"', '"', ",", " | ", " lead", "trail ", "\t", "NA", "null", "nan", "-",
+               "é漢\u2028\x85", "'"]  # fmt: skip
+    table = pd.DataFrame({"text": strings, "number": np.arange(len(strings)) / 3})
+    for suffix_path in (tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"):
+        write_table(suffix_path, table)
+    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+    again = read_table(tmp_path / f"a{suffix}")
+    assert again.text.tolist() == strings
+    np.testing.assert_array_equal(again.number, table.number)
+
+
+def test_csv_has_lf_line_ends_and_json_for_lists(tmp_path):
+    write_table(tmp_path / "a.csv", pd.DataFrame({"a": [["x | y", "\r", 'q"'], []], "b": ["\r\n", ""]}))
+    text = (tmp_path / "a.csv").read_bytes().decode()
+    assert text == 'a,b\n"[""x | y"", ""\\r"", ""q\\"""" ]"'.replace(" ]", "]") + ',"\r\n"\n[],\n'
+    again = read_table(tmp_path / "a.csv")
+    assert json.loads(again.a[0]) == ["x | y", "\r", 'q"'] and again.b.isna().tolist() == [False, True]
+
+
 def test_json_is_sorted_and_valid(tmp_path):
     write_json(
         tmp_path / "a.json", {"b": np.float32(0.5), "a": [float("inf"), np.nan, pd.NA, np.int64(3)], 1: np.bool_(True)}
