@@ -7,7 +7,7 @@ coordinate and the whole neuron by full forward passes, and runs baseline and ed
 windows. Resamples are timed a few times and counted `--bootstrap` times, since all of them would take hours. Ours
 measures every window once, takes fifty random coordinates (on fewer windows) instead of one, and resamples the sums.
 scan: moments and top tokens of all neurons against the bare product W_U @ W_down of the same size, in the same type.
-enrichment: one neuron, eight classes, 999 permutations, vocabulary of 150,000.
+enrichment: one neuron, eight classes, vocabulary of 150,000.
 """
 
 import time

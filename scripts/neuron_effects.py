@@ -27,8 +27,6 @@ def main(
     top_k: int = 2,
     top_by: str = "kurtosis",
     tokens: int = 20,
-    permutations: int = 999,
-    seed: int = 0,
     device: str = "cpu",
 ) -> None:
     """Write the cards of one model's neurons, as lines of JSON and flat, and a figure of each."""
@@ -38,16 +36,17 @@ def main(
     inventory, vocabulary, scan = (read_table(path) for path in (tensor_inventory, token_classes, neuron_labels))
     found = [record for path in super_weights or [] for record in read_json(path)["super_weights"]]
     chosen = select_neurons(scan, found, (neurons or {}).get(model, []), top_k=top_k, order=top_by)
-    settings = {"tokens": tokens, "permutations": permutations, "seed": seed, "device": device}
-    made, effects = cards_of(open_checkpoint(checkpoint), inventory, vocabulary, chosen, weights=found, **settings)
+    opened = open_checkpoint(checkpoint)
+    made, effects = cards_of(opened, inventory, vocabulary, chosen, tokens=tokens, device=device)
     made = [{"model": model, **card} for card in made]
+    flat = cards_table(made)
     write_table(cards, cards_frame(made))
-    write_table(table, cards_table(made))
+    write_table(table, flat)
     figures.mkdir(parents=True, exist_ok=True)
     for card, of_card in zip(made, effects, strict=True):
         up, down = pd.DataFrame(card["top_tokens_up"]), pd.DataFrame(card["top_tokens_down"])
         save_figure(figures / f"{card_name(card)}.png", neuron_card(up, down, of_card, *card_title(card)))
-    save_figure(figure, neurons_overview(pd.read_csv(table)))
+    save_figure(figure, neurons_overview(flat))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Vocabulary effects against plain float64 computation, planted neurons, and the scan against single effects."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from weight_atlas.vocabulary.labels import label_neurons
 from weight_atlas.vocabulary.neurons import neuron_blocks, vectors_of
 from weight_atlas.vocabulary.readout import Readout, fold, logit_scale, read_readout
 from weight_atlas.vocabulary.scan import prepare, scan, scan_block
-from weight_atlas.vocabulary.selection import select_neurons
+from weight_atlas.vocabulary.selection import ORDERS, select_neurons
 
 V, D, N = 700, 24, 37
 
@@ -159,7 +160,8 @@ def test_scan_agrees_with_single_effects(random, centred, vocabulary):
         slow, row = moments(effects[:, neuron]), table.iloc[neuron]
         for name in ("mean", "var", "skew", "kurt"):
             assert row[name] == pytest.approx(slow[name], rel=2e-4, abs=2e-5), name
-        assert row.cos_var == pytest.approx(cosines[:, neuron].var(), rel=1e-4)
+        for name, value in moments(cosines[:, neuron]).items():
+            assert row[f"cos_{name}"] == pytest.approx(value, rel=2e-4, abs=2e-6), name
         up, down = top_tokens(effects[:, neuron], listed, 7)
         np.testing.assert_allclose(row.top_effects, effects[up, neuron], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(row.bottom_effects, effects[down, neuron], rtol=1e-4, atol=1e-5)
@@ -179,9 +181,9 @@ def test_scan_for_gpus_agrees(random):
     readout = Readout(torch.from_numpy(random.standard_normal((40_000, D))).float(), False)
     vectors = torch.from_numpy(random.standard_normal((D, 50))).float()
     vocabulary = prepare(readout, random.random(40_000) > 0.1)
-    for one, other in zip(
-        module._on_device(vocabulary, vectors.T, 6), module._on_cores(vocabulary, vectors, 6)[0], strict=True
-    ):
+    units = torch.nn.functional.normalize(vectors.T, dim=1)
+    both = module._on_device(vocabulary, units, 6), module._on_cores(vocabulary, units, 6)[0]
+    for one, other in zip(*both, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-2)
 
 
@@ -249,6 +251,52 @@ def test_experts_are_neurons_of_their_own(random):
     assert sum("top kurtosis" in reason for reason in got.values()) == 2
     with pytest.raises(AtlasError, match="no layer 1 expert 7 neuron 0"):
         select_neurons(table, [], [[1, 7, 0]])
+    with pytest.raises(AtlasError, match="is no neuron"):
+        select_neurons(table, [], [[1]])
+
+
+def test_a_neuron_owns_the_super_weights_of_its_component(random):
+    """A dense MLP and shared experts in one layer have neurons of the same number."""
+    places = [(1, None, ""), (1, None, "shared_expert"), (1, 0, "")]
+    table = pd.DataFrame(places, columns=["layer", "expert", "component"]).assign(
+        neuron=3, **dict.fromkeys(MOMENTS, 1.0)
+    )
+    table["expert"] = table.expert.astype("Int64")
+    dense = {"layer": 1, "row": 5, "column": 3, "expert_id": None, "component": "mlp.down_proj"}
+    shared = {**dense, "row": 6, "component": "mlp.shared_experts.down_proj"}
+    routed = {**dense, "row": 7, "expert_id": 0, "component": "mlp.experts"}
+    chosen = select_neurons(table, [shared, dense, routed], [[1, 3]])
+    rows = [[record["row"] for record in own] for own in chosen.super_weights]
+    assert rows == [[5], [6], [7]] and chosen.component.tolist() == ["", "shared_expert", ""]
+    only = select_neurons(table, [shared])
+    assert only.component.tolist() == ["shared_expert"] and only.super_weights[0] == [shared]
+
+
+MOMENTS = [f"{kind}{name}" for kind in ("", "cos_") for name in ("mean", "var", "skew", "kurt")]
+
+
+@pytest.mark.parametrize("order", sorted(ORDERS))
+def test_neurons_are_selected_by_any_moment(random, order):
+    table = pd.DataFrame({"layer": np.repeat([0, 1], 50), "expert": pd.array([None] * 100, "Int64"), "component": "",
+                          "neuron": np.tile(np.arange(50), 2), "norm": random.random(100)})  # fmt: skip
+    table[MOMENTS] = random.standard_normal((100, 8))
+    table.loc[7, MOMENTS] = np.nan
+    chosen = select_neurons(table, top_k=3, order=order)
+    column = {"mean": "mean", "variance": "var", "skew": "skew", "kurtosis": "kurt", "norm": "norm"}[
+        order.split("_")[-1]
+    ]
+    column = f"cos_{column}" if "cosine" in order else column
+    least = order.startswith(("negative", "low"))
+    for layer in (0, 1):
+        values = table[table.layer == layer].set_index("neuron")[column]
+        wanted = (values.nsmallest(3) if least else values.nlargest(3)).index
+        assert sorted(chosen.neuron[chosen.layer == layer]) == sorted(wanted)
+    assert (chosen.selected_by == f"top {order}").all()
+
+
+def test_the_schema_knows_all_orders():
+    schema = json.loads((Path(__file__).parents[2] / "schemas/config.schema.json").read_text())
+    assert set(schema["properties"]["neuron_effects"]["properties"]["top_by"]["enum"]) == set(ORDERS)
 
 
 def test_vectors_do_not_change_the_weights(random):

@@ -61,7 +61,7 @@ def test_neuron_map(tmp_path):
 def test_neurons_overview():
     cards = pd.DataFrame(
         {"layer": [0, 1], "expert": [None, 3], "neuron": [5, 6], "label": ["unclear", "entropy"], "kurt": [3.1, 40.0],
-         "selected_by": ["top kurtosis", "super weight, top kurtosis"], "top_tokens_up": ["a | b", np.nan]}
+         "selected_by": ["top kurtosis", "super weight, top kurtosis"], "top_tokens_up": [["a | b", "\r"], []]}
     )  # fmt: skip
     labels = [label.get_text() for label in neurons_overview(cards).axes[0].get_yticklabels()]
     assert labels == ["L1 E3 N6 ★", "L0 N5"]

@@ -79,7 +79,7 @@ def _against_gaussian(axis, effects: np.ndarray) -> None:
 def neurons_overview(cards: pd.DataFrame, most: int = 30) -> Figure:
     """Selected neurons at a glance, one line each: label, kurtosis, skew and the tokens that they raise most.
 
-    cards: layer, expert, neuron, label, kurt, skew, selected_by, top_tokens_up (separated by " | "). most: lines.
+    cards: layer, expert, neuron, label, kurt, skew, selected_by, top_tokens_up (lists of strings). most: lines.
     """
     if cards.empty:
         return message("No neuron was selected.")
@@ -102,7 +102,7 @@ def neurons_overview(cards: pd.DataFrame, most: int = 30) -> Figure:
     axis.set(xscale="log", xlabel="kurtosis E z⁴ of the effects (Gaussian: 3)")
     axis.set_title("Selected neurons and the tokens that they raise most (★ of a super weight)", loc="left")
     for place, row in zip(at, shown.itertuples(), strict=True):
-        tokens = "  ".join(printable(token, 12) for token in str(row.top_tokens_up).split(" | ")[:5])
+        tokens = "  ".join(printable(token, 12) for token in row.top_tokens_up[:5])
         axis.text(1.01, place, tokens, transform=axis.get_yaxis_transform(), va="center", fontsize=7.5, clip_on=False)
     axis.grid(axis="y", visible=False)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=5)

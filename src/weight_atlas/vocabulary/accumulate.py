@@ -12,20 +12,24 @@ CHUNK = 256
 
 # Not cached: code read back from the cache sums in another order than code just compiled, and the bytes would differ.
 @numba.njit(nogil=True, fastmath={"reassoc", "contract", "nsz", "nnan"})
-def accumulate(effects, first, mean, penalty, sums, up, up_ids, down, down_ids):
+def accumulate(effects, first, mean, scale, cos_mean, penalty, sums, cos_sums, up, up_ids, down, down_ids):
     """Add a block of effects to what is known of its neurons.
 
     effects: float32 (n, m) of n neurons on the tokens first, first + 1, ... mean: float32 (n,), taken off each effect.
-    penalty: float32 (m,), 0 for tokens that may be listed and infinity for others. sums: float64 (n, 4), power sums 1
-    to 4 of effect - mean. up, down: float32 (n, k), strongest effects so far, descending, filled up with -infinity
-    (down holds negated effects); up_ids, down_ids: int32 (n, k), their tokens. Ties keep the smaller id.
+    scale: float32 (m,), which makes cosines of the tokens' effects, up to the neuron's own norm; cos_mean: float32
+    (n,), taken off these. penalty: float32 (m,), 0 for tokens that may be listed and infinity for others. sums,
+    cos_sums: float64 (n, 4), power sums 1 to 4 of effect - mean and of effect * scale - cos_mean. up, down: float32
+    (n, k), strongest effects so far, descending, filled up with -infinity (down holds negated effects); up_ids,
+    down_ids: int32 (n, k), their tokens. Ties keep the smaller id.
     """
     n, m = effects.shape
     largest, smallest = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
     for neuron in range(n):
         values = effects[neuron]
         for start in range(0, m, CHUNK):
-            _add_powers(values[start : start + CHUNK], mean[neuron], sums[neuron])
+            part, factors = values[start : start + CHUNK], scale[start : start + CHUNK]
+            _add_powers(part, mean[neuron], sums[neuron])
+            _add_scaled_powers(part, factors, cos_mean[neuron], cos_sums[neuron])
         _extremes(values, penalty, largest, smallest)
         _keep(values, first, penalty, largest, np.float32(1.0), up[neuron], up_ids[neuron])
         _keep(values, first, penalty, smallest, np.float32(-1.0), down[neuron], down_ids[neuron])
@@ -36,6 +40,22 @@ def _add_powers(values, centre, sums):
     s1 = s2 = s3 = s4 = np.float32(0.0)
     for token in range(len(values)):
         deviation = values[token] - centre
+        square = deviation * deviation
+        s1 += deviation
+        s2 += square
+        s3 += square * deviation
+        s4 += square * square
+    sums[0] += s1
+    sums[1] += s2
+    sums[2] += s3
+    sums[3] += s4
+
+
+@numba.njit(nogil=True, fastmath={"reassoc", "contract", "nsz", "nnan"})
+def _add_scaled_powers(values, factors, centre, sums):
+    s1 = s2 = s3 = s4 = np.float32(0.0)
+    for token in range(len(values)):
+        deviation = values[token] * factors[token] - centre
         square = deviation * deviation
         s1 += deviation
         s2 += square

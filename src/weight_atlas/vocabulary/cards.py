@@ -1,6 +1,6 @@
 """One card for each neuron: moments, label, top tokens and enriched classes, with the field names that users know."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from weight_atlas.vocabulary.token_classes import class_matrix, listed_tokens, r
 CSV_COLUMNS = (
     "model", "layer", "expert", "component", "neuron", "label", "selected_by", "norm", "mean", "var", "skew", "kurt",
     "mean_cos", "var_cos", "skew_cos", "kurt_cos", "top_tokens_up", "top_tokens_down", "top_class", "top_class_score",
-    "top_class_p_adjusted", "super_weight_rows",
+    "top_class_p_adjusted", "top_class_log10_p_adjusted", "super_weight_rows",
 )  # fmt: skip
 
 
@@ -27,14 +27,13 @@ def neuron_cards(
     tokens: pd.DataFrame,
     classes: Classes,
     *,
-    weights: Sequence[dict[str, Any]] = (),
     k: int = 20,
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """Yield the card of each selected neuron, and its effects, float64 (V,).
 
-    selected: layer, expert, component, neuron, label, norm, selected_by. tokens: of `token_classes`, in the order of
-    the readout's rows. weights: detected super weights (layer, row, column, expert_id), whose own effects are added
-    to their neuron's card. k: tokens listed up and down. The p values of all cards are corrected by `correct_cards`.
+    selected: of `select_neurons`; the effects of a neuron's own super weights are added to its card. tokens: of
+    `token_classes`, in the order of the readout's rows. k: tokens listed up and down. The p values of all cards are
+    corrected by `correct_cards`.
     """
     listed = listed_tokens(tokens)
     for block in blocks:
@@ -52,18 +51,13 @@ def neuron_cards(
                 "neuron": int(row.neuron),
                 "selected_by": row.selected_by,
                 "label": row.label,
-                "norm": float(vector.double().norm()),
+                "norm": float(readout.seen(vector.double()).norm()),
                 "moments": moments(effects),
                 "moments_cos": moments(cosines),
                 "top_tokens_up": token_list(up, effects, tokens),
                 "top_tokens_down": token_list(down, effects, tokens),
                 "enrichment": _enrichment(effects, classes, tokens),
-                "super_weights": [
-                    _weight_card(readout, block, weight, tokens, listed, k)
-                    for weight in weights
-                    if (weight["layer"], weight["column"], weight.get("expert_id"))
-                    == (block.layer, row.neuron, block.expert)
-                ],
+                "super_weights": [_weight_card(readout, block, w, tokens, listed, k) for w in row.super_weights],
             }
             yield card, effects
 
@@ -74,25 +68,22 @@ def cards_of(
     vocabulary: pd.DataFrame,
     chosen: pd.DataFrame,
     *,
-    weights: Sequence[dict[str, Any]] = (),
     tokens: int = 20,
-    permutations: int = 999,
-    seed: int = 0,
     device: str = "cpu",
 ) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
     """The cards of a checkpoint's chosen neurons with corrected p values, and each one's effects on all tokens.
 
-    vocabulary: of `token_classes`. chosen, weights: see `neuron_cards`. tokens: listed up and down. permutations, seed:
-    of the enrichment test. Only the tensors that the neurons lie in are read.
+    vocabulary: of `token_classes`. chosen: of `select_neurons`. tokens: listed up and down. Only the tensors that the
+    neurons lie in are read.
     """
     readout = read_readout(checkpoint, inventory, device)
     kept = rows_with_tokens(vocabulary, readout.vocabulary)
     vocabulary = vocabulary.iloc[kept].reset_index(drop=True)
     ids = np.flatnonzero(listed_tokens(vocabulary))
-    classes = prepare_classes(*class_matrix(vocabulary), ids, permutations=permutations, seed=seed)
+    classes = prepare_classes(*class_matrix(vocabulary), ids)
     blocks = neuron_blocks(checkpoint, inventory, readout, rows=projections_of(inventory, chosen))
     readout = readout.rows(torch.from_numpy(kept))
-    made = list(neuron_cards(readout, blocks, chosen, vocabulary, classes, weights=weights, k=tokens))
+    made = list(neuron_cards(readout, blocks, chosen, vocabulary, classes, k=tokens))
     return correct_cards([card for card, _ in made]), [effects for _, effects in made]
 
 
@@ -132,10 +123,14 @@ def _enrichment(effects: np.ndarray, classes: Classes, tokens: pd.DataFrame) -> 
 
 
 def correct_cards(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add p_adjusted (Benjamini-Hochberg over all classes of all cards) to every enrichment; return the cards."""
+    """Add p_adjusted and log10_p_adjusted (Benjamini-Hochberg over all classes of all cards) to every enrichment.
+
+    The logarithms order what a double holds as zero. Returns the cards.
+    """
     records = [record for card in cards for record in card["enrichment"]]
-    for record, value in zip(records, adjusted([record["p"] for record in records]), strict=True):
-        record["p_adjusted"] = float(value)
+    corrected = adjusted(np.log(10) * np.array([record["log10_p"] for record in records]))
+    for record, value in zip(records, corrected, strict=True):
+        record |= {"p_adjusted": float(np.exp(value)), "log10_p_adjusted": float(value / np.log(10))}
     return cards
 
 
@@ -165,7 +160,10 @@ def cards_frame(cards: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def cards_table(cards: list[dict[str, Any]], significance: float = 0.05) -> pd.DataFrame:
-    """One flat row per card; top_class is the class with the highest score among those with p_adjusted below."""
+    """One flat row per card; top_class is the class with the highest score among those with p_adjusted below.
+
+    top_tokens_up and top_tokens_down hold lists of strings, which csv has as JSON: tokens hold any separator.
+    """
     rows = []
     for card in cards:
         passed = [record for record in card["enrichment"] if record["p_adjusted"] < significance]
@@ -176,11 +174,12 @@ def cards_table(cards: list[dict[str, Any]], significance: float = 0.05) -> pd.D
                 "model": card.get("model", ""),
                 **card["moments"],
                 **{f"{name}_cos": value for name, value in card["moments_cos"].items()},
-                "top_tokens_up": " | ".join(token["str"] for token in card["top_tokens_up"]),
-                "top_tokens_down": " | ".join(token["str"] for token in card["top_tokens_down"]),
+                "top_tokens_up": [token["str"] for token in card["top_tokens_up"]],
+                "top_tokens_down": [token["str"] for token in card["top_tokens_down"]],
                 "top_class": top.get("class", ""),
                 "top_class_score": top.get("score"),
                 "top_class_p_adjusted": top.get("p_adjusted"),
+                "top_class_log10_p_adjusted": top.get("log10_p_adjusted"),
                 "super_weight_rows": " ".join(str(weight["row"]) for weight in card["super_weights"]),
             }
         )

@@ -14,9 +14,10 @@ from weight_atlas.lm.anatomy import Anatomy, Coordinate
 from weight_atlas.lm.contributions import mean_contribution
 from weight_atlas.lm.edits import Edit, edited, scale, zero
 from weight_atlas.lm.load import out_of_memory_explained
-from weight_atlas.lm.metrics import input_device, window_sums
-from weight_atlas.lm.restart import Chain, chain
-from weight_atlas.lm.variants import LOGITS, Route, climb, route_of
+from weight_atlas.lm.metrics import window_sums
+from weight_atlas.lm.restart import logits_at
+from weight_atlas.lm.routes import Route, route_of
+from weight_atlas.lm.variants import variant_logits
 from weight_atlas.lm.windows import Windows
 from weight_atlas.super_weights.controls import matched_draws
 from weight_atlas.vocabulary.dual import token_changes
@@ -82,8 +83,7 @@ def measure_interventions(
     controls = min(len(windows), control_windows or len(windows))
     means = mean_inputs(live, windows, targets)
     planned = list(_planned(live, targets, means, factor, draws, seed, len(windows), controls))
-    sample = next((one.edit for one in planned if one.kind == "random_coord"), None)
-    route = route_of(live, windows.ids[:1], sample) if planned else Route(False, False)
+    route = route_of(live, windows.ids[:1], [(one.edit,) for one in planned])
     _announce(planned, windows, route)
     vocabulary = live.model.get_output_embeddings().weight.shape[0]
     baseline, after = TokenSums(vocabulary), [TokenSums(vocabulary) for _ in targets]
@@ -124,7 +124,7 @@ def _planned(
 def _announce(planned: Sequence[Intervention], windows: Windows, route: Route) -> None:
     """Say what the interventions will cost before they are paid for."""
     runs = sum(one.windows for one in planned)
-    how = "from the edited layer on" if route.restart else "each through the whole model"
+    how = "from the edited layer on" if route.layers else "each through the whole model"
     tokens = (len(windows) + runs) * windows.ids.shape[1]
     print(f"{len(planned)} interventions on {len(windows)} windows: {runs} runs {how}, {tokens} tokens", flush=True)
 
@@ -134,44 +134,22 @@ def _logits(
     live: Anatomy, window: Windows, due: Sequence[Intervention], route: Route, batch_size: int
 ) -> Iterator[tuple[Intervention | None, torch.Tensor]]:
     """Yield logits (scored positions, V) of one window: of the unchanged model (None), then of each intervention."""
-    positions = window.scored[0].nonzero()[:, 0] - 1
-    if not route.restart:
-        for one in (None, *due):
-            with _changed(live, one):
-                logits = live.model(input_ids=window.ids.to(input_device(live.model)), use_cache=False).logits
-                yield one, logits[0, positions.to(logits.device)]
-        return
-    way = chain(live, window.ids)
-    yield None, way.logits(way.streams[-1], positions)[0]
     # What is compared with the baseline to the last bit goes alone, as that does: other batches round otherwise.
-    together = [one for one in due if one.kind not in ("no_op", "mean_contribution")]
-    for one in due:
-        if one.kind == "no_op":
-            yield one, way.logits(climb(way, [(one.edit,)], [0], route.additive)[1], positions)[0]
-        elif one.kind == "mean_contribution":
-            with _changed(live, one):
-                yield one, way.logits(_upwards(way, one.place.layer), positions)[0]
-    together.sort(key=lambda one: one.place.layer)
-    vocabulary = live.model.get_output_embeddings().weight.shape[0]
-    size = max(1, min(batch_size, LOGITS // max(1, len(positions) * vocabulary)))
+    alone = [one for one in due if one.kind in ("no_op", "mean_contribution")]
+    together = [one for one in due if one not in alone]
     edits = [(one.edit,) for one in together]
-    for start in range(0, len(together), size):
-        members, hidden = climb(way, edits, range(start, min(start + size, len(together))), route.additive)
-        for number, logits in zip(members, way.logits(hidden, positions), strict=True):
-            yield together[number], logits
+    for number, logits in variant_logits(live, window, edits, route, batch_size=batch_size):
+        yield None if number < 0 else together[number], logits
+    positions = window.scored[0].nonzero()[:, 0] - 1
+    for one in alone:
+        with _changed(live, one):
+            yield one, logits_at(live, window.ids, positions)[0]
 
 
-def _changed(live: Anatomy, one: Intervention | None):
-    if one is not None and one.kind == "mean_contribution":
+def _changed(live: Anatomy, one: Intervention):
+    if one.kind == "mean_contribution":
         return mean_contribution(live, one.place, one.mean_input)
-    return edited(live, [] if one is None else [one.edit])
-
-
-def _upwards(way: Chain, layer: int) -> torch.Tensor:
-    hidden = way.streams[layer]
-    for number in range(layer, len(way.calls)):
-        hidden = way.layer(number, hidden)
-    return hidden
+    return edited(live, [one.edit])
 
 
 def _sums(logits: torch.Tensor, window: Windows, measure: Measure, counts: TokenSums | None) -> pd.DataFrame:

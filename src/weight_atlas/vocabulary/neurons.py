@@ -61,6 +61,17 @@ def projections_of(inventory: pd.DataFrame, neurons: pd.DataFrame) -> pd.DataFra
     return rows[[_place(row) in wanted for row in rows.itertuples()]].reset_index(drop=True)
 
 
+def of_component(rows: pd.DataFrame, component: str) -> pd.DataFrame:
+    """Of several rows of one place, those that a live module's path (or "") means.
+
+    A layer may have shared experts beside a dense MLP; live modules and the inventory name them differently.
+    """
+    if len(rows) < 2:
+        return rows
+    shared = rows.component.str.contains("shared")
+    return rows[shared if "shared" in component else ~shared]
+
+
 def _place(row: Any) -> tuple[int, int, str]:
     return int(row.layer), -1 if pd.isna(row.expert) else int(row.expert), row.component
 

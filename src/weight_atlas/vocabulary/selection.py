@@ -6,12 +6,23 @@ from typing import Any
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.vocabulary.neurons import of_component
 
 # How to order a layer's neurons, strongest first: column of the scan and its sign.
 ORDERS = {
-    "kurtosis": ("kurt", 1), "skew": ("skew", 1), "negative_skew": ("skew", -1), "variance": ("var", 1),
-    "cosine_variance": ("cos_var", 1), "low_cosine_variance": ("cos_var", -1), "norm": ("norm", 1),
-}  # fmt: skip
+    name: (column, sign)
+    for prefix, kind in (("", ""), ("cosine_", "cos_"))
+    for name, column, sign in (
+        (f"{prefix}mean", f"{kind}mean", 1),
+        (f"negative_{prefix}mean", f"{kind}mean", -1),
+        (f"{prefix}variance", f"{kind}var", 1),
+        (f"low_{prefix}variance", f"{kind}var", -1),
+        (f"{prefix}skew", f"{kind}skew", 1),
+        (f"negative_{prefix}skew", f"{kind}skew", -1),
+        (f"{prefix}kurtosis", f"{kind}kurt", 1),
+        (f"low_{prefix}kurtosis", f"{kind}kurt", -1),
+    )
+} | {"norm": ("norm", 1)}
 
 
 def select_neurons(
@@ -22,16 +33,18 @@ def select_neurons(
     top_k: int = 0,
     order: str = "kurtosis",
 ) -> pd.DataFrame:
-    """The rows of a scan to look at, with the column `selected_by` that says why.
+    """The rows of a scan to look at, with `selected_by`, why, and `super_weights`, the records in the neuron (a list).
 
     super_weights: records with layer, column, expert_id and component of detected super weights. neurons: [layer,
     neuron] or [layer, expert, neuron]. top_k: of each layer, by `order` (a key of ORDERS). A neuron that the model does
     not have is an AtlasError.
     """
     reasons: dict[int, list[str]] = {}
+    owned: dict[int, list[dict[str, Any]]] = {}
     for record in super_weights:
         index = _find(scan, record["layer"], record.get("expert_id"), record["column"], record.get("component") or "")
         reasons.setdefault(index, []).append("super weight")
+        owned.setdefault(index, []).append(record)
     for given in neurons:
         if len(given) not in (2, 3):
             raise AtlasError(f"{list(given)} is no neuron", remedy="give [layer, neuron] or [layer, expert, neuron]")
@@ -45,6 +58,7 @@ def select_neurons(
     chosen = scan.loc[sorted(reasons)].copy()
     # Several super weights may lie in one neuron.
     chosen["selected_by"] = [", ".join(dict.fromkeys(reasons[index])) for index in chosen.index]
+    chosen["super_weights"] = [owned.get(index, []) for index in chosen.index]
     return chosen.reset_index(drop=True)
 
 
@@ -52,10 +66,7 @@ def _find(scan: pd.DataFrame, layer: int, expert: int | None, neuron: int, compo
     here = (scan.layer == layer) & (scan.neuron == neuron)
     here &= scan.expert.isna() if expert is None else (scan.expert == expert).fillna(False)
     found = scan[here]
-    if len(found) > 1:
-        # A layer may have shared experts beside a dense MLP; live modules and the inventory name them differently.
-        shared = found.component.str.contains("shared")
-        found = found[shared if "shared" in component else ~shared]
+    found = of_component(found, component)
     if len(found) != 1:
         place = f"layer {layer}" + ("" if expert is None else f" expert {expert}") + f" neuron {neuron}"
         raise AtlasError(f"the model has no {place}", remedy="neurons count from 0, by layer and expert")

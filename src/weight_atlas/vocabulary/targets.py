@@ -8,7 +8,7 @@ import pandas as pd
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.reading import load_piece
 from weight_atlas.lm.anatomy import Coordinate
-from weight_atlas.vocabulary.neurons import down_projections
+from weight_atlas.vocabulary.neurons import down_projections, of_component
 
 SCHEMA = 1
 
@@ -80,11 +80,7 @@ def target_title(target: dict[str, Any]) -> str:
 def _projection(projections: pd.DataFrame, layer: int, expert: int | None, component: str) -> Any:
     here = projections.layer == layer
     here &= projections.expert.isna() if expert is None else (projections.expert == expert).fillna(False)
-    found = projections[here]
-    if len(found) > 1:
-        # A layer may have shared experts beside a dense MLP; live modules and the inventory name them differently.
-        shared = found.component.str.contains("shared")
-        found = found[shared if "shared" in component else ~shared]
+    found = of_component(projections[here], component)
     if len(found) != 1:
         place = f"layer {layer}" + ("" if expert is None else f" expert {expert}")
         raise AtlasError(f"the model has no MLP output projection at {place}", remedy="layers and experts count from 0")
