@@ -86,7 +86,7 @@ def read_table(path: Path) -> pd.DataFrame:
                 return pd.read_parquet(path)
             case ".csv":
                 # A token may read "NA" or "null": only an empty cell is a missing value.
-                return pd.read_csv(path, keep_default_na=False, na_values=[""], float_precision="round_trip")
+                return pd.read_csv(path, keep_default_na=False, na_values=[""])
             case ".jsonl":
                 return pd.read_json(path, lines=True, orient="records", dtype=False, precise_float=True)
             case suffix:

@@ -41,8 +41,8 @@ def test_lists_survive_parquet(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_every_string_survives(tmp_path, suffix):
-    strings = ["\r", "a\rb", "\n", "\r\n", 'say "x"', '"', ",", " | ", " lead", "trail ", "\t", "NA", "null", "nan", "-",
-               "é漢\u2028\x85", "'"]  # fmt: skip
+    strings = ["\r", "a\rb", "\n", "\r\n", 'say "x"', '"', ",", " | ", " lead", "trail ", "\t", "NA", "null", "nan",
+               "-", "é漢\u2028\x85", "'"]  # fmt: skip
     table = pd.DataFrame({"text": strings, "number": np.arange(len(strings)) / 3})
     for suffix_path in (tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"):
         write_table(suffix_path, table)
