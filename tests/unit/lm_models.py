@@ -1,5 +1,7 @@
 """Tiny language models of every layout, with weights planted as super weights grow: found by one token, felt by all."""
 
+import copy
+
 import torch
 import transformers
 
@@ -62,9 +64,43 @@ LAYOUTS = {
 }  # fmt: skip
 
 
+# Experts that are modules of their own, as in code that ships with checkpoints: transformers has none left.
+LISTED = "listed"
+
+
+class ListedExperts(torch.nn.Module):
+    """An MLP of four experts in a list, two a token, and a shared one."""
+
+    def __init__(self, mlp: torch.nn.Module):
+        super().__init__()
+        self.gate = torch.nn.Linear(D, 4, bias=False)
+        self.experts = torch.nn.ModuleList(copy.deepcopy(mlp) for _ in range(4))
+        self.shared_experts = copy.deepcopy(mlp)
+        for parameter in self.parameters():
+            torch.nn.init.normal_(parameter, std=0.02)
+
+    def forward(self, hidden):
+        rows = hidden.reshape(-1, D)
+        weight, index = self.gate(rows).softmax(-1).topk(2)
+        output = self.shared_experts(rows)
+        for number, expert in enumerate(self.experts):
+            token, slot = (index == number).nonzero(as_tuple=True)
+            output = output.index_add(0, token, expert(rows[token]) * weight[token, slot][:, None])
+        return output.view_as(hidden)
+
+
+def _with_listed_experts(model: torch.nn.Module, seed: int) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    for layer in model.model.layers:
+        layer.mlp = ListedExperts(layer.mlp)
+    return model.requires_grad_(False)
+
+
 def tiny(layout: str, seed: int = 0, sharp: bool = False, **changes) -> torch.nn.Module:
     """A randomly initialised float32 model of a layout. sharp: with logits large enough for definite predictions."""
-    settings = {**COMMON, **LAYOUTS[layout], **changes}
+    if layout == LISTED:
+        return _with_listed_experts(tiny("llama", seed, sharp, **changes), seed)
+    settings = {**COMMON, **LAYOUTS.get(layout, {}), **changes}
     if layout == "dbrx":
         settings = {key: value for key, value in settings.items() if key not in ("hidden_size", "intermediate_size")}
     configuration = transformers.AutoConfig.for_model(layout, **settings)
@@ -88,7 +124,11 @@ def plant(
     through the one weight. Of stacked experts it is one that the router gives the token to.
     """
     projection = next(p for p in live.projections if p.layer == layer and component in ("", p.component))
-    hidden, expert = mlp_input(live, projection, token)
+    if projection.expert is not None:
+        hidden, projection = _listed_input(live, projection, token)
+        expert = projection.expert
+    else:
+        hidden, expert = mlp_input(live, projection, token)
     place = {"layer": layer, "expert": expert, "component": projection.component}
     up = matrix_at(live, Coordinate(row=None, col=None, role="W_up", **place))
     try:
@@ -106,6 +146,26 @@ def plant(
     down[:, col] *= 0.01
     down[row, col] = write / activation
     return coordinate
+
+
+@torch.no_grad()
+def _listed_input(live: Anatomy, projection: Projection, token: int) -> tuple[torch.Tensor, Projection]:
+    """What the experts of a layer see for a token at position 0, and the first of them that gets it."""
+    seen = []
+    experts = [p for p in live.projections if p.layer == projection.layer and p.expert is not None]
+    block = live.layers[projection.layer].mlp
+    handles = [block.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].reshape(-1, D)[0]))]
+    for each in experts:
+        module = block.experts[each.expert]
+        handles.append(
+            module.register_forward_pre_hook(
+                lambda module, inputs, each=each: seen.append(each) if (inputs[0] == seen[0]).all(-1).any() else None
+            )
+        )
+    live.model(torch.tensor([[token, 5, 6]]))
+    for handle in handles:
+        handle.remove()
+    return seen[0], seen[1]
 
 
 @torch.no_grad()

@@ -7,8 +7,9 @@ from lm_models import LAYOUTS, plant, tiny
 
 from weight_atlas.lm.anatomy import Coordinate, anatomy
 from weight_atlas.lm.edits import edited, scale, set_to, zero
-from weight_atlas.lm.restart import chain, is_chain, logits_at
-from weight_atlas.lm.variants import Route, route_of, score_variants
+from weight_atlas.lm.restart import chain, logits_at
+from weight_atlas.lm.routes import Route, route_of
+from weight_atlas.lm.variants import score_variants
 from weight_atlas.lm.windows import fixed_windows
 
 WINDOWS = fixed_windows(np.random.default_rng(0).integers(5, 300, 60), window=20, prefix=[1])
@@ -21,7 +22,6 @@ NOT_ADDITIVE = ("gemma2", "olmo2", "qwen2_moe")
 def test_logits_are_the_models_own(layout):
     live = anatomy(tiny(layout))
     ids = WINDOWS.ids[:1]
-    assert is_chain(live, ids)
     own = {name: module.__dict__.get("forward") for name, module in live.model.named_modules()}
     way = chain(live, ids)
     whole = live.model(ids).logits
@@ -50,11 +50,12 @@ def test_variants_score_as_full_passes_do(layout):
         (set_to(singles[0], 1.0), scale(place, 0.5), scale(last, 2.0)),
         (zero(Coordinate(place.layer, None, place.col, place.expert, component=place.component)),),
     ]
-    dense = next((single for single in singles if single.expert is None), None)
-    route = route_of(live, WINDOWS.ids[:1], zero(dense) if dense else None)
-    assert route == Route(True, dense is not None and layout not in NOT_ADDITIVE)
+    route = route_of(live, WINDOWS.ids[:1], variants)
+    assert route.carried == {p.name for p in live.projections} and not route.shared
+    dense = {p.name for p in live.projections if not p.stacked}
+    assert route.added == {name for name in dense if layout not in NOT_ADDITIVE}
     before = {name: parameter.clone() for name, parameter in live.model.named_parameters()}
-    plain = score_variants(live, WINDOWS, variants, Route(False, False))
+    plain = score_variants(live, WINDOWS, variants, Route())
     quick = score_variants(live, WINDOWS, variants, route, batch_size=3)
     assert len(plain) == len(quick) == len(variants) + 1
     for a, b in zip(plain, quick, strict=True):
@@ -68,29 +69,97 @@ def test_large_differences_are_not_added_but_run():
     """h - (h - small) would leave only rounding: such variants take the layer itself, in every type."""
     live = anatomy(tiny("llama", sharp=True).bfloat16())
     place = plant(live, 1, 9, 21)
-    assert route_of(live, WINDOWS.ids[:1], zero(Coordinate(2, 3, 4))) == Route(True, True)
+    names = {f"model.layers.{layer}.mlp.down_proj" for layer in (1, 2)}
+    variants = [(zero(place),), (zero(Coordinate(2, 3, 4)),)]
+    route = route_of(live, WINDOWS.ids[:1], variants)
+    assert route == Route(frozenset(names), frozenset(names))
     normed = anatomy(tiny("gemma2").bfloat16())
     plant(normed, 0, 9, 21)
-    assert route_of(normed, WINDOWS.ids[:1], zero(Coordinate(2, 3, 4))) == Route(True, False)
-    variants = [(zero(place),)]
-    quick = score_variants(live, WINDOWS, variants, Route(True, True))
-    plain = score_variants(live, WINDOWS, variants, Route(False, False))
+    assert route_of(normed, WINDOWS.ids[:1], [(zero(Coordinate(2, 3, 4)),)]) == Route(
+        frozenset({"model.layers.2.mlp.down_proj"})
+    )
+    quick = score_variants(live, WINDOWS, variants[:1], route)
+    plain = score_variants(live, WINDOWS, variants, Route())
     assert quick[1].nll.tolist() == plain[1].nll.tolist()
 
 
-def test_a_model_whose_layers_share_more_than_the_stream_is_no_chain():
+def test_a_model_whose_layers_share_more_than_the_stream_is_not_restarted():
     live = anatomy(tiny("llama"))
-    layer = live.layers[2]
+    ids, variants = WINDOWS.ids[:1], [(zero(Coordinate(layer, 0, 0)),) for layer in range(4)]
+    assert route_of(live, ids, variants).carried == {p.name for p in live.projections}
     first = {}
-    live.layers[0].register_forward_hook(lambda module, inputs, output: first.__setitem__("h", output))
-    layer.register_forward_hook(
-        lambda module, inputs, output: output + first["h"].mean(0, keepdim=True) * live.model.training
-    )
-    assert is_chain(live, WINDOWS.ids[:1])
+    live.layers[1].mlp.register_forward_hook(lambda module, inputs, output: first.__setitem__("y", output[:1]))
+    live.layers[3].mlp.register_forward_hook(lambda module, inputs, output: output + first["y"])
+    # What layer 1 puts out reaches layer 3 by another way, and an edit below it changes what that is.
+    route = route_of(live, ids, variants)
+    assert route.carried == {live.projections[layer].name for layer in (2, 3)}
+    assert [route.takes(live, variant) for variant in variants] == [False, False, True, True]
+    assert not route.takes(live, variants[2] + variants[1])
     counter = iter(range(1000))
-    layer.register_forward_hook(lambda module, inputs, output: output * (1 + next(counter)))
-    assert not is_chain(live, WINDOWS.ids[:1])
-    assert route_of(live, WINDOWS.ids[:1], zero(Coordinate(1, 0, 0))) == Route(False, False)
+    live.layers[2].mlp.register_forward_hook(lambda module, inputs, output: output * (1 + next(counter)))
+    assert not route_of(live, ids, variants[1:2]).carried
+
+
+def test_keys_and_values_that_later_layers_share_are_noticed():
+    """Gemma 4's last layers take keys and values from layers below: what they were called with is stale by then."""
+    kinds = ["sliding_attention", "full_attention"] * 2
+    live = anatomy(tiny("gemma4_text", sharp=True, num_kv_shared_layers=2, layer_types=kinds, sliding_window=8,
+                        hidden_size_per_layer_input=16, vocab_size_per_layer_input=300))  # fmt: skip
+    variants = [(set_to(projection.coordinate(3, 5), 20.0),) for projection in live.projections]
+    route = route_of(live, WINDOWS.ids[:1], variants)
+    assert live.projections[0].name not in route.carried and live.projections[3].name in route.carried
+    plain = score_variants(live, WINDOWS, variants, Route())
+    quick = score_variants(live, WINDOWS, variants, route)
+    assert abs(plain[1].nll - plain[0].nll).max() > 0.1
+    for a, b in zip(plain, quick, strict=True):
+        assert np.allclose(a.nll, b.nll, rtol=1e-5)
+
+
+def test_each_projection_is_tried_by_itself():
+    """A gate multiplies what a shared expert puts out, but not what a dense layer of the same model does."""
+    live = anatomy(tiny("qwen2_moe", sharp=True, mlp_only_layers=[1]))
+    singles = [p.coordinate(3, 5) for p in live.projections if not p.stacked]
+    variants = [(set_to(single, 2.0),) for single in singles]
+    route = route_of(live, WINDOWS.ids[:1], variants)
+    assert route.added == {"model.layers.1.mlp.down_proj"}
+    for a, b in zip(*(score_variants(live, WINDOWS, variants, each) for each in (Route(), route)), strict=True):
+        assert np.allclose(a.nll, b.nll, rtol=1e-6)
+
+
+def test_edits_that_show_outside_of_their_layer_take_whole_passes():
+    live = anatomy(tiny("llama", sharp=True))
+    live.layers[2].mlp.down_proj.weight = live.layers[1].mlp.down_proj.weight
+    place = Coordinate(1, 3, 5)
+    variants = [
+        (set_to(place, 50.0),), (scale(Coordinate(0, None, None, role="W_U"), 0.5),),
+        (scale(Coordinate(3, None, None, role="W_E"), -9.0), zero(Coordinate(2, 3, 5))),
+    ]  # fmt: skip
+    route = route_of(live, WINDOWS.ids[:1], variants)
+    assert len(route.shared) == 1 and not any(route.takes(live, variant) for variant in variants)
+    plain = score_variants(live, WINDOWS, variants, Route())
+    quick = score_variants(live, WINDOWS, variants, route)
+    assert all(abs(each.nll - plain[0].nll).max() > 0.01 for each in plain[1:])
+    for a, b in zip(plain, quick, strict=True):
+        assert a.nll.tolist() == b.nll.tolist()
+
+
+def test_memory_that_runs_out_in_a_trial_is_not_taken_for_a_verdict():
+    live = anatomy(tiny("llama"))
+
+    def exhaust(module, inputs):
+        raise torch.OutOfMemoryError("out of memory")
+
+    live.layers[2].register_forward_pre_hook(exhaust)
+    with pytest.raises(torch.OutOfMemoryError):
+        route_of(live, WINDOWS.ids[:1], [(zero(Coordinate(1, 0, 0)),)])
+
+
+def test_nothing_is_restarted_where_nothing_is_saved():
+    live = anatomy(tiny("gemma2"))
+    variants = [(zero(Coordinate(layer, 3, 5)),) for layer in (0, 1)]
+    route = route_of(live, WINDOWS.ids[:1], variants)
+    assert [route.takes(live, variant) for variant in variants] == [False, True]
+    assert not Route().takes(live, variants[1]) and not route.takes(live, ())
 
 
 def test_scores_of_some_positions_are_those_of_all():
@@ -100,8 +169,8 @@ def test_scores_of_some_positions_are_those_of_all():
     sparse = every_token(WINDOWS, 4)
     assert 0 < sparse.scored.sum() < WINDOWS.scored.sum()
     assert sparse.scored[:, -1].all()
-    (whole,) = score_variants(live, WINDOWS, [], Route(True, False))
-    (some,) = score_variants(live, sparse, [], Route(True, False))
+    (whole,) = score_variants(live, WINDOWS, [], Route())
+    (some,) = score_variants(live, sparse, [], Route())
     with torch.no_grad():
         logits = live.model(WINDOWS.ids).logits.log_softmax(-1)
     losses = -logits[:, :-1].gather(2, WINDOWS.ids[:, 1:, None])[..., 0]
@@ -119,11 +188,11 @@ def test_edits_inside_a_climb_are_undone_when_it_fails():
 
     handle = live.layers[2].mlp.down_proj.register_forward_hook(fail)
     with pytest.raises(RuntimeError, match="shape"):
-        score_variants(live, WINDOWS, [(zero(Coordinate(2, 0, 0)),)], Route(True, False))
+        score_variants(live, WINDOWS, [(zero(Coordinate(2, 0, 0)),)], Route(frozenset({live.projections[2].name})))
     handle.remove()
     assert all(torch.equal(before[name], parameter) for name, parameter in live.model.named_parameters())
     with edited(live, []):
-        assert is_chain(live, WINDOWS.ids[:1])
+        assert route_of(live, WINDOWS.ids[:1], [(zero(Coordinate(2, 0, 0)),)]).carried
 
 
 def test_models_that_accelerate_has_put_its_hooks_on():
@@ -132,7 +201,7 @@ def test_models_that_accelerate_has_put_its_hooks_on():
 
     plain = anatomy(tiny("llama", sharp=True))
     place = plant(plain, 1, 9, 21)
-    expected = score_variants(plain, WINDOWS, [(zero(place),)], Route(False, False))
+    expected = score_variants(plain, WINDOWS, [(zero(place),)], Route())
     model = tiny("llama", sharp=True)
     plant(anatomy(model), 1, 9, 21)
     parts = {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
@@ -140,8 +209,8 @@ def test_models_that_accelerate_has_put_its_hooks_on():
     live = anatomy(dispatch_model(model, device_map={**parts, **layers}, force_hooks=True))
     assert "forward" in live.layers[0].__dict__
     wrapped = live.layers[0].__dict__["forward"]
-    route = route_of(live, WINDOWS.ids[:1], zero(Coordinate(2, 3, 4)))
-    assert route == Route(True, True)
+    route = route_of(live, WINDOWS.ids[:1], [(zero(place),)])
+    assert route.carried == route.added == {"model.layers.1.mlp.down_proj"}
     scores = score_variants(live, WINDOWS, [(zero(place),)], route)
     assert [each.nll.tolist() for each in scores] == [each.nll.tolist() for each in expected]
     assert live.layers[0].__dict__["forward"] is wrapped

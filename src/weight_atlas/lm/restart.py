@@ -2,7 +2,7 @@
 
 A model is a chain of layers on the residual stream. One pass over a window keeps what every layer was called with;
 each variant of the weights then starts at the first layer that it edits, from the cached stream, and variants that
-have passed their edited layers go on together as one batch. Whether a model is such a chain is not assumed: `is_chain`
+have passed their edited layers go on together as one batch. Whether a model is such a chain is not assumed: lm.routes
 compares it with the plain forward pass.
 """
 
@@ -96,33 +96,6 @@ def chain(live: Anatomy, ids: torch.Tensor, watch: Iterable[Coordinate] = ()) ->
         for hook in hooks:
             hook.remove()
     return Chain(live, ids.to(input_device(live.model)), calls, streams, inputs)
-
-
-@torch.no_grad()
-def is_chain(live: Anatomy, ids: torch.Tensor) -> bool:
-    """Whether restarting gives this model's own logits: for a batch of two, from the first layer and from the middle.
-
-    ids: (1, length). Models whose layers pass more than the residual stream to each other are no chains, nor are those
-    whose layers cannot be called with a batch of another size. Equal up to what another batch size does to rounding.
-    """
-    ids = ids.to(input_device(live.model))
-    whole = live.model(input_ids=ids, use_cache=False).logits
-    tolerance = max(1e-4, 4 * torch.finfo(whole.dtype).eps)
-    try:
-        way = chain(live, ids)
-        for start in (0, len(live.layers) // 2):
-            hidden = way.streams[start].expand(2, -1, -1)
-            for number in range(start, len(live.layers)):
-                hidden = way.layer(number, hidden)
-            logits = way.logits(hidden, torch.arange(ids.shape[1]))
-            if not torch.allclose(
-                logits, whole.expand_as(logits), rtol=tolerance, atol=tolerance * float(whole.abs().max())
-            ):
-                return False
-    except (RuntimeError, TypeError, KeyError, IndexError, ValueError, AttributeError):
-        # Whatever a layer needs that was not kept: the plain forward pass has it.
-        return False
-    return True
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """Score many variants of a model's weights on the same windows, sharing what they have in common.
 
-Each variant is a set of edits. On a model that is a chain of layers (lm.restart) a variant starts at the first layer it
-edits, and variants past their edited layers go on as one batch. An edit of a single weight of a linear projection adds
-(w' - w) x[col] to channel `row` of the layer's output; where that holds (no norm after the MLP), the layer is not even
-run again. Other models take the plain route: one forward pass per variant, with the same result.
+Each variant is a set of edits. Where its route allows (lm.routes) a variant starts at the first layer it edits, and
+variants past their edited layers go on as one batch. An edit of a single weight of a linear projection adds (w' - w)
+x[col] to channel `row` of the layer's output; where that holds (no norm after the MLP), the layer is not even run
+again. Other variants take the plain route: one forward pass each, with the same result.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -16,27 +15,14 @@ from weight_atlas.lm.anatomy import Anatomy
 from weight_atlas.lm.edits import Edit, edited, value_at
 from weight_atlas.lm.load import out_of_memory_explained
 from weight_atlas.lm.metrics import window_sums
-from weight_atlas.lm.restart import Chain, chain, is_chain, logits_at
+from weight_atlas.lm.restart import Chain, chain, logits_at
+from weight_atlas.lm.routes import Route, Variant, first_layer
 from weight_atlas.lm.windows import Windows
 
-Variant = tuple[Edit, ...]
 # Logits that exist at one time.
 LOGITS = 1 << 27
-
-
-@dataclass(frozen=True)
-class Route:
-    """How variants of a model can be computed: restarted at a layer, and by adding a single weight's difference."""
-
-    restart: bool
-    additive: bool
-
-
-def route_of(live: Anatomy, ids: torch.Tensor, sample: Edit | None = None) -> Route:
-    """Find out by trying: ids (1, length) is a window, sample an edit of a single weight, as the variants will have."""
-    if not is_chain(live, ids):
-        return Route(False, False)
-    return Route(True, sample is not None and _adds(live, ids, sample))
+# Tokens in one batch on a CPU: more gain nothing, and beyond its caches they lose.
+CPU_TOKENS = 1024
 
 
 @torch.no_grad()
@@ -45,44 +31,56 @@ def score_variants(
 ) -> list[pd.DataFrame]:
     """Per-window sums of nll for the unchanged model (first) and every variant; see lm.metrics.window_sums.
 
-    batch_size: variants that go through a layer together.
+    batch_size: variants that go through a layer together, at most.
     """
     rows: list[list[pd.DataFrame]] = [[] for _ in range(len(variants) + 1)]
     for number in range(len(windows)):
         window = Windows(windows.ids[number : number + 1], windows.scored[number : number + 1])
+        targets = _targets(window)
         with out_of_memory_explained(f"{batch_size} variants of a window of {window.ids.shape[1]} tokens"):
-            scores = _restarted if route.restart else _plain
-            for variant, sums in scores(live, window, variants, route, batch_size):
-                rows[variant + 1].append(sums)
+            for variant, logits in variant_logits(live, window, variants, route, batch_size=batch_size):
+                rows[variant + 1].append(window_sums(logits[None], targets))
     return [pd.concat(each, ignore_index=True).rename_axis("window").reset_index() for each in rows]
 
 
-def _plain(
-    live: Anatomy, window: Windows, variants: Sequence[Variant], route: Route, batch_size: int
-) -> Iterator[tuple[int, pd.DataFrame]]:
-    positions, targets = _targets(window)
-    for number in range(-1, len(variants)):
-        with edited(live, () if number < 0 else variants[number]):
-            yield number, _target_sums(logits_at(live, window.ids, positions), targets)
+@torch.no_grad()
+def variant_logits(
+    live: Anatomy, window: Windows, variants: Sequence[Variant], route: Route, *, batch_size: int = 16
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield (number, logits) of one window, first of the unchanged model (-1), then of every variant, in any order.
+
+    logits: (n, V), those that predict the window's n scored tokens, in their order.
+    """
+    positions = window.scored[0].nonzero()[:, 0] - 1
+    restarting = [number for number, variant in enumerate(variants) if route.takes(live, variant)]
+    if restarting:
+        yield from _restarted(live, window, variants, restarting, route, batch_size, positions)
+    plain = [] if restarting else [-1]
+    plain += [number for number in range(len(variants)) if number not in set(restarting)]
+    for number in plain:
+        with edited(live, variants[number] if number >= 0 else ()):
+            yield number, logits_at(live, window.ids, positions)[0]
 
 
 def _restarted(
-    live: Anatomy, window: Windows, variants: Sequence[Variant], route: Route, batch_size: int
-) -> Iterator[tuple[int, pd.DataFrame]]:
-    positions, targets = _targets(window)
-    singles = [edits[0] for edits in variants if route.additive and _is_single(live, edits)]
-    way = chain(live, window.ids, {edit.coordinate for edit in singles})
-    yield from _scored(way, [-1], way.streams[-1], positions, targets)
-    first = [min(edit.coordinate.layer for edit in variant) for variant in variants]
-    order = sorted(range(len(variants)), key=lambda number: (first[number], number))
+    live: Anatomy, window: Windows, variants: Sequence[Variant], numbers: Sequence[int], route: Route,
+    batch_size: int, positions: torch.Tensor,
+) -> Iterator[tuple[int, torch.Tensor]]:  # fmt: skip
+    way = chain(live, window.ids, {variants[n][0].coordinate for n in numbers if route.adds(live, variants[n])})
+    yield -1, way.logits(way.streams[-1], positions)[0]
+    order = sorted(numbers, key=lambda number: (first_layer(variants[number]), number))
+    if way.ids.device.type == "cpu":
+        batch_size = min(batch_size, max(1, CPU_TOKENS // window.ids.shape[1]))
+    vocabulary = live.model.get_output_embeddings().weight.shape[0]
+    size = max(1, LOGITS // (len(positions) * vocabulary))
     for start in range(0, len(order), batch_size):
-        members, hidden = climb(way, variants, order[start : start + batch_size], route.additive)
-        yield from _scored(way, members, hidden, positions, targets)
+        members, hidden = climb(way, variants, order[start : start + batch_size])
+        for first in range(0, len(members), size):
+            logits = way.logits(hidden[first : first + size], positions)
+            yield from zip(members[first : first + size], logits, strict=True)
 
 
-def climb(
-    way: Chain, variants: Sequence[Variant], members: Sequence[int], additive: bool
-) -> tuple[list[int], torch.Tensor]:
+def climb(way: Chain, variants: Sequence[Variant], members: Sequence[int]) -> tuple[list[int], torch.Tensor]:
     """Take some variants through the layers together.
 
     Returns their numbers and what the last layer leaves of each, (len(members), length, d_model). A variant joins at
@@ -102,7 +100,7 @@ def climb(
                 with edited(way.live, at[number][layer]):
                     outputs[number] = way.layer(layer, hidden[place : place + 1])[0]
         new = [number for number in members if min(at[number]) == layer]
-        outputs |= _newcomers(way, layer, {number: at[number][layer] for number in new}, additive)
+        outputs |= _newcomers(way, layer, {number: at[number][layer] for number in new})
         joined = joined + new
         if joined:
             whole = len(plain) == len(joined)
@@ -117,25 +115,15 @@ def _by_layer(variant: Variant) -> dict[int, list[Edit]]:
     return layers
 
 
-def _newcomers(way: Chain, layer: int, edits: dict[int, list[Edit]], additive: bool) -> dict[int, torch.Tensor]:
+def _newcomers(way: Chain, layer: int, edits: dict[int, list[Edit]]) -> dict[int, torch.Tensor]:
     """What the layer leaves of variants that begin with it, (length, d_model) each."""
-    quick = {
-        number: each[0]
-        for number, each in edits.items()
-        if additive and len(each) == 1 and each[0].coordinate in way.inputs
-    }
-    outputs = _added(way, layer, quick) if quick else {}
+    watched = {n: each[0] for n, each in edits.items() if len(each) == 1 and each[0].coordinate in way.inputs}
+    outputs = _added(way, layer, watched) if watched else {}
     for number, each in edits.items():
         if number not in outputs:
             with edited(way.live, each):
                 outputs[number] = way.layer(layer, way.streams[layer])[0]
     return outputs
-
-
-def _is_single(live: Anatomy, edits: Sequence[Edit]) -> bool:
-    place = edits[0].coordinate
-    single = len(edits) == 1 and place.role == "W_down" and None not in (place.row, place.col)
-    return single and not live.projection(place).stacked
 
 
 def _added(way: Chain, layer: int, edits: dict[int, Edit]) -> dict[int, torch.Tensor]:
@@ -159,50 +147,8 @@ def _added(way: Chain, layer: int, edits: dict[int, Edit]) -> dict[int, torch.Te
     return outputs
 
 
-@torch.no_grad()
-def _adds(live: Anatomy, ids: torch.Tensor, sample: Edit) -> bool:
-    """Whether changing one weight adds (w' - w) x[col] to its channel of the layer's output, and nothing elsewhere.
-
-    Tried with a change ten times as large as the stream, which no rounding hides: a norm would cut it down.
-    """
-    if not _is_single(live, [sample]):
-        return False
-    place = sample.coordinate
-    way = chain(live, ids, [place])
-    x, before = way.inputs[place], way.streams[place.layer + 1][0].float()
-    if not x.any():
-        return False
-    large = Edit(place, offset=float(10 * before.abs().max() / x.abs().max()))
-    weight = value_at(live, place)
-    with edited(live, [large]):
-        change = way.layer(place.layer, way.streams[place.layer])[0].float() - before
-        expected = (value_at(live, place) - weight) * x.to(change.device)
-    change[:, place.row] -= expected
-    return bool(change.abs().max() <= 0.02 * expected.abs().max())
-
-
-def _scored(
-    way: Chain, members: Sequence[int], hidden: torch.Tensor, positions: torch.Tensor, targets: Windows
-) -> Iterator[tuple[int, pd.DataFrame]]:
-    vocabulary = way.live.model.get_output_embeddings().weight.shape[0]
-    size = max(1, LOGITS // (len(positions) * vocabulary))
-    for start in range(0, len(members), size):
-        part = members[start : start + size]
-        logits = way.logits(hidden[start : start + size], positions)
-        for place, number in enumerate(part):
-            yield number, _target_sums(logits[place : place + 1], targets)
-
-
-def _targets(window: Windows) -> tuple[torch.Tensor, Windows]:
-    """Positions whose logits are needed, and the tokens that they are to predict."""
-    positions = window.scored[0].nonzero()[:, 0] - 1
-    return positions, Windows(window.ids[:, positions + 1], torch.ones(1, len(positions), dtype=torch.bool))
-
-
-def _target_sums(logits: torch.Tensor, targets: Windows) -> pd.DataFrame:
-    """Sums over logits that stand at the positions of their targets already, (1, n, V)."""
-    shifted = Windows(
-        torch.cat([targets.ids[:, :1], targets.ids], dim=1),
-        torch.cat([torch.zeros_like(targets.scored[:, :1]), targets.scored], dim=1),
-    )
-    return window_sums(logits, shifted)
+def _targets(window: Windows) -> Windows:
+    """The scored tokens of one window as a window of their own, for logits that stand at their positions already."""
+    targets = window.ids[window.scored]
+    scored = torch.cat([torch.zeros(1, dtype=torch.bool), torch.ones(len(targets), dtype=torch.bool)])
+    return Windows(torch.cat([targets[:1], targets])[None], scored[None])

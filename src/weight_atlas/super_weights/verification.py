@@ -17,7 +17,8 @@ from weight_atlas.lm.anatomy import Anatomy, Coordinate
 from weight_atlas.lm.edits import zero
 from weight_atlas.lm.paired import mean_nll, paired_difference, severity
 from weight_atlas.lm.restart import logits_at
-from weight_atlas.lm.variants import Variant, route_of, score_variants
+from weight_atlas.lm.routes import Variant, route_of
+from weight_atlas.lm.variants import score_variants
 from weight_atlas.lm.windows import Windows
 from weight_atlas.super_weights.controls import magnitude_ratio, matched_draws
 
@@ -91,8 +92,7 @@ def verify(
             "none found", pd.DataFrame(columns=list(COLUMNS)), pd.DataFrame(columns=list(VARIANT_COLUMNS))
         )
     edits = [edits for _, _, edits in planned.variants]
-    singles = [variant[0] for variant in edits if len(variant) == 1 and variant[0].coordinate.row is not None]
-    route = route_of(live, windows.ids[:1], singles[-1])
+    route = route_of(live, windows.ids[:1], edits)
     scores = score_variants(live, windows, edits, route, batch_size=batch_size)
     variants = pd.DataFrame(
         [_variant_row("baseline", None, (), scores[0], scores[0])]

@@ -124,7 +124,7 @@ def _planned(
 def _announce(planned: Sequence[Intervention], windows: Windows, route: Route) -> None:
     """Say what the interventions will cost before they are paid for."""
     runs = sum(one.windows for one in planned)
-    how = "from the edited layer on" if route.layers else "each through the whole model"
+    how = "from the edited layer on" if route.carried else "each through the whole model"
     tokens = (len(windows) + runs) * windows.ids.shape[1]
     print(f"{len(planned)} interventions on {len(windows)} windows: {runs} runs {how}, {tokens} tokens", flush=True)
 
