@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lm_models import LAYOUTS, drawn, plant, random_prompts, tiny, word_tokenizer
+from lm_models import LAYOUTS, LISTED, drawn, plant, random_prompts, tiny, word_tokenizer
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.figures import super_weights as figures
@@ -21,11 +21,12 @@ from weight_atlas.super_weights.survey import survey
 
 PLACES = [
     (layout, component)
-    for layout in LAYOUTS
+    for layout in (*LAYOUTS, LISTED)
     for component in {
         "qwen2_moe": ["mlp.experts", "mlp.shared_expert.down_proj"],
         "deepseek_v3": ["mlp.experts", "mlp.shared_experts.down_proj"],
         "llama4_text": ["feed_forward.experts", "feed_forward.shared_expert.down_proj"],
+        LISTED: ["mlp.experts.0.down_proj", "mlp.shared_experts.down_proj"],
     }.get(layout, [""])
 ]
 
@@ -160,7 +161,7 @@ def test_an_activation_without_the_prefix_only_does_not_count():
     assert [one.contribution.coordinate.col for one in found] == [21]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", [*LAYOUTS, LISTED])
 def test_a_random_model_has_none(layout):
     live = anatomy(tiny(layout, seed=3))
     recording = record(live, random_prompts())
@@ -185,6 +186,37 @@ def test_nan_is_a_message():
     live = anatomy(tiny("llama"))
     broken = set_to(live.projections[2].coordinate(0, 0), float("nan"))
     with edited(live, [broken]), pytest.raises(AtlasError, match=r"not finite(.|\n)*model\.layers\.2"):
+        record(live, random_prompts())
+
+
+def test_an_activation_of_a_layer_without_an_mlp():
+    """A hybrid model has layers of one mixer only (nemotron_h): nothing there can have a super weight."""
+    whole = anatomy(tiny("llama"))
+    hybrid = replace(whole, projections=[p for p in whole.projections if p.layer != 1])
+
+    def spike(module, inputs, output):
+        raised = output.clone()
+        raised[:, 0, 9] += 300
+        return raised
+
+    handle = hybrid.layers[1].register_forward_hook(spike)
+    detection = detect(hybrid, record(hybrid, random_prompts()))
+    assert not detection.found
+    assert set(detection.steps.reason) == {"born in a layer without an MLP"}
+    assert set(detection.steps.mlp_share) == {0}
+    # The same in a layer whose MLP has no part in it.
+    assert set(detect(whole, record(whole, random_prompts())).steps.reason) == {"born in attention"}
+    handle.remove()
+
+
+def test_a_stream_of_another_kind_is_a_message():
+    """Gemma 3n passes several streams side by side from layer to layer."""
+    model = {
+        "hidden_size_per_layer_input": 16, "vocab_size_per_layer_input": 300, "laurel_rank": 8, "sliding_window": 8,
+        "activation_sparsity_pattern": [0.0] * 4, "num_kv_shared_layers": 0,
+    }  # fmt: skip
+    live = anatomy(tiny("gemma3n_text", **model))
+    with pytest.raises(AtlasError, match=r"not one residual stream(.|\n)*Gemma 3n"):
         record(live, random_prompts())
 
 

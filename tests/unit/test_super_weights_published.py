@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lm_models import LAYOUTS, plant, tiny
+from lm_models import LAYOUTS, LISTED, plant, tiny
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.lm.anatomy import anatomy
@@ -14,7 +14,7 @@ from weight_atlas.super_weights.published import spikes
 IDS = torch.tensor([[1, 50, 60, 70, 80, 90, 100, 120]])
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", [*LAYOUTS, LISTED])
 def test_the_planted_weight_is_found_in_logical_coordinates(layout):
     model = tiny(layout)
     live = anatomy(model)

@@ -20,15 +20,22 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def published_records(live: Anatomy, spikes: pd.DataFrame, inventory: pd.DataFrame | None = None) -> list[dict]:
-    """The accepted rows of the published detection as records, in order of detection."""
+def published_records(
+    live: Anatomy, spikes: pd.DataFrame, inventory: pd.DataFrame | None = None, recording: Recording | None = None
+) -> list[dict]:
+    """The accepted rows of the published detection as records, in order of detection.
+
+    recording: gives weights of experts what the router did with the prompts.
+    """
     records = []
     for row in spikes[spikes.accepted].itertuples():
         expert = None if pd.isna(row.expert) else int(row.expert)
         place = Coordinate(row.layer, row.row, row.col, expert, component=row.component)
         record = _record(live, place, row.weight, row.input_value, row.output_value, inventory)
         found = {"iteration_found": row.iteration, "found_in_modified_model": row.iteration > 1}
-        records.append({**record, "rho": row.rho, "token_index": row.token, "found_by": ["published"], **found})
+        routed = {} if recording is None else expert_record(live, recording, place)
+        where = {"rho": row.rho, "token_index": row.token, "found_by": ["published"]}
+        records.append({**record, **where, **found, **routed})
     return records
 
 

@@ -39,7 +39,8 @@ class Attribution:
     """Where a step of a massive activation comes from.
 
     mlp_share: part of the step that the layer's MLPs write; the rest is attention's. participation_ratio: (sum |c|)^2 /
-    sum c^2, how many weights carry it. accepted: the set of weights that does; reason: why there is none, or "".
+    sum c^2, how many weights carry it; NaN where no MLP runs. accepted: the set of weights that does; reason: why there
+    is none, or "".
     """
 
     massive: Massive
@@ -68,6 +69,11 @@ def attribute(
     """
     place = massive.position + massive.prompt * recording.prompts.ids.shape[1]
     flows = [flow for flow in recording.flows_of(layer) if bool((flow.token == place).any())]
+    if not flows:
+        # Layers of mixers only (Mamba, attention without an MLP) stand among others in hybrid models.
+        own = any(projection.layer == layer for projection in live.projections)
+        reason = "born in attention" if own else "born in a layer without an MLP"
+        return Attribution(massive, layer, 0.0, float("nan"), (), (), reason)
     parts = [_part(flow, place, massive.channel) for flow in flows]
     written = sum(float(factor * y[massive.channel]) for _, y, factor in parts)
     total = _after_norm(live, layer, [(y, factor) for _, y, factor in parts], massive.channel)

@@ -100,7 +100,7 @@ def _reason(recording: Recording, strongest: Massive, lasting: bool, attribution
         return "only without the tokenizer's prefix"
     if not lasting:
         return "does not last"
-    return attributions[0].reason if attributions else "born in attention"
+    return attributions[0].reason if attributions else "other tokens change more"
 
 
 def _step(

@@ -47,9 +47,17 @@ class Massive:
         return float(self.trace[layer + 1] - self.trace[layer])
 
     def persistence(self, layer: int) -> float:
-        """Share of the layers after one in which the channel has at least half of its value there; 0 after the last."""
-        after = np.abs(self.trace[layer + 2 :])
-        return float((after >= 0.5 * abs(self.trace[layer + 1])).mean()) if len(after) else 0.0
+        """See persistence_after."""
+        return persistence_after(self.trace, layer)
+
+
+def persistence_after(trace: np.ndarray, layer: int) -> float:
+    """Share of the layers after one in which a channel has at least half of its value there; 0 after the last.
+
+    trace: the channel after the embedding (0) and after every layer l (l + 1).
+    """
+    after = np.abs(trace[layer + 2 :])
+    return float((after >= 0.5 * abs(trace[layer + 1])).mean()) if len(after) else 0.0
 
 
 def massive_activations(recording: Recording, *, ratio: float) -> list[Massive]:

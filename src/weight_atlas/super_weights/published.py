@@ -11,24 +11,24 @@ search with a message.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields, replace
+from importlib import resources
 from typing import Any
 
 import pandas as pd
 import torch
 
-from weight_atlas.errors import AtlasError
 from weight_atlas.lm.anatomy import Anatomy, Coordinate, Projection
 from weight_atlas.lm.edits import edited, value_at, zero
-from weight_atlas.lm.experts import expert_activations, routing_of
+from weight_atlas.lm.experts import ExpertActivation
 from weight_atlas.lm.load import out_of_memory_explained
 from weight_atlas.lm.metrics import input_device
+from weight_atlas.super_weights.calibration import each_expert
+from weight_atlas.super_weights.finite import finite
 
 # The prompt of the paper.
 PROMPT = "Apple Inc. is a worldwide tech company."
-# Thresholds that users of the procedure set for families whose spikes are larger than the rest's; others take 50.
-FAMILY_THRESHOLDS = {"llama": 120.0, "olmo": 70.0, "mistral": 100.0, "phi3": 150.0, "phi": 150.0}
-DEFAULT_THRESHOLD = 50.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def spikes(
         found += new
         if not new:
             break
-    table = pd.DataFrame([asdict(row) for row in rows])
+    table = pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(Peak)])
     table["expert"] = table["expert"].astype("Int64")
     table["rho"] = table["weight"] * table["input_value"] / table["output_value"]
     return table
@@ -87,28 +87,25 @@ def spikes(
 
 def _peaks(live: Anatomy, ids: torch.Tensor, iteration: int) -> list[tuple[Peak, Projection]]:
     seen: list[tuple[Projection, int | None, torch.Tensor]] = []
-    hooks = []
-    for projection in live.projections:
-        if projection.stacked:
 
-            def look(module, inputs, keywords, projection=projection):
-                for one in expert_activations(projection, routing_of(projection, inputs, keywords)):
-                    seen.append((projection, one.expert, _peak(one.x, one.y, projection.matrix(one.expert), one.token)))
+    def of_expert(projection: Projection, one: ExpertActivation) -> None:
+        matrix = projection.matrix(one.expert if projection.stacked else None)
+        seen.append((projection, one.expert, _peak(one.x, one.y, matrix, one.token)))
 
-            hooks.append(projection.container.register_forward_pre_hook(look, with_kwargs=True))
-        else:
+    def of_linear(projection: Projection):
+        def look(module, inputs, output):
+            x, y = (value.detach().reshape(-1, value.shape[-1]).float() for value in (inputs[0], output))
+            seen.append((projection, None, _peak(x, y, projection.matrix(), None)))
 
-            def look(module, inputs, output, projection=projection):
-                x, y = (value.detach().reshape(-1, value.shape[-1]).float() for value in (inputs[0], output))
-                seen.append((projection, projection.expert, _peak(x, y, projection.matrix(), None)))
+        return look
 
-            hooks.append(projection.container.register_forward_hook(look))
-    try:
+    with ExitStack() as hooks:
+        hooks.enter_context(each_expert(live, of_expert))
+        for projection in live.projections:
+            if not projection.stacked and projection.expert is None:
+                hooks.callback(projection.container.register_forward_hook(of_linear(projection)).remove)
         with torch.no_grad(), out_of_memory_explained(f"a forward pass of {tuple(ids.shape)} tokens"):
             live.model(input_ids=ids.to(input_device(live.model)), use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return [
         (_as_peak(iteration, projection, expert, values.tolist()), projection) for projection, expert, values in seen
     ]
@@ -128,21 +125,27 @@ def _peak(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, tokens: torch.
 
 def _as_peak(iteration: int, projection: Projection, expert: int | None, values: list[float]) -> Peak:
     token, row, col, x, y, max_input = values
-    if not (y == y and max_input == max_input) or abs(y) == float("inf") or max_input == float("inf"):
-        raise AtlasError(
-            "activations are not finite numbers",
-            where=projection.name,
-            remedy="compute in float32 (dtype: float32), and look for NaN in the weight statistics",
-        )
+    for value in (y, max_input):
+        finite(value, projection.name)
     return Peak(
         iteration, projection.layer, projection.component, projection.parameter_name, expert,
         int(token), int(row), int(col), x, y, max_input, 0.0,
     )  # fmt: skip
 
 
-def family_threshold(live: Anatomy) -> float:
-    """The threshold that users of the procedure take for the model's family; 50 for families without their own."""
-    return FAMILY_THRESHOLDS.get(live.model.config.get_text_config().model_type, DEFAULT_THRESHOLD)
+def family_threshold(live: Anatomy) -> tuple[float, str]:
+    """The threshold that users of the procedure take for the model's lineage, and why this one (spike_thresholds.yaml).
+
+    The model type decides: derived families (mixtures, later generations) stand in the table under their lineage.
+    """
+    import yaml
+
+    table = yaml.safe_load((resources.files(__package__) / "spike_thresholds.yaml").read_text(encoding="utf-8"))
+    model_type = live.model.config.get_text_config().model_type
+    for lineage, row in table["lineages"].items():
+        if model_type in row["model_types"]:
+            return float(row["threshold"]), f"model type {model_type}, of the lineage {lineage}"
+    return float(table["default"]), f"model type {model_type} has none of its own: the procedure's default"
 
 
 def prompt_ids(tokenizer: Any, prompts: Sequence[str] | None = None) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 Everything stays on the device of its layer until the pass is over. Kept for every layer: the residual stream of the
 prompts' tokens and, of the few tokens of each prompt in which the layer changes a channel most, the whole input and
-output of its MLP output projections, in float32. Of stacked experts these are computed again, for these tokens only.
+output of its MLP output projections, in float32. Of stacked experts these are computed again, for these tokens only; of
+experts that are modules of their own they are read off the modules.
 """
 
 from collections.abc import Callable
@@ -13,9 +14,11 @@ import torch
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.lm.anatomy import Anatomy, Projection
-from weight_atlas.lm.experts import Routing, expert_activations, routing_of
+from weight_atlas.lm.experts import ExpertActivation, Routing, expert_activations, routing_of
 from weight_atlas.lm.load import out_of_memory_explained
 from weight_atlas.lm.metrics import input_device
+from weight_atlas.super_weights.finite import not_finite
+from weight_atlas.super_weights.listed import blocks_of, watch_block
 from weight_atlas.super_weights.prompts import Prompts
 
 
@@ -41,7 +44,8 @@ class Recording:
 
     residual: for the embedding and each layer, (prompts, length, d_model). kept: for each layer the tokens whose flows
     were kept, as flat positions in the (prompt, position) grid. routing: what each container of experts was given, by
-    name. gates: values of shared experts' gates, by name of the expert's projection.
+    name; listed: what experts that are modules of their own did, by name of their projection. gates: values of shared
+    experts' gates, by name of the expert's projection.
     """
 
     prompts: Prompts
@@ -49,6 +53,7 @@ class Recording:
     flows: list[Flow] = field(default_factory=list)
     kept: dict[int, torch.Tensor] = field(default_factory=dict)
     routing: dict[str, Routing] = field(default_factory=dict)
+    listed: dict[str, ExpertActivation] = field(default_factory=dict)
     gates: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def flows_of(self, layer: int) -> list[Flow]:
@@ -79,15 +84,22 @@ def record(live: Anatomy, prompts: Prompts, *, tokens: int = 3) -> Recording:
 
 
 def residual_output(output: Any) -> torch.Tensor:
-    """The residual stream in what a layer returns."""
-    return output[0] if isinstance(output, tuple) else output
+    """The residual stream (n, length, d_model) in what a layer returns; AtlasError for another kind of stream."""
+    stream = output[0] if isinstance(output, tuple) else output
+    if stream.ndim != 3:
+        raise AtlasError(
+            f"the layers pass on a tensor of shape {tuple(stream.shape)}, not one residual stream",
+            remedy="families with several streams side by side (Gemma 3n) are not supported: switch off super_weights, "
+            "super_activations and expert_routing for this model",
+        )
+    return stream
 
 
 def _hooks(live: Anatomy, recording: Recording, tokens: int) -> list:
     pending: list[Callable[[torch.Tensor], None]] = []
 
     def keep_embedding(module, inputs, keywords):
-        recording.residual.append((inputs[0] if inputs else keywords["hidden_states"]).detach())
+        recording.residual.append(residual_output(inputs[0] if inputs else keywords["hidden_states"]).detach())
 
     def finish_layer(layer: int):
         def keep_residual(module, inputs, output):
@@ -102,7 +114,11 @@ def _hooks(live: Anatomy, recording: Recording, tokens: int) -> list:
 
     hooks = [live.layers[0].register_forward_pre_hook(keep_embedding, with_kwargs=True)]
     hooks += [layer.register_forward_hook(finish_layer(number)) for number, layer in enumerate(live.layers)]
+    for block in blocks_of(live):
+        hooks += watch_block(live, block, _listed_note(recording, pending))
     for projection in live.projections:
+        if projection.expert is not None:
+            continue
         keep = _stacked_hook if projection.stacked else _linear_hook
         hook = keep(recording, projection, pending)
         hooks.append(projection.container.register_forward_hook(hook, with_kwargs=True))
@@ -116,9 +132,6 @@ def _linear_hook(recording: Recording, projection: Projection, pending: list) ->
     def keep(module, inputs, keywords, output):
         # Some models add the routed experts' output to this tensor in place.
         x, y = (value.reshape(-1, value.shape[-1]) for value in (inputs[0].detach(), output.detach().clone()))
-        if len(x) != recording.prompts.valid.numel():
-            # One expert's own module, called with some of the tokens: which, is not known here.
-            return
 
         def slice_tokens(token: torch.Tensor) -> None:
             at = token.to(x.device)
@@ -144,6 +157,21 @@ def _stacked_hook(recording: Recording, projection: Projection, pending: list) -
         pending.append(slice_tokens)
 
     return keep
+
+
+def _listed_note(recording: Recording, pending: list) -> Callable:
+    def note(activations: list[tuple[Projection, ExpertActivation]]) -> None:
+        recording.listed |= {projection.name: one for projection, one in activations}
+
+        def slice_tokens(token: torch.Tensor) -> None:
+            for projection, one in activations:
+                at = torch.isin(one.token, token.to(one.token.device))
+                kept = (value[at] for value in (one.token, one.x, one.y, one.weight))
+                recording.flows.append(Flow(projection, one.expert, *kept))
+
+        pending.append(slice_tokens)
+
+    return note
 
 
 def _gate_hook(recording: Recording, projection: Projection) -> Callable:
@@ -181,8 +209,4 @@ def _check_finite(live: Anatomy, recording: Recording) -> None:
     bad = [layer for layer, flag in enumerate(finite) if not flag]
     if bad:
         where = f"{live.layers_path}.{bad[0] - 1}" if bad[0] else "the embedding"
-        raise AtlasError(
-            "activations are not finite numbers",
-            where=where,
-            remedy="compute in float32 (dtype: float32), and look for NaN in the weight statistics",
-        )
+        raise not_finite(where)

@@ -3,31 +3,34 @@
 import torch
 
 from weight_atlas.lm.anatomy import Anatomy, Coordinate
-from weight_atlas.lm.experts import expert_activations
+from weight_atlas.lm.experts import ExpertActivation, expert_activations
 from weight_atlas.super_weights.recording import Recording
 
 
 def expert_record(live: Anatomy, recording: Recording, coordinate: Coordinate) -> dict:
-    """p_active, routed_tokens_count and co_spike_score of a weight in a stacked expert; {} for other weights."""
-    projection = live.projection(coordinate)
-    routing = recording.routing.get(projection.name)
-    if routing is None:
+    """p_active, routed_tokens_count and co_spike_score of a weight in a routed expert; {} for other weights."""
+    if coordinate.expert is None:
         return {}
-    valid = recording.prompts.valid.flatten()
-    own = next(
-        (
-            one
-            for one in expert_activations(projection, routing, valid, only=coordinate.expert)
-            if one.expert == coordinate.expert
-        ),
-        None,
-    )
+    own, total = _own(live, recording, coordinate), int(recording.prompts.valid.sum())
     count = 0 if own is None else len(own.token)
     return {
-        "p_active": count / int(valid.sum()),
+        "p_active": count / total,
         "routed_tokens_count": count,
         "co_spike_score": co_spike(own.x[:, coordinate.col], own.y[:, coordinate.row]) if count else None,
     }
+
+
+def _own(live: Anatomy, recording: Recording, coordinate: Coordinate) -> ExpertActivation | None:
+    """What the weight's expert did, padding left out; None if no token reached it."""
+    projection, valid = live.projection(coordinate), recording.prompts.valid.flatten()
+    if projection.stacked:
+        routing = recording.routing[projection.name]
+        return next(expert_activations(projection, routing, valid, only=coordinate.expert), None)
+    one = recording.listed.get(projection.name)
+    if one is None:
+        return None
+    at = valid[one.token.cpu()].to(one.token.device)
+    return ExpertActivation(one.expert, *(value[at] for value in (one.token, one.x, one.y, one.weight)))
 
 
 def co_spike(x: torch.Tensor, y: torch.Tensor) -> float:

@@ -69,7 +69,7 @@ def survey(
     coordinates are looked up.
     """
     texts = list(prompts or bundled_prompts())
-    threshold = family_threshold(live) if spike_threshold is None else spike_threshold
+    threshold, reason = family_threshold(live) if spike_threshold is None else (spike_threshold, "the configuration")
     looked_at = tokenized(tokenizer, texts, live.context)
     if not any(looked_at.prefixed):
         print("the tokenizer puts no special token before a text: the prompts are run as they are", flush=True)
@@ -80,11 +80,12 @@ def survey(
     rounds = spikes(live, first, threshold=threshold, max_iterations=max_iterations, min_rho=min_rho)
     detected, published = (
         detected_records(live, recording, detection, inventory),
-        published_records(live, rounds, inventory),
+        published_records(live, rounds, inventory, recording),
     )
     records = {"contribution": detected, "published": published, "both": merged(detected, published)}[method]
     settings = {
-        **{"method": method, "prompts": texts, "spike_threshold": threshold, "max_iterations": max_iterations},
+        **{"method": method, "prompts": texts, "spike_threshold": threshold},
+        **{"spike_threshold_from": reason, "max_iterations": max_iterations},
         **{"min_rho": min_rho, "residual_ratio": residual_ratio, **limits},
     }
     whole = artifact(model, records, published, settings)
