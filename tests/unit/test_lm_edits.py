@@ -150,3 +150,14 @@ def test_weights_that_are_not_in_memory_are_refused():
     down.weight = torch.nn.Parameter(torch.empty(64, 96, device="meta"), requires_grad=False)
     with pytest.raises(AtlasError, match="offloaded"), edited(anatomy(model), [zero(Coordinate(1, 0, 0))]):
         pass
+
+
+def test_a_value_beyond_the_range_of_its_type_is_refused():
+    live = anatomy(tiny("llama").half())
+    place, before = Coordinate(1, 2, 3), bits(live.model)
+    for edit in (set_to(place, 1e6), scale(place, 1e9)):
+        with pytest.raises(AtlasError, match="range of torch.float16"), edited(live, [edit]):
+            raise AssertionError("not reached")
+    assert same(before, live.model)
+    with edited(live, [set_to(place, float("inf"))]):
+        assert value_at(live, place) == float("inf")

@@ -206,7 +206,7 @@ def _projections(index: int, prefix: str, layer: torch.nn.Module, names: dict[in
     for component, module in layer.named_modules():
         if NOT_MLP.search(component):
             continue
-        stacked = _stacked(component, module)
+        stacked = _stacked(component, module, prefix)
         if stacked is not None:
             parameter, layout, n_experts, container = stacked
             container_name = component.rpartition(".")[0] if container == "parent" else component
@@ -240,18 +240,30 @@ def _projections(index: int, prefix: str, layer: torch.nn.Module, names: dict[in
     return found
 
 
-def _stacked(component: str, module: torch.nn.Module) -> tuple[torch.nn.Parameter, str, int, str] | None:
+def _stacked(component: str, module: torch.nn.Module, prefix: str) -> tuple[torch.nn.Parameter, str, int, str] | None:
     """(parameter, layout, number of experts, which module routes) of a module that holds stacked experts."""
     own = dict(module.named_parameters(recurse=False))
+    if any(re.match(r"(gate_up|down)_proj(_blocks|_packed|_scale|_weight_scale)", name) for name in _tensors(module)):
+        raise _quantized(module, f"{prefix}.{component}")
     down = own.get("down_proj")
     if down is not None and down.ndim == 3:
-        return down, _orientation(module, own), down.shape[0], "self"
-    if down is None and {"w1", "v1", "w2"} <= own.keys():
-        return own["w2"], "experts_flat", module.moe_num_experts, "parent"
-    weight = own.get("weight")
-    if weight is not None and weight.ndim == 3 and OUTPUT_PROJECTION.search(component):
-        return weight, "experts", weight.shape[0], "parent"
-    return None
+        found = down, _orientation(module, own), down.shape[0], "self"
+    elif down is None and {"w1", "v1", "w2"} <= own.keys():
+        found = own["w2"], "experts_flat", module.moe_num_experts, "parent"
+    elif own.get("weight") is not None and own["weight"].ndim == 3 and OUTPUT_PROJECTION.search(component):
+        found = own["weight"], "experts", own["weight"].shape[0], "parent"
+    else:
+        return None
+    if any(parameter.dtype not in EDITABLE for parameter in own.values() if parameter.ndim > 1):
+        # Their codes would pass for weights.
+        raise _quantized(module, f"{prefix}.{component}")
+    return found
+
+
+def _tensors(module: torch.nn.Module) -> list[str]:
+    """Names of the parameters and buffers that a module itself holds."""
+    held = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    return [name for name, _ in held]
 
 
 def _orientation(module: torch.nn.Module, own: dict[str, torch.nn.Parameter]) -> str:
@@ -273,8 +285,12 @@ def _is_linear(component: str, module: torch.nn.Module, prefix: str) -> bool:
         return True
     if weight is None and not any("qweight" in name or "packed" in name for name, _ in module.named_buffers()):
         return False
-    raise AtlasError(
+    raise _quantized(module, f"{prefix}.{component}")
+
+
+def _quantized(module: torch.nn.Module, where: str) -> AtlasError:
+    return AtlasError(
         f"{type(module).__name__} is quantized: its weights cannot be read or set one by one",
-        where=f"{prefix}.{component}",
+        where=where,
         remedy="take the model's unquantized checkpoint",
     )

@@ -4,6 +4,7 @@ Every intervention of this library on a model goes through `edited`: coordinates
 nest, and what was stored before returns when the block is left, whether by its end or by an exception.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ def edited(live: Anatomy, edits: Iterable[Edit]) -> Iterator[None]:
     """Apply edits to a live model while the block lasts, then put the stored bits back.
 
     A tied tensor is one tensor: an edit shows under all of its names. Raises AtlasError, with nothing changed, for a
-    coordinate that the model does not have, and for weights that cannot be set (quantized, or offloaded from memory).
+    coordinate that the model does not have, for weights that cannot be set (quantized, or offloaded from memory), and
+    for values beyond the range of their type.
     """
     with ExitStack() as restoring, torch.no_grad():
         for edit in edits:
@@ -59,6 +61,8 @@ def edited(live: Anatomy, edits: Iterable[Edit]) -> Iterator[None]:
                 target.fill_(edit.offset)
             else:
                 target.mul_(edit.factor).add_(edit.offset)
+            if math.isfinite(edit.offset + edit.factor) and target.isinf().any() and not stored.isinf().any():
+                raise AtlasError(f"an edit of {edit.coordinate} leaves the range of {target.dtype}")
         yield
 
 

@@ -17,8 +17,9 @@ from weight_atlas.lm.anatomy import Projection
 class Routing:
     """What a container of experts was given for n tokens.
 
-    hidden: (n, d_model). index: (n, k) experts of each token. weight: (n, k) factors on the experts' outputs. scaled:
-    the factor was already applied to the experts' input (Llama 4), and scales what they put out through it.
+    hidden: (n, d_model), scaled: (n, k, d_model). index: (n, k) experts of each token; the number of experts where a
+    slot has none. weight: (n, k) factors on the experts' outputs. scaled: the factor was already applied to the experts'
+    input (Llama 4), and scales what they put out through it.
     """
 
     hidden: torch.Tensor
@@ -62,12 +63,16 @@ def routing_of(projection: Projection, inputs: tuple, keywords: dict) -> Routing
 
 
 def _routing_by_scaled_inputs(scaled: torch.Tensor) -> Routing:
-    """Llama 4 gives every expert every token, times its score, which is zero where the token is not its."""
+    """Llama 4 gives every expert every token, times its score, which is zero where the token is not its.
+
+    A token whose score underflowed to zero cannot be told from one that is not the expert's; it adds nothing either.
+    """
     routed = (scaled != 0).any(-1).T
     k = max(int(routed.sum(1).max()), 1)
     index = routed.to(torch.int8).topk(k, dim=1).indices
     chosen = scaled.transpose(0, 1).gather(1, index[..., None].expand(-1, -1, scaled.shape[-1]))
-    return Routing(chosen, index, routed.gather(1, index).to(scaled.dtype), scaled=True)
+    weight = routed.gather(1, index)
+    return Routing(chosen, index.where(weight, len(scaled)), weight.to(scaled.dtype), scaled=True)
 
 
 def expert_activations(
@@ -79,7 +84,7 @@ def expert_activations(
     """
     k = routing.index.shape[1]
     slots = routing.index.reshape(-1)
-    active = (routing.weight.reshape(-1) != 0) & (slots < projection.n_experts)
+    active = slots < projection.n_experts
     if only is not None:
         active &= slots == only
     if keep is not None:

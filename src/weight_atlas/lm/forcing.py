@@ -24,8 +24,9 @@ def forced_routing(projection: Projection, expert: int) -> Iterator[None]:
         missing = ~(routing.index == expert).any(1)
         if routing.scaled:
             hidden = inputs[0].view(projection.n_experts, -1, inputs[0].shape[-1]).clone()
-            token = missing.nonzero()[:, 0]
-            last = routing.index[token, -1]
+            chosen = (routing.index < projection.n_experts).sum(1)
+            token = (missing & (chosen > 0)).nonzero()[:, 0]
+            last = routing.index[token, chosen[token] - 1]
             hidden[expert, token] = hidden[last, token]
             hidden[last, token] = 0
             return (hidden.view_as(inputs[0]), *inputs[1:]), keywords
