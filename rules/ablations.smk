@@ -12,7 +12,7 @@ include: "evaluation_lookups.smk"
 rule variant_perplexity:
     """Log-likelihood of fixed windows of a corpus under all variants of one ablation."""
     input:
-        unpack(found_weights),
+        unpack(about_weights),
         checkpoint="<results>/checkpoints/{model}.json",
         text="<results>/corpus/{corpus}.parquet",
     output:

@@ -59,7 +59,7 @@ rule task_requests:
             **task_options(wildcards, "folder", "mirror", "limit", "fewshot", "seed", "truncate"),
             "trust_remote_code": config["models"][wildcards.model]["trust_remote_code"],
         },
-        code=code_of("task_requests"),
+        code=lambda wildcards: [code_of("task_requests")(wildcards), files_of_task(wildcards)],
     script:
         "../scripts/task_requests.py"
 
@@ -68,7 +68,7 @@ rule ablation_eval:
     """One task of lm-evaluation-harness on all variants of one ablation."""
     input:
         unpack(task_files),
-        unpack(found_weights),
+        unpack(about_weights),
         checkpoint="<results>/checkpoints/{model}.json",
         requests="<results>/task_requests/{model}/{task}.parquet",
         description="<results>/task_requests/{model}/{task}.json",
@@ -91,7 +91,7 @@ rule ablation_eval:
             **variant_options("ablation_eval")(wildcards),
             **{key: config["tasks"][wildcards.task][key] for key in ("folder", "mirror")},
         },
-        code=code_of("ablation_eval"),
+        code=lambda wildcards: [code_of("ablation_eval")(wildcards), files_of_task(wildcards)],
     script:
         "../scripts/ablation_eval.py"
 

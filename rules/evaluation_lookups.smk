@@ -3,14 +3,22 @@
 Required: config, checked.
 """
 
+from weight_atlas.evaluation.by_hand import check_weights
 from weight_atlas.evaluation.names import bundled_task, known_names
+from weight_atlas.evaluation.task_files import task_state
 
 QUANTIZATION = ("formats", "granularities", "symmetric", "clip", "matrices")
 # The baseline and what scaling_sweep and quantization_ablation need are ablations like those of the configuration.
 ABLATIONS = {
     "baseline": {},
-    **config["ablations"],
-    "scaling_sweep": {"scale": {"factors": config["scaling_sweep"]["factors"]}},
+    **{
+        name: {key: value for key, value in settings.items() if key != "tasks"}
+        for name, settings in config["ablations"].items()
+    },
+    "scaling_sweep": {
+        "weights": config["scaling_sweep"]["weights"],
+        "scale": {"factors": config["scaling_sweep"]["factors"]},
+    },
     "quantization_ablation": {
         "weights": config["quantization_ablation"]["weights"],
         "quantize": {key: config["quantization_ablation"][key] for key in QUANTIZATION},
@@ -18,9 +26,14 @@ ABLATIONS = {
 }
 
 try:
+    for name, settings in ABLATIONS.items():
+        check_weights(settings, f"configuration: {name}")
     TASKS_OF = {
-        section: known_names(config[section]["tasks"], config["tasks"], f"configuration: {section}.tasks")
-        for section in ("scaling_sweep", "quantization_ablation")
+        name: known_names(settings["tasks"], config["tasks"], f"configuration: {name}.tasks")
+        for name, settings in {
+            **config["ablations"],
+            **{section: config[section] for section in ("scaling_sweep", "quantization_ablation")},
+        }.items()
     }
     BUNDLED_NAMES = {name: bundled_task(task["name"]) for name, task in config["tasks"].items()}
     EVALUATION_CORPORA = known_names(
@@ -52,17 +65,26 @@ def task_files(wildcards):
     return {"definition": definition, "data": data}
 
 
-def found_weights(wildcards):
-    """The detected super weights, where an ablation is about them."""
+def about_weights(wildcards):
+    """The detected super weights, or for weights by hand the tensors that they lie in."""
     settings = ABLATIONS[wildcards.ablation]
-    about = settings and settings.get("weights") is None
-    return {"super_weights": f"<results>/super_weights/{wildcards.model}.json"} if about else {}
+    if not settings:
+        return {}
+    if settings["weights"] is None:
+        return {"super_weights": f"<results>/super_weights/{wildcards.model}.json"}
+    return {"inventory": f"<results>/tensor_inventory/{wildcards.model}.parquet"}
 
 
 def task_options(wildcards, *keys):
     task = config["tasks"][wildcards.task]
     name = BUNDLED_NAMES[wildcards.task] or task["name"] or wildcards.task
     return {"name": name, **{key: task[key] for key in keys}}
+
+
+def files_of_task(wildcards):
+    """For `params: code=`: what shows that a task's own definitions or data may have changed."""
+    task = config["tasks"][wildcards.task]
+    return task_state(task["folder"], task["mirror"])
 
 
 def variant_options(section):

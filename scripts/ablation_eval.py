@@ -12,6 +12,7 @@ def main(
     requests: Path,
     description: Path,
     super_weights: Path | None = None,
+    inventory: Path | None = None,
     definition: Path | None = None,
     data: Path | None = None,
     *,
@@ -28,26 +29,25 @@ def main(
 ) -> None:
     """Write the scores of every variant, and the value of every metric on every document.
 
-    settings: the ablation's, as JSON. batch_size: none takes what memory allows.
+    inventory: of tensors, to look up weights by hand. settings: the ablation's, as JSON. batch_size: none takes what
+    memory allows.
     """
     from weight_atlas.evaluation.harness import Harness, evaluate_variants
+    from weight_atlas.evaluation.opening import open_ablation
     from weight_atlas.evaluation.requests import fill_requests
     from weight_atlas.evaluation.tasks import load_tasks, own_folders
-    from weight_atlas.evaluation.variants import variants_of
-    from weight_atlas.lm.opening import open_live
-    from weight_atlas.super_weights.artifact import coordinates_of
-    from weight_atlas.super_weights.published import prompt_ids
 
-    live, tokenizer = open_live(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     task = read_json(description)
-    found = coordinates_of(read_json(super_weights), super_weights) if super_weights else []
-    variants = variants_of(ablation, json.loads(settings), live, found)
     folders, how = [folder] if folder else own_folders(task["folders"]), {key: task[key] for key in ("fewshot", "seed")}
     loaded = load_tasks(task["name"], definition=definition, data=data, folders=folders, mirror=mirror, **how)
-    lm = Harness(live.model, tokenizer, batch_size=batch_size)
+    opened = open_ablation(
+        checkpoint, ablation, json.loads(settings), super_weights=super_weights, inventory=inventory, device=device,
+        dtype=dtype, trust_remote_code=trust_remote_code,
+    )  # fmt: skip
+    lm = Harness(opened.live.model, opened.tokenizer, batch_size=batch_size)
     fill_requests(loaded, read_table(requests), lm, limit=task["limit"])
-    records, table = evaluate_variants(live, lm, loaded, variants, prompt_ids(tokenizer), limit=task["limit"])
-    write_json(scores, {"ablation": ablation, "chance": task["chance"], "variants": records})
+    record, table = evaluate_variants(opened.live, lm, loaded, opened.expansion, opened.prompt, limit=task["limit"])
+    write_json(scores, {"ablation": ablation, "chance": task["chance"], **record})
     write_table(documents, table)
 
 

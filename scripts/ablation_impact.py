@@ -25,15 +25,16 @@ def main(
     scores, documents, baseline_documents: of each task; descriptions, windows, baseline_windows: of each corpus.
     resamples: of the bootstrap over items.
     """
-    parts, variants = [], []
+    parts, variants, skipped = [], [], []
     for description, path, unchanged in zip(descriptions, windows, baseline_windows, strict=True):
         parts.append(window_impact(path.stem, read_table(path), read_table(unchanged)))
-        variants += read_json(description)["variants"]
+        record = read_json(description)
+        variants, skipped = variants + record["variants"], skipped + record["skipped"]
     for score, path, unchanged in zip(scores, documents, baseline_documents, strict=True):
         record, how = read_json(score), {"resamples": resamples, "seed": seed}
         parts.append(item_impact(path.stem, read_table(path), read_table(unchanged), record["chance"], **how))
-        variants += record["variants"]
-    write_table(table, impact_table(parts, ablation, variants))
+        variants, skipped = variants + record["variants"], skipped + record["skipped"]
+    write_table(table, impact_table(parts, ablation, variants, skipped))
 
 
 if __name__ == "__main__":

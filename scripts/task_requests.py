@@ -31,7 +31,7 @@ def main(
     let requests longer than the model's context be cut.
     """
     from weight_atlas.evaluation.encoding import encoder
-    from weight_atlas.evaluation.requests import build_requests, chance_levels
+    from weight_atlas.evaluation.requests import build_requests, chance_levels, data_of
     from weight_atlas.evaluation.tasks import definition_folders, load_tasks, own_folders
     from weight_atlas.tokens.tokenizer import load_tokenizer
 
@@ -43,8 +43,8 @@ def main(
     lm = encoder(opened, load_tokenizer(opened.folder, trust_remote_code=trust_remote_code))
     table = build_requests(loaded, lm, limit=limit, truncate=truncate, name=name)
     write_table(requests, table)
-    chance = chance_levels(loaded, table)
-    write_json(description, {"name": name, "folders": known, "limit": limit, "chance": chance, **how})
+    about = {"chance": chance_levels(loaded, table), "data": data_of(loaded, table)}
+    write_json(description, {"name": name, "folders": known, "limit": limit, **about, **how})
     print(f"{len(table)} requests of {len(loaded['tasks'])} tasks", flush=True)
 
 

@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 from weight_atlas.step import run_step
-from weight_atlas.tables import read_json, read_table, write_json, write_table
+from weight_atlas.tables import read_table, write_json, write_table
 
 
 def main(
     checkpoint: Path,
     text: Path,
     super_weights: Path | None = None,
+    inventory: Path | None = None,
     *,
     windows: Path,
     description: Path,
@@ -26,22 +27,23 @@ def main(
 ) -> None:
     """Write the summed log-likelihood of every window under every variant, and what the variants are.
 
-    text: the corpus. settings: the ablation's, as JSON. window: tokens of one, none takes the
-    model's context or 2048. tokens: of the corpus to score, none takes all. batch_size: none takes what memory allows.
+    text: the corpus. inventory: of tensors, to look up weights by hand. settings: the ablation's, as JSON. window:
+    tokens of one, none takes the model's context or 2048. tokens: of the corpus to score, none takes all. batch_size:
+    none takes what memory allows.
     """
-    from weight_atlas.evaluation.variants import variants_of
+    from weight_atlas.evaluation.opening import open_ablation
     from weight_atlas.evaluation.window_scores import score_variants
-    from weight_atlas.lm.opening import open_live
     from weight_atlas.lm.windows import corpus_windows
-    from weight_atlas.super_weights.artifact import coordinates_of
-    from weight_atlas.super_weights.published import prompt_ids
 
-    live, tokenizer = open_live(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
-    found = coordinates_of(read_json(super_weights), super_weights) if super_weights else []
-    variants = variants_of(ablation, json.loads(settings), live, found)
-    cut = corpus_windows(read_table(text), tokenizer, window=window, tokens=tokens, limit=live.context, where=corpus)
-    write_table(windows, score_variants(live, cut, variants, prompt_ids(tokenizer), batch_size=batch_size))
-    write_json(description, {"ablation": ablation, "variants": [variant.description() for variant in variants]})
+    opened = open_ablation(
+        checkpoint, ablation, json.loads(settings), super_weights=super_weights, inventory=inventory, device=device,
+        dtype=dtype, trust_remote_code=trust_remote_code,
+    )  # fmt: skip
+    table = read_table(text)
+    cut = corpus_windows(table, opened.tokenizer, window=window, tokens=tokens, limit=opened.live.context, where=corpus)
+    scores, expansion = score_variants(opened.live, cut, opened.expansion, opened.prompt, batch_size=batch_size)
+    write_table(windows, scores)
+    write_json(description, expansion.description(ablation))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The harness on a live model: scores, shared requests, and what goes wrong with tasks."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,10 +13,10 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.evaluation.bundled import bundled_items
 from weight_atlas.evaluation.encoding import encoder
+from weight_atlas.evaluation.expansion import Expansion, variants_of
 from weight_atlas.evaluation.harness import Harness, evaluate_variants
 from weight_atlas.evaluation.requests import build_requests, chance_levels, fill_requests
 from weight_atlas.evaluation.tasks import load_tasks
-from weight_atlas.evaluation.variants import variants_of
 from weight_atlas.lm.anatomy import Coordinate, anatomy
 from weight_atlas.lm.load import load_model
 from weight_atlas.tables import read_table, write_table
@@ -77,18 +78,16 @@ def test_scores_are_those_of_the_harness_and_come_back_after_an_edit(
 
     loaded, lm = prepared(task, data, checkpoint, live, tokenizer, tmp_path)
     changes = [Coordinate(1, 7, 11)]
-    variants = [
-        variants_of("baseline", {}, live, changes)[0],
-        variants_of("sw", {"zero": {}}, live, changes)[0],
-        variants_of("baseline", {}, live, changes)[0],
-    ]
+    unchanged, zeroed = (variants_of(name, {"zero": {}}, live, changes).variants[0] for name in ("baseline", "sw"))
+    expansion = Expansion([unchanged, zeroed, replace(unchanged, name="again")], [])
 
     def never(*_, **__):
         raise AssertionError("tokenized again")
 
     if task != "phrase":  # generation pads whole batches of texts together
         monkeypatch.setattr(tokenizer.__class__, "encode", never)
-    records, items = evaluate_variants(live, lm, loaded, variants, PROMPT, limit=None)
+    record, items = evaluate_variants(live, lm, loaded, expansion, PROMPT, limit=None)
+    records = record["variants"]
     monkeypatch.undo()
     monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)  # takes seconds
     empty = TaskManager(include_defaults=False)
@@ -104,18 +103,20 @@ def test_scores_are_those_of_the_harness_and_come_back_after_an_edit(
 
 def test_items_give_the_scores(data, checkpoint, live, tokenizer, tmp_path):
     loaded, lm = prepared("order", data, checkpoint, live, tokenizer, tmp_path)
-    records, items = evaluate_variants(live, lm, loaded, variants_of("baseline", {}, live, []), PROMPT, limit=None)
+    record, items = evaluate_variants(live, lm, loaded, variants_of("baseline", {}, live, []), PROMPT, limit=None)
+    records = record["variants"]
     own = items[items.metric == "acc_norm"]
     assert own.value.mean() == records[0]["results"]["order"]["acc_norm,none"]
     assert own.doc_id.tolist() == [0, 1, 2, 3] and (own.weight == 1).all()
-    assert evaluate_variants(live, lm, loaded, [], PROMPT, limit=None)[1].empty
+    assert evaluate_variants(live, lm, loaded, Expansion([], []), PROMPT, limit=None)[1].empty
 
 
 def test_perplexity_items_carry_their_words(data, checkpoint, live, tokenizer, tmp_path):
     import numpy as np
 
     loaded, lm = prepared("documents", data, checkpoint, live, tokenizer, tmp_path)
-    records, items = evaluate_variants(live, lm, loaded, variants_of("baseline", {}, live, []), PROMPT, limit=None)
+    record, items = evaluate_variants(live, lm, loaded, variants_of("baseline", {}, live, []), PROMPT, limit=None)
+    records = record["variants"]
     own = items[items.metric == "word_perplexity"]
     pages = [json.loads(line)["page"] for line in (data / "documents.jsonl").read_text().splitlines()]
     assert own.weight.tolist() == [len(page.split()) for page in pages]
@@ -141,7 +142,7 @@ def test_a_limit_takes_the_first_documents_or_a_share(data, checkpoint, tokenize
 def test_requests_of_other_documents_are_refused(data, checkpoint, live, tokenizer):
     lm = encoder(checkpoint, tokenizer)
     requests = build_requests(load("order", data), lm, limit=2, truncate=False, name="order")
-    with pytest.raises(AtlasError, match="not of the documents"):
+    with pytest.raises(AtlasError, match="has changed since its requests were made: 2 documents differ"):
         fill_requests(load("order", data), requests, Harness(live.model, tokenizer), limit=None)
 
 
@@ -183,7 +184,8 @@ def test_a_mirror_stands_in_for_the_hub_also_for_groups(
     assert len(requests) == 24
     lm = Harness(live.model, tokenizer)
     fill_requests(loaded, requests, lm, limit=None)
-    (record,), items = evaluate_variants(live, lm, loaded, variants_of("baseline", {}, live, []), PROMPT, limit=None)
+    outcome, items = evaluate_variants(live, lm, loaded, variants_of("baseline", {}, live, []), PROMPT, limit=None)
+    (record,) = outcome["variants"]
     assert record["groups"]["both"]["acc,none"] == pytest.approx(items.value.mean())
     assert set(record["results"]) == {"first", "second"}
 

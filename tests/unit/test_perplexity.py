@@ -10,8 +10,8 @@ from lm_models import drawn, own_text, plant, tiny
 from scipy import stats
 
 from weight_atlas.evaluation import window_scores
+from weight_atlas.evaluation.expansion import variants_of
 from weight_atlas.evaluation.perplexity import COLUMNS, perplexity_table
-from weight_atlas.evaluation.variants import variants_of
 from weight_atlas.figures import ablations
 from weight_atlas.lm.anatomy import Coordinate, anatomy
 from weight_atlas.lm.paired import mean_nll, paired_difference, severity
@@ -29,9 +29,9 @@ def planted():
 
 def scored(live, name, settings, weights):
     """(description, windows) of an ablation."""
-    variants = variants_of(name, settings, live, weights)
-    windows = window_scores.score_variants(live, own_text(live), variants, PROMPT, batch_size=4)
-    return {"ablation": name, "variants": [variant.description() for variant in variants]}, windows
+    expansion = variants_of(name, settings, live, weights)
+    windows, expansion = window_scores.score_variants(live, own_text(live), expansion, PROMPT, batch_size=4)
+    return expansion.description(name), windows
 
 
 def table_of(live, weights, draws=5):
@@ -105,8 +105,8 @@ def test_restarts_are_taken_only_where_they_save_passes(planted):
     early = Coordinate(0, 3, 4, component="mlp.down_proj")
     windows = own_text(live)
     for weights, draws, restarted in (([early], 20, False), ([place], 2, False), ([place], 20, True)):
-        variants = variants_of("mine", {"random": {"draws": draws}}, live, weights)
-        assert window_scores._restarting(live, windows, variants)[0].restart is restarted
+        variants = variants_of("mine", {"random": {"draws": draws}}, live, weights).variants
+        assert bool(window_scores._restarting(live, windows, variants)[1]) is restarted
 
 
 def test_out_of_memory_halves_the_variants_that_go_together(planted, monkeypatch, capsys):
@@ -121,7 +121,7 @@ def test_out_of_memory_halves_the_variants_that_go_together(planted, monkeypatch
 
     monkeypatch.setattr(window_scores.edits_only, "score_variants", scarce)
     variants = variants_of("mine", {"random": {"draws": 20}}, live, [place])
-    table = window_scores.score_variants(live, own_text(live), variants, PROMPT, batch_size=8)
+    table, _ = window_scores.score_variants(live, own_text(live), variants, PROMPT, batch_size=8)
     assert sizes == [8, 4, *[2] * 6] and len(table) == 20 * 6
     assert "going on with 4" in capsys.readouterr().out
 

@@ -5,16 +5,21 @@ What it would do again for every variant is done once: tasks are loaded, request
 """
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 import torch
 from lm_eval.models.huggingface import HFLM
 
+from weight_atlas.errors import AtlasError
 from weight_atlas.evaluation.batches import first_batch, halving
+from weight_atlas.evaluation.expansion import Expansion, without
 from weight_atlas.evaluation.tasks import seed_everything
-from weight_atlas.evaluation.variants import Variant, applied
+from weight_atlas.evaluation.variants import BASELINE, Refused, Variant, applied
 from weight_atlas.lm.anatomy import Anatomy
 
 ITEM_COLUMNS = ("variant", "task", "filter", "metric", "doc_id", "value", "weight")  # fmt: skip
@@ -53,32 +58,44 @@ class Harness(HFLM):
 
 
 def evaluate_variants(
-    live: Anatomy, lm: Harness, loaded: dict[str, Any], variants: Iterable[Variant], prompt: torch.Tensor, *,
+    live: Anatomy, lm: Harness, loaded: dict[str, Any], expansion: Expansion, prompt: torch.Tensor, *,
     limit: float | None,
-) -> tuple[list[dict[str, Any]], pd.DataFrame]:  # fmt: skip
+) -> tuple[dict[str, Any], pd.DataFrame]:  # fmt: skip
     """Evaluate every variant on tasks whose requests are built (see requests.fill_requests).
 
-    Returns a record for each variant (its description, and the `results`, `groups` and `documents` of evaluate_once),
-    and the items of all: one row per variant, task, filter, metric and document, with value and weight. prompt: see
-    variants.applied.
+    Returns {"variants", "skipped"}: a record for each variant (its description, and the `results`, `groups` and
+    `documents` of evaluate_once), and what the model did not allow; and the items of all: one row per variant, task,
+    filter, metric and document, with value and weight. Where a variant's logits are not finite numbers, so are its
+    scores. prompt: see variants.applied.
     """
-    records, tables = [], [pd.DataFrame(columns=list(ITEM_COLUMNS))]
-    for variant in variants:
-        with applied(live, variant, prompt):
-            outcome = evaluate_once(lm, loaded, limit=limit)
+    records, tables = {}, [pd.DataFrame(columns=list(ITEM_COLUMNS))]
+    refused: dict[str, Refused] = {}
+    for variant in expansion.variants:
+        try:
+            with applied(live, variant, prompt):
+                outcome = evaluate_once(lm, loaded, limit=limit)
+        except Refused as error:
+            refused[variant.name] = error
+            continue
+        if not outcome.pop("finite"):
+            outcome = _not_finite(variant, outcome)
         tables.append(outcome.pop("items").assign(variant=variant.name))
-        records.append({**variant.description(), **outcome})
+        records[variant.name] = outcome
         print(f"{variant.name}: {json.dumps(outcome['groups'] or outcome['results'])}", flush=True)
+    kept = without(expansion, refused)
     items = pd.concat(tables[1:] or tables, ignore_index=True)[list(ITEM_COLUMNS)]
     types = {"doc_id": "int64", "value": "float64", "weight": "float64"}
-    return records, items.astype({**dict.fromkeys(ITEM_COLUMNS, str), **types})
+    described = [{**variant.description(), **records[variant.name]} for variant in kept.variants]
+    record = {"variants": described, "skipped": [asdict(each) for each in kept.skipped]}
+    return record, items.astype({**dict.fromkeys(ITEM_COLUMNS, str), **types})
 
 
 def evaluate_once(lm: Harness, loaded: dict[str, Any], *, limit: float | None) -> dict[str, Any]:
     """Evaluate the live model as it is now on tasks whose requests are built (see requests.fill_requests).
 
     Returns {"results", "groups": {task: {"metric,filter": value}}, "documents": {task: n}, "items": DataFrame of one
-    row per document and metric}. Where memory runs out, the batch is halved and stays so, which the log says.
+    row per document and metric, "finite": whether all logits were below infinity and numbers}. Where memory runs out,
+    the batch is halved and stays so, which the log says.
     """
     from lm_eval.evaluator import evaluate
 
@@ -90,13 +107,45 @@ def evaluate_once(lm: Harness, loaded: dict[str, Any], *, limit: float | None) -
                 instance.resps, instance.filtered_resps = [], {}
         return evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=0, log_samples=True)
 
-    outcome, _ = halving(attempt, lm.batch_size_per_gpu)
+    with _watched(lm.model) as largest:
+        outcome, _ = halving(attempt, lm.batch_size_per_gpu)
     return {
+        "finite": all(map(math.isfinite, torch.stack(largest).tolist())) if largest else True,
         "results": {name: _scores(values) for name, values in outcome["results"].items() if name in loaded["tasks"]},
         "groups": {name: _scores(values) for name, values in outcome.get("groups", {}).items()},
         "documents": {name: int(count["effective"]) for name, count in outcome["n-samples"].items()},
         "items": _items(outcome["samples"]),
     }
+
+
+@contextmanager
+def _watched(model: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Collect the largest logit of every pass: infinite, or no number, where one of them is.
+
+    The harness would not notice: of choices that are all no numbers it takes the first.
+    """
+    largest: list[torch.Tensor] = []
+    # Read at the end: a device is not waited for at each pass.
+    handle = model.register_forward_hook(lambda module, inputs, output: largest.append(output.logits.detach().amax()))
+    try:
+        yield largest
+    finally:
+        handle.remove()
+
+
+def _not_finite(variant: Variant, outcome: dict[str, Any]) -> dict[str, Any]:
+    """The outcome with all scores unknown; an AtlasError for the unchanged model."""
+    if variant.kind == BASELINE:
+        raise AtlasError(
+            "the model's logits are not finite numbers",
+            remedy="compute in float32 (dtype: float32), and look for NaN in the weight statistics",
+        )
+    print(f"{variant.name}: not finite: logits are no numbers", flush=True)
+    unknown = {
+        part: {task: dict.fromkeys(scores, float("nan")) for task, scores in outcome[part].items()}
+        for part in ("results", "groups")
+    }
+    return {**outcome, **unknown, "items": outcome["items"].assign(value=float("nan"))}
 
 
 def _scores(values: dict[str, Any]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from weight_atlas.evaluation.statistics import (
     chance_corrected_drop,
     mcnemar,
     paired_bootstrap,
+    paired_t,
     severity_of_drop,
     wilson,
 )
@@ -17,30 +18,43 @@ from weight_atlas.lm.paired import mean_nll, paired_difference, severity
 COLUMNS = (
     "ablation", "kind", "variant", "factor", "task", "subtask", "metric", "filter", "n", "value", "low", "high",
     "baseline", "ratio", "drop", "drop_low", "drop_high", "delta_nll", "delta_nll_low", "delta_nll_high", "p_value",
-    "chance", "chance_corrected_drop", "severity",
+    "chance", "chance_corrected_drop", "severity", "note",
 )  # fmt: skip
+NOT_FINITE, NO_VARIANTS = "not finite", "no variants"
 # Metrics whose items are log-likelihoods in nats.
 LIKELIHOODS = ("word_perplexity", "byte_perplexity", "bits_per_byte", "perplexity")
 
 
-def impact_table(parts: Iterable[pd.DataFrame], ablation: str, variants: Sequence[dict]) -> pd.DataFrame:
+def impact_table(
+    parts: Iterable[pd.DataFrame], ablation: str, variants: Sequence[dict], skipped: Sequence[dict] = ()
+) -> pd.DataFrame:
     """Put the tables of single tasks together as the table of one ablation, in one order of columns.
 
-    variants: records with `variant`, `kind` and `factor`, as the evaluations describe them.
+    variants: records with `variant`, `kind` and `factor`, as the evaluations describe them. skipped: what the model
+    does not allow: `variant`, `kind` and `reason`; each gives a row without a task, whose note says why.
     """
-    table = pd.concat([part for part in parts if len(part)] or [pd.DataFrame({"variant": []})], ignore_index=True)
-    table = table.reindex(columns=list(COLUMNS))
-    table["ablation"] = ablation
-    for column in ("kind", "factor"):
-        table[column] = table.variant.map({record["variant"]: record[column] for record in variants})
-    return table.astype({"factor": float})
+    known = {record["variant"]: record for record in variants}
+    rows = [part.assign(**_of_variants(part.variant, known)) for part in parts if len(part)]
+    left_out = [
+        {"variant": each["variant"], "kind": each["kind"], "severity": NO_VARIANTS, "note": each["reason"]}
+        for each in {each["variant"]: each for each in skipped}.values()
+    ]
+    rows += [pd.DataFrame(left_out)] if left_out else []
+    table = pd.concat(rows or [pd.DataFrame({"variant": []})], ignore_index=True).reindex(columns=list(COLUMNS))
+    return table.assign(ablation=ablation).astype({"factor": float})
+
+
+def _of_variants(names: pd.Series, known: dict[str, dict]) -> dict[str, pd.Series]:
+    return {
+        column: names.map({name: record[column] for name, record in known.items()}) for column in ("kind", "factor")
+    }
 
 
 def window_impact(corpus: str, windows: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
     """Perplexity of every variant on fixed windows (see window_scores), against the baseline's same windows.
 
-    The interval of delta_nll (nats per token) is Student's over paired windows; low and high are the perplexities of
-    its ends.
+    The interval of delta_nll (nats per token) and p_value are Student's over paired windows; low and high are the
+    perplexities of the interval's ends.
     """
     return pd.DataFrame(
         [
@@ -78,15 +92,21 @@ def headline_metric(metrics: Iterable[str]) -> str:
 
 
 def headlines(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of an impact table that a figure shows: whole tasks, each by the metric that speaks for it."""
+    """The rows of an impact table that a figure shows: whole tasks, each by the metric that speaks for it.
+
+    A task that reads answers in several ways (`filter`) speaks by the first that its definition lists, which is the
+    strict one where there are a strict and a lenient one. Rows without a task are kept.
+    """
     whole = table[table.subtask.fillna("") == ""]
-    spoken = whole.groupby("task", sort=False).metric.agg(headline_metric)
-    return whole[whole.metric == whole.task.map(spoken)].reset_index(drop=True)
+    spoken = whole[whole.task.notna()].groupby("task", sort=False).metric.agg(headline_metric)
+    chosen = whole[(whole.metric == whole.task.map(spoken)) | whole.task.isna()]
+    first = chosen.groupby("task", sort=False)["filter"].agg("first")
+    return chosen[(chosen["filter"] == chosen.task.map(first)) | chosen.task.isna()].reset_index(drop=True)
 
 
 def by_factor(table: pd.DataFrame) -> pd.DataFrame:
     """The headline rows of a scaling, in order of task and factor; none where nothing was scaled."""
-    rows = headlines(table)
+    rows = headlines(table[table.task.notna()])
     curves = [rows[rows.task == task].sort_values("factor", kind="stable") for task in dict.fromkeys(rows.task)]
     return pd.concat([rows.iloc[:0], *curves], ignore_index=True)
 
@@ -115,6 +135,8 @@ def _item_row(metric: str, pairs: pd.DataFrame, chance: float, resamples: int, s
     if metric in LIKELIHOODS:
         return _likelihood_row(metric, before, after, pairs.weight_after.to_numpy(), resamples, seed)
     value, reference, n = float(after.mean()), float(before.mean()), len(pairs)
+    if not np.isfinite(value):
+        return {"n": n, "baseline": reference, "severity": NOT_FINITE}
     low, high, p = paired_bootstrap(before - after, np.ones(n), resamples=resamples, seed=seed)
     row = {"n": n, "value": value, "baseline": reference, "drop": reference - value, "drop_low": low, "drop_high": high}
     if not np.isin([before, after], (0.0, 1.0)).all():
@@ -137,8 +159,10 @@ def _likelihood_row(
 ) -> dict:
     """Of log-likelihoods in nats: perplexity per word, byte or item with its ratio, and the rise of the mean loss."""
     nll, reference = -after.sum() / weight.sum(), -before.sum() / weight.sum()
-    low, high, p = paired_bootstrap(before - after, weight, resamples=resamples, seed=seed)
     scale = (lambda nats: nats / np.log(2)) if metric == "bits_per_byte" else np.exp
+    if not np.isfinite(nll):
+        return {"n": len(after), "baseline": float(scale(reference)), "severity": NOT_FINITE}
+    low, high, p = paired_bootstrap(before - after, weight, resamples=resamples, seed=seed)
     with np.errstate(over="ignore"):
         ratio = float(np.exp(nll - reference))
         values = [float(scale(nats)) for nats in (nll, reference, reference + low, reference + high)]
@@ -151,12 +175,16 @@ def _likelihood_row(
 
 def _window_row(scores: pd.DataFrame, baseline: pd.DataFrame) -> dict:
     nll, reference = mean_nll(scores), mean_nll(baseline)
+    about = {"metric": "perplexity", "filter": "windows", "n": len(scores), "baseline": float(np.exp(reference))}
+    if not np.isfinite(nll):
+        return {**about, "severity": NOT_FINITE}
     delta, low, high = paired_difference(baseline, scores)
+    tokens = baseline.tokens.to_numpy(float)
+    p = paired_t((scores.nll.to_numpy() - baseline.nll.to_numpy()) / tokens, tokens / tokens.sum())
     with np.errstate(over="ignore"):
-        perplexity, unchanged, ratio = (float(np.exp(x)) for x in (nll, reference, nll - reference))
+        perplexity, ratio = float(np.exp(nll)), float(np.exp(nll - reference))
         bounds = [float(np.exp(reference + bound)) for bound in (low, high)]
     return {
-        "metric": "perplexity", "filter": "windows", "n": len(scores), "value": perplexity, "low": bounds[0],
-        "high": bounds[1], "baseline": unchanged, "ratio": ratio, "delta_nll": delta, "delta_nll_low": low,
-        "delta_nll_high": high, "severity": severity(ratio),
+        **about, "value": perplexity, "low": bounds[0], "high": bounds[1], "ratio": ratio, "delta_nll": delta,
+        "delta_nll_low": low, "delta_nll_high": high, "p_value": p, "severity": severity(ratio),
     }  # fmt: skip

@@ -23,7 +23,7 @@ def perplexity_table(
     perplexity with low and high, ratio to the baseline, delta_nll with its paired 95 % interval (nats per token),
     severity.
     """
-    unchanged = ({"ablation": BASELINE, "variants": [{"variant": BASELINE, "kind": BASELINE, "edits": []}]}, baseline)
+    unchanged = ({"ablation": BASELINE, "variants": [{"variant": BASELINE, "kind": BASELINE}]}, baseline)
     parts = []
     for description, windows in (unchanged, *ablations):
         impact = window_impact(corpus, windows, baseline)
@@ -35,7 +35,7 @@ def perplexity_table(
                     "variant": record["variant"],
                     "ablation": description["ablation"],
                     "kind": record["kind"],
-                    "weights": len(record["edits"]),
+                    "weights": record.get("weights", 0),
                     "magnitude_ratio": record.get("magnitude_ratio"),
                 }
                 for record in description["variants"]

@@ -58,15 +58,14 @@ def quantized_layers(
 ) -> Iterator[None]:
     """Quantize layer matrices (see layer_matrices) for the length of the block, then put the stored bits back.
 
-    spared: weights that keep their value, as if held apart in their own precision. The stored weights wait in the
-    host's memory.
+    spared: weights that keep their value in 16 bits (see sixteen_bits). The stored weights wait in the host's memory.
     """
     stored: list[tuple[torch.Tensor, torch.Tensor]] = []
-    kept = [(matrix_at(live, place), place, _value(live, place)) for place in spared]
+    kept = [(matrix_at(live, place), place, sixteen_bits(_value(live, place))) for place in spared]
     try:
         with torch.no_grad():
             for _, name, view in layer_matrices(live, which):
-                _check_editable(name, view)
+                check_editable(name, view)
                 stored.append((view, view.to("cpu", copy=True)))
                 view.copy_(quantized(view, scheme))
             for matrix, place, value in kept:
@@ -78,15 +77,29 @@ def quantized_layers(
                 view.copy_(original)
 
 
+def sixteen_bits(weight: torch.Tensor) -> torch.Tensor:
+    """A weight as it is kept beside the quantized ones: in its own type if that has 16 bits, else in float16.
+
+    What float16 cannot hold is kept in bfloat16. Returns the type given.
+    """
+    if weight.dtype.itemsize <= 2:
+        return weight.clone()
+    half = weight.to(torch.float16)
+    return (half if torch.isfinite(half) else weight.to(torch.bfloat16)).to(weight.dtype)
+
+
 def weight_errors(live: Anatomy, scheme: Scheme, spared: Sequence[Coordinate] = (), which: str = "all") -> pd.DataFrame:
-    """The error of a scheme in every layer matrix, weights alone: layer, name, bits and errors (see error_of)."""
+    """The error of a scheme in every layer matrix, as the model holds it: layer, name, bits and errors (see error_of).
+
+    A model in 16 bits rounds what quantization gives once more, and that is what it computes with.
+    """
     rows = []
     places = [(matrix_at(live, place).data_ptr(), place) for place in spared]
     for layer, name, view in layer_matrices(live, which):
-        approximation = quantized(view, scheme)
+        approximation = quantized(view, scheme).to(view.dtype)
         for pointer, place in places:
             if pointer == view.data_ptr():
-                approximation[place.row, place.col] = view[place.row, place.col].float()
+                approximation[place.row, place.col] = sixteen_bits(view[place.row, place.col])
         errors = error_of(view, approximation)
         rows.append({"layer": layer, "name": name, "bits": bits_per_weight(tuple(view.shape), scheme), **errors})
     return pd.DataFrame(rows)
@@ -104,10 +117,11 @@ def _stacked_view(live: Anatomy, place: Coordinate) -> torch.Tensor | None:
 
 
 def _value(live: Anatomy, place: Coordinate) -> torch.Tensor:
-    return matrix_at(live, place)[place.row, place.col].clone()
+    return matrix_at(live, place)[place.row, place.col]
 
 
-def _check_editable(name: str, view: torch.Tensor) -> None:
+def check_editable(name: str, view: torch.Tensor) -> None:
+    """Raise AtlasError for a matrix that cannot be written to: not in memory, or quantized."""
     if view.device.type == "meta" or view.dtype not in EDITABLE:
         state = "offloaded from memory" if view.device.type == "meta" else f"quantized already ({view.dtype})"
         raise AtlasError(

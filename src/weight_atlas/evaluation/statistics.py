@@ -17,7 +17,9 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, f
     share, scale = successes / n, 1 + z * z / n
     middle = (share + z * z / (2 * n)) / scale
     half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+    # The ends are exact where rounding would miss them.
+    low = 0.0 if successes == 0 else float(middle - half)
+    return low, 1.0 if successes == n else float(middle + half)
 
 
 def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
@@ -48,6 +50,24 @@ def paired_bootstrap(
     low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
     tail = min((means <= 0).mean(), (means >= 0).mean())
     return float(low), float(high), float(min(1.0, max(2 * tail, 1 / resamples)))
+
+
+def paired_t(difference: np.ndarray, weight: np.ndarray) -> float:
+    """Two-sided p of no change of sum(weight * difference), by Student's t over pairs.
+
+    weight: adds up to 1. The standard error is that of lm.paired.paired_difference: p is below .05 where its interval
+    leaves out zero. NaN for one pair; 1 where nothing differs.
+    """
+    from scipy.stats import t
+
+    difference, weight, n = np.asarray(difference, float), np.asarray(weight, float), len(difference)
+    if n < 2:
+        return float("nan")
+    if not difference.any():
+        return 1.0
+    mean = float((weight * difference).sum())
+    error = np.sqrt(n / (n - 1) * float((weight**2 * (difference - mean) ** 2).sum()))
+    return float(2 * t.sf(abs(mean) / error, n - 1)) if error else 0.0
 
 
 def _chunks(total: int, size: int) -> list[int]:

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.evaluation.task_errors import broken_definition, explained
 
 # The seeds of the harness's own command line: for the choice of worked examples, and for all else that is drawn.
 FEWSHOT_SEED = 1234
@@ -22,7 +23,8 @@ def load_tasks(
     definition, data: a YAML file and the JSON lines of its test split, in place of a name. folders: where to look for
     the name instead of among the harness's own tasks. mirror: a folder that holds copies of data sets of the hub under
     their names (mirror/org/name). fewshot: worked examples before each question; None leaves the task's own number.
-    Raises AtlasError for an unknown name, and for data that cannot be reached or may not be read.
+    Raises AtlasError for an unknown name, for data that cannot be reached or may not be read, and for a definition that
+    does not work.
     """
     _prepare()
     seed_everything()  # some tasks shuffle answers while they are loaded
@@ -118,43 +120,22 @@ def _by_name(name: str, folders: list[Path] | None, mirror: Path | None) -> dict
         # The data sets library looks for org/name below the working directory before it asks the hub.
         with chdir(mirror) if mirror else nullcontext():
             return manager.load([name])
-    except ModuleNotFoundError as error:
-        raise AtlasError(
-            f"task {name} needs the Python package {error.name}", where=name, remedy=f"install {error.name}"
-        ) from error
     except Exception as error:
-        # Hub, network and file system each raise types of their own through the data sets library.
-        raise _unreachable(name, error) from error
+        # Hub, network, file system and templates each raise types of their own through the data sets library.
+        raise explained(name, error) from error
 
 
 def _check_known(name: str, manager: Any, folders: list[Path] | None) -> None:
     if name in manager.task_index:
         return
+    broken = broken_definition(name, folders or [])
+    if broken is not None:
+        raise broken
     near = difflib.get_close_matches(name, manager.all_tasks, n=3, cutoff=0.5)
     raise AtlasError(
         f"there is no task {name!r}",
         where=", ".join(map(str, folders)) if folders else "lm-evaluation-harness",
         remedy=f"did you mean {' or '.join(near)}?" if near else "lm-eval ls tasks lists the names",
-    )
-
-
-def _unreachable(name: str, error: Exception) -> AtlasError:
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    chain = [error]
-    while chain[-1].__cause__ is not None or chain[-1].__context__ is not None:
-        chain.append(chain[-1].__cause__ or chain[-1].__context__)
-    gated = any(type(link).__name__ == "GatedRepoError" or "gated" in str(link).lower() for link in chain)
-    if gated:
-        return AtlasError(
-            f"the data of task {name} is gated: {text}",
-            where=name,
-            remedy="ask for access on the data set's page of the hub, then log in (hf auth login) or set HF_TOKEN",
-        )
-    return AtlasError(
-        f"the data of task {name} cannot be reached: {text}",
-        where=name,
-        remedy="check the network; without one, fill the cache of data sets before (HF_HOME), or set `mirror` of this "
-        "task to a folder that holds a copy of the data set under its name on the hub",
     )
 
 

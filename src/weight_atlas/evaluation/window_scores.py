@@ -2,64 +2,96 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 
+from weight_atlas.errors import AtlasError
 from weight_atlas.evaluation.batches import first_batch, halving
-from weight_atlas.evaluation.variants import Variant, applied
+from weight_atlas.evaluation.expansion import Expansion, without
+from weight_atlas.evaluation.variants import BASELINE, Refused, Variant, applied
 from weight_atlas.lm import variants as edits_only
 from weight_atlas.lm.anatomy import Anatomy
-from weight_atlas.lm.metrics import score_windows
-from weight_atlas.lm.variants import Route, route_of
+from weight_atlas.lm.metrics import score_windows, token_nll
+from weight_atlas.lm.paired import mean_nll
+from weight_atlas.lm.routes import Route, first_layer, route_of
 from weight_atlas.lm.windows import Windows
 
 # Forward passes of one window that finding out a route takes.
 TRIALS = 8
+COLUMNS = {"variant": str, "window": "int64", "tokens": "int64", "nll": "float64"}
 
 
 def score_variants(
-    live: Anatomy, windows: Windows, variants: Sequence[Variant], prompt: torch.Tensor, *, batch_size: int | None
-) -> pd.DataFrame:
-    """Score the same windows under each variant.
+    live: Anatomy, windows: Windows, expansion: Expansion, prompt: torch.Tensor, *, batch_size: int | None
+) -> tuple[pd.DataFrame, Expansion]:
+    """Score the same windows under each variant of an ablation.
 
-    Returns one row per variant and window: variant, window, tokens (scored ones), nll (nats, their sum). Variants that
-    only edit weights begin at the first layer that they edit, all together, where that gives the same and saves work
-    (see lm.variants). prompt: see variants.applied. batch_size: windows, or variants of a window, that go through the
-    model together; None takes what memory allows.
+    Returns one row per variant and window: variant, window, tokens (scored ones), nll (nats, their sum; infinite where
+    the logits are not finite numbers), and the expansion without variants that the model refused. Variants that only
+    edit weights begin at the first layer that they edit, all together, where that gives the same and saves work (see
+    lm.variants). prompt: see variants.applied. batch_size: windows, or variants of a window, that go through the model
+    together; None takes what memory allows.
     """
     size = first_batch(live.model.device.type, batch_size)
-    scores: dict[str, pd.DataFrame] = {}
-    route, restarted = _restarting(live, windows, variants)
-    if route.restart:
-        tables, size = _restarted(live, windows, restarted, route, size)
-        scores = {variant.name: table for variant, table in zip(restarted, tables, strict=True)}
-    for variant in variants:
+    scores, size = _restarted_scores(live, windows, expansion.variants, size)
+    refused: dict[str, Refused] = {}
+    for variant in expansion.variants:
         if variant.name not in scores:
-            with applied(live, variant, prompt):
-                plain, size = halving(lambda batch: score_windows(live.model, windows, batch_size=batch), size)
-            scores[variant.name] = plain
+            try:
+                with applied(live, variant, prompt):
+                    scores[variant.name], size = _plain_scores(live, windows, variant, size)
+            except Refused as error:
+                refused[variant.name] = error
+                continue
         own = scores[variant.name]
-        print(f"{variant.name}: {own.nll.sum() / own.tokens.sum():.6g} nats per token", flush=True)
-    empty = pd.DataFrame({"variant": [], "window": [], "tokens": [], "nll": []})
-    table = pd.concat(
-        [empty, *(scores[variant.name].assign(variant=variant.name) for variant in variants)], ignore_index=True
-    )
-    return table[list(empty)].astype({"variant": str, "window": "int64", "tokens": "int64", "nll": "float64"})
+        bad = int(np.isinf(own.nll).sum())
+        note = f"not finite: logits are no numbers in {bad} of {len(own)} windows" if bad else f"{mean_nll(own):.6g}"
+        print(f"{variant.name}: {note}{'' if bad else ' nats per token'}", flush=True)
+    expansion = without(expansion, refused)
+    tables = [scores[variant.name].assign(variant=variant.name) for variant in expansion.variants]
+    table = pd.concat([pd.DataFrame({name: [] for name in COLUMNS}), *tables], ignore_index=True)[list(COLUMNS)]
+    return table.astype(COLUMNS), expansion
+
+
+def _plain_scores(live: Anatomy, windows: Windows, variant: Variant, size: int) -> tuple[pd.DataFrame, int]:
+    # A baseline that gives no numbers is an error of the model or its type, not a result.
+    measure = token_nll if variant.kind == BASELINE else _finite_or_infinite
+    return halving(lambda batch: score_windows(live.model, windows, batch_size=batch, measure=measure), size)
+
+
+def _finite_or_infinite(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"nll": torch.nan_to_num(token_nll(logits, targets)["nll"], nan=float("inf"), posinf=float("inf"))}
+
+
+def _restarted_scores(
+    live: Anatomy, windows: Windows, variants: Sequence[Variant], size: int
+) -> tuple[dict[str, pd.DataFrame], int]:
+    """The scores of variants that are restarted at a layer, by name, and the batch size that memory allowed."""
+    route, restarted = _restarting(live, windows, variants)
+    if not restarted:
+        return {}, size
+    try:
+        tables, size = _restarted(live, windows, restarted, route, size)
+    except AtlasError as error:
+        # One of them fails, such as by logits that are not numbers; alone, each shows whether it is the one.
+        print(f"variants go one by one: {error.what}", flush=True)
+        return {}, size
+    return {variant.name: table for variant, table in zip(restarted, tables, strict=True)}, size
 
 
 def _restarting(live: Anatomy, windows: Windows, variants: Sequence[Variant]) -> tuple[Route, list[Variant]]:
-    """The variants that are restarted at a layer, and how; a route without restarts where nothing is won by it."""
+    """The variants that are restarted at a layer, and how; none where nothing is won by it."""
     edited = [variant for variant in variants if any(edit.factor != 1 or edit.offset for edit in variant.edits)]
     if not edited or len(windows) * _saved(live, edited) <= TRIALS:
-        return Route(False, False), []
-    singles = [variant.edits[0] for variant in edited if len(variant.edits) == 1]
-    return route_of(live, windows.ids[:1], singles[-1] if singles else None), edited
+        return Route(), []
+    route = route_of(live, windows.ids[:1], [variant.edits for variant in edited])
+    return route, [variant for variant in edited if route.takes(live, variant.edits)]
 
 
 def _saved(live: Anatomy, variants: Sequence[Variant]) -> float:
     """Forward passes of a window saved by restarts: the layers below each edit, less the pass that they start from."""
-    below = sum(min(edit.coordinate.layer for edit in variant.edits) for variant in variants)
-    return below / len(live.layers) - 1
+    return sum(first_layer(variant.edits) for variant in variants) / len(live.layers) - 1
 
 
 def _restarted(

@@ -44,10 +44,11 @@ def matched_draws(
 
 def magnitude_ratio(live: Anatomy, targets: Sequence[Coordinate], controls: Sequence[Coordinate]) -> float:
     """Sum of the controls' magnitudes over that of the targets': 1 for a perfect match."""
-    return _magnitude(live, controls) / max(_magnitude(live, targets), 1e-30)
+    return magnitude(live, controls) / max(magnitude(live, targets), 1e-30)
 
 
-def _magnitude(live: Anatomy, coordinates: Sequence[Coordinate]) -> float:
+def magnitude(live: Anatomy, coordinates: Sequence[Coordinate]) -> float:
+    """Sum of |w| over single weights."""
     return sum(abs(value_at(live, place)) for place in coordinates)
 
 
