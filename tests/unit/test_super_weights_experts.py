@@ -6,19 +6,30 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lm_models import LAYOUTS, drawn, plant, tiny, word_tokenizer
+from lm_models import LAYOUTS, LISTED, D, drawn, plant, tiny, word_tokenizer
 
+from weight_atlas.errors import AtlasError
 from weight_atlas.figures.expert_routing import expert_routing
 from weight_atlas.figures.super_activations import super_activations as activation_figure
 from weight_atlas.lm.anatomy import anatomy
+from weight_atlas.lm.edits import edited, zero
 from weight_atlas.lm.windows import fixed_windows
-from weight_atlas.super_weights.activations import super_activations
+from weight_atlas.super_weights.activations import outstanding, super_activations
+from weight_atlas.super_weights.calibration import Calibration, each_expert
 from weight_atlas.super_weights.causal import with_causal_scores
-from weight_atlas.super_weights.experts import expert_table
+from weight_atlas.super_weights.experts import expert_table, super_experts
 from weight_atlas.super_weights.routing import co_spike, position_entropy
 
-MIXTURES = [layout for layout in LAYOUTS if any(p.stacked for p in anatomy(tiny(layout)).projections)]
+MIXTURES = [layout for layout in LAYOUTS if {"num_experts", "ffn_config"} & LAYOUTS[layout].keys()] + [LISTED]
 WINDOWS = fixed_windows(np.random.default_rng(0).integers(5, 300, 150), window=30, prefix=[1])
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """A mixture with one planted weight, and its table: (live, place, table). Tests leave it as it is."""
+    live = anatomy(tiny("mixtral"))
+    place = plant(live, 1, 9, 21)
+    return live, place, expert_table(live, WINDOWS)
 
 
 @pytest.mark.parametrize("layout", MIXTURES)
@@ -31,12 +42,159 @@ def test_the_planted_expert_stands_out(layout):
     assert candidate.weight == 7.5
     assert candidate.input_value == pytest.approx(40, rel=0.3)
     assert table[table.super_expert].index.tolist() == [candidate.Index]
-    k = live.model.config.get_text_config().to_dict()
-    k = k.get("num_experts_per_tok") or k["ffn_config"]["moe_top_k"]
+    assert candidate.persistence == 1
+    k = LAYOUTS.get(layout, {}).get("num_experts_per_tok", 2)
     assert np.allclose(table.groupby("layer").p_active.sum(), k)
     assert (table.tokens == (table.p_active * WINDOWS.ids.numel()).round()).all()
     if layout == "mixtral":
         assert "share of tokens" in drawn(expert_routing(table, residual_ratio=50, co_spike_threshold=0.12))
+
+
+def test_the_table_against_the_experts_own_modules():
+    """A list of experts says by itself what each got and gave: rows, weights, tokens and positions."""
+    live = anatomy(tiny(LISTED))
+    place = plant(live, 1, 9, 21)
+    block = live.layers[1].mlp
+    table = expert_table(live, WINDOWS)
+    own = table[(table.layer == 1)].set_index("expert")
+    seen = []
+    handle = block.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].reshape(-1, D)))
+    with torch.no_grad():
+        live.model(WINDOWS.ids)
+        handle.remove()
+        weight, index = block.gate(seen[0]).softmax(-1).topk(2)
+        for number, expert in enumerate(block.experts):
+            token, slot = (index == number).nonzero(as_tuple=True)
+            row = own.loc[number]
+            assert row.tokens == len(token)
+            assert row.p_active == pytest.approx(len(token) / WINDOWS.ids.numel())
+            assert row.mean_weight == pytest.approx(float(weight[token, slot].mean()), rel=1e-4)
+            x = expert.act_fn(expert.gate_proj(seen[0][token])) * expert.up_proj(seen[0][token])
+            assert row.max_input == pytest.approx(float(x.abs().max()), rel=1e-5)
+            assert row.max_output == pytest.approx(float(expert.down_proj(x).abs().max()), rel=1e-5)
+            assert row.position_entropy == pytest.approx(position_entropy([token % 30], 30))
+    planted = own.loc[place.expert]
+    factor = float(weight[0][index[0] == place.expert])
+    assert planted.contribution == pytest.approx(planted.input_value * 7.5 * factor, rel=1e-3)
+
+
+def test_the_strongest_weight_is_that_of_the_largest_contribution(planted):
+    """Over all tokens, rows and neurons, by brute force; neither bias nor a sum of many weights hides it."""
+    live, _, table = planted
+    medians, seen = [], {}
+    handles = [
+        layer.register_forward_pre_hook(
+            lambda module, inputs: medians.append(inputs[0].reshape(-1, D).abs().median(1).values)
+        )
+        for layer in live.layers
+    ]
+
+    def look(projection, one):
+        rows = projection.matrix(one.expert)
+        parts = (one.x[:, None] * rows).abs() * one.weight[:, None, None] / medians[-1][one.token][:, None, None]
+        seen[projection.layer, one.expert] = parts
+
+    with each_expert(live, look), torch.no_grad():
+        live.model(WINDOWS.ids)
+    for handle in handles:
+        handle.remove()
+    for row in table.itertuples():
+        parts = seen[row.layer, row.expert]
+        assert row.contribution_ratio == pytest.approx(float(parts.max()), rel=1e-4)
+        assert parts[:, row.row, row.column].max() == parts.max()
+
+
+def test_a_bias_does_not_hide_the_planted_weight():
+    live = anatomy(tiny("gpt_oss"))
+    place = plant(live, 1, 9, 21)
+    live.projection(place).container.down_proj_bias[:, 30] = 400.0
+    table = expert_table(live, WINDOWS)
+    assert (1, place.expert, 9, 21) in set(
+        table[table.candidate][["layer", "expert", "row", "column"]].itertuples(index=False, name=None)
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("layout", ["mixtral", LISTED])
+def test_an_expert_that_is_not_finite_is_a_message(layout, value):
+    live = anatomy(tiny(layout))
+    projection = next(p for p in live.projections if p.layer == 1 and (p.stacked or p.expert == 2))
+    projection.matrix(2)[0, 0] = value
+    with pytest.raises(AtlasError, match=r"not finite(.|\n)*layers\.1\."):
+        expert_table(live, WINDOWS)
+    live = anatomy(tiny("llama", attn_implementation="eager"))
+    place = plant(live, 1, 9, 21)
+    live.layers[2].mlp.up_proj.weight[0, 0] = value
+    with pytest.raises(AtlasError, match="not finite"):
+        super_activations(live, WINDOWS, [place], word_tokenizer(bos=True))
+
+
+def test_what_the_last_layer_makes_large_is_an_echo():
+    live = anatomy(tiny("mixtral"))
+    place = plant(live, 3, 9, 21)
+    table = expert_table(live, WINDOWS)
+    echo = table[(table.layer == 3) & (table.expert == place.expert)].iloc[0]
+    assert echo.contribution_ratio > 50
+    assert echo.persistence == 0
+    assert not table.candidate.any() and not table.super_expert.any()
+
+
+def test_an_activation_that_the_next_layer_takes_away_is_no_candidate():
+    live = anatomy(tiny("mixtral"))
+    place = plant(live, 1, 9, 21)
+
+    def wipe(module, inputs, output):
+        wiped = output.clone()
+        wiped[..., 9] = 0
+        return wiped
+
+    handle = live.layers[2].register_forward_hook(wipe)
+    table = expert_table(live, WINDOWS)
+    handle.remove()
+    own = table[(table.layer == 1) & (table.expert == place.expert)].iloc[0]
+    assert (own.column, own.persistence, own.candidate) == (21, 0, False)
+
+
+def test_layers_in_which_massive_activations_form():
+    def forming(peaks, medians=1.0, ratio=50.0):
+        peaks = np.array(peaks)
+        return Calibration({}, peaks, np.full(len(peaks), medians), 1).forming(ratio)
+
+    # After the embedding, then after each of five layers.
+    assert forming([1, 2, 300, 310, 300, 300]) == {1}
+    assert forming([1, 2, 200, 310, 300, 300]) == {1, 2}
+    assert forming([1, 2, 300, 355, 300, 300]) == {1}
+    # The embedding's own; the last layer's echo, which hides none of the others either.
+    assert forming([300, 300, 300, 300, 300, 300]) == set()
+    assert forming([1, 1, 1, 1, 1, 300]) == set()
+    assert forming([1, 2, 300, 310, 300, 9000]) == {1}
+    # Large beside others, but not beside the stream.
+    assert forming([1, 2, 300, 310, 300, 300], medians=10.0) == set()
+    assert forming([1, 2, 300, 310, 300, 300], medians=10.0, ratio=20) == {1}
+
+
+def test_the_published_rule_of_super_experts():
+    outputs = [1.0] * 398 + [9.0, 100.0]
+    table = pd.DataFrame({"layer": [0] * 200 + [1] * 200, "max_output": outputs})
+    assert super_experts(table, {0, 1}).to_numpy().nonzero()[0].tolist() == [399]
+    assert not super_experts(table, {0}).any()
+    # Above the percentile, and above a tenth of the largest.
+    table.max_output = [1.0] * 398 + [11.0, 100.0]
+    assert super_experts(table, {1}).to_numpy().nonzero()[0].tolist() == [398, 399]
+    # Of 400 the 99.5th percentile lets two through: the third is too many.
+    table.max_output = [1.0] * 396 + [90.0, 91.0, 92.0, 100.0]
+    assert super_experts(table, {1}).to_numpy().nonzero()[0].tolist() == [398, 399]
+
+
+def test_rare_experts_and_too_few_tokens_give_no_candidates(planted):
+    live, _, table = planted
+    (candidate,) = table[table.candidate].itertuples()
+    few = expert_table(live, WINDOWS, min_tokens=candidate.tokens + 1)
+    rare = expert_table(live, WINDOWS, p_active_floor=candidate.p_active + 0.01)
+    assert not few.candidate.any() and not rare.candidate.any()
+    assert rare.rare[candidate.Index] and not few.rare[candidate.Index]
+    assert expert_table(live, WINDOWS, min_tokens=candidate.tokens).candidate.sum() == 1
+    assert not expert_table(live, WINDOWS, residual_ratio=2 * candidate.contribution_ratio).candidate.any()
 
 
 def test_routing_is_what_the_router_says():
@@ -65,12 +223,45 @@ def test_a_random_mixture_has_no_candidates_and_a_dense_model_no_rows():
     assert list(dense.columns) == list(table.columns)
 
 
-def test_causal_scores_are_of_the_strongest_only():
+def test_causal_scores_against_plain_sums():
+    """The loss by hand, without and with the weight, as routed and with every token's last choice the expert."""
     live = anatomy(tiny("mixtral", sharp=True))
+    place = plant(live, 1, 9, 21)
+    table = expert_table(live, WINDOWS)
+    scored = with_causal_scores(live, WINDOWS, table, batch_size=4, most=2)
+    assert scored.impact_natural.notna().sum() == scored.impact_interventional.notna().sum() == 2
+    (row,) = scored[scored.candidate].itertuples()
+
+    def loss():
+        with torch.no_grad():
+            logits = live.model(WINDOWS.ids).logits[:, :-1].double().log_softmax(-1)
+        return -float(logits.gather(2, WINDOWS.ids[:, 1:, None]).mean())
+
+    def change():
+        before = loss()
+        with edited(live, [zero(place)]):
+            return loss() - before
+
+    def force(module, inputs, output):
+        logits, weight, index = output
+        missing = ~(index == place.expert).any(1)
+        index = index.clone()
+        index[missing, -1] = place.expert
+        return logits, weight, index
+
+    assert abs(row.impact_natural) > 0.1
+    assert row.impact_natural == pytest.approx(change(), rel=1e-4)
+    handle = live.layers[1].mlp.gate.register_forward_hook(force)
+    assert row.impact_interventional == pytest.approx(change(), rel=1e-4)
+    handle.remove()
+
+
+def test_listed_experts_have_no_router_to_force():
+    live = anatomy(tiny(LISTED, sharp=True))
     plant(live, 1, 9, 21)
-    table = with_causal_scores(live, WINDOWS, expert_table(live, WINDOWS), batch_size=4, most=2)
-    assert table.impact_natural.notna().sum() == table.impact_interventional.notna().sum() == 2
-    assert table[table.candidate].impact_natural.abs().item() > 0.1
+    scored = with_causal_scores(live, WINDOWS, expert_table(live, WINDOWS), batch_size=4, most=1)
+    assert scored.impact_natural.notna().sum() == 1
+    assert scored.impact_interventional.isna().all()
 
 
 def test_scores_against_their_formulas():
@@ -107,6 +298,33 @@ def test_super_activations_and_their_sink():
         weights = live.model(windows.ids, output_attentions=True).attentions[0]
     assert seen.sinks.share[0] == pytest.approx(float(weights[:, :, 1:, 0].mean()), rel=1e-4)
     assert "100% of 6" in drawn(activation_figure(seen.places, seen.sinks))
+
+
+def test_ordinary_tokens_have_no_super_activation():
+    """At the defaults: a quiet stream's ordinary values are many times its median, but far from the channel's peak."""
+    live = anatomy(tiny("llama", attn_implementation="eager"))
+    for layer in live.layers[:2]:
+        # No other token learns of the first.
+        layer.self_attn.o_proj.weight[:] = 0
+    place = plant(live, 1, 9, 21, token=1)
+    windows = fixed_windows(np.random.default_rng(0).integers(5, 15, 120), window=20, prefix=[1])
+    seen = super_activations(live, windows, [place], word_tokenizer(bos=True))
+    lenient = super_activations(live, windows, [place], word_tokenizer(bos=True), ratio=10.0)
+    assert lenient.places.equals(seen.places)
+    assert seen.places[["token", "first_position"]].to_numpy().tolist() == [["<s>", True]]
+
+
+def test_what_counts_as_a_super_activation():
+    def found(values, median=0.1, ratio=50.0):
+        return outstanding(torch.tensor(values)[:, None], torch.full((len(values), 1), median), ratio)[:, 0].tolist()
+
+    # Half of the text's largest, with its sign left out; the ratio to the median alone is not enough.
+    assert found([[30.0, 14.0, 1.0], [-16.0, 4.9, 0.0]]) == [[True, False, False], [True, False, False]]
+    assert found([[4.9, 4.9]]) == [[False, False]]
+    assert found([[5.1, 5.1]]) == [[True, True]]
+    # Massive by the published rule, whatever the channel's largest is: above 100, and 1000 times the median.
+    assert found([[9000.0, 101.0, 99.0]]) == [[True, True, False]]
+    assert found([[9000.0, 250.0, 150.0]], median=0.2) == [[True, True, False]]
 
 
 def test_no_super_weights_no_activations():

@@ -12,8 +12,11 @@ from weight_atlas.lm.edits import edited, zero
 from weight_atlas.lm.load import out_of_memory_explained
 from weight_atlas.lm.metrics import input_device
 from weight_atlas.lm.windows import Windows
+from weight_atlas.super_weights.finite import finite
 from weight_atlas.super_weights.recording import residual_output
 
+# Sun et al. (arXiv 2402.17762): an activation is massive above this, and above so many times the median of its layer.
+SUN_LEAST, SUN_RATIO = 100.0, 1000.0
 PLACE_COLUMNS = (
     "layer", "channel", "token_id", "token", "first_position", "activations", "occurrences", "share", "mean_value",
     "largest_value",
@@ -36,64 +39,91 @@ def super_activations(
     """Look for the activations that super weights write, in windows of text.
 
     live: loaded with attention weights at hand (eager attention). ratio: a super activation is, in the weight's channel
-    after its layer, at least that many times the layer's median |h|. places: token and whether it stands first in its
-    window; activations of how many occurrences, their share, values with sign. sinks: share of the attention of later
-    positions that the positions of super activations get, mean over heads and queries and for the strongest head, as
-    it is and with all super weights zeroed; empty for models that give no attention weights.
+    after its layer, at least that many times the layer's median |h|, and either massive by the rule of Sun et al. (|h|
+    above 100 and 1000 times the median) or at least half of the channel's largest in the text; ordinary tokens of a
+    model with a quiet stream reach the first alone. places: token and whether it stands first in its window;
+    activations of how many occurrences, their share, values with sign. sinks: share of the attention of later positions
+    that the positions of super activations get, mean over heads and queries and for the strongest head, as it is and
+    with all super weights zeroed; empty for models that give no attention weights.
     """
     channels = sorted({(place.layer, place.row) for place in super_weights})
     if not channels:
         return Activations(pd.DataFrame(columns=list(PLACE_COLUMNS)), pd.DataFrame(columns=list(SINK_COLUMNS)))
-    found, usual, without = [], [], []
+    # The largest of the text has to be known before a window can be judged.
+    looked = [_channels(live, windows, number, channels) for number in range(len(windows))]
+    values, medians = torch.stack([each[0] for each in looked]), torch.stack([each[1] for each in looked])
+    large = outstanding(values, medians, ratio)
+    usual, without = [], []
     for number in range(len(windows)):
-        ids = windows.ids[number : number + 1].to(input_device(live.model))
-        with out_of_memory_explained(f"attention weights of a window of {ids.shape[1]} tokens"):
-            streams, attention = _pass(live, ids, {layer for layer, _ in channels})
-            large = {each: _large(streams[each[0]], each[1], ratio) for each in channels}
-            found += _values(number, windows.ids[number], large, streams)
-            # Where nothing arises the first position is the one that models use as a sink.
-            sink = torch.stack(list(large.values())).any(0).nonzero()[:, 0].tolist() or [0]
-            usual += _sink_shares(attention, sink)
-            with edited(live, map(zero, super_weights)):
-                without += _sink_shares(_pass(live, ids, set())[1], sink)
-    return Activations(_places(found, windows, tokenizer), _sinks(usual, without))
+        # Where nothing arises the first position is the one that models use as a sink.
+        sink = large[number].any(0).nonzero()[:, 0].tolist() or [0]
+        usual += _sink_shares(_attention(live, windows, number), sink)
+        with edited(live, map(zero, super_weights)):
+            without += _sink_shares(_attention(live, windows, number), sink)
+    return Activations(_places(_values(windows, channels, values, large), windows, tokenizer), _sinks(usual, without))
 
 
-def _pass(live: Anatomy, ids: torch.Tensor, layers: set[int]) -> tuple[dict[int, torch.Tensor], list[Any]]:
+def outstanding(values: torch.Tensor, medians: torch.Tensor, ratio: float) -> torch.Tensor:
+    """Which values are super activations: bool like values (windows, channels, length).
+
+    medians: (windows, channels), of |h| of the channel's layer in the window.
+    """
+    size, usual = values.abs(), medians[..., None]
+    massive = (size > SUN_LEAST) & (size > SUN_RATIO * usual)
+    return (size >= ratio * usual) & (massive | (size >= 0.5 * size.amax((0, 2), keepdim=True)))
+
+
+def _channels(
+    live: Anatomy, windows: Windows, number: int, channels: Sequence[tuple[int, int]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of one window each channel's values after its layer, (channels, length), and the layers' median |h|."""
     streams: dict[int, torch.Tensor] = {}
 
     def look(layer: int):
         def keep(module, inputs, output):
-            streams[layer] = residual_output(output).detach()[0].float().cpu()
+            streams[layer] = residual_output(output).detach()[0].float()
 
         return keep
 
-    hooks = [live.layers[layer].register_forward_hook(look(layer)) for layer in sorted(layers)]
+    # The last layer's is looked at for numbers that are none.
+    wanted = sorted({layer for layer, _ in channels} | {len(live.layers) - 1})
+    hooks = [live.layers[layer].register_forward_hook(look(layer)) for layer in wanted]
     try:
-        output = live.model(input_ids=ids, use_cache=False, output_attentions=True)
+        _run(live, windows, number)
     finally:
         for hook in hooks:
             hook.remove()
-    return streams, list(getattr(output, "attentions", None) or ())
+    for layer, stream in streams.items():
+        finite(float(stream.abs().max()), f"{live.layers_path}.{layer}")
+    medians = {layer: stream.abs().median().cpu() for layer, stream in streams.items()}
+    values = [streams[layer][:, channel].cpu() for layer, channel in channels]
+    return torch.stack(values), torch.stack([medians[layer] for layer, _ in channels])
 
 
-def _large(stream: torch.Tensor, channel: int, ratio: float) -> torch.Tensor:
-    """Which positions of (length, d_model) have a super activation in a channel: bool (length,)."""
-    return stream[:, channel].abs() >= ratio * stream.abs().median()
+def _attention(live: Anatomy, windows: Windows, number: int) -> list[torch.Tensor | None]:
+    output = _run(live, windows, number, output_attentions=True)
+    return list(getattr(output, "attentions", None) or ())
 
 
-def _values(window: int, ids: torch.Tensor, large: dict, streams: dict[int, torch.Tensor]) -> list[dict]:
+def _run(live: Anatomy, windows: Windows, number: int, **options) -> Any:
+    ids = windows.ids[number : number + 1].to(input_device(live.model))
+    with out_of_memory_explained(f"attention weights of a window of {ids.shape[1]} tokens"):
+        return live.model(input_ids=ids, use_cache=False, **options)
+
+
+def _values(
+    windows: Windows, channels: Sequence[tuple[int, int]], values: torch.Tensor, large: torch.Tensor
+) -> list[dict]:
     return [
         {
-            "layer": layer,
-            "channel": channel,
+            "layer": channels[place][0],
+            "channel": channels[place][1],
             "window": window,
             "position": position,
-            "token_id": int(ids[position]),
-            "value": float(streams[layer][position, channel]),
+            "token_id": int(windows.ids[window, position]),
+            "value": float(values[window, place, position]),
         }
-        for (layer, channel), flags in large.items()
-        for position in flags.nonzero()[:, 0].tolist()
+        for window, place, position in large.nonzero().tolist()
     ]
 
 

@@ -18,7 +18,7 @@ def with_causal_scores(
     """Add impact_natural and impact_interventional, nats per token, for the `most` weights that contribute most.
 
     natural: zeroing the weight as the router sends tokens. interventional: the same with every token sent to the
-    expert in both arms. Empty for the others.
+    expert in both arms; of stacked experts only. Empty for the others.
     """
     scored = experts.assign(impact_natural=math.nan, impact_interventional=math.nan)
     seen = experts[experts.tokens > 0]
@@ -30,6 +30,7 @@ def with_causal_scores(
         with edited(live, [zero(place)]):
             zeroed = score_windows(live.model, windows, batch_size=batch_size)
         scored.loc[row.Index, "impact_natural"] = paired_difference(intact, zeroed)[0]
-        forced = interventional_impact(live, windows, place, batch_size=batch_size)
-        scored.loc[row.Index, "impact_interventional"] = forced
+        if live.projection(place).stacked:
+            forced = interventional_impact(live, windows, place, batch_size=batch_size)
+            scored.loc[row.Index, "impact_interventional"] = forced
     return scored

@@ -15,6 +15,7 @@ import torch
 from weight_atlas.errors import AtlasError
 from weight_atlas.lm.anatomy import LISTED_EXPERT, Anatomy, Projection
 from weight_atlas.lm.experts import ExpertActivation
+from weight_atlas.super_weights.finite import not_finite
 
 # Largest part of a block's output that its experts may leave unexplained, relative to its norm or its largest part's.
 UNEXPLAINED = 0.05
@@ -98,6 +99,9 @@ def _activations(
     block: Block, seen: _Pass, hidden: torch.Tensor, output: torch.Tensor
 ) -> list[tuple[Projection, ExpertActivation]]:
     reached = [p for p in block.experts if p.name in seen.x and len(seen.x[p.name])]
+    for name in seen.y:
+        if not bool(torch.isfinite(seen.x[name]).all() and torch.isfinite(seen.y[name]).all()):
+            raise not_finite(name)
     keys = _keys(hidden)
     tokens = {p.name: _places(block, keys, _keys(seen.rows[p.name])) for p in reached}
     weights = _weights(block, seen, [p.name for p in reached], tokens, output)
