@@ -26,10 +26,13 @@ def main(
     bootstrap: int = 500,
     tokens: int = 20,
     seed: int = 0,
+    cascade_ratio: float = 2.0,
+    cascade_smallest: float = 1e-4,
 ) -> None:
     """Write the cards of one model's targets, as lines of JSON and flat, and figures of each.
 
-    bootstrap: resamples of the stored windows; the model does not run. tokens: listed up and down.
+    bootstrap: resamples of the stored windows; the model does not run. tokens: listed up and down. cascade_*: of its
+    label.
     """
     from weight_atlas.vocabulary.cards import cards_frame
     from weight_atlas.vocabulary.targets import target_name, target_title
@@ -43,6 +46,8 @@ def main(
         samples=bootstrap,
         seed=seed,
         k=tokens,
+        ratio=cascade_ratio,
+        smallest=cascade_smallest,
     )
     made = [{"model": model, **card} for card in made]
     write_table(cards, cards_frame(made))

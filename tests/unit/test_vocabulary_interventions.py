@@ -11,17 +11,20 @@ import torch
 
 from weight_atlas.lm.anatomy import Coordinate, anatomy
 from weight_atlas.lm.contributions import mean_contribution
-from weight_atlas.lm.edits import edited, zero
+from weight_atlas.lm.edits import Edit, edited, value_at, zero
 from weight_atlas.lm.windows import Windows
 from weight_atlas.vocabulary.bootstrap import bootstrap_changes, paired_changes
 from weight_atlas.vocabulary.dual import agreement, strongest_changes, token_changes
-from weight_atlas.vocabulary.inputs import mean_inputs
-from weight_atlas.vocabulary.interventions import KINDS, measure_interventions
+from weight_atlas.vocabulary.inputs import NeuronInput, mean_inputs
+from weight_atlas.vocabulary.interventions import measure_interventions
 from weight_atlas.vocabulary.measures import METRICS, TokenSums, prediction_measure
+from weight_atlas.vocabulary.planning import KINDS, shift_places
+from weight_atlas.vocabulary.planning import planned as planned_interventions
 from weight_atlas.vocabulary.weight_cards import card_tables, cascade_record, weight_card, weights_table
 
 STOP = torch.tensor([7, 8, 9])
 MEASURE = prediction_measure(STOP, 3)
+DRAWS = {"draws": 6, "shift_draws": 5, "control_windows": 3, "batch_size": 4}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def planted():
 def measured(planted):
     live, place, windows = planted
     other = Coordinate(2, 3, 4, component=place.component)
-    return measure_interventions(live, windows, [place, other], MEASURE, draws=6, control_windows=3, batch_size=4)
+    return measure_interventions(live, windows, [place, other], MEASURE, **DRAWS)
 
 
 def slow_sums(live, windows):
@@ -71,10 +74,14 @@ def test_every_kind_agrees_with_plain_passes(planted, measured):
         pd.testing.assert_frame_equal(rows_of(measured, "edit", 0)[columns], slow_sums(live, windows), **close)
     with edited(live, [zero(Coordinate(place.layer, None, place.col, component=place.component))]):
         pd.testing.assert_frame_equal(rows_of(measured, "neuron_zero", 0)[columns], slow_sums(live, windows), **close)
-    (mean,) = mean_inputs(live, windows, [place])
-    with mean_contribution(live, place, mean):
+    (reached,) = mean_inputs(live, windows, [place])
+    with mean_contribution(live, place, reached.mean):
         slow = slow_sums(live, windows)
         pd.testing.assert_frame_equal(rows_of(measured, "mean_contribution", 0)[columns], slow, **close)
+    shift = rows_of(measured, "random_shift", 0, 2)
+    where = Coordinate(1, int(shift.row[0]), int(shift.col[0]), component=place.component)
+    with edited(live, [Edit(where, offset=-value_at(live, place))]):
+        pd.testing.assert_frame_equal(shift[columns], slow_sums(live, windows.first(3)), **close)
     draw = rows_of(measured, "random_coord", 1, 4)
     row, col = int(draw.row[0]), int(draw.col[0])
     assert (row, col) != (3, 4) and draw.layer[0] == 2
@@ -88,9 +95,9 @@ def test_mean_inputs_are_of_all_tokens_that_reach_the_neuron(planted):
     hook = live.projection(place).container.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     live.model(windows.ids)
     hook.remove()
-    assert mean_inputs(live, windows, [place], batch_size=2)[0] == pytest.approx(
-        seen[0][..., 11].mean().item(), rel=1e-5
-    )
+    (found,) = mean_inputs(live, windows, [place], batch_size=2)
+    assert found.mean == pytest.approx(seen[0][..., 11].mean().item(), rel=1e-5)
+    assert found.tokens == windows.ids.numel()
 
 
 def test_mean_inputs_of_an_expert_are_of_its_tokens():
@@ -110,7 +117,86 @@ def test_mean_inputs_of_an_expert_are_of_its_tokens():
     live.model(ids)
     hook.remove()
     found = mean_inputs(live, windows, [projection.coordinate(0, 5, 2)], batch_size=1)
-    assert found[0] == pytest.approx(routed[0].mean().item(), rel=1e-4)
+    assert found[0].mean == pytest.approx(routed[0].mean().item(), rel=1e-4)
+    assert found[0].tokens == len(routed[0])
+
+
+def test_an_expert_that_no_token_reaches_is_said_to_be_one(capsys):
+    live = anatomy(lm_models.tiny("mixtral", sharp=True))
+    windows = lm_models.own_text(live, windows=2, length=8)
+    projection = next(p for p in live.projections if p.layer == 1)
+    counts = torch.zeros(4, dtype=torch.int64)
+
+    def see(module, inputs):
+        counts.add_(torch.bincount(inputs[1].flatten(), minlength=4))
+
+    hook = projection.container.register_forward_pre_hook(see)
+    # A vocabulary of one token goes to two experts of four.
+    windows.ids[:] = 7
+    live.model(windows.ids)
+    hook.remove()
+    reached, unreached = int(counts.argmax()), int(counts.argmin())
+    assert counts[unreached] == 0
+    places = [projection.coordinate(2, 3, expert) for expert in (reached, unreached)]
+    found = measure_interventions(live, windows, places, MEASURE, draws=2, shift_draws=2).windows
+    cards = [weight_card(found, target) for target in (0, 1)]
+    assert [card["routed_tokens_count"] for card in cards] == [int(counts[reached]), 0]
+    assert capsys.readouterr().out.count("no token of the windows is routed to") == 1
+    # Nothing over nothing is no ratio, in no format.
+    assert cards[1]["null"]["loss"] == {"delta": 0.0, "p": 1.0, "ratio": None}
+    place = {"model": "m", "tensor": "t", "layer": 1, "expert": 1, "row": 2, "col": 3, "original_value": 1.0}
+    table = weights_table([{**place, **card, "cascade": {}} for card in cards])
+    assert table.routed_tokens_count.tolist() == [int(counts[reached]), 0]
+    assert np.isnan(table.null_ratio_loss[1]) and np.isfinite(table.null_ratio_loss[0])
+    assert weights_table([{**place, **cards[1], "cascade": {}}]).null_ratio_loss.dtype == float
+
+
+def test_random_shifts_change_other_weights_by_the_same_amount(planted):
+    live, place, _ = planted
+    weight = value_at(live, place)
+    other = Coordinate(1, 3, 4)  # the same matrix, named without its component
+    inputs = [NeuronInput(0.0, 1)] * 2
+    settings = {"factor": 0.25, "draws": 3, "shift_draws": 40, "seed": 5, "windows": 5, "control_windows": 3}
+    due = list(planned_interventions(live, [place, other], inputs, **settings))
+    shifts = [one for one in due if one.kind == "random_shift" and one.target == 0]
+    assert len(shifts) == 40 == len({one.place for one in shifts}) and [one.draw for one in shifts] == [*range(1, 41)]
+    assert not {(one.place.row, one.place.col) for one in shifts} & {(7, 11), (3, 4)}
+    for one in shifts:
+        before = value_at(live, one.place)
+        with edited(live, [one.edit]):
+            assert value_at(live, one.place) - before == pytest.approx(-0.75 * weight, rel=1e-5)
+        assert one.weight == before and one.windows == 3
+    again = list(planned_interventions(live, [place, other], inputs, **settings))
+    assert again == due
+    moved = list(planned_interventions(live, [place, other], inputs, **{**settings, "seed": 6}))
+    assert [one.place for one in moved if one.draw] != [one.place for one in due if one.draw]
+    # A matrix of few weights gives as many as it has.
+    assert len(shift_places(live, [place], 0, draws=10**6, seed=0)) == 64 * 96 - 1
+
+
+def test_cards_say_how_well_the_controls_match(measured):
+    card = weight_card(measured.windows, 0, samples=20)
+    rows = measured.windows
+    weights = rows[(rows.target == 0) & (rows.kind == "random_coord")].groupby("draw").weight.first().abs()
+    own = abs(rows[(rows.target == 0) & (rows.kind == "edit")].weight.iloc[0])
+    ratio = card["controls"]["random_coord"]["magnitude_ratio"]
+    assert ratio == {"mean": pytest.approx((weights / own).mean()), "min": pytest.approx((weights / own).min())}
+    assert ratio["mean"] < 0.2  # the largest weight of its matrix has no equal
+    equal = weight_card(rows, 1, samples=20)["controls"]["random_coord"]["magnitude_ratio"]
+    assert equal["mean"] == pytest.approx(1, abs=0.05)
+    shift = card["controls"]["random_shift"]
+    assert shift["draws"] == 5 and shift["windows"] == 3 and "magnitude_ratio" not in shift
+    scored = rows[(rows.target == -1) & (rows.window < 3)].tokens.sum()
+    assert shift["tokens_scored"] == scored < card["tokens_scored"]
+    assert card["null_shift"]["loss"]["p"] == 1 / 6 and card["null_shift"]["loss"]["ratio"] > 1
+    place = {"model": "m", "tensor": "t", "layer": 1, "expert": None, "row": 7, "col": 11, "original_value": 1.0}
+    flat = weights_table([{**place, **card, "cascade": {}}]).iloc[0]
+    assert flat.random_coord_tokens_scored == scored and flat.random_coord_magnitude_ratio_mean == ratio["mean"]
+    assert flat.null_delta_loss == card["null"]["loss"]["delta"] != flat.delta_loss
+    assert flat.null_shift_p_loss == 1 / 6 and flat.random_shift_draws == 5
+    long = card_tables(card).set_index(["kind", "metric"])
+    assert long.tokens["random_coord", "loss"] == scored and pd.isna(long.tokens["edit", "loss"])
+    assert long.draws["random_shift", "loss"] == 5
 
 
 def test_a_no_op_changes_nothing_at_all(measured):
@@ -133,14 +219,14 @@ def test_the_planted_weight_is_far_outside_its_controls(measured):
 def test_the_model_is_left_as_it_was(planted):
     live, place, windows = planted
     before = {name: value.clone() for name, value in live.model.state_dict().items()}
-    measure_interventions(live, windows.first(1), [place], MEASURE, draws=1)
+    measure_interventions(live, windows.first(1), [place], MEASURE, draws=1, shift_draws=1)
     assert all(torch.equal(before[name], value) for name, value in live.model.state_dict().items())
 
 
 def test_two_runs_are_the_same(planted, measured):
     live, place, windows = planted
     other = Coordinate(2, 3, 4, component=place.component)
-    again = measure_interventions(live, windows, [place, other], MEASURE, draws=6, control_windows=3, batch_size=4)
+    again = measure_interventions(live, windows, [place, other], MEASURE, **DRAWS)
     pd.testing.assert_frame_equal(again.windows, measured.windows, rtol=0, atol=0)
     pd.testing.assert_frame_equal(again.changes, measured.changes, rtol=0, atol=0)
 
@@ -160,15 +246,15 @@ def test_layouts(layout):
     projection = next(p for p in live.projections if p.layer == 1)
     expert = 1 if projection.stacked else projection.expert
     place = projection.coordinate(2, 3, expert)
-    found = measure_interventions(live, windows, [place], MEASURE, draws=2)
+    found = measure_interventions(live, windows, [place], MEASURE, draws=2, shift_draws=2)
     columns = ["tokens", *METRICS]
     with edited(live, [zero(place)]):
         slow = slow_sums(live, windows)
     fast = rows_of(found, "edit", 0)
     pd.testing.assert_frame_equal(fast[columns], slow, rtol=2e-4, atol=2e-4, check_dtype=False)
     assert set(found.windows.kind) == {"baseline", *KINDS}
-    (mean,) = mean_inputs(live, windows, [place])
-    with mean_contribution(live, place, mean):
+    (reached,) = mean_inputs(live, windows, [place])
+    with mean_contribution(live, place, reached.mean):
         slow = slow_sums(live, windows)
     fast_mean = rows_of(found, "mean_contribution", 0)[columns]
     pd.testing.assert_frame_equal(fast_mean, slow, rtol=2e-4, atol=2e-4, check_dtype=False)
@@ -195,6 +281,7 @@ def test_intervals_agree_with_resampling_by_hand():
     assert found["ci_97.5"] == pytest.approx(np.percentile(slow, 97.5), abs=0.02)
     assert found["mean"] == pytest.approx(paired_changes(base, changed, ("loss",))["loss"], abs=0.01)
     assert found == bootstrap_changes(base, changed, ("loss",), samples=4000, seed=1)["loss"]
+    assert found != bootstrap_changes(base, changed, ("loss",), samples=4000, seed=2)["loss"]
 
 
 def test_intervals_are_of_differences():
@@ -242,7 +329,7 @@ def test_a_late_weight_moves_the_tokens_of_its_direct_effect():
     ids = torch.randint(5, 300, (4, 2), generator=torch.Generator().manual_seed(0))
     ids[:, 0] = 1
     windows = Windows(ids, torch.tensor([[False, True]]).expand(4, 2))
-    found = measure_interventions(live, windows, [place], MEASURE, draws=0)
+    found = measure_interventions(live, windows, [place], MEASURE, draws=0, shift_draws=0)
     head = live.model.get_output_embeddings().weight * live.model.model.norm.weight
     assert agreement(-head[:, 7].double().numpy() * 60.0 / 40.0, found.changes) > 0.6
 
@@ -257,7 +344,7 @@ def test_cards_are_flat_and_json(measured):
     )
     json.dumps(card)
     long = card_tables(card)
-    assert set(long.kind) == {"edit", "random_coord", "neuron_zero", "mean_contribution", "no_op"}
+    assert set(long.kind) == {"edit", "random_coord", "neuron_zero", "mean_contribution", "no_op", "random_shift"}
     place = {"model": "m", "tensor": "t", "layer": 1, "expert": None, "row": 7, "col": 11, "original_value": 1.0}
     nothing = cascade_record(pd.DataFrame(columns=["target", "layer", "position"]), 0)
     table = weights_table([{**place, **card, "cascade": nothing}])

@@ -1,8 +1,9 @@
 """How an edit travels upwards: what the residual stream says with and without it, at every layer from its own on.
 
 Each layer's residual stream is read through the model's own final norm and head (the logit lens, with softcap and
-scale). Averages are over all positions, and apart for the first position, which carries the start token or, without
-one, the attention sink, and for the others.
+scale). Averages are over the positions whose next token is scored, so that windows that overlap count no token twice;
+and apart for the first position of each window, which carries the start token or, without one, the attention sink, and
+for the others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,6 @@ import torch
 
 from weight_atlas.lm.anatomy import Anatomy, Coordinate
 from weight_atlas.lm.edits import Edit, edited
-from weight_atlas.lm.metrics import CHUNK
 from weight_atlas.lm.restart import Chain, chain
 from weight_atlas.lm.windows import Windows
 
@@ -22,28 +22,29 @@ VALUES = (
     "residual_norm_edited",
 )  # fmt: skip
 POSITIONS = ("all", "first", "others")
-# Changes below this many nats at every layer are nothing that travels.
-SMALLEST = 1e-4
+# Float64 values that exist at one time, a few times over.
+VALUES_AT_ONCE = 1 << 24
 
 
 def cascade(
     live: Anatomy, windows: Windows, targets: Sequence[Coordinate], *, factor: float = 0.0, k: int = 2
 ) -> pd.DataFrame:
-    """Follow the edit of each target (multiplied by `factor`) through the layers, averaged over all tokens of windows.
+    """Follow the edit of each target (multiplied by `factor`) through the layers, averaged over positions of windows.
 
-    Returns one row per target, layer and class of positions (all, first, others):
-    target, layer, position, positions (number), the mean of each of VALUES, delta_entropy and delta_margin (edited
+    Returns one row per target, layer and class of positions: all whose next token is scored, first (of every window,
+    whether scored or not) and others (all but the first). target, layer, position, positions (number), the mean of each of VALUES, delta_entropy and delta_margin (edited
     minus baseline). kl: KL(baseline || edited) in nats. margin: probability of the likeliest token minus that of the
     k-th. residual_cosine: of the two streams; residual_norm: Euclidean.
     """
     sums: dict[tuple[int, int], np.ndarray] = {}
     counts = np.zeros(len(POSITIONS))
-    for ids in windows.ids.split(1):
-        first = torch.zeros(ids.shape, dtype=torch.bool)
-        first[:, 0] = True
-        chosen = torch.stack([torch.ones_like(first), first, ~first]).flatten(1).double()
+    for ids, scored in zip(windows.ids.split(1), windows.scored, strict=True):
+        predicting = torch.cat([scored[1:], torch.zeros(1, dtype=torch.bool)])
+        first = torch.arange(len(scored)) == 0
+        looked_at = (predicting | first).nonzero()[:, 0]
+        chosen = torch.stack([predicting, first, predicting & ~first])[:, looked_at].double()
         counts += chosen.sum(1).numpy()
-        for target, layer, values in _followed(live, ids, targets, factor, k):
+        for target, layer, values in _followed(live, ids, looked_at, targets, factor, k):
             stacked = torch.stack([values[name].flatten() for name in VALUES]).double().cpu()
             sums[target, layer] = sums.get((target, layer), 0.0) + (chosen @ stacked.T).numpy()
     rows = []
@@ -60,7 +61,7 @@ def cascade_of_text(
 ) -> pd.DataFrame:
     """The same for each single position of one text, ids (1, length): target, layer, index, id, VALUES and deltas."""
     tables = []
-    for target, layer, values in _followed(live, ids, targets, factor, k):
+    for target, layer, values in _followed(live, ids, torch.arange(ids.shape[1]), targets, factor, k):
         table = pd.DataFrame({name: values[name][0].double().cpu().numpy() for name in VALUES})
         for position, (name, value) in enumerate(
             (("target", target), ("layer", layer), ("index", np.arange(len(table))), ("id", ids[0].numpy()))
@@ -79,32 +80,36 @@ def _with_deltas(table: pd.DataFrame) -> pd.DataFrame:
 
 @torch.no_grad()
 def _followed(
-    live: Anatomy, ids: torch.Tensor, targets: Sequence[Coordinate], factor: float, k: int
+    live: Anatomy, ids: torch.Tensor, positions: torch.Tensor, targets: Sequence[Coordinate], factor: float, k: int
 ) -> Iterator[tuple[int, int, dict[str, torch.Tensor]]]:
-    """Yield (target, layer, values (1, length)) of one window, ids (1, length)."""
+    """Yield (target, layer, values (1, len(positions))) of one window, ids (1, length)."""
     if not targets:
         return
-    way, every = chain(live, ids), torch.arange(ids.shape[1])
+    way = chain(live, ids)
     lowest = min(target.layer for target in targets)
     # streams holds the input of each layer and, last, the output of the last one.
-    read = {layer: way.logits(way.streams[layer + 1], every) for layer in range(lowest, len(live.layers))}
+    read = {layer: way.logits(way.streams[layer + 1], positions) for layer in range(lowest, len(live.layers))}
     for number, target in enumerate(targets):
         with edited(live, [Edit(target, factor)]):
             changed: Chain = chain(live, ids)
         for layer in range(target.layer, len(live.layers)):
             before, after = way.streams[layer + 1], changed.streams[layer + 1]
-            values = _compared(read[layer], way.logits(after, every), k)
-            yield number, layer, values | _residuals_compared(before, after)
+            values = _compared(read[layer], way.logits(after, positions), k)
+            at = positions.to(before.device)
+            yield number, layer, values | _residuals_compared(before[:, at], after[:, at.to(after.device)])
 
 
 def _compared(plain: torch.Tensor, changed: torch.Tensor, k: int) -> dict[str, torch.Tensor]:
+    """Entropies, margins and KL of two readings, logits (..., V), in float64: small divergences are differences."""
     shape, parts = plain.shape[:-1], []
-    for one, other in zip(plain.flatten(0, -2).split(CHUNK), changed.flatten(0, -2).split(CHUNK), strict=True):
-        log_p, log_q = torch.log_softmax(one.float(), -1), torch.log_softmax(other.float(), -1)
+    rows = max(1, VALUES_AT_ONCE // plain.shape[-1])
+    for one, other in zip(plain.flatten(0, -2).split(rows), changed.flatten(0, -2).split(rows), strict=True):
+        log_p, log_q = torch.log_softmax(one.double(), -1), torch.log_softmax(other.double(), -1)
         # log_softmax may reach -inf, whose product with a probability of zero is zero.
         log_p, log_q = log_p.clamp_min(-1e4), log_q.clamp_min(-1e4)
         p, q = log_p.exp(), log_q.exp()
-        kl = (p * (log_p - log_q)).sum(-1, dtype=torch.float64).clamp_min(0).float()
+        # The terms q - p sum to zero; with them no term is negative, so that what nearly cancels does so token by token.
+        kl = (p * (log_p - log_q) + (q - p)).sum(-1)
         parts.append((-(p * log_p).sum(-1), -(q * log_q).sum(-1), _margin(p, k), _margin(q, k), kl))
     names = ("entropy", "entropy_edited", "margin", "margin_edited", "kl")
     return {name: torch.cat(part).view(shape) for name, part in zip(names, zip(*parts, strict=True), strict=True)}
@@ -123,17 +128,17 @@ def _residuals_compared(plain: torch.Tensor, changed: torch.Tensor) -> dict[str,
     return {"residual_cosine": cosine, "residual_norm": norms[0], "residual_norm_edited": norms[1]}
 
 
-def cascade_label(kl: Sequence[float], ratio: float = 2.0) -> str:
-    """What becomes of an edit from its layer to the last, by its KL at each layer.
+def cascade_label(kl: Sequence[float], ratio: float = 2.0, smallest: float = 1e-4) -> str:
+    """What becomes of an edit from its layer to the last, by its KL at each layer, in nats.
 
     dampening: the last is less than 1 / ratio of the first; accelerating: the last is more than ratio times the
     first, and the second half of the layers adds more than ratio times what the first half adds; amplifying: it grows
-    otherwise; stable: none of these, or too small to tell at every layer.
+    otherwise; stable: none of these, or below `smallest` at every layer, which is nothing that travels.
     """
     series = np.asarray(kl, dtype=float)
-    if len(series) < 2 or series.max() < SMALLEST:
+    if len(series) < 2 or series.max() < smallest:
         return "stable"
-    start, end = max(series[0], SMALLEST), series[-1]
+    start, end = max(series[0], smallest), series[-1]
     if end * ratio < start:
         return "dampening"
     if end <= ratio * start:

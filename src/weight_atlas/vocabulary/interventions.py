@@ -5,47 +5,29 @@ distributions follow.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 import torch
 
 from weight_atlas.lm.anatomy import Anatomy, Coordinate
 from weight_atlas.lm.contributions import mean_contribution
-from weight_atlas.lm.edits import Edit, edited, scale, zero
+from weight_atlas.lm.edits import edited
 from weight_atlas.lm.load import out_of_memory_explained
 from weight_atlas.lm.metrics import window_sums
 from weight_atlas.lm.restart import logits_at
 from weight_atlas.lm.routes import Route, route_of
 from weight_atlas.lm.variants import variant_logits
 from weight_atlas.lm.windows import Windows
-from weight_atlas.super_weights.controls import matched_draws
 from weight_atlas.vocabulary.dual import token_changes
 from weight_atlas.vocabulary.inputs import mean_inputs
 from weight_atlas.vocabulary.measures import TokenSums
+from weight_atlas.vocabulary.planning import KINDS, Intervention, planned
 
-KINDS = ("edit", "neuron_zero", "mean_contribution", "no_op", "random_coord")
+# What is compared with the baseline to the last bit takes the plain way, as that does: batches round otherwise. A mean
+# contribution is no edit of a weight.
+ALONE = ("no_op", "mean_contribution")
 Measure = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
-
-
-@dataclass(frozen=True)
-class Intervention:
-    """One reversible change of the model on behalf of a target, and on how many windows it is measured.
-
-    target: index among the targets. draw: number of a random draw, 0 for other kinds. edit: of the weight or of the
-    whole neuron. mean_input: what the weight's mean contribution is taken at, for that kind.
-    """
-
-    target: int
-    kind: str
-    draw: int
-    edit: Edit
-    windows: int
-    mean_input: float | None = None
-
-    @property
-    def place(self) -> Coordinate:
-        return self.edit.coordinate
 
 
 @dataclass(frozen=True)
@@ -53,8 +35,9 @@ class Measured:
     """What interventions gave.
 
     windows: one row per intervention and window: target (-1 for the baseline), kind, draw, layer, expert, row, col,
-    window, tokens and the sum of each metric over the window's scored tokens. changes: `token_changes` of every
-    target's edit over all scored positions, with its number in the column target.
+    weight (before the change), routed_tokens_count (tokens of all windows that reach the target's expert, missing for
+    dense MLPs), window, tokens and the sum of each metric over the window's scored tokens. changes: `token_changes` of
+    every target's edit over all scored positions, with its number in the column target.
     """
 
     windows: pd.DataFrame
@@ -69,30 +52,33 @@ def measure_interventions(
     *,
     factor: float = 0.0,
     draws: int = 50,
+    shift_draws: int = 50,
     control_windows: int | None = None,
     seed: int = 0,
     batch_size: int = 16,
 ) -> Measured:
     """Measure the model as it is, with each target weight multiplied by `factor`, and with each of its controls.
 
-    Controls of a target: `draws` random weights of nearly its magnitude from its own matrix, multiplied alike, no
-    target among them; its whole neuron set to zero; its weight replaced by its mean contribution; the weight multiplied
-    by one. control_windows: windows for the random draws and the last, all if None.
-    batch_size: interventions that go through a layer together, where the model can be restarted from its layers.
+    Controls of a target, of which none is itself a target: `draws` random weights of nearly its magnitude from its own
+    matrix, multiplied alike; `shift_draws` weights anywhere in that matrix, changed by the same amount; its whole
+    neuron set to zero; its weight replaced by its mean contribution; the weight multiplied by one. control_windows:
+    windows for the random draws and the last, all if None. batch_size: interventions that go through a layer together,
+    where the model can be restarted from its layers.
     """
     controls = min(len(windows), control_windows or len(windows))
-    means = mean_inputs(live, windows, targets)
-    planned = list(_planned(live, targets, means, factor, draws, seed, len(windows), controls))
-    route = route_of(live, windows.ids[:1], [(one.edit,) for one in planned])
-    _announce(planned, windows, route)
+    inputs = mean_inputs(live, windows, targets)
+    settings = {"factor": factor, "draws": draws, "shift_draws": shift_draws, "seed": seed}
+    due = list(planned(live, targets, inputs, **settings, windows=len(windows), control_windows=controls))
+    route = route_of(live, windows.ids[:1], _variants(due)) if due else Route()
+    _announce(due, windows, route)
     vocabulary = live.model.get_output_embeddings().weight.shape[0]
     baseline, after = TokenSums(vocabulary), [TokenSums(vocabulary) for _ in targets]
     rows = []
     for number in range(len(windows)):
         window = Windows(windows.ids[number : number + 1], windows.scored[number : number + 1])
-        due = [one for one in planned if number < one.windows]
+        here = [one for one in due if number < one.windows]
         with out_of_memory_explained(f"{batch_size} variants of a window of {window.ids.shape[1]} tokens"):
-            for one, logits in _logits(live, window, due, route, batch_size):
+            for one, logits in _logits(live, window, here, route, batch_size):
                 counts = baseline if one is None else after[one.target] if one.kind == "edit" else None
                 rows.append(_row(_sums(logits, window, measure, counts), number, one))
     changes = [token_changes(baseline, sums).assign(target=target) for target, sums in enumerate(after)]
@@ -100,33 +86,19 @@ def measure_interventions(
     return Measured(_table(rows), pd.concat(changes, ignore_index=True) if changes else empty)
 
 
-def _planned(
-    live: Anatomy,
-    targets: Sequence[Coordinate],
-    means: Sequence[float],
-    factor: float,
-    draws: int,
-    seed: int,
-    windows: int,
-    controls: int,
-) -> Iterator[Intervention]:
-    random = matched_draws(live, targets, draws=draws, seed=seed) if targets and draws else []
-    for number, target in enumerate(targets):
-        edit = Edit(target, factor)
-        yield Intervention(number, "edit", 0, edit, windows)
-        yield Intervention(number, "neuron_zero", 0, zero(replace(target, row=None)), windows)
-        yield Intervention(number, "mean_contribution", 0, zero(target), windows, means[number])
-        yield Intervention(number, "no_op", 0, scale(target, 1.0), controls)
-        for draw, places in enumerate(random, start=1):
-            yield Intervention(number, "random_coord", draw, replace(edit, coordinate=places[number]), controls)
+def _variants(interventions: Sequence[Intervention]) -> list[tuple]:
+    return [(one.edit,) for one in interventions if one.kind not in ALONE]
 
 
-def _announce(planned: Sequence[Intervention], windows: Windows, route: Route) -> None:
-    """Say what the interventions will cost before they are paid for."""
-    runs = sum(one.windows for one in planned)
+def _announce(due: Sequence[Intervention], windows: Windows, route: Route) -> None:
+    """Say what the interventions will cost before they are paid for, and which can change nothing."""
+    runs = sum(one.windows for one in due)
     how = "from the edited layer on" if route.carried else "each through the whole model"
     tokens = (len(windows) + runs) * windows.ids.shape[1]
-    print(f"{len(planned)} interventions on {len(windows)} windows: {runs} runs {how}, {tokens} tokens", flush=True)
+    print(f"{len(due)} interventions on {len(windows)} windows: {runs} runs {how}, {tokens} tokens", flush=True)
+    for one in due:
+        if one.kind == "edit" and not one.input.tokens:
+            print(f"warning: no token of the windows is routed to {one.place}: its changes are all zero", flush=True)
 
 
 @torch.no_grad()
@@ -134,21 +106,19 @@ def _logits(
     live: Anatomy, window: Windows, due: Sequence[Intervention], route: Route, batch_size: int
 ) -> Iterator[tuple[Intervention | None, torch.Tensor]]:
     """Yield logits (scored positions, V) of one window: of the unchanged model (None), then of each intervention."""
-    # What is compared with the baseline to the last bit goes alone, as that does: other batches round otherwise.
-    alone = [one for one in due if one.kind in ("no_op", "mean_contribution")]
-    together = [one for one in due if one not in alone]
-    edits = [(one.edit,) for one in together]
-    for number, logits in variant_logits(live, window, edits, route, batch_size=batch_size):
+    together = [one for one in due if one.kind not in ALONE]
+    for number, logits in variant_logits(live, window, _variants(together), route, batch_size=batch_size):
         yield None if number < 0 else together[number], logits
     positions = window.scored[0].nonzero()[:, 0] - 1
-    for one in alone:
-        with _changed(live, one):
-            yield one, logits_at(live, window.ids, positions)[0]
+    for one in due:
+        if one.kind in ALONE:
+            with _changed(live, one):
+                yield one, logits_at(live, window.ids, positions)[0]
 
 
 def _changed(live: Anatomy, one: Intervention):
     if one.kind == "mean_contribution":
-        return mean_contribution(live, one.place, one.mean_input)
+        return mean_contribution(live, one.place, one.input.mean)
     return edited(live, [one.edit])
 
 
@@ -178,6 +148,8 @@ def _row(scores: pd.DataFrame, window: int, one: Intervention | None) -> pd.Data
         "expert": place.expert,
         "row": place.row,
         "col": place.col,
+        "weight": one.weight if one else None,
+        "routed_tokens_count": one.input.tokens if one and place.expert is not None else None,
         "window": window,
     }
     return pd.DataFrame({**{name: [value] for name, value in labels.items()}, **scores.to_dict("list")})
@@ -185,7 +157,9 @@ def _row(scores: pd.DataFrame, window: int, one: Intervention | None) -> pd.Data
 
 def _table(rows: list[pd.DataFrame]) -> pd.DataFrame:
     records = [record for row in rows for record in row.to_dict("records")]
-    table = pd.DataFrame(records).astype({"expert": "Int64", "row": "Int64"})
+    table = pd.DataFrame(records).astype(
+        {"expert": "Int64", "row": "Int64", "routed_tokens_count": "Int64", "weight": "float64"}
+    )
     table["kind"] = pd.Categorical(table.kind, ["baseline", *KINDS])
     table = table.sort_values(["target", "kind", "draw", "window"], kind="stable", ignore_index=True)
     return table.astype({"kind": "str"})
