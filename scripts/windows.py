@@ -19,11 +19,13 @@ def main(
     stride: int | None = None,
     tokens: int | None = 30000,
     drop_first_token: bool = False,
+    bos: str = "tokenizer",
     trust_remote_code: bool = False,
 ) -> None:
     """Write the windows of one model over a corpus, and what was checked.
 
-    window_len: none takes 1024, or less where model or corpus allow less. stride: none takes half a window.
+    window_len: none takes 1024, or less where model or corpus allow less. stride: none takes half a window. bos:
+    special tokens before each window, as the tokenizer puts them, or a BOS always or never.
     """
     from weight_atlas.vocabulary.windows import context_of, sliding_windows, windows_table
 
@@ -37,9 +39,10 @@ def main(
         stride=stride,
         tokens=tokens,
         drop_first_token=drop_first_token,
+        bos=bos,
     )
     write_table(table, windows_table(made))
-    write_json(report, {"corpus": corpus or text.stem, **plan.report()})
+    write_json(report, {"corpus": corpus or text.stem, "bos": bos, **plan.report()})
     print(plan.text(), flush=True)
 
 

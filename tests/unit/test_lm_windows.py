@@ -39,6 +39,14 @@ def test_each_token_is_scored_once(prefix, first):
     assert (windows.ids[:, 0] == 1).all() == bool(prefix)
 
 
+def test_without_a_prefix_windows_begin_with_what_is_not_scored():
+    whole = fixed_windows(np.arange(100), window=20, stride=20)
+    assert sorted(set(range(100)) - set(whole.ids[whole.scored].tolist())) == [0, 20, 40, 60, 80]
+    overlapping = fixed_windows(np.arange(100), window=20, stride=19)
+    assert sorted(set(range(96)) - set(overlapping.ids[overlapping.scored].tolist())) == [0]
+    assert whole.prefix == 0 and fixed_windows(np.arange(100), window=20, prefix=[1, 2]).prefix == 2
+
+
 def test_strides_score_new_tokens_only():
     stream = np.arange(100, 200)
     windows = fixed_windows(stream, window=11, stride=4, prefix=[1])

@@ -1,36 +1,55 @@
 """Sliding windows: every token once, the report of what is wrong, and what is said to work does work."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.vocabulary.window_plan import plan_windows
 from weight_atlas.vocabulary.windows import (
     context_of,
-    plan_windows,
     sliding_windows,
     text_ids,
     windows_for,
     windows_from,
     windows_table,
-)  # fmt: skip
+)
 
 
 class Letters:
     """A tokenizer of single letters that puts BOS, 0, before a text."""
 
+    bos_token_id = 0
+
     def __call__(self, text, add_special_tokens=True, verbose=True):
         return {"input_ids": [0] * add_special_tokens + [ord(letter) for letter in text]}
+
+
+class Bare(Letters):
+    """The same, without BOS."""
+
+    bos_token_id = None
+
+    def __call__(self, text, add_special_tokens=True, verbose=True):
+        return super().__call__(text, add_special_tokens=False)
+
+
+class Shy(Bare):
+    """It has a BOS, but puts none."""
+
+    bos_token_id = 3
 
 
 def corpus(length):
     return pd.DataFrame({"text": ["a" * length]})
 
 
-def cut(length=100, **settings):
+def cut(length=100, tokenizer=Letters, **settings):
     settings = {"window_len": 16, "stride": 8, "tokens": 100, "context": 64, "where": "corpus x", **settings}
-    return sliding_windows(corpus(length), Letters(), **settings)
+    return sliding_windows(corpus(length), tokenizer(), **settings)
 
 
 def test_each_token_is_scored_once_with_enough_before_it():
@@ -58,6 +77,13 @@ def test_dropping_the_first_token_drops_only_what_follows_the_prefix():
         ({"stride": 16}, "stride 16 exceeds the 15 tokens"),
         ({"tokens": 20}, "tokens 20 is less than"),
         ({"window_len": 1}, "less than two tokens"),
+        ({"window_len": 0}, "less than two tokens"),
+        ({"window_len": -5, "stride": -5}, "less than two tokens"),
+        ({"stride": 0}, "stride 0 is less than 1"),
+        ({"stride": -3}, "stride -3 is less than 1"),
+        ({"tokens": 0}, "tokens 0 is less than"),
+        ({"tokens": -7}, "tokens -7 is less than"),
+        ({"window_len": 3, "stride": 2, "drop_first_token": True}, "leaves nothing to score"),
         ({"length": 18}, "the corpus has 18 tokens, two windows take 23"),
     ],
 )
@@ -66,16 +92,63 @@ def test_what_makes_no_windows_ends_with_a_report(settings, problem):
         cut(**settings)
     message = str(caught.value)
     assert problem in message and "corpus x" in message
-    assert "window_len" in caught.value.remedy
+    assert "window_len" in caught.value.remedy or settings["tokens"] < 8 and "tokens: 87" in caught.value.remedy
 
 
-def test_published_defaults_on_a_short_corpus_say_what_works():
+def recommended(remedy):
+    """The settings that a remedy names, in its order."""
+    ways = re.findall(r"((?:\w+: \d+(?:; )?)+) \(", remedy)
+    return [{name: int(value) for name, value in re.findall(r"(\w+): (\d+)", way)} for way in ways]
+
+
+@pytest.mark.parametrize("length", [30, 700, 3000, 20_000])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"window_len": 4096, "stride": 512},
+        {"window_len": 1024, "stride": 512, "tokens": 20},
+        {"window_len": 2048, "stride": 2048},
+        {"window_len": 64, "stride": 900},
+    ],
+)
+def test_what_is_recommended_is_the_largest_that_works(length, asked):
+    settings = {"tokens": 30_000, "context": 2048, "where": "x", **asked}
+    try:
+        sliding_windows(corpus(length), Letters(), **settings)
+        return
+    except AtlasError as error:
+        found = recommended(error.remedy)
+    assert found
+    for each in found:
+        windows, plan = sliding_windows(corpus(length), Letters(), **{**settings, **each})
+        assert not plan.problems and len(windows) >= 2
+    largest = max(found, key=lambda each: each.get("window_len", 0))
+    if "window_len" in largest and largest["window_len"] < min(asked["window_len"], 2048):
+        longer = {**largest, "window_len": largest["window_len"] + 1}
+        with pytest.raises(AtlasError):
+            sliding_windows(corpus(length), Letters(), **{**settings, **longer, "stride": longer["window_len"] // 2})
+
+
+def test_recommendations_by_hand():
+    plan = plan_windows(3000, window_len=2048, stride=512, context=1024)
+    assert plan.recommended == {"window_len": 1024, "stride": 512, "tokens": 3000}
+    plan = plan_windows(700, window_len=1024, stride=512, prefix=(0,))
+    assert plan.recommended == {"window_len": 467, "stride": 233, "tokens": 700}  # 466 + 233 = 699 of 700
+    length, stride = plan.for_intervals["window_len"], plan.for_intervals["stride"]
+    assert length - 1 + 9 * stride <= 700 < length + 9 * ((length + 1) // 2)
+
+
+def test_more_tokens_are_recommended_where_the_corpus_has_them():
     with pytest.raises(AtlasError) as caught:
-        sliding_windows(corpus(700), Letters(), window_len=1024, stride=512, tokens=30_000, context=2048, where="x")
-    wanted = dict(part.split(": ") for part in caught.value.remedy.removeprefix("set in `windows`: ").split("; "))
-    settings = {name: int(value) for name, value in wanted.items()}
-    windows, plan = sliding_windows(corpus(700), Letters(), context=2048, where="x", **settings)
-    assert len(windows) >= 10 and not plan.problems
+        cut(length=500, tokens=20)
+    assert recommended(caught.value.remedy)[0] == {"tokens": 15 + 9 * 8}
+    assert len(cut(length=500, tokens=15 + 9 * 8)[0]) == 10
+    with pytest.raises(AtlasError) as caught:
+        cut(length=40, tokens=20)
+    assert recommended(caught.value.remedy)[0] == {"tokens": 40}
+    with pytest.raises(AtlasError) as caught:
+        cut(length=20, tokens=20)
+    assert "the corpus has them" not in caught.value.remedy
 
 
 def test_no_text_at_all_has_no_recommendation():
@@ -100,10 +173,42 @@ def test_advice_is_no_error():
     assert "4 windows" in plan.text() and plan.report()["windows"] == 4
 
 
+@pytest.mark.parametrize("tokenizer", [Letters, Bare])
+@pytest.mark.parametrize("stride", [5, 8, None])
+@pytest.mark.parametrize("drop", [False, True])
+def test_the_report_counts_what_is_scored(tokenizer, stride, drop):
+    prefix = 1 if tokenizer is Letters else 0
+    stride = 16 - prefix if stride is None else stride
+    windows, plan = cut(tokenizer=tokenizer, stride=stride, drop_first_token=drop)
+    assert plan.tokens_scored == plan.report()["tokens_scored"] == int(windows.scored.sum())
+    unscored = any("is not scored, since nothing stands before" in line for line in plan.advice)
+    assert unscored == (stride == 16)
+    assert any("drop_first_token has no effect" in line for line in plan.advice) == (drop and not prefix)
+    if not prefix:
+        assert torch.equal(windows.scored, cut(tokenizer=tokenizer, stride=stride)[0].scored)
+
+
+def test_bos_by_policy():
+    assert [cut(bos=bos)[0].ids[0, :2].tolist() for bos in ("tokenizer", "always", "never")] == [
+        [0, 97],
+        [0, 97],
+        [97, 97],
+    ]
+    assert [cut(tokenizer=Shy, bos=bos)[0].prefix for bos in ("tokenizer", "always", "never")] == [0, 1, 0]
+    windows, plan = cut(tokenizer=Shy, bos="always")
+    assert (windows.ids[:, 0] == 3).all() and plan.report()["prefix"] == [3] and windows.ids.shape[1] == 16
+    assert cut(tokenizer=Bare, bos="never")[0].prefix == 0
+    with pytest.raises(AtlasError, match="has no BOS token"):
+        cut(tokenizer=Bare, bos="always")
+    with pytest.raises(AtlasError, match="no policy"):
+        cut(bos="sometimes")
+
+
 def test_windows_survive_a_table():
     windows, _ = cut()
     again = windows_from(windows_table(windows))
     assert torch.equal(again.ids, windows.ids) and torch.equal(again.scored, windows.scored)
+    assert again.prefix == windows.prefix == windows.first(1).prefix == 1
 
 
 def test_windows_for_a_number_of_tokens():
@@ -117,6 +222,9 @@ def test_windows_for_a_number_of_tokens():
 def test_text_and_context():
     windows, _ = cut()
     assert text_ids(Letters(), windows, "ab", 40).tolist() == [[0, 97, 98]]
+    # By the policy of the windows, whatever the tokenizer would do.
+    assert text_ids(Letters(), cut(bos="never")[0], "ab", 40).tolist() == [[97, 98]]
+    assert text_ids(Shy(), cut(tokenizer=Shy, bos="always")[0], "ab", 2).tolist() == [[3, 97]]
     assert text_ids(Letters(), windows, None, 5).shape == (1, 5)
     assert context_of({"n_positions": 1024}) == 1024
     assert context_of({"text_config": {"max_position_embeddings": 7}}) == 7

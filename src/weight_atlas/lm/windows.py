@@ -17,20 +17,21 @@ DEFAULT_WINDOW = 2048
 class Windows:
     """Equally long pieces of one stream of tokens.
 
-    ids: int64 (n_windows, length), each window beginning with the tokenizer's own prefix (BOS) where it has one.
-    scored: bool (n_windows, length); a scored token is predicted from the tokens before it in its window, and is
+    ids: int64 (n_windows, length), each window beginning with `prefix` special tokens, as a rule the tokenizer's own
+    (BOS). scored: bool (n_windows, length); a scored token is predicted from the tokens before it in its window, and is
     scored in exactly one window.
     """
 
     ids: torch.Tensor
     scored: torch.Tensor
+    prefix: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def first(self, count: int) -> "Windows":
         """The first `count` windows."""
-        return Windows(self.ids[:count], self.scored[:count])
+        return Windows(self.ids[:count], self.scored[:count], self.prefix)
 
 
 def prefix_ids(tokenizer: Any) -> list[int]:
@@ -39,6 +40,28 @@ def prefix_ids(tokenizer: Any) -> list[int]:
     special = tokenizer("a", add_special_tokens=True)["input_ids"]
     starts = [start for start in range(len(special) - len(plain) + 1) if special[start : start + len(plain)] == plain]
     return list(special[: starts[0]]) if starts else []
+
+
+def prefix_by(tokenizer: Any, bos: str) -> list[int]:
+    """The special tokens to put before a window by a policy: what the tokenizer itself does, a BOS always, or never.
+
+    bos: tokenizer, always or never. A tokenizer that has no BOS, and is always to put one, is an AtlasError.
+    """
+    own, start = prefix_ids(tokenizer), getattr(tokenizer, "bos_token_id", None)
+    match bos:
+        case "tokenizer":
+            return own
+        case "never":
+            return []
+        case "always" if start in own:
+            return own
+        case "always" if start is not None:
+            return [start, *own]
+        case "always":
+            raise AtlasError(
+                "the tokenizer has no BOS token", where="bos: always", remedy="set bos to tokenizer or never"
+            )
+    raise AtlasError(f"{bos!r} is no policy", where="bos", remedy="give tokenizer, always or never")
 
 
 def token_stream(corpus: pd.DataFrame, tokenizer: Any, tokens: int | None = None) -> np.ndarray:
@@ -71,8 +94,9 @@ def fixed_windows(
     """Cut a stream into windows of `window` tokens, the prefix included, each starting `stride` new tokens on.
 
     stride: new tokens a window scores; by default all its tokens but the prefix, so that windows do not overlap.
-    Every token is scored once, except the first of all where no prefix stands before it, and a rest shorter than a
-    stride. limit: the model's longest context. Raises AtlasError where no window fits, naming the largest that would.
+    Every token is scored once, except a rest shorter than a stride and, where there is no prefix, what has nothing
+    before it: the first token of all or, if windows do not overlap, the first of each. limit: the model's longest
+    context. Raises AtlasError where no window fits, naming the largest that would.
     """
     prefix = list(prefix or [])
     content = window - len(prefix)
@@ -87,7 +111,7 @@ def fixed_windows(
     scored[1:, window - stride :] = True
     # A window's first token has nothing before it to be predicted from.
     scored[:, 0] = False
-    return Windows(torch.from_numpy(ids), torch.from_numpy(scored))
+    return Windows(torch.from_numpy(ids), torch.from_numpy(scored), len(prefix))
 
 
 def corpus_windows(

@@ -32,9 +32,10 @@ def cascade(
     """Follow the edit of each target (multiplied by `factor`) through the layers, averaged over positions of windows.
 
     Returns one row per target, layer and class of positions: all whose next token is scored, first (of every window,
-    whether scored or not) and others (all but the first). target, layer, position, positions (number), the mean of each of VALUES, delta_entropy and delta_margin (edited
-    minus baseline). kl: KL(baseline || edited) in nats. margin: probability of the likeliest token minus that of the
-    k-th. residual_cosine: of the two streams; residual_norm: Euclidean.
+    whether scored or not) and others (all but the first). Columns: target, layer, position, positions (number), the
+    mean of each of VALUES, delta_entropy and delta_margin (edited minus baseline). kl: KL(baseline || edited) in nats.
+    margin: probability of the likeliest token minus that of the k-th. residual_cosine: of the two streams;
+    residual_norm: Euclidean.
     """
     sums: dict[tuple[int, int], np.ndarray] = {}
     counts = np.zeros(len(POSITIONS))
@@ -108,7 +109,7 @@ def _compared(plain: torch.Tensor, changed: torch.Tensor, k: int) -> dict[str, t
         # log_softmax may reach -inf, whose product with a probability of zero is zero.
         log_p, log_q = log_p.clamp_min(-1e4), log_q.clamp_min(-1e4)
         p, q = log_p.exp(), log_q.exp()
-        # The terms q - p sum to zero; with them no term is negative, so that what nearly cancels does so token by token.
+        # The terms q - p sum to zero; with them no term is negative, so that what nearly cancels does so in each.
         kl = (p * (log_p - log_q) + (q - p)).sum(-1)
         parts.append((-(p * log_p).sum(-1), -(q * log_q).sum(-1), _margin(p, k), _margin(q, k), kl))
     names = ("entropy", "entropy_edited", "margin", "margin_edited", "kl")
