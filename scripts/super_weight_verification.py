@@ -27,6 +27,7 @@ def main(
     seed: int = 0,
     batch_size: int = 16,
     critical_ratio: float = 1.5,
+    contributing_ratio: float = 1.1,
     max_candidates: int = 20,
     enable_causal_scoring: bool = False,
     dtype: str = "auto",
@@ -38,7 +39,8 @@ def main(
     found = read_json(super_weights)
     judged, artifact = verified(
         live, tokenizer, found, read_table(text), corpus=corpus, window=window, tokens=tokens, score_every=score_every,
-        draws=draws, seed=seed, batch_size=batch_size, critical_ratio=critical_ratio, max_candidates=max_candidates,
+        draws=draws, seed=seed, batch_size=batch_size, critical_ratio=critical_ratio,
+        contributing_ratio=contributing_ratio, max_candidates=max_candidates,
         enable_causal_scoring=enable_causal_scoring,
     )  # fmt: skip
     write_json(verdict, artifact)

@@ -1,5 +1,8 @@
 """Verdicts: planted weights are critical on every layout, sets count together, large inert weights do not."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,11 +16,13 @@ from weight_atlas.lm.forcing import forced_routing
 from weight_atlas.lm.places import matrix_at
 from weight_atlas.super_weights.aftermath import interventional_impact, residual_after
 from weight_atlas.super_weights.artifact import artifact, detected_records
+from weight_atlas.super_weights.controls import matched_draws, random_places
 from weight_atlas.super_weights.detection import detect
 from weight_atlas.super_weights.findings import findings
+from weight_atlas.super_weights.planning import cost, plan
 from weight_atlas.super_weights.recording import record
 from weight_atlas.super_weights.verdict import verified
-from weight_atlas.super_weights.verification import plan, verify
+from weight_atlas.super_weights.verification import Joint, verdict_of, verify
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -73,6 +78,170 @@ def test_only_together():
     assert joint.delta_nll > 5 * judged.table.delta_nll.max()
     assert judged.verdict in ("critical", "critical together")
     assert (judged.table.rescue > 0).all()
+
+
+def judged_by(delta, low=None, null=(), rescue=float("nan"), joint=None, bands=(1.5, 1.1)):
+    low = delta if low is None else low
+    single = pd.Series({"delta_nll": delta, "delta_nll_low": low, "ratio": math.exp(delta)})
+    return verdict_of(single, pd.Series(null, dtype=float), rescue, joint, bands)
+
+
+def test_what_makes_a_verdict():
+    assert judged_by(0.41) == "critical" and judged_by(0.40) == "contributing"
+    assert judged_by(0.41, bands=(1.6, 1.1)) == "contributing"
+    # At least the mild band, or an ordinary weight that is a little above its null would count.
+    assert judged_by(0.096) == "contributing" and judged_by(0.095) == "inert"
+    assert judged_by(0.096, bands=(1.5, 1.2)) == "inert"
+    # Above the largest of the null, however large the effect, and with an interval above zero.
+    assert judged_by(3.0, null=[0.1, 3.1, 0.2]) == "inert"
+    assert judged_by(3.0, null=[0.1, 2.9, 0.2]) == "critical"
+    assert judged_by(3.0, low=0.0) == judged_by(3.0, low=-0.1) == "inert"
+    assert judged_by(3.0, low=0.01) == "critical"
+    # A single window has no interval.
+    assert judged_by(3.0, low=float("nan")) == "critical"
+
+
+def test_what_makes_a_verdict_together():
+    joint = Joint(4.0, True, 0.2)
+    assert judged_by(0.0, rescue=0.41, joint=joint) == "contributing"
+    assert judged_by(0.0, rescue=0.39, joint=joint) == "inert"
+    assert judged_by(0.0, rescue=0.41, joint=Joint(4.0, False, 0.2)) == "inert"
+    assert judged_by(0.0, rescue=0.41, joint=Joint(4.0, True, 0.5)) == "inert"
+    # A tenth of a small effect is less than the mild band.
+    assert judged_by(0.0, rescue=0.08, joint=Joint(0.5, True, 0.0)) == "inert"
+    assert judged_by(0.0, rescue=0.10, joint=Joint(0.5, True, 0.0)) == "contributing"
+
+
+@pytest.mark.parametrize("layout", ["gpt2", "llama"])
+def test_an_ordinary_large_weight_is_inert(layout):
+    """Its neuron is not silent, and it has no equals: it exceeds smaller weights, but not the same change anywhere."""
+    for seed in range(3):
+        live = anatomy(tiny(layout, seed=seed, sharp=True))
+        place = live.projections[2].coordinate(3, 4)
+        matrix = matrix_at(live, place)
+        matrix[3, 4] = matrix.abs().max() * 6
+        judged = verify(live, own_text(live, windows=6, length=16), plan(live, [place], draws=50, seed=0))
+        (row,) = judged.table.itertuples()
+        assert row.verdict == "inert" and judged.verdict == "not confirmed"
+        assert row.magnitude_ratio < 0.5
+        assert row.shift_draws == 50
+        assert row.shift_max > row.null_max
+
+
+def test_the_same_change_is_made_elsewhere_where_a_weight_has_no_equals():
+    live = anatomy(tiny("llama"))
+    places = [plant(live, 1, 9, 21), live.projections[2].coordinate(0, 0)]
+    matrix = matrix_at(live, places[1])
+    matrix[0, 0] = matrix.abs().median()
+    planned = plan(live, places, draws=30, seed=0)
+    kinds = pd.Series([(kind, number) for kind, number, _ in planned.variants]).value_counts()
+    assert kinds["random", 0] == kinds["random", 1] == kinds["shifted", 0] == 30
+    assert ("shifted", 1) not in kinds
+    assert kinds["random_together", None] == kinds["shifted_together", None] == 30
+    assert planned.magnitude_ratios[0] < 0.1 and planned.magnitude_ratios[1] == pytest.approx(1, abs=0.01)
+    shifts = [edits for kind, number, edits in planned.variants if (kind, number) == ("shifted", 0)]
+    assert {edit.offset for (edit,) in shifts} == {-7.5}
+    assert all(edit.factor == 1 and edit.coordinate.col != 21 for (edit,) in shifts)
+    assert len({edit.coordinate.row for (edit,) in shifts}) > 10 < len({edit.coordinate.col for (edit,) in shifts})
+
+
+def test_controls_are_the_nearest_in_magnitude():
+    live = anatomy(tiny("gpt2"))
+    place = live.projections[1].coordinate(3, 4)
+    matrix = matrix_at(live, place)
+    matrix[3, 4] = -matrix.abs().median()
+    drawn = [controls[0] for controls in matched_draws(live, [place], draws=12, seed=0, pool=12)]
+    assert len(set(drawn)) == 12
+    distance = (matrix.abs() - matrix[3, 4].abs()).abs()
+    distance[3, 4] = float("inf")
+    nearest = set(distance.flatten().argsort()[:12].tolist())
+    assert {each.row * matrix.shape[1] + each.col for each in drawn} == nearest
+    # More than the pool: each of them before any of them again.
+    more = [controls[0] for controls in matched_draws(live, [place], draws=12, seed=1, pool=50)]
+    assert set(more) != set(drawn) and len(set(more)) == 12
+
+
+def test_zeros_are_no_controls_and_a_matrix_of_zeros_gives_none():
+    live = anatomy(tiny("llama"))
+    place, other = live.projections[1].coordinate(9, 21), live.projections[2].coordinate(1, 1)
+    matrix = matrix_at(live, place)
+    matrix[:] = 0
+    matrix[9, 21], matrix[3, 3], matrix[4, 4] = 0.001, 5.0, 6.0
+    assert {controls[0] for controls in matched_draws(live, [place], draws=9, seed=0)} == {
+        replace(place, row=3, col=3),
+        replace(place, row=4, col=4),
+    }
+    matrix[3, 3] = matrix[4, 4] = 0
+    assert matched_draws(live, [place, other], draws=9, seed=0) == []
+    judged = verify(live, own_text(live, windows=2, length=8), plan(live, [place, other], draws=9, seed=0))
+    assert judged.table.null_draws.tolist() == [0, 9]
+    assert judged.table.null_max.isna().tolist() == judged.table.p_value.isna().tolist() == [True, False]
+    # The same change elsewhere needs no equals.
+    assert judged.table.shift_draws.tolist()[0] == 9
+
+
+def test_a_candidate_is_never_a_control_however_it_is_written():
+    live = anatomy(tiny("llama"))
+    plant(live, 1, 9, 21)
+    matrix_at(live, live.projections[1].coordinate(0, 0))[9, 35] = 7.4
+    for candidates in ([Coordinate(1, 9, 21), live.projections[1].coordinate(9, 35)], [Coordinate(1, 9, 21)] * 2):
+        for controls in matched_draws(live, candidates[:1], draws=100, seed=0, pool=1, never=candidates):
+            assert {(each.row, each.col) for each in controls}.isdisjoint((each.row, each.col) for each in candidates)
+    # Two layers that read one tensor.
+    live.layers[2].mlp.down_proj.weight = live.layers[1].mlp.down_proj.weight
+    live = anatomy(live.model)
+    (drawn,) = matched_draws(live, [Coordinate(1, 9, 21)], draws=1, seed=0, pool=1, never=[Coordinate(2, 9, 35)])
+    assert (drawn[0].row, drawn[0].col) != (9, 35)
+
+
+def test_random_places_avoid_the_candidates_neurons():
+    live = anatomy(tiny("mixtral"))
+    expert = next(p for p in live.projections if p.layer == 1)
+    targets = [expert.coordinate(9, 21, 2), expert.coordinate(4, 22, 3)]
+    never = [expert.coordinate(0, col, 2) for col in range(20)]
+    drawn = random_places(live, targets, draws=40, seed=0, never=never)
+    assert len(drawn) == 40
+    assert {places[0].col for places in drawn}.isdisjoint({*range(20), 21}) and {
+        places[0].expert for places in drawn
+    } == {2}
+    assert 22 not in {places[1].col for places in drawn} and {places[1].col for places in drawn} & set(range(20))
+    assert random_places(live, targets, draws=40, seed=0, never=never) == drawn
+    everything = [expert.coordinate(0, col, 2) for col in range(expert.shape[1])]
+    assert random_places(live, targets, draws=3, seed=0, never=everything) == []
+
+
+def test_out_of_memory_is_a_message_wherever_it_happens():
+    live = anatomy(tiny("mixtral", sharp=True))
+    plant(live, 1, 9, 21)
+    recording = record(live, random_prompts())
+    records = detected_records(live, recording, detect(live, recording))
+    found = artifact("m", records, [], {"prompts": ["one two three"]})
+    corpus = pd.DataFrame({"text": ["one two three four five six seven eight nine ten"] * 3})
+    state = {"calls": 0, "limit": math.inf}
+
+    def run_out(module, inputs):
+        state["calls"] += 1
+        if state["calls"] > state["limit"]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    def run(limit):
+        state.update(calls=0, limit=limit)
+        verified(live, word_tokenizer(bos=True), found, corpus, window=20, draws=1, enable_causal_scoring=True)
+        return state["calls"]
+
+    live.layers[2].register_forward_pre_hook(run_out)
+    for limit in range(run(math.inf)):
+        with pytest.raises(AtlasError, match="out of memory"):
+            run(limit)
+
+
+def test_the_cost_counts_every_pass(capsys):
+    live = anatomy(tiny("llama"))
+    windows = own_text(live, windows=2, length=8)
+    planned = plan(live, [live.projections[1].coordinate(3, 4)], draws=3, seed=0)
+    # The weight, its neuron, the null; eight passes that try its projection, two that measure, and what is said.
+    assert cost(live, windows, planned).startswith(f"{3 + 3} variants of 16 tokens and 10 other passes")
+    assert "and 15 other passes" in cost(live, windows, planned, passes=4.5)
 
 
 def test_none_found_goes_through_everything():
@@ -189,12 +358,13 @@ def test_forced_impact_sees_an_expert_that_the_router_never_chooses():
 
 
 def test_findings_are_graded_and_the_gravest_come_first():
-    rows = {"layer": 1, "row": 7, "column": [3, 4, 5], "expert": pd.NA, "null_draws": 50, "null_max": 1e-4}
+    rows = {"layer": 1, "row": 7, "column": [3, 4, 5], "expert": pd.NA, "null_draws": 50, "null_max": 1e-4,
+            "shift_draws": [0, 50, 0], "shift_max": 0.01}  # fmt: skip
     table = pd.DataFrame({**rows, "ratio": [1.0, 5614.0, 1.02], "verdict": ["inert", "critical", "contributing"]})
     found = findings("critical", table, {"weights": 3, "ratio": 6000.0})
     assert [finding["grade"] for finding in found] == ["critical", "critical", "notable", "info"]
     assert found[0]["text"] == (
-        "Layer 1 [7, 4] is critical: set to zero it multiplies perplexity by 5,614, "
-        "the worst of 50 random weights by 1."
+        "Layer 1 [7, 4] is critical: set to zero it multiplies perplexity by 5,614, 50 random weights by at most 1, "
+        "the same change at 50 random places by at most 1.01."
     )
     assert "All 3 super weights" in found[1]["text"]

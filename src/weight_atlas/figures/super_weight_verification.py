@@ -30,12 +30,12 @@ def verification(table: pd.DataFrame, variants: pd.DataFrame, *, most: int = 12)
     for place, row in enumerate(shown.itertuples()):
         for offset, (column, _, colour) in enumerate(bars):
             _bar(axis, place - 0.4 + (offset + 0.5) * height, getattr(row, column), colour, height * 0.9)
-        null = variants[(variants.kind == "random") & (variants.candidate == row.number)].delta_nll.abs()
+        null = variants[variants.kind.isin(("random", "shifted")) & (variants.candidate == row.number)].delta_nll.abs()
         _null(axis, place, null, "range of the null" if place == 0 else None)
     labels = [_name(row) for row in shown.itertuples()]
     if len(joint):
         _bar(axis, len(shown), joint.delta_nll.iloc[0], ACCENT, 0.5)
-        _null(axis, len(shown), variants[variants.kind == "random_together"].delta_nll.abs(), None)
+        _null(axis, len(shown), variants[variants.kind.isin(("random_together", "shifted_together"))].delta_nll.abs(), None)
         labels.append(f"all {len(table)} together")
     for _, label, colour in bars:
         axis.barh([np.nan], [np.nan], color=colour, label=label)

@@ -7,6 +7,7 @@ import torch
 from weight_atlas.lm.anatomy import Anatomy, Coordinate
 from weight_atlas.lm.edits import edited, zero
 from weight_atlas.lm.forcing import forced_routing
+from weight_atlas.lm.load import out_of_memory_explained
 from weight_atlas.lm.metrics import input_device, score_windows
 from weight_atlas.lm.paired import paired_difference
 from weight_atlas.lm.windows import Windows
@@ -55,7 +56,8 @@ def _channel_peaks(live: Anatomy, prompts: Prompts, candidates: Sequence[Coordin
         for number, place in enumerate(candidates)
     ]
     try:
-        live.model(input_ids=ids.to(input_device(live.model)), use_cache=False)
+        with out_of_memory_explained(f"a forward pass of {tuple(ids.shape)} tokens"):
+            live.model(input_ids=ids.to(input_device(live.model)), use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,6 +1,7 @@
 """Random weights of the same size in the same tensor: what removing a super weight is compared with."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,23 +24,43 @@ def matched_draws(
 
     Each control comes at random from the `pool` weights whose magnitude is nearest to the target's; the targets and
     those `never` to be drawn are left out, and within a matrix no weight is drawn twice until the pool is used up.
-    Returns `draws` lists in the order of targets. The largest weight of a matrix has only smaller neighbours:
-    `magnitude_ratio` says how much smaller.
+    Returns `draws` lists in the order of targets; none where a target's matrix has no other weight but zeros. The
+    largest weight of a matrix has only smaller neighbours: `magnitude_ratio` says how much smaller.
     """
     columns: list[list[Coordinate]] = []
-    used: dict[tuple, set[int]] = {}
+    used: dict[int, set[int]] = {}
     for number, target in enumerate(targets):
         matrix = matrix_at(live, target)
-        own = [other for other in targets if _matrix_of(other) == _matrix_of(target)]
-        excluded = own + [other for other in never if _matrix_of(other) == _matrix_of(target)]
+        own = [other for other in targets if _same_matrix(live, other, target)]
+        excluded = own + [other for other in never if _same_matrix(live, other, target)]
         near = _nearest(matrix, target, excluded, max(pool, draws * len(own)))
-        taken = used.setdefault(_matrix_of(target), set())
+        taken = used.setdefault(matrix.data_ptr(), set())
         order = np.random.default_rng([seed, number]).permutation(near)
         fresh = [place for place in order.tolist() if place not in taken] or order.tolist()
         chosen = [fresh[draw % len(fresh)] for draw in range(draws)] if fresh else []
         taken.update(chosen)
         columns.append([_at(target, place, matrix.shape[1]) for place in chosen])
-    return [list(controls) for controls in zip(*columns, strict=True)]
+    return [list(controls) for controls in zip(*columns, strict=False)]
+
+
+def random_places(
+    live: Anatomy, targets: Sequence[Coordinate], *, draws: int, seed: int, never: Sequence[Coordinate] = ()
+) -> list[list[Coordinate]]:
+    """Draw sets of places, in each one for every target from its own matrix, all as likely, zero weights among them.
+
+    The neurons (columns) of the targets and of those `never` to be drawn are left out: whatever else of a super
+    neuron is changed changes the massive activation too. Returns `draws` lists in the order of targets; none where a
+    target's matrix has no other neuron.
+    """
+    columns: list[list[Coordinate]] = []
+    for number, target in enumerate(targets):
+        rows, cols = matrix_at(live, target).shape
+        shared = {other.col for other in (*targets, *never) if _same_matrix(live, other, target)}
+        free = np.array([col for col in range(cols) if col not in shared])
+        random = np.random.default_rng([seed, number])
+        chosen = [(int(random.integers(rows)), int(random.choice(free))) for _ in range(draws)] if len(free) else []
+        columns.append([replace(target, row=row, col=col) for row, col in chosen])
+    return [list(places) for places in zip(*columns, strict=False)]
 
 
 def magnitude_ratio(live: Anatomy, targets: Sequence[Coordinate], controls: Sequence[Coordinate]) -> float:
@@ -52,8 +73,9 @@ def magnitude(live: Anatomy, coordinates: Sequence[Coordinate]) -> float:
     return sum(abs(value_at(live, place)) for place in coordinates)
 
 
-def _matrix_of(coordinate: Coordinate) -> tuple:
-    return coordinate.layer, coordinate.component, coordinate.expert, coordinate.role
+def _same_matrix(live: Anatomy, one: Coordinate, other: Coordinate) -> bool:
+    """Whether two coordinates lie in the same memory, however they are written and whatever is tied."""
+    return matrix_at(live, one).data_ptr() == matrix_at(live, other).data_ptr()
 
 
 def _nearest(matrix: torch.Tensor, target: Coordinate, excluded: Sequence[Coordinate], count: int) -> list[int]:

@@ -25,10 +25,10 @@ def _of_weight(row) -> dict[str, str]:
     expert = "" if pd.isna(row.expert) else f" expert {row.expert}"
     place = f"Layer {row.layer}{expert} [{row.row}, {row.column}]"
     effect = f"set to zero it multiplies perplexity by {_factor(row.ratio)}"
-    null = (
-        f"the worst of {row.null_draws} random weights by {_factor(math.exp(row.null_max))}" if row.null_draws else ""
-    )
-    against = f", {null}" if null else ""
+    null = [f"{row.null_draws} random weights by at most {_factor(math.exp(row.null_max))}"] if row.null_draws else []
+    if row.shift_draws:
+        null.append(f"the same change at {row.shift_draws} random places by at most {_factor(math.exp(row.shift_max))}")
+    against = f", {', '.join(null)}" if null else ""
     match row.verdict:
         case "critical":
             return {"grade": "critical", "text": f"{place} is critical: {effect}{against}."}

@@ -9,8 +9,9 @@ from weight_atlas.lm.windows import corpus_windows
 from weight_atlas.super_weights.aftermath import interventional_impact, residual_after
 from weight_atlas.super_weights.artifact import SCHEMA, coordinates_of
 from weight_atlas.super_weights.findings import findings
+from weight_atlas.super_weights.planning import cost, plan
 from weight_atlas.super_weights.prompts import tokenized
-from weight_atlas.super_weights.verification import Verification, cost, every_token, plan, verify
+from weight_atlas.super_weights.verification import Verification, every_token, verify
 
 
 def verified(
@@ -27,6 +28,7 @@ def verified(
     seed: int = 0,
     batch_size: int = 16,
     critical_ratio: float = 1.5,
+    contributing_ratio: float = 1.1,
     max_candidates: int = 20,
     enable_causal_scoring: bool = False,
 ) -> tuple[Verification, dict]:
@@ -46,15 +48,19 @@ def verified(
         corpus_table, tokenizer, window=_fitting(window, live.context), tokens=tokens, limit=live.context, where=corpus
     )
     windows = every_token(windows, score_every)
+    prompts = tokenized(tokenizer, found["settings"]["prompts"], live.context)
+    forced = [place for place in candidates if enable_causal_scoring and live.projection(place).stacked]
     if candidates:
-        print(cost(live, windows, planned), flush=True)
-    judged = verify(live, windows, planned, batch_size=batch_size, critical_ratio=critical_ratio)
+        # The residual stream of the prompts: as it is, without all, without each.
+        streams = (2 + len(candidates)) * prompts.ids.numel() / windows.ids.shape[1]
+        print(cost(live, windows, planned, passes=streams + 2 * len(forced) * len(windows)), flush=True)
+    bands = {"critical_ratio": critical_ratio, "contributing_ratio": contributing_ratio}
+    judged = verify(live, windows, planned, batch_size=batch_size, **bands)
     records = []
-    peaks = residual_after(live, tokenized(tokenizer, found["settings"]["prompts"], live.context), candidates)
+    peaks = residual_after(live, prompts, candidates)
     for number, place in enumerate(candidates):
         row = judged.table.iloc[number]
-        forced = enable_causal_scoring and live.projection(place).stacked
-        impact = interventional_impact(live, windows, place, batch_size=batch_size) if forced else None
+        impact = interventional_impact(live, windows, place, batch_size=batch_size) if place in forced else None
         impacts = {"impact_natural": row.delta_nll, "impact_interventional": impact}
         records.append({**found["super_weights"][number], **row.drop("expert").to_dict(), **peaks[number], **impacts})
     extra = pd.DataFrame(records, columns=["residual_before", "residual_after", "residual_after_all"])
