@@ -11,7 +11,6 @@ from weight_atlas.figures import super_weights as figures
 from weight_atlas.lm.anatomy import anatomy
 from weight_atlas.lm.edits import edited, set_to, zero
 from weight_atlas.lm.places import matrix_at
-from weight_atlas.super_weights.agreement import agreement, known_as, published_coordinates
 from weight_atlas.super_weights.artifact import coordinates_of, detected_records, merged, name_on_disk
 from weight_atlas.super_weights.detection import detect
 from weight_atlas.super_weights.massive import massive_activations
@@ -292,24 +291,3 @@ def test_merged_lists_name_a_weight_once():
     joined = merged(detected, [*published, other])
     assert [record["found_by"] for record in joined] == [["contribution", "published"], ["published"]]
     assert joined[0]["share"] == 1
-
-
-def test_published_coordinates_lie_in_their_matrices_and_are_found_by_name():
-    table = published_coordinates()
-    assert ((table.row < table.d_model) & (table.column < table.d_ff) & (table.layer < table.layers)).all()
-    assert (table.source != "").all()
-    for source, count in (
-        ("hf://allenai/OLMo-1B-0724-hf", 2), ("/models/OLMo-7B-0724-Instruct-hf", 4),
-        ("hf://meta-llama/Llama-2-7b-chat-hf", 1),
-        ("hf://mistralai/Mistral-7B-Instruct-v0.1", 1), ("hf://microsoft/Phi-3-mini-4k-instruct", 6),
-        ("hf://meta-llama/Llama-3.1-8B", 3), ("hf://mistralai/Mistral-7B-v0.3", 0), ("bundled:demo", 0),
-        ("hf://huggyllama/llama-7b", 1), ("hf://someone/not-llama-7b-hf-quantized", 0),
-    ):  # fmt: skip
-        sizes = {(row.layers, row.d_model) for row in table.itertuples()}
-        assert max(len(known_as(source, *size)) for size in sizes) == count, source
-    assert len(known_as("hf://huggyllama/llama-7b", 16, 2048)) == 0
-    from weight_atlas.lm.anatomy import Coordinate
-
-    rows = agreement(known_as("olmo-1b-0724-hf", 16, 2048), [Coordinate(1, 1764, 1710)], {(1, 1764, 1710): 1})
-    assert rows.found.tolist() == [True, False]
-    assert rows.rank_in_tensor.isna().tolist() == [False, True]

@@ -11,25 +11,45 @@ COLUMNS = ("model", "layer", "row", "column", "source", "note", "found", "rank_i
 
 
 def published_coordinates() -> pd.DataFrame:
-    """The table of the package: model, matches (pattern of model names), its size, coordinate, source, note."""
+    """The table of the package: model, its size, coordinate, source, note."""
     path = resources.files(__package__) / "published_coordinates.csv"
     with path.open(encoding="utf-8") as file:
         return pd.read_csv(file, keep_default_na=False)
 
 
-def known_as(source: str, layers: int, d_model: int) -> pd.DataFrame:
-    """The published rows for a model, by the last part of its name and its size; none for an unknown model.
+def known_as(source: str, layers: int, d_model: int, d_ff: int) -> pd.DataFrame:
+    """The published rows for a model, by its name and its size; none for an unknown model.
 
-    Instruction-tuned variants keep their base model's coordinates. The size guards against names that merely resemble
-    a known one.
+    source: a hub id with or without a revision, a folder, a file, a snapshot in the hub's cache: any part of it may be
+    the name. Variants that keep their base model's coordinates are data (published_names.yaml). The size guards against
+    names that merely resemble a known one.
     """
-    name = source.rstrip("/").rpartition("/")[2].lower()
     table = published_coordinates()
-    own = [
-        bool(re.search(row.matches, name)) and (row.layers, row.d_model) == (layers, d_model)
-        for row in table.itertuples()
+    known = {model for part in _parts(source) for model in _models_called(part)}
+    size = (table.layers == layers) & (table.d_model == d_model) & (table.d_ff == d_ff)
+    return table[table.model.isin(known) & size].reset_index(drop=True)
+
+
+def _parts(source: str) -> list[str]:
+    """The parts of a path that may be a model's name, in lower case.
+
+    The hub's cache has models--org--name; a hub id may end in @revision, a file in its type.
+    """
+    parts = re.split(r"[/\\]", source.lower())
+    names = [part.partition("@")[0].rpartition("--")[2].rpartition(":")[2] for part in parts]
+    return [re.sub(r"\.(safetensors|bin|pt|pth|ckpt)$", "", name) for name in names]
+
+
+def _models_called(name: str) -> list[str]:
+    import yaml
+
+    data = yaml.safe_load((resources.files(__package__) / "published_names.yaml").read_text(encoding="utf-8"))
+    additions = f"([-_.]({'|'.join(data['additions'])}))*"
+    return [
+        model
+        for model, patterns in data["names"].items()
+        if any(re.fullmatch(f"({pattern}){additions}", name) for pattern in patterns)
     ]
-    return table[own].reset_index(drop=True)
 
 
 def agreement(published: pd.DataFrame, found: list[Coordinate], rank: dict[tuple[int, int, int], int]) -> pd.DataFrame:

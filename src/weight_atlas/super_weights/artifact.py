@@ -1,5 +1,6 @@
 """The artifact that says which weights are super weights, and how it is read back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -59,13 +60,16 @@ def merged(detected: list[dict], published: list[dict]) -> list[dict]:
     return joined + [record for record in published if _place(record) not in known]
 
 
-def artifact(model: str, records: list[dict], published: list[dict], settings: dict) -> dict:
+def artifact(
+    model: str, records: list[dict], published: list[dict], settings: dict, findings: Sequence[dict] = ()
+) -> dict:
     """The JSON artifact: schema number, verdict, settings, super weights, and what the published procedure finds."""
     return {
         "schema": SCHEMA,
         "model": model,
         "verdict": "found" if records else "none found",
         "settings": settings,
+        "findings": list(findings),
         "super_weights": records,
         "published_procedure": published,
     }
@@ -77,10 +81,13 @@ def coordinates_of(artifact: dict, where: Path) -> list[Coordinate]:
         raise AtlasError(
             f"super weights of schema {artifact.get('schema')}, expected {SCHEMA}", where=where, remedy="make it again"
         )
-    return [
-        Coordinate(record["layer"], record["row"], record["column"], record["expert_id"], component=record["component"])
-        for record in artifact["super_weights"]
-    ]
+    return [coordinate_of(record) for record in artifact["super_weights"]]
+
+
+def coordinate_of(record: dict) -> Coordinate:
+    """The coordinate of one record of an artifact."""
+    place = record["layer"], record["row"], record["column"], record["expert_id"]
+    return Coordinate(*place, component=record["component"])
 
 
 def name_on_disk(live: Anatomy, coordinate: Coordinate, inventory: pd.DataFrame | None) -> str:

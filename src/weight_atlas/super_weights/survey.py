@@ -12,12 +12,13 @@ from weight_atlas.super_weights.agreement import agreement, known_as
 from weight_atlas.super_weights.artifact import (
     COLUMNS,
     artifact,
-    coordinates_of,
+    coordinate_of,
     detected_records,
     merged,
     published_records,
 )
 from weight_atlas.super_weights.detection import Detection, detect
+from weight_atlas.super_weights.findings import agreement_findings
 from weight_atlas.super_weights.massive import residual_medians
 from weight_atlas.super_weights.prompts import bundled_prompts, tokenized
 from weight_atlas.super_weights.published import family_threshold, spikes
@@ -88,16 +89,17 @@ def survey(
         **{"spike_threshold_from": reason, "max_iterations": max_iterations},
         **{"min_rho": min_rho, "residual_ratio": residual_ratio, **limits},
     }
-    whole = artifact(model, records, published, settings)
+    known = known_as(source, len(live.layers), *_dense_shape(live))
+    found = [coordinate_of(record) for record in records]
+    agreed = agreement(known, found, _ranks(live, known))
     flat = [{**record, "found_by": "+".join(record["found_by"])} for record in records]
-    known = known_as(source, len(live.layers), live.d_model)
     return Survey(
-        whole,
+        artifact(model, records, published, settings, agreement_findings(agreed)),
         pd.DataFrame(flat, columns=list(COLUMNS)),
         rounds,
         detection,
         residual_peaks(recording),
-        agreement(known, coordinates_of(whole, model), _ranks(live, known)),
+        agreed,
     )
 
 
@@ -120,6 +122,13 @@ def residual_peaks(recording: Recording) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _dense_shape(live: Anatomy) -> tuple[int, int]:
+    """(d_model, d_ff) of a model whose layers all have one MLP of the same size; the published ones do. Else zeros."""
+    shapes = {projection.shape for projection in live.projections}
+    own = [projection.layer for projection in live.projections] == list(range(len(live.layers)))
+    return shapes.pop() if own and len(shapes) == 1 and not live.projections[0].stacked else (0, 0)
 
 
 def _ranks(live: Anatomy, published: pd.DataFrame) -> dict[tuple[int, int, int], int]:
