@@ -4,7 +4,7 @@ Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}
 <results>/corpus/{corpus}.parquet.
 Produces: <results>/super_weight_screening/{model}.csv, <results>/super_weights/{model}.json,
 <results>/super_weight_verification/{model}.json, <results>/super_activations/{model}.csv,
-<results>/expert_routing/{model}.csv, with tables and figures beside them.
+<results>/expert_routing/{model}.csv and .json, with tables and figures beside them.
 """
 
 
@@ -186,6 +186,7 @@ rule expert_routing:
         tensor_inventory="<results>/tensor_inventory/{model}.parquet",
         text=corpus_of("expert_routing"),
     output:
+        found="<results>/expert_routing/{model}.json",
         table=report(
             "<results>/expert_routing/{model}.csv",
             caption="../report/expert_routing.rst",

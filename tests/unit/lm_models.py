@@ -249,5 +249,6 @@ def drawn(figure) -> str:
     figure.canvas.draw()
     assert figure.axes
     texts = [text.get_text() for axis in figure.axes for text in (*axis.texts, axis.title)]
+    texts.append(figure.get_suptitle())
     plt.close(figure)
     return " ".join(texts)

@@ -4,8 +4,16 @@ import pandas as pd
 
 from weight_atlas.atlas.collect import collected
 from weight_atlas.atlas.headline import findings, headline
-from weight_atlas.atlas.page import Product, fits, markdown_table, overview, page, title_of
+from weight_atlas.atlas.page import Product, markdown_table, overview, page, title_of
+from weight_atlas.atlas.tables import CHOSEN, shown
+from weight_atlas.super_weights.agreement import COLUMNS as AGREEMENT_COLUMNS
+from weight_atlas.super_weights.artifact import COLUMNS as WEIGHT_COLUMNS
+from weight_atlas.super_weights.experts import COLUMNS as EXPERT_COLUMNS
+from weight_atlas.super_weights.verification import COLUMNS as VERDICT
 from weight_atlas.tables import write_json, write_table
+
+# What super_weight_verification writes: the verdict's table and what is left of the stream.
+VERDICT_COLUMNS = (*VERDICT, "residual_before", "residual_after", "residual_after_all")
 
 
 def test_headline_reads_the_tables():
@@ -79,8 +87,54 @@ def test_tables_are_readable():
     text = markdown_table(table)
     assert "1.235" in text and "nan" not in text and "123,457" in text
     assert "x\\|y" in text and "z w" in text and "1,234,567" in text
-    assert fits(table) and not fits(pd.DataFrame({"a": range(1000)})) and not fits(table.iloc[:0])
     assert title_of("w_down_svd") == "W down svd"
+
+
+def test_small_tables_are_shown_whole_and_others_in_part():
+    small = pd.DataFrame({"a": range(16), "b": 1})
+    part, left = shown("any", small)
+    assert part.equals(small) and left == ""
+    assert shown("any", pd.DataFrame({"a": range(17)})) is None
+    assert shown("any", small.iloc[:0]) is None
+    part, left = shown("any", pd.DataFrame([range(20)]))
+    assert list(part.columns) == list(range(16)) and left == "16 of 20 columns"
+
+
+def test_the_page_shows_super_weights_verdicts_and_agreement_row_by_row(tmp_path):
+    """As the steps write them: wider than a page, so that columns are chosen, and longer than other tables."""
+    results = tmp_path / "results"
+    weights = pd.DataFrame([{**dict.fromkeys(WEIGHT_COLUMNS), "layer": 1, "row": 7, "column": n, "share": 0.25,
+                             "original_value": 7.5, "found_by": "contribution"} for n in range(20)])  # fmt: skip
+    verdicts = pd.DataFrame([{**dict.fromkeys(VERDICT_COLUMNS), "layer": 1, "row": 7, "column": 11, "ratio": 5614.0,
+                              "verdict": "critical", "null_draws": 50, "null_max": 0.0123}])  # fmt: skip
+    agreement = pd.DataFrame([{**dict.fromkeys(AGREEMENT_COLUMNS, "x"), "layer": 1, "found": True}])
+    experts = pd.DataFrame([{**dict.fromkeys(EXPERT_COLUMNS, 1), "expert": n, "candidate": n == 70,
+                             "super_expert": n == 90} for n in range(128)])  # fmt: skip
+    write_table(results / "super_weights/m.csv", weights)
+    write_table(results / "super_weights/m.agreement.csv", agreement)
+    write_table(results / "super_weight_verification/m.csv", verdicts)
+    write_table(results / "expert_routing/m.csv", experts)
+    captions = [tmp_path / f"{name}.rst" for name in ("super_weights", "super_weight_verification", "expert_routing")]
+    for caption in captions:
+        caption.write_text("How to read it.\n")
+    products = [product for product, _ in collected(captions, sorted(results.rglob("*.csv")), results)]
+    text = page("m", [], [], products)
+    found, agreed = products[0].tables["M (6 of 31 columns)"], products[0].tables["M.agreement"]
+    assert found.column.tolist() == list(range(20)) and (found.share == 0.25).all()
+    assert agreed.found.tolist() == [True]
+    assert "critical" in text and "5614" in text and "0.0123" in text
+    (shown_experts,) = products[2].tables.values()
+    assert shown_experts.expert.tolist() == [70, 90]
+
+
+def test_chosen_columns_are_those_that_the_steps_write():
+    for analysis, columns in {
+        "super_weights": WEIGHT_COLUMNS,
+        "super_weight_verification": VERDICT_COLUMNS,
+        "expert_routing": EXPERT_COLUMNS,
+    }.items():
+        assert {*CHOSEN[analysis].columns, *CHOSEN[analysis].only} <= set(columns)
+        assert len(CHOSEN[analysis].columns) <= 16
 
 
 def test_findings_are_listed_the_gravest_first():

@@ -269,8 +269,8 @@ def test_survey_of_a_model(bos):
     assert seen.artifact["verdict"] == "found"
     assert len(seen.agreement) == 0
     assert set(seen.residual.layer) == {-1, 0, 1, 2, 3}
+    assert "Published procedure: 1 candidate in 2 rounds" in drawn(figures.detection_iterations(seen.iterations, 20))
     for figure in (
-        figures.detection_iterations(seen.iterations, 20),
         figures.spike_places(seen.iterations, seen.table),
         figures.residual_by_layer(seen.residual),
         figures.contribution_shares(seen.detection.contributions),
@@ -278,6 +278,7 @@ def test_survey_of_a_model(bos):
         assert drawn(figure)
     with edited(live, [zero(place)]):
         none = survey(live, word_tokenizer(bos=bos), model="m", source="x", prompts=texts)
+    assert "Published procedure: no candidate in 1 round" in drawn(figures.detection_iterations(none.iterations, 20))
     assert none.artifact["verdict"] == "none found"
     assert none.artifact["super_weights"] == none.artifact["published_procedure"] == []
     assert list(none.table.columns) == list(seen.table.columns)

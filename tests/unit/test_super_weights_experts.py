@@ -18,6 +18,7 @@ from weight_atlas.super_weights.activations import outstanding, super_activation
 from weight_atlas.super_weights.calibration import Calibration, each_expert
 from weight_atlas.super_weights.causal import with_causal_scores
 from weight_atlas.super_weights.experts import expert_table, super_experts
+from weight_atlas.super_weights.findings import expert_findings
 from weight_atlas.super_weights.routing import co_spike, position_entropy
 
 MIXTURES = [layout for layout in LAYOUTS if {"num_experts", "ffn_config"} & LAYOUTS[layout].keys()] + [LISTED]
@@ -221,6 +222,25 @@ def test_a_random_mixture_has_no_candidates_and_a_dense_model_no_rows():
     assert len(dense) == 0
     assert "no mixture" in drawn(expert_routing(dense, residual_ratio=50, co_spike_threshold=0.12))
     assert list(dense.columns) == list(table.columns)
+
+
+def test_super_experts_are_findings(planted):
+    _, place, table = planted
+    (finding,) = expert_findings(table)
+    row = table[table.super_expert].iloc[0]
+    assert finding["grade"] == "notable"
+    assert finding["text"] == (
+        f"Layer 1 expert {place.expert} ({row.p_active:.1%} of tokens) is a super expert: its largest output is "
+        f"{row.max_output:.4g}, its weight [9, 21] contributes {row.contribution_ratio:,.0f} times the median of its "
+        "token's residual stream."
+    )
+    (other,) = expert_findings(table.assign(super_expert=False))
+    assert (
+        f"Layer 1 expert {place.expert}" in other["text"] and "no super expert, but its weight [9, 21]" in other["text"]
+    )
+    (none,) = expert_findings(table.assign(super_expert=False, candidate=False))
+    assert none == {"grade": "info", "text": "None of 16 experts is a super expert."}
+    assert expert_findings(table.iloc[:0]) == []
 
 
 def test_causal_scores_against_plain_sums():

@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from weight_atlas.atlas.headline import Tables
-from weight_atlas.atlas.page import Product, fits, title_of
+from weight_atlas.atlas.page import Product, title_of
+from weight_atlas.atlas.tables import shown
 from weight_atlas.tables import read_json, read_table
 
 
@@ -25,9 +28,17 @@ def collected(captions: Sequence[Path], paths: Sequence[Path], results: Path) ->
             figures=[link(path, results) for path in own if path.suffix == ".png"],
             files=[link(path, results) for path in own if path.suffix != ".png" and path not in folders],
             more=[link(path, results) for folder in folders for path in sorted(folder.glob("*.png"))],
-            tables={title_of(path.stem): table for path, table in frames.items() if fits(table)},
+            tables=dict(_shown(caption.stem, frames)),
         )
         yield product, {path.name: content for path, content in {**frames, **records}.items()}
+
+
+def _shown(analysis: str, frames: dict[Path, pd.DataFrame]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Title and content of the tables that a page shows."""
+    for path, table in frames.items():
+        part = shown(analysis, table)
+        if part is not None:
+            yield title_of(path.stem) + (f" ({part[1]})" if part[1] else ""), part[0]
 
 
 def link(path: Path, results: Path) -> str:

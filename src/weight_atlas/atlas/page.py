@@ -4,15 +4,13 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-PREVIEW_ROWS, PREVIEW_COLUMNS = 16, 16
-
 
 @dataclass(frozen=True)
 class Product:
     """What one analysis left for a model.
 
     name: of the rule, such as effective_rank; caption: how to read it; figures to show, more figures and files to link:
-    paths relative to the page; tables: small ones to show in the text, by title.
+    paths relative to the page; tables: what to show of them in the text, by title.
     """
 
     name: str
@@ -56,7 +54,7 @@ def _section(product: Product) -> str:
     parts = [f"## {title_of(product.name)}", product.caption.strip()]
     parts += [f"![{title_of(product.name)}]({figure})" for figure in product.figures]
     for title, table in product.tables.items():
-        parts += [f"**{title}**", markdown_table(_preview(table))]
+        parts += [f"**{title}**", markdown_table(table)]
     parts += [_links("More figures", product.more), _links("Files", product.files)]
     return "\n\n".join(part for part in parts if part)
 
@@ -70,15 +68,6 @@ def title_of(name: str) -> str:
     """Heading for a product's name: effective_rank -> Effective rank."""
     words = name.replace("_", " ").replace("cdf", "CDF")
     return words[:1].upper() + words[1:]
-
-
-def fits(table: pd.DataFrame) -> bool:
-    """Whether a table is small enough to be read in the page itself."""
-    return 0 < len(table) <= PREVIEW_ROWS and len(table.columns) <= PREVIEW_COLUMNS
-
-
-def _preview(table: pd.DataFrame) -> pd.DataFrame:
-    return table.iloc[:PREVIEW_ROWS, :PREVIEW_COLUMNS]
 
 
 def markdown_table(table: pd.DataFrame) -> str:

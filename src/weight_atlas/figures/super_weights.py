@@ -10,7 +10,8 @@ from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, SEQUENTIAL, messa
 
 
 def detection_iterations(spikes: pd.DataFrame, threshold: float) -> Figure:
-    """Largest |input| and |output| of every MLP output projection, by layer, one line a round; candidates starred.
+    """Largest |input| and |output| of every MLP output projection, by layer, one line a round of the published
+    procedure; its candidates starred, which need not be the super weights of the artifact.
 
     spikes: iteration, layer, expert, max_input, input_value, output_value, row, col, accepted.
     """
@@ -35,7 +36,8 @@ def detection_iterations(spikes: pd.DataFrame, threshold: float) -> Figure:
     axes[0].set_ylabel("magnitude")
     axes[0].legend(loc="best")
     found = int(spikes.accepted.sum())
-    figure.suptitle(f"{found} super weight{'s' * (found != 1)} found" if found else "No super weight found")
+    count = f"{found} candidate{'s' * (found != 1)}" if found else "no candidate"
+    figure.suptitle(f"Published procedure: {count} in {len(rounds)} round{'s' * (len(rounds) != 1)}")
     return figure
 
 

@@ -38,7 +38,7 @@ def expert_table(
     """
     experts = experts_of(live)
     if not experts:
-        return pd.DataFrame(columns=list(COLUMNS))
+        return no_experts()
     calibration = calibrate(live, windows)
     scores = {
         place: xy / np.sqrt(xx * yy) if xx * yy > 0 else 0.0
@@ -54,6 +54,11 @@ def expert_table(
     table["candidate"] = enough & lasting & (table.contribution_ratio >= residual_ratio)
     table["super_expert"] = super_experts(table, calibration.forming(residual_ratio))
     return table[list(COLUMNS)]
+
+
+def no_experts() -> pd.DataFrame:
+    """The table of a model without a mixture of experts."""
+    return pd.DataFrame(columns=list(COLUMNS))
 
 
 def _row(projection: Projection, expert: int, calibration: Calibration, length: int, scores: dict) -> dict:
