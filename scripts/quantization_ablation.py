@@ -22,6 +22,7 @@ def main(
     device: str = "cpu",
 ) -> None:
     """Write a row per scheme with its impact, a row per scheme and matrix with the error, and the figure."""
+    from weight_atlas.evaluation.impact import headlines
     from weight_atlas.evaluation.quantization_errors import scheme_errors, scheme_table
     from weight_atlas.evaluation.variants import variant_from
     from weight_atlas.lm.anatomy import anatomy
@@ -35,7 +36,7 @@ def main(
     schemes = scheme_table(errors, read_table(impact), variants)
     write_table(matrices, errors)
     write_table(table, schemes)
-    save_figure(figure, plain_against_sparing(schemes))
+    save_figure(figure, plain_against_sparing(headlines(schemes)))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def scheme_table(errors: pd.DataFrame, impact: pd.DataFrame, variants: Sequence[
 
     relative_error: |W - Q|_F / |W|_F over all matrices together; sqnr_db: the same in decibels; worst_matrix: the
     largest relative error of one; sparing: whether super weights kept their value; plain: the same scheme without
-    that.
+    that; block: how many weights of a block or group share a scale.
     """
     sums = errors.groupby("variant", sort=False).agg(
         squared_error=("squared_error", "sum"), energy=("energy", "sum"), worst_matrix=("relative_error", "max"),
@@ -44,6 +44,7 @@ def scheme_table(errors: pd.DataFrame, impact: pd.DataFrame, variants: Sequence[
                 "sparing": bool(variant.spared),
                 "format": variant.scheme.format,
                 "granularity": variant.scheme.granularity,
+                "block": variant.scheme.block,
                 "symmetric": variant.scheme.symmetric,
                 "clip": variant.scheme.clip,
                 "matrices": variant.matrices,
@@ -54,5 +55,5 @@ def scheme_table(errors: pd.DataFrame, impact: pd.DataFrame, variants: Sequence[
     )
     columns = ["bits", "relative_error", "sqnr_db", "worst_matrix"]
     table = schemes.merge(sums[columns].reset_index(), on="variant")
-    costs = impact.drop(columns=["ablation", "kind", "factor"])
-    return table.merge(costs, on="variant")
+    costs = impact[impact.task.notna()].drop(columns=["ablation", "kind", "factor"])
+    return table.merge(costs, on="variant").astype({"block": float})

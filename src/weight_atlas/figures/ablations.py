@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from weight_atlas.figures.evaluation_impact import COLOURS, WORDS
+from weight_atlas.figures.evaluation_axes import COLOURS, WORDS, readable
 from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, message, subplots
 
 
@@ -30,10 +30,11 @@ def _panel(axis, bars: pd.DataFrame, table: pd.DataFrame) -> None:
     baseline = table.loc[table.kind == "baseline", "perplexity"].item()
     places = np.arange(len(bars))[::-1]
     # Room on the right for the values, which stand beside the longest bar.
-    lengths = bars.perplexity.clip(upper=baseline * 1e12)
+    lengths = bars.perplexity.clip(upper=baseline * 1e12).fillna(baseline)
     decades = max(np.log10(lengths.max() / baseline), 0.01)
     low, high = baseline / 10 ** (0.1 + 0.05 * decades), lengths.max() * 10 ** (0.5 + 0.8 * decades)
-    axis.barh(places, lengths, color=[COLOURS.get(kind, ACCENT) for kind in bars.kind], height=0.62)
+    colours = [COLOURS.get(bar.kind, ACCENT) if np.isfinite(bar.perplexity) else "none" for bar in bars.itertuples()]
+    axis.barh(places, lengths, color=colours, height=0.62)
     axis.set(xscale="log", xlabel="perplexity (log scale)", yticks=places, yticklabels=bars.label, xlim=(low, high))
     _null_band(axis, table, baseline, 10 ** (0.006 * np.log10(high / low)))
     for place, length, text in zip(places, lengths, bars.text, strict=True):
@@ -53,7 +54,8 @@ def _bars(table: pd.DataFrame) -> pd.DataFrame:
             rows.append((label + suffix, kind, row.perplexity, row.ratio, row.severity))
     bars = pd.DataFrame(rows, columns=["label", "kind", "perplexity", "ratio", "severity"])
     bars["text"] = [
-        _number(bar.perplexity) + ("" if bar.kind == "baseline" else f"   ({_number(bar.ratio)}×, {bar.severity})")
+        readable(bar.perplexity)
+        + ("" if bar.kind == "baseline" or np.isnan(bar.ratio) else f"   ({readable(bar.ratio)}×, {bar.severity})")
         for bar in bars.itertuples()
     ]
     return bars
@@ -69,12 +71,3 @@ def _null_band(axis, table: pd.DataFrame, baseline: float, margin: float) -> Non
         top = axis.get_ylim()[1]
         axis.annotate("range of the random draws", (high, top), (3, -2), textcoords="offset points", fontsize=7.5,
                       color=NEUTRAL, va="top")  # fmt: skip
-
-
-def _number(value: float) -> str:
-    if not np.isfinite(value):
-        return "infinite"
-    if value >= 1e7:
-        digits, exponent = f"{value:.1e}".split("e")
-        return f"{digits}·10$^{{{int(exponent)}}}$"
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

@@ -4,18 +4,23 @@ import math
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, PALETTE, message, subplots
+from weight_atlas.figures.evaluation_axes import (
+    COLOURS,
+    WORDS,
+    beside,
+    is_perplexity,
+    log_axis,
+    metric_name,
+    readable,
+    style_of,
+)
+from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, message, subplots
 
-COLOURS = {"baseline": MUTED, "random": NEUTRAL, "largest": NEUTRAL}
 PANELS_IN_A_ROW = 4
-WORDS = {
-    "baseline": "unchanged", "zero": "zeroed", "each": "one by one", "scale": "scaled", "neurons": "neurons zeroed",
-    "restore": "activation restored", "experts": "experts removed", "random": "random instead",
-    "largest": "largest others instead", "quantize": "quantized",
-}  # fmt: skip
 # Shown in figures of their own.
 ELSEWHERE = ("scaling_sweep", "quantization_ablation")
 
@@ -23,22 +28,23 @@ ELSEWHERE = ("scaling_sweep", "quantization_ablation")
 def impact_panels(rows: pd.DataFrame) -> Figure:
     """One panel per task: every ablation's score with its interval, and the band that random controls span.
 
-    rows: ablation, kind, variant, task, metric, value, low, high, ratio, severity (see evaluation.impact.headlines).
-    Perplexities are on a log axis. What has several variants shows each as a dot, and the worst as its value.
+    rows: ablation, kind, variant, task, metric, filter, value, low, high, ratio, severity, note (see
+    evaluation.impact.headlines). Perplexities are on a log axis. What has several variants shows each as a dot and
+    their span, and has the worst one's value beside it; one variant shows its 95 % interval.
     """
     shown = _labelled(rows)
-    names = list(dict.fromkeys(shown.label))[::-1]
-    if len(names) < 2:
-        return message("No super weights were found: nothing to ablate.")
-    tasks = list(dict.fromkeys(shown.task))
+    measured = shown[shown.task.notna()]
+    if (measured.kind == "baseline").all():
+        return message(_nothing(shown))
+    names, tasks = list(dict.fromkeys(shown.label))[::-1], list(dict.fromkeys(measured.task))
     across = min(len(tasks), PANELS_IN_A_ROW)
     down = math.ceil(len(tasks) / across)
-    figure, axes = subplots(down, across, width=3.4, height=1.3 + 0.36 * len(names), sharey=True, squeeze=False)
+    figure, axes = subplots(down, across, width=3.6, height=1.3 + 0.3 * len(names), sharey=True, squeeze=False)
     for axis, task in zip(axes.flat, tasks, strict=False):
-        _panel(axis, shown[shown.task == task], names)
+        _panel(axis, measured[measured.task == task], names, set(names) - set(measured.label))
     for axis in axes.flat[len(tasks) :]:
         axis.axis("off")
-    figure.suptitle("What the ablations cost (shaded: range of the random controls)")
+    figure.suptitle("What the ablations cost (dotted: unchanged; shaded: range of the random controls)")
     return figure
 
 
@@ -46,60 +52,68 @@ def _labelled(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows shown here, with the name of each: its ablation and what that does; several variants share one."""
     shown = rows[~rows.ablation.isin(ELSEWHERE)]
     words = shown.kind.map(WORDS)
-    return shown.assign(label=words.where(shown.kind == "baseline", shown.ablation + ": " + words))
+    names = shown.ablation.str.replace("_", " ")
+    return shown.assign(label=words.where(shown.kind == "baseline", names + ": " + words))
 
 
-def _panel(axis, part: pd.DataFrame, names: list[str]) -> None:
-    logarithmic = part.ratio.notna().any()
-    baseline = part.baseline.iloc[0]
-    texts = []
+def _nothing(rows: pd.DataFrame) -> str:
+    reasons = list(dict.fromkeys(rows.note.dropna())) if "note" in rows else []
+    return f"Nothing was ablated: {'; '.join(reasons) or 'no super weights were found'}."
+
+
+def _panel(axis: Axes, part: pd.DataFrame, names: list[str], impossible: set[str]) -> None:
+    logarithmic, baseline = is_perplexity(part), part.baseline.iloc[0]
+    axis.set(yticks=range(len(names)), ylim=(-0.6, len(names) - 0.4), xlabel=metric_name(part))
+    axis.set_yticklabels(names)
+    axis.grid(axis="y", visible=False)
+    axis.set_title(part.task.iloc[0], loc="left")
+    if logarithmic:
+        low, high = part.value.min(), part.value.max()
+        margin = max((high / low) ** 0.08, 1.02)
+        log_axis(axis, low / margin, high * margin)
+        axis.set_xlabel(f"{metric_name(part)} (log scale)")
+    else:
+        axis.set(xlim=(-0.03, 1.03), xticks=np.linspace(0, 1, 6))
+        _guessing(axis, part)
     for place, name in enumerate(names):
         own = part[part.label == name]
         if own.empty:
-            continue
-        colour = COLOURS.get(own.kind.iloc[0], ACCENT)
-        if len(own) == 1 and not logarithmic:
-            axis.plot([own.low.iloc[0], own.high.iloc[0]], [place, place], color=colour, lw=2, alpha=0.45)
-        axis.scatter(own.value, [place] * len(own), color=colour, s=24, zorder=3, alpha=0.9)
-        worst = own.loc[own.value.idxmax() if logarithmic else own.value.idxmin()]
-        texts.append((worst.value, place, _label(worst)))
-    axis.set(yticks=range(len(names)), ylim=(-0.75, len(names) - 0.25))
-    axis.set_yticklabels(names)
-    axis.grid(axis="y", visible=False)
-    axis.set_title(f"{part.task.iloc[0]}", loc="left")
-    axis.set_xlabel(part.metric.iloc[0].replace("_", " ") + (" (log scale)" if logarithmic else ""))
-    if logarithmic:
-        axis.set_xscale("log")
-        axis.set_xlim(part.value.min() / 2.5, part.value.max() * 6)
-    else:
-        axis.set_xlim(-0.12, 1.12)
-        axis.set_xticks(np.linspace(0, 1, 6))
-        if part.chance.notna().any() and part.chance.max() > 0:
-            axis.axvline(part.chance.max(), color=MUTED, lw=0.8, ls="--")
-            axis.annotate("guessing", (part.chance.max(), -0.72), fontsize=6.5, color=MUTED, ha="center")
+            beside(axis, place, "no variants" if name in impossible else "not evaluated", MUTED)
+        else:
+            _row(axis, own, place)
     _null_band(axis, part, baseline)
-    for value, place, text in texts:
-        _write_above(axis, value, place, text)
 
 
-def _write_above(axis, value: float, place: int, text: str) -> None:
-    """Write a value above its dot, towards the middle of the panel where the dot is near a side."""
-    across = axis.transAxes.inverted().transform(axis.transData.transform((value, place)))[0]
-    side = "left" if across < 0.3 else "right" if across > 0.7 else "center"
-    shift = {"left": -3, "right": 3, "center": 0}[side]
-    axis.annotate(
-        text, (value, place), xytext=(shift, 5), textcoords="offset points", ha=side, fontsize=7, annotation_clip=False
-    )
+def _guessing(axis: Axes, part: pd.DataFrame) -> None:
+    if part.chance.notna().any() and part.chance.max() > 0:
+        axis.axvline(part.chance.max(), color=MUTED, lw=0.8, ls="--")
+        axis.set_xlabel(f"{metric_name(part)} (dashed: guessing, {part.chance.max():.2g})")
 
 
-def readable(value: float) -> str:
-    """A number for a label: four digits, or all before the point up to ten million."""
-    return f"{value:,.4g}" if abs(value) < 10_000 else f"{value:,.0f}" if abs(value) < 1e7 else f"{value:.2g}"
+def _row(axis: Axes, own: pd.DataFrame, place: int) -> None:
+    """The variants of one kind of change: dots, an interval or a span, and the worst one's value on the right."""
+    colour, values = COLOURS.get(own.kind.iloc[0], ACCENT), own.value.dropna()
+    single = own.iloc[0] if len(own) == 1 else None
+    span = (values.min(), values.max()) if single is None else (single.low, single.high)
+    axis.plot(np.clip(span, *axis.get_xlim()), [place, place], color=colour, lw=3, alpha=0.35, solid_capstyle="butt")
+    axis.scatter(values, [place] * len(values), color=colour, s=18, zorder=3, alpha=0.9, lw=0)
+    beside(axis, place, _worst(own))
 
 
-def _null_band(axis, part: pd.DataFrame, baseline: float) -> None:
+def _worst(own: pd.DataFrame) -> str:
+    """The value of the worst variant, what that is called, and out of how many it is."""
+    among = f", worst of {len(own)}" if len(own) > 1 else ""
+    if own.value.isna().any():
+        return f"not finite{among}"
+    worst = own.loc[own.value.idxmax() if is_perplexity(own) else own.value.idxmin()]
+    value = readable(worst.value) if pd.notna(worst.ratio) else f"{worst.value:.3f}"
+    severe = worst.kind == "baseline" or not isinstance(worst.severity, str)
+    return value + ("" if severe else f" {worst.severity}") + among
+
+
+def _null_band(axis: Axes, part: pd.DataFrame, baseline: float) -> None:
     axis.axvline(baseline, color=MUTED, lw=1, ls=":")
-    random = part[part.kind == "random"].value
+    random = part[part.kind == "random"].value.dropna()
     if len(random):
         # Random draws often differ in the fourth digit only: a band thinner than a pixel would vanish.
         place = axis.transData + axis.transAxes.inverted()
@@ -109,66 +123,55 @@ def _null_band(axis, part: pd.DataFrame, baseline: float) -> None:
         axis.add_patch(band)
 
 
-def _label(row: pd.Series) -> str:
-    value = readable(row.value) if pd.notna(row.ratio) else f"{row.value:.3f}"
-    return value if row.kind == "baseline" or not isinstance(row.severity, str) else f"{value}  {row.severity}"
-
-
 def model_panels(rows: pd.DataFrame) -> Figure:
     """One panel per task: for each model the worst variant of every ablation, as a ratio of perplexities or a drop.
 
     rows: as in impact_panels, with a column `model`.
     """
     labelled = _labelled(rows)
-    changed = labelled[labelled.kind != "baseline"]
+    changed = labelled[(labelled.kind != "baseline") & labelled.task.notna()]
     if changed.empty:
-        return message("No super weights were found in any model: nothing to compare.")
+        return message(_nothing(labelled))
     tasks, models = list(dict.fromkeys(changed.task)), list(dict.fromkeys(rows.model))[::-1]
     ablations = list(dict.fromkeys(changed.label))
     across = min(len(tasks), PANELS_IN_A_ROW)
     down = math.ceil(len(tasks) / across)
-    figure, axes = subplots(
-        down, across, width=3.6, height=1.6 + 0.16 * len(ablations) * len(models), sharey=True, squeeze=False
-    )
-    colours = dict(
-        zip(ablations, [ACCENT, NEUTRAL, *(c for c in PALETTE if c not in (ACCENT, NEUTRAL))] * 10, strict=False)
-    )
+    height = 1.2 + 0.15 * (len(ablations) + 1) * len(models)
+    figure, axes = subplots(down, across, width=3.6, height=height, sharey=True, squeeze=False)
     for axis, task in zip(axes.flat, tasks, strict=False):
-        _model_panel(axis, changed[changed.task == task], models, colours)
+        _model_panel(axis, changed[changed.task == task], models, ablations)
     for axis in axes.flat[len(tasks) :]:
         axis.axis("off")
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), across + 1))
     figure.suptitle("What the same ablations cost different models (worst variant of each)")
     return figure
 
 
-def _model_panel(axis, part: pd.DataFrame, models: list[str], colours: dict[str, str]) -> None:
-    logarithmic = part.ratio.notna().any()
-    column = "ratio" if logarithmic else "drop"
-    offsets = np.linspace(0.3, -0.3, len(colours)) if len(colours) > 1 else [0.0]
-    for offset, (name, colour) in zip(offsets, colours.items(), strict=True):
-        own = part[part.label == name].groupby("model")[column].max()
-        places = [models.index(model) + offset for model in own.index]
-        axis.scatter(own, places, color=colour, s=28, label=name, zorder=3)
-        for value, place in zip(own, places, strict=True):
-            axis.annotate(
-                f"{readable(value) if logarithmic else readable(round(value, 3))}",
-                (value, place),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=7,
-            )
-    axis.axvline(1 if logarithmic else 0, color=MUTED, lw=1, ls=":")
-    axis.set(yticks=range(len(models)), ylim=(-0.6, len(models) - 0.4))
+def _model_panel(axis: Axes, part: pd.DataFrame, models: list[str], ablations: list[str]) -> None:
+    logarithmic = is_perplexity(part)
+    worst, name = part["ratio" if logarithmic else "drop"], metric_name(part)
+    axis.set(yticks=range(len(models)), ylim=(-0.5, len(models) - 0.5))
     axis.set_yticklabels(models)
     axis.grid(axis="y", visible=False)
     axis.set_title(part.task.iloc[0], loc="left")
-    metric = part.metric.iloc[0].replace("_", " ")
-    axis.set_xlabel(f"{metric}, ratio to the unchanged model" if logarithmic else f"drop of {metric}")
     if logarithmic:
-        axis.set_xscale("log")
-        axis.set_xlim(min(0.6, part.ratio.min() / 2), max(part.ratio.max() * 6, 3))
+        log_axis(axis, min(0.9, worst.min() / 1.1), max(worst.max() * 1.3, 1.3))
     else:
-        axis.set_xlim(min(-0.1, part["drop"].min() - 0.05), max(part["drop"].max() * 1.25, 0.2))
+        axis.set_xlim(min(-0.05, worst.min() - 0.05), max(worst.max() * 1.1, 0.2))
+    axis.axvline(1 if logarithmic else 0, color=MUTED, lw=1, ls=":")
+    axis.set_xlabel(f"{name}, ratio to the unchanged model" if logarithmic else f"drop of {name}")
+    for edge in range(1, len(models)):
+        axis.axhline(edge - 0.5, color="#e8eaee", lw=0.8)
+    step = 1 / (len(ablations) + 1)
+    for number, ablation in enumerate(ablations):
+        colour, marker = style_of(number)
+        own = part[part.label == ablation]
+        # Every ablation is in every panel's legend, also where it has no point.
+        axis.scatter([], [], color=colour, marker=marker, s=24, label=ablation)
+        for model, each in own.groupby("model", sort=False):
+            place = models.index(model) + 0.5 - step * (number + 1)
+            value = each["ratio" if logarithmic else "drop"].max()
+            axis.scatter([value], [place], color=colour, marker=marker, s=22, zorder=3, lw=0)
+            text = "not finite" if each.value.isna().any() else readable(value if logarithmic else round(value, 3))
+            beside(axis, place, text)
