@@ -1,9 +1,10 @@
 """What interventions cost: variants of a model restarted at their layer against one full forward pass each, and the
 detection pass against the plain forward pass over the same prompts.
 
-    python benchmarks/interventions.py --layers 12 --d-model 512 --vocabulary 32000 --threads 1
+    python benchmarks/interventions.py --family llama --layers 12 --d-model 512 --vocabulary 32000 --threads 1
 
-Prints one table. Logits are compared as well: a faster route that is not the same is worth nothing.
+Families: llama, gemma2 (a norm follows the MLP), mixtral (stacked experts). Prints two tables. Losses are compared as
+well: a faster route that is not the same is worth nothing.
 """
 
 import time
@@ -14,9 +15,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from weight_atlas.lm.anatomy import Anatomy, anatomy
+from weight_atlas.lm.anatomy import Anatomy, Coordinate, anatomy
 from weight_atlas.lm.edits import zero
-from weight_atlas.lm.variants import Route, route_of, score_variants
+from weight_atlas.lm.routes import Route, route_of
+from weight_atlas.lm.variants import score_variants
 from weight_atlas.lm.windows import Windows, fixed_windows
 from weight_atlas.super_weights.detection import detect
 from weight_atlas.super_weights.prompts import Prompts
@@ -25,16 +27,24 @@ from weight_atlas.super_weights.recording import record
 app = cyclopts.App(help=__doc__)
 
 
-def random_llama(layers: int, d_model: int, vocabulary: int, device: str) -> Anatomy:
-    """A Llama-type model with random weights."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+FAMILIES = {
+    "llama": {},
+    "gemma2": {"query_pre_attn_scalar": 64, "head_dim": 64},
+    "mixtral": {"num_local_experts": 8, "num_experts_per_tok": 2},
+}
+
+
+def random_model(family: str, layers: int, d_model: int, vocabulary: int, device: str) -> Anatomy:
+    """A model with random weights."""
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
-    configuration = LlamaConfig(
-        vocab_size=vocabulary, hidden_size=d_model, intermediate_size=11 * d_model // 4, num_hidden_layers=layers,
-        num_attention_heads=d_model // 64, num_key_value_heads=d_model // 64, max_position_embeddings=4096,
+    configuration = AutoConfig.for_model(
+        family, vocab_size=vocabulary, hidden_size=d_model, intermediate_size=11 * d_model // 4,
+        num_hidden_layers=layers, num_attention_heads=d_model // 64, num_key_value_heads=d_model // 64,
+        max_position_embeddings=4096, **FAMILIES[family],
     )  # fmt: skip
-    model = LlamaForCausalLM(configuration).eval().requires_grad_(False)
+    model = AutoModelForCausalLM.from_config(configuration).eval().requires_grad_(False)
     return anatomy(model.to(device, torch.bfloat16 if device == "cuda" else torch.float32))
 
 
@@ -61,27 +71,36 @@ def every(windows: Windows, step: int) -> Windows:
 
 
 def interventions(live: Anatomy, window: int, candidates: int, score_every: int, repeats: int) -> pd.DataFrame:
-    """Seconds per route for candidates spread evenly and in the last third of the layers."""
+    """Seconds per route for candidates in the first third of the layers, spread evenly, and in the last third."""
     stream = np.random.default_rng(0).integers(5, 1000, 2 * window)
     windows = every(fixed_windows(stream, window=window), score_every).first(1)
     depth, rows = len(live.layers), []
-    for spread, layers in (("even", (0, depth)), ("last third", (depth - depth // 3, depth))):
+    spreads = {"first third": (0, depth // 3), "even": (0, depth), "last third": (depth - depth // 3, depth)}
+    for spread, layers in spreads.items():
         places = np.linspace(*layers, candidates, endpoint=False).astype(int)
-        variants = [(zero(live.projections[layer].coordinate(3, 5 + i)),) for i, layer in enumerate(places)]
-        route = route_of(live, windows.ids[:1], variants[0][0])
-        full = score_variants(live, windows, variants, Route(False, False))
+        variants = [(zero(weight_of(live, layer, i)),) for i, layer in enumerate(places)]
+        started = time.perf_counter()
+        route = route_of(live, windows.ids[:1], variants)
+        trial = time.perf_counter() - started
+        full = score_variants(live, windows, variants, Route())
         base = None
-        for name, way in (
-            ("full forward each", Route(False, False)),
-            ("restarted", Route(route.restart, False)),
-            ("restarted, added", route),
-        ):
+        routes = {"full forward each": Route(), "restarted": Route(route.carried), "restarted, added": route}
+        for name, way in routes.items():
+            if name == "restarted, added" and not route.added:
+                continue
             taken = seconds(lambda way=way, variants=variants: score_variants(live, windows, variants, way), repeats)
             base = base or taken
             scores = score_variants(live, windows, variants, way)
             error = max(abs(a.nll - b.nll).max() / a.tokens.max() for a, b in zip(full, scores, strict=True))
-            rows.append((spread, name, taken, base / taken, error))
-    return pd.DataFrame(rows, columns=["candidates", "route", "seconds", "times faster", "largest error, nats"])
+            rows.append((spread, name, taken, base / taken, error, trial if way.carried else 0.0))
+    columns = ["candidates", "route", "seconds", "times faster", "largest error, nats", "trial, once [s]"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def weight_of(live: Anatomy, layer: int, number: int) -> Coordinate:
+    """Some weight of a layer's output projection."""
+    projection = next(each for each in live.projections if each.layer == layer)
+    return projection.coordinate(3, 5 + number, number % projection.n_experts if projection.stacked else None)
 
 
 def detection(live: Anatomy, length: int, repeats: int) -> pd.DataFrame:
@@ -104,13 +123,14 @@ def detection(live: Anatomy, length: int, repeats: int) -> pd.DataFrame:
 
 @app.default
 def main(
-    layers: int = 12, d_model: int = 512, vocabulary: int = 32000, window: int = 256, candidates: int = 16,
-    score_every: int = 8, prompt: int = 24, repeats: int = 3, threads: int = 1, device: str = "cpu",
+    family: str = "llama", layers: int = 12, d_model: int = 512, vocabulary: int = 32000, window: int = 256,
+    candidates: int = 16, score_every: int = 8, prompt: int = 24, repeats: int = 3, threads: int = 1,
+    device: str = "cpu",
 ) -> None:  # fmt: skip
-    """Measure on a random Llama-type model."""
+    """Measure on a random model."""
     torch.set_num_threads(threads)
-    live = random_llama(layers, d_model, vocabulary, device)
-    print(f"{layers} layers, d_model {d_model}, vocabulary {vocabulary}, {device}, {threads} threads")
+    live = random_model(family, layers, d_model, vocabulary, device)
+    print(f"{family}, {layers} layers, d_model {d_model}, vocabulary {vocabulary}, {device}, {threads} threads")
     print(
         interventions(live, window, candidates, score_every, repeats).to_string(
             index=False, float_format="{:.3g}".format

@@ -156,7 +156,7 @@ def test_a_value_beyond_the_range_of_its_type_is_refused():
     live = anatomy(tiny("llama").half())
     place, before = Coordinate(1, 2, 3), bits(live.model)
     for edit in (set_to(place, 1e6), scale(place, 1e9)):
-        with pytest.raises(AtlasError, match="range of torch.float16"), edited(live, [edit]):
+        with pytest.raises(AtlasError, match="leaves the range"), edited(live, [edit]):
             raise AssertionError("not reached")
     assert same(before, live.model)
     with edited(live, [set_to(place, float("inf"))]):

@@ -18,8 +18,8 @@ class Routing:
     """What a container of experts was given for n tokens.
 
     hidden: (n, d_model), scaled: (n, k, d_model). index: (n, k) experts of each token; the number of experts where a
-    slot has none. weight: (n, k) factors on the experts' outputs. scaled: the factor was already applied to the experts'
-    input (Llama 4), and scales what they put out through it.
+    slot has none. weight: (n, k) factors on the experts' outputs. scaled: the factor was already applied to the
+    experts' input (Llama 4), and scales what they put out through it.
     """
 
     hidden: torch.Tensor
