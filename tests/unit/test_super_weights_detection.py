@@ -14,8 +14,9 @@ from weight_atlas.lm.places import matrix_at
 from weight_atlas.super_weights.artifact import coordinates_of, detected_records, merged, name_on_disk
 from weight_atlas.super_weights.detection import detect
 from weight_atlas.super_weights.massive import massive_activations
-from weight_atlas.super_weights.prompts import bundled_prompts, tokenized
-from weight_atlas.super_weights.recording import record
+from weight_atlas.super_weights.prompts import Prompts, bundled_prompts, tokenized
+from weight_atlas.super_weights.recording import Recording, record
+from weight_atlas.super_weights.routing import expert_record
 from weight_atlas.super_weights.survey import survey
 
 PLACES = [
@@ -135,6 +136,104 @@ def test_an_activation_spread_over_many_weights_has_no_super_weight():
     (step,) = detection.steps[detection.steps.layer == 1].itertuples()
     assert step.reason == "spread over many weights"
     assert step.participation_ratio == pytest.approx(20, rel=0.05)
+
+
+def test_one_weight_among_many_that_share_the_rest_is_not_enough():
+    """It has a share of its own, but explains less than half."""
+    live = anatomy(tiny("llama"))
+    plant(live, 1, 9, 0, write=300)
+    for col in range(1, 21):
+        plant(live, 1, 9, col, write=35)
+    detection = detect(live, record(live, random_prompts()))
+    assert not detection.found
+    (step,) = detection.steps[detection.steps.layer == 1].itertuples()
+    assert step.reason == "spread over many weights"
+    assert detection.contributions.share.max() == pytest.approx(0.3, abs=0.02)
+    assert not detection.contributions.accepted.any()
+    # One that explains half does.
+    plant(live, 1, 9, 0, write=750)
+    (found,) = detect(live, record(live, random_prompts())).found
+    assert (found.contribution.coordinate.col, round(found.contribution.share, 2)) == (0, 0.52)
+
+
+def test_a_multiplier_on_what_layers_add_is_part_of_the_step():
+    """Granite scales the MLP's output: what reaches the stream is half of what is written."""
+    live = anatomy(tiny("granitemoe", residual_multiplier=0.5))
+    place = plant(live, 1, 9, 21)
+    (found,) = detect(live, record(live, random_prompts())).found
+    assert found.contribution.coordinate == place
+    assert found.attribution.mlp_share == pytest.approx(1, abs=0.02)
+
+
+def test_two_experts_that_write_one_channel_count_by_their_routing_weights():
+    live = anatomy(tiny("mixtral"))
+    place = plant(live, 1, 9, 21)
+    flows = [flow for flow in record(live, random_prompts()).flows_of(1) if (flow.token == 0).any()]
+    other = next(flow for flow in flows if flow.expert != place.expert)
+    at = int((other.token == 0).nonzero())
+    col = int(other.x[at].abs().argmax())
+    other.projection.matrix(other.expert)[9, col] = 200 / other.x[at, col]
+    detection = detect(live, record(live, random_prompts()))
+    factors = {flow.expert: float(flow.factor[flow.token == 0]) for flow in flows}
+    first, second = 300 * factors[place.expert], 200 * factors[other.expert]
+    assert factors[place.expert] != pytest.approx(factors[other.expert], rel=1e-3)
+    shares = {one.contribution.coordinate: one.contribution.share for one in detection.found}
+    assert shares == {
+        place: pytest.approx(first / (first + second), rel=0.01),
+        replace(place, expert=other.expert, col=col): pytest.approx(second / (first + second), rel=0.01),
+    }
+    ratio = (first + second) ** 2 / (first**2 + second**2)
+    assert detection.found[0].attribution.participation_ratio == pytest.approx(ratio, rel=0.02)
+
+
+def streams(*traces, channel=3):
+    """A recording of one prompt of len(traces) tokens: each trace a channel after the embedding and every layer."""
+    length, layers = len(traces), len(traces[0])
+    prompts = Prompts(torch.zeros(1, length).long(), torch.ones(1, length).bool(), [True], [0], [["t"] * length])
+    residual = [torch.ones(1, length, 50) for _ in range(layers)]
+    for token, trace in enumerate(traces):
+        for place, value in enumerate(trace):
+            residual[place][0, token, channel] = value
+    return Recording(prompts, residual)
+
+
+def test_what_a_massive_activation_is():
+    (one,) = massive_activations(streams([1, 2, -100, -110, -105, -105], [1, 1, 1, 1, 1, 1]), ratio=50)
+    assert (one.prompt, one.position, one.channel, one.ratio, one.onset, one.steps) == (0, 0, 3, 110, 1, (1,))
+    assert one.peak == -110 and one.jump(1) == -102
+    assert one.persistence(1) == 1 and one.persistence(3) == 1 and one.persistence(4) == 0
+    assert massive_activations(streams([1, 2, -100, -110, -105, -105]), ratio=111) == []
+    # A step adds a fifth of the peak or more, outward; half of the peak makes the onset.
+    (two,) = massive_activations(streams([1, 40, 40, 100, 119, 99, 60, 60]), ratio=50)
+    assert (two.onset, two.steps) == (2, (0, 2))
+    (three,) = massive_activations(streams([1, 40, 40, 100, 125, 99, 60, 60]), ratio=50)
+    assert (three.onset, three.steps) == (2, (0, 2, 3))
+    assert three.persistence(2) == 1 and three.persistence(3) == pytest.approx(1 / 3)
+    # The embedding's own; and what only the last layer makes large is none.
+    (born,) = massive_activations(streams([100, 100, 100]), ratio=50)
+    assert (born.onset, born.steps) == (-1, ())
+    assert massive_activations(streams([1, 1, 100]), ratio=50) == []
+
+
+def test_what_the_router_did_leaves_padding_out():
+    for layout in ("mixtral", LISTED):
+        live = anatomy(tiny(layout))
+        place = plant(live, 1, 9, 21)
+        prompts = random_prompts()
+        pad = torch.full((len(prompts.ids), 5), 77)
+        wide = replace(prompts, ids=torch.cat([prompts.ids, pad], 1), valid=torch.cat([prompts.valid, pad == 0], 1))
+        plain, padded = (expert_record(live, record(live, each), place) for each in (prompts, wide))
+        assert plain["p_active"] == plain["routed_tokens_count"] / int(prompts.valid.sum())
+        assert padded == pytest.approx(plain)
+        index = {}
+        gate = live.layers[1].mlp.gate
+        handle = gate.register_forward_hook(lambda module, inputs, output, seen=index: seen.update(at=output))
+        live.model(prompts.ids)
+        handle.remove()
+        chosen = index["at"][2] if layout == "mixtral" else index["at"].topk(2).indices
+        reached = (chosen == place.expert).any(1) & prompts.valid.flatten()
+        assert plain["routed_tokens_count"] == int(reached.sum())
+    assert expert_record(live, record(live, prompts), replace(place, expert=None)) == {}
 
 
 def test_a_large_weight_behind_a_silent_neuron_is_not_found():

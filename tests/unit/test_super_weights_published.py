@@ -1,15 +1,20 @@
 """The published detection with its defects repaired, on a planted weight in every layout."""
 
+from importlib import resources
+from types import SimpleNamespace
+
 import pytest
 import torch
-from lm_models import LAYOUTS, LISTED, plant, tiny
+import yaml
+from lm_models import LAYOUTS, LISTED, plant, tiny, word_tokenizer
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.lm.anatomy import anatomy
 from weight_atlas.lm.edits import edited, set_to, value_at
 from weight_atlas.lm.places import matrix_at
 from weight_atlas.super_weights.artifact import artifact, coordinates_of, published_records
-from weight_atlas.super_weights.published import spikes
+from weight_atlas.super_weights.published import family_threshold, spikes
+from weight_atlas.super_weights.survey import survey
 
 IDS = torch.tensor([[1, 50, 60, 70, 80, 90, 100, 120]])
 
@@ -39,6 +44,62 @@ def test_two_weights_that_feed_one_row_need_two_rounds():
     seen = spikes(live, IDS, threshold=20)
     assert seen[seen.accepted][["iteration", "row", "col"]].to_numpy().tolist() == [[1, 9, 21], [2, 9, 35]]
     assert seen[seen.accepted].rho.tolist() == pytest.approx([0.6, 1.0], abs=0.02)
+
+
+def test_the_rounds_are_limited():
+    live = anatomy(tiny("llama"))
+    plant(live, 1, 9, 21, write=300)
+    plant(live, 1, 9, 35, activation=39, write=200)
+    seen = spikes(live, IDS, threshold=20, max_iterations=1)
+    assert set(seen.iteration) == {1} and seen.accepted.sum() == 1
+    assert set(spikes(live, IDS, threshold=20).iteration) == {1, 2, 3}
+
+
+def test_both_peaks_must_exceed_the_threshold():
+    live = anatomy(tiny("llama"))
+    plant(live, 1, 9, 21)  # an input of about 40, an output of about 300
+    assert spikes(live, IDS, threshold=35).accepted.any()
+    assert not spikes(live, IDS, threshold=45).accepted.any()
+    plant(live, 1, 9, 21, activation=300, write=40)
+    assert spikes(live, IDS, threshold=35).accepted.any()
+    assert not spikes(live, IDS, threshold=45).accepted.any()
+
+
+@pytest.mark.parametrize(
+    ("model_type", "threshold", "why"),
+    [
+        ("llama", 120, "lineage llama"), ("llama4_text", 120, "lineage llama"), ("mistral", 100, "lineage mistral"),
+        ("mixtral", 100, "lineage mistral"), ("ministral", 100, "lineage mistral"), ("olmo", 70, "lineage olmo"),
+        ("olmo2", 70, "lineage olmo"), ("olmo3", 70, "lineage olmo"), ("olmoe", 70, "lineage olmo"),
+        ("phi3", 150, "lineage phi"), ("phimoe", 150, "lineage phi"), ("gpt2", 50, "none of its own"),
+        ("qwen2", 50, "none of its own"),
+    ],
+)  # fmt: skip
+def test_the_threshold_of_a_family_and_why(model_type, threshold, why):
+    model = SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: SimpleNamespace(model_type=model_type)))
+    value, reason = family_threshold(SimpleNamespace(model=model))
+    assert value == threshold
+    assert f"model type {model_type}" in reason and why in reason
+
+
+def test_model_types_of_the_thresholds_are_listed_once():
+    table = yaml.safe_load((resources.files("weight_atlas.super_weights") / "spike_thresholds.yaml").read_text())
+    types = [each for row in table["lineages"].values() for each in row["model_types"]]
+    assert len(types) == len(set(types))
+
+
+def test_weights_of_experts_carry_what_the_router_did():
+    live = anatomy(tiny("mixtral"))
+    place = plant(live, 1, 9, 21)
+    settings = {"prompts": ["one two three four"], "method": "published", "spike_threshold": 20}
+    seen = survey(live, word_tokenizer(bos=True), model="m", source="x", **settings)
+    (row,) = seen.table.itertuples()
+    assert (row.expert_id, row.column) == (place.expert, place.col)
+    assert row.routed_tokens_count >= 1 and 0 < row.p_active <= 1 and 0 < row.co_spike_score <= 1 + 1e-9
+    assert seen.artifact["settings"]["spike_threshold_from"] == "the configuration"
+    default = survey(live, word_tokenizer(bos=True), model="m", source="x", prompts=["one two three four"])
+    assert default.artifact["settings"]["spike_threshold"] == 100
+    assert "mixtral, of the lineage mistral" in default.artifact["settings"]["spike_threshold_from"]
 
 
 def test_a_weight_between_unrelated_spikes_is_not_accepted():

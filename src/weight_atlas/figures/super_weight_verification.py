@@ -35,7 +35,8 @@ def verification(table: pd.DataFrame, variants: pd.DataFrame, *, most: int = 12)
     labels = [_name(row) for row in shown.itertuples()]
     if len(joint):
         _bar(axis, len(shown), joint.delta_nll.iloc[0], ACCENT, 0.5)
-        _null(axis, len(shown), variants[variants.kind.isin(("random_together", "shifted_together"))].delta_nll.abs(), None)
+        together = variants[variants.kind.isin(("random_together", "shifted_together"))]
+        _null(axis, len(shown), together.delta_nll.abs(), None)
         labels.append(f"all {len(table)} together")
     for _, label, colour in bars:
         axis.barh([np.nan], [np.nan], color=colour, label=label)
