@@ -31,7 +31,7 @@ def main(
     """
     from weight_atlas.lm.opening import open_live
     from weight_atlas.vocabulary.cascade import cascade, cascade_of_text
-    from weight_atlas.vocabulary.targets import coordinates_of, target_name, target_title
+    from weight_atlas.vocabulary.targets import coordinates_of, edit_title, target_name, target_title
     from weight_atlas.vocabulary.windows import text_ids, windows_for, windows_from
 
     live, tokenizer = open_live(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
@@ -43,13 +43,13 @@ def main(
     single["token"] = [tokenizer.decode([token]) for token in single["id"]]
     write_table(table, averages)
     write_table(tokens_table, single)
-    names = [target_title(record) for record in records]
-    save_figure(figure, cascades(averages, names))
+    save_figure(figure, cascades(averages, [target_title(record) for record in records], wanted["model"]))
     figures.mkdir(parents=True, exist_ok=True)
     for number, record in enumerate(records):
         own, map_ = averages[averages.target == number], single[single.target == number]
-        save_figure(figures / f"{target_name(record)}-cascade.png", cascade_by_layer(own, names[number]))
-        save_figure(figures / f"{target_name(record)}-tokens.png", cascade_of_tokens(map_, names[number]))
+        title = edit_title(record, wanted["factor"], wanted["model"])
+        save_figure(figures / f"{target_name(record)}-cascade.png", cascade_by_layer(own, title))
+        save_figure(figures / f"{target_name(record)}-tokens.png", cascade_of_tokens(map_, title))
 
 
 if __name__ == "__main__":

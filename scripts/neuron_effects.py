@@ -46,7 +46,7 @@ def main(
     for card, of_card in zip(made, effects, strict=True):
         up, down = pd.DataFrame(card["top_tokens_up"]), pd.DataFrame(card["top_tokens_down"])
         save_figure(figures / f"{card_name(card)}.png", neuron_card(up, down, of_card, *card_title(card)))
-    save_figure(figure, neurons_overview(flat))
+    save_figure(figure, neurons_overview(flat, model))
 
 
 if __name__ == "__main__":

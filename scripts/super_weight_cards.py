@@ -35,29 +35,22 @@ def main(
     label.
     """
     from weight_atlas.vocabulary.cards import cards_frame
-    from weight_atlas.vocabulary.targets import target_name, target_title
+    from weight_atlas.vocabulary.targets import edit_title, target_name
     from weight_atlas.vocabulary.weight_cards import card_tables, weight_cards, weights_table
 
-    made, effects = weight_cards(
-        open_checkpoint(checkpoint),
-        read_table(tensor_inventory),
-        read_json(targets),
-        *(read_table(path) for path in (interventions, changes, cascade, token_classes)),
-        samples=bootstrap,
-        seed=seed,
-        k=tokens,
-        ratio=cascade_ratio,
-        smallest=cascade_smallest,
-    )
+    settings = {"samples": bootstrap, "seed": seed, "k": tokens, "ratio": cascade_ratio, "smallest": cascade_smallest}
+    measured = (read_table(path) for path in (interventions, changes, cascade, token_classes))
+    opened, inventory = open_checkpoint(checkpoint), read_table(tensor_inventory)
+    made, effects = weight_cards(opened, inventory, read_json(targets), *measured, **settings)
     made = [{"model": model, **card} for card in made]
     write_table(cards, cards_frame(made))
     write_table(table, weights_table(made))
-    save_figure(figure, weights_overview(weights_table(made)))
+    save_figure(figure, weights_overview(weights_table(made), model))
     figures.mkdir(parents=True, exist_ok=True)
     for number, card in enumerate(made):
-        save_figure(figures / f"{target_name(card)}-deltas.png", deltas_of(card_tables(card), target_title(card)))
-        own = effects[effects.target == number]
-        save_figure(figures / f"{target_name(card)}-words.png", tokens_moved(own, target_title(card)))
+        title, own = edit_title(card, card["factor"], model), effects[effects.target == number]
+        save_figure(figures / f"{target_name(card)}-deltas.png", deltas_of(card_tables(card), title))
+        save_figure(figures / f"{target_name(card)}-words.png", tokens_moved(own, title))
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def test_what_makes_no_windows_ends_with_a_report(settings, problem):
         cut(**settings)
     message = str(caught.value)
     assert problem in message and "corpus x" in message
-    assert "window_len" in caught.value.remedy or settings["tokens"] < 8 and "tokens: 87" in caught.value.remedy
+    assert "window_len" in caught.value.remedy or (settings["tokens"] < 8 and "tokens: 87" in caught.value.remedy)
 
 
 def recommended(remedy):

@@ -76,7 +76,7 @@ def _against_gaussian(axis, effects: np.ndarray) -> None:
     axis.legend(loc="upper right")
 
 
-def neurons_overview(cards: pd.DataFrame, most: int = 30) -> Figure:
+def neurons_overview(cards: pd.DataFrame, title: str = "", most: int = 30) -> Figure:
     """Selected neurons at a glance, one line each: label, kurtosis, skew and the tokens that they raise most.
 
     cards: layer, expert, neuron, label, kurt, skew, selected_by, top_tokens_up (lists of strings). most: lines.
@@ -100,7 +100,10 @@ def neurons_overview(cards: pd.DataFrame, most: int = 30) -> Figure:
     axis.set_yticks(at, names)
     axis.invert_yaxis()
     axis.set(xscale="log", xlabel="kurtosis E z⁴ of the effects (Gaussian: 3)")
-    axis.set_title("Selected neurons and the tokens that they raise most (★ of a super weight)", loc="left")
+    more = f", {len(shown)} of {len(cards)}" if len(cards) > len(shown) else ""
+    figure.suptitle(
+        f"{title}\nselected neurons and the tokens that they raise most (★ of a super weight{more})".strip()
+    )
     for place, row in zip(at, shown.itertuples(), strict=True):
         tokens = "  ".join(printable(token, 12) for token in row.top_tokens_up[:5])
         axis.text(1.01, place, tokens, transform=axis.get_yaxis_transform(), va="center", fontsize=7.5, clip_on=False)

@@ -8,7 +8,13 @@ from matplotlib.figure import Figure
 from weight_atlas.figures.style import ACCENT, DIVERGING, NEUTRAL, PALETTE, SEQUENTIAL, message, subplots
 from weight_atlas.figures.vocabulary import printable
 
-POSITIONS = {"all": ("all positions", "#22262e"), "first": ("first position", ACCENT), "others": ("others", NEUTRAL)}
+# All positions lie below the others as a broad band: where few first positions are scored the two are nearly one line.
+POSITIONS = {
+    "all": ("all scored positions", {"color": "#c3c8d0", "lw": 6, "zorder": 1, "solid_capstyle": "round"}),
+    "first": ("first position of each window", {"color": ACCENT, "lw": 1.4, "marker": "o", "ms": 3}),
+    "others": ("other scored positions", {"color": NEUTRAL, "lw": 1.4, "marker": "o", "ms": 3}),
+}
+AFTER = {"ls": (0, (2, 1.2)), "mfc": "white"}
 NOTHING = "Nothing to follow: no weight was detected, and none is configured."
 
 
@@ -27,40 +33,49 @@ def cascade_by_layer(cascade: pd.DataFrame, title: str) -> Figure:
         "kl": "KL(before ‖ after) (nats)",
         "residual_cosine": "cosine of residual streams",
     }
-    for axis, (column, name) in zip(axes, panels.items(), strict=False):
-        for position, (label, colour) in POSITIONS.items():
-            own = cascade[cascade.position == position].sort_values("layer")
-            axis.plot(own.layer, own[column], color=colour, marker="o", ms=3, lw=1.4, label=label)
-        axis.set(title=name)
+    for position, (label, style) in POSITIONS.items():
+        own = cascade[cascade.position == position].sort_values("layer")
+        for axis, (column, name) in zip(axes, panels.items(), strict=False):
+            axis.plot(own.layer, own[column], label=label, **style)
+            axis.set(title=name)
+        axes[4].plot(own.layer, own.residual_norm, **style)
+        axes[4].plot(own.layer, own.residual_norm_edited, **{**style, **AFTER, "lw": min(style["lw"], 3)})
     axes[0].axhline(0, color="#22262e", lw=0.6)
     axes[1].axhline(0, color="#22262e", lw=0.6)
-    axes[2].set_yscale("symlog", linthresh=1e-3)
-    for position in ("first", "others"):
-        own = cascade[cascade.position == position].sort_values("layer")
-        colour = POSITIONS[position][1]
-        axes[4].plot(own.layer, own.residual_norm, color=colour, lw=1.4, marker="o", ms=3)
-        axes[4].plot(own.layer, own.residual_norm_edited, color=colour, lw=1.4, ls="--", marker="o", ms=3, mfc="white")
+    _logarithmic(axes[2], cascade.kl)
     axes[4].set(yscale="log", title="norm (dashed: after)")
     for axis in axes:
         axis.set_xlabel("layer")
         axis.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.suptitle(f"{title}: what its removal does to the layers above, through the logit lens")
+    figure.suptitle(f"{title}\nwhat the layers from there on make of it, through the logit lens")
     return figure
 
 
-def cascades(cascade: pd.DataFrame, names: list[str], most: int = 12) -> Figure:
-    """All targets: KL of the lens by layer over all positions. names: of targets, by number. most: lines."""
+def _logarithmic(axis, kl: pd.Series) -> None:
+    """A logarithmic y axis, linear below the smallest divergence where some are zero."""
+    positive = kl[kl > 0]
+    if len(positive) == len(kl):
+        axis.set_yscale("log")
+    elif len(positive):
+        axis.set_yscale("symlog", linthresh=max(positive.min(), 1e-9 * positive.max()))
+
+
+def cascades(cascade: pd.DataFrame, names: list[str], title: str = "", most: int = 12) -> Figure:
+    """All targets: KL of the lens by layer over all scored positions. names: of targets, by number. most: lines."""
     if cascade.empty:
         return message(NOTHING)
-    figure, axis = subplots(width=6, height=3.6)
+    figure, axis = subplots(width=7, height=3.9)
     every = cascade[cascade.position == "all"]
     for number in sorted(every.target.unique())[:most]:
         own = every[every.target == number].sort_values("layer")
         axis.plot(own.layer, own.kl, marker="o", ms=3.5, lw=1.4, color=PALETTE[number % len(PALETTE)],
                   ls="-" if number < len(PALETTE) else "--", label=names[number])  # fmt: skip
-    axis.set_yscale("symlog", linthresh=1e-3)
-    axis.set(xlabel="layer", ylabel="KL(before ‖ after), nats", title="How the removal of a weight travels upwards")
+    shown = every[every.target.isin(sorted(every.target.unique())[:most])]
+    _logarithmic(axis, shown.kl)
+    more = f" (first {most} of {every.target.nunique()})" if every.target.nunique() > most else ""
+    axis.set(xlabel="layer", ylabel="KL(before ‖ after), nats")
+    figure.suptitle(f"{title}\nhow changes of single weights travel upwards{more}".strip())
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -94,7 +109,7 @@ def cascade_of_tokens(cascade: pd.DataFrame, title: str) -> Figure:
         axis.grid(visible=False)
         figure.colorbar(shown, ax=axis, pad=0.01)
     axes[1, 0].set_xticks(range(len(tokens)), [printable(token, 12) for token in tokens], rotation=90, fontsize=7)
-    figure.suptitle(title)
+    figure.suptitle(f"{title}: the change at every layer and token of a text")
     return figure
 
 

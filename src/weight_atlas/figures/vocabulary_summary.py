@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from weight_atlas.figures.style import ACCENT, SEQUENTIAL, message, subplots
 from weight_atlas.figures.vocabulary import LABEL_COLOURS
+from weight_atlas.figures.vocabulary_interventions import signed, symmetric_log
 
 
 def models_overview(models: pd.DataFrame, classes: pd.DataFrame) -> Figure:
@@ -18,13 +19,14 @@ def models_overview(models: pd.DataFrame, classes: pd.DataFrame) -> Figure:
     if models.empty:
         return message("No model has vocabulary analyses switched on.")
     names = models.model.tolist()
-    figure, axes = subplots(1, 3, width=4.4, height=1.5 + 0.35 * max(3, len(names)))
+    # Names stand at the first panel alone: long ones would leave no room for the others.
+    figure, axes = subplots(1, 3, width=4.2, height=2.1 + 0.3 * max(2, len(names)))
     _labels(axes[0], models)
     _classes(axes[1], classes, names, figure)
     _strongest(axes[2], models)
-    for axis in axes[[0, 2]]:
-        axis.set_yticks(range(len(names)), names)
-        axis.set_ylim(len(names) - 0.4, -0.6)
+    for axis in axes:
+        axis.set_yticks(range(len(names)), names if axis is axes[0] else [""] * len(names))
+        axis.set_ylim(len(names) - 0.5, -0.5)
         axis.grid(axis="y", visible=False)
     return figure
 
@@ -38,7 +40,9 @@ def _labels(axis, models: pd.DataFrame) -> None:
             left += share
     axis.set(title="neurons with a label", xlabel="share of neurons")
     axis.set_xlim(0, max(0.01, 1.1 * left.max()))
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=2) if left.any() else None
+    # Below the axis's own label, at a distance in inches whatever the number of models.
+    down = -0.55 / axis.figure.get_size_inches()[1] / 0.75
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, down), ncols=4, columnspacing=1) if left.any() else None
 
 
 def _classes(axis, classes: pd.DataFrame, names: list[str], figure: Figure) -> None:
@@ -51,7 +55,6 @@ def _classes(axis, classes: pd.DataFrame, names: list[str], figure: Figure) -> N
     values = classes.pivot(index="model", columns="class", values="share").reindex(index=names, columns=order)
     shown = axis.imshow(values.to_numpy(float), aspect="auto", cmap=SEQUENTIAL, vmin=0, vmax=1)
     axis.set_xticks(range(len(order)), [name.replace("_", " ") for name in order], rotation=40, ha="right")
-    axis.set_yticks(range(len(names)), names)
     axis.grid(visible=False)
     figure.colorbar(shown, ax=axis, label="share", pad=0.02)
 
@@ -62,11 +65,13 @@ def _strongest(axis, models: pd.DataFrame) -> None:
         axis.text(0.5, 0.5, "no weight was intervened on", ha="center", transform=axis.transAxes)
         axis.set_xticks([])
         return
-    for place, row in enumerate(models.to_dict("records")):
-        if pd.isna(row["strongest_delta_loss"]):
+    values = models.reindex(columns=["strongest_delta_loss", "strongest_ci_2.5", "strongest_ci_97.5"]).to_numpy(float)
+    for place, (delta, low, high) in enumerate(values):
+        if np.isnan(delta):
             continue
-        axis.barh(place, row["strongest_delta_loss"], color=ACCENT, height=0.5)
-        interval = [row.get("strongest_ci_2.5"), row.get("strongest_ci_97.5")]
-        if pd.notna(interval[0]):
-            axis.plot(interval, [place, place], color="#22262e", lw=1.4)
+        axis.barh(place, delta, color=ACCENT, height=0.5)
+        if not np.isnan(low):
+            axis.plot([low, high], [place, place], color="#22262e", lw=1.4)
+        axis.text(1.02, place, signed(delta), transform=axis.get_yaxis_transform(), va="center", fontsize=8)
+    symmetric_log(axis, values)
     axis.axvline(0, color="#22262e", lw=0.8)

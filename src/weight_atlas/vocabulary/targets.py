@@ -71,8 +71,13 @@ def target_name(target: dict[str, Any]) -> str:
     return f"{tensor}-L{target['layer']}-R{target['row']}-C{target['col']}"
 
 
+def edit_title(target: dict[str, Any], factor: float, model: str) -> str:
+    """What is done to which weight of which model, for titles."""
+    return f"{model}, {target_title(target)} {'removed' if factor == 0 else f'times {factor:g}'}"
+
+
 def target_title(target: dict[str, Any]) -> str:
-    """A target's name for titles."""
+    """A target's name for legends."""
     expert = "" if target["expert"] is None else f" expert {target['expert']}"
     return f"layer {target['layer']}{expert} [{target['row']}, {target['col']}]"
 

@@ -204,22 +204,25 @@ def weights_table(cards: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def card_tables(card: dict[str, Any]) -> pd.DataFrame:
-    """What a card's figure shows, long: kind (edit, or a control), metric, delta, low, high, tokens, baseline.
+    """What a card's figure shows, long: kind (edit, or a control), metric, delta, low, high, draws, tokens, edit_there.
 
-    low and high: of the bootstrap interval for the edit, extremes over the draws for random ones, else missing. tokens:
-    on which the delta was measured, missing where not all.
+    low and high: of the bootstrap interval for the edit, extremes over the draws for random ones, else missing. draws,
+    tokens: number of random draws and the tokens that they were scored on; edit_there: the edit's delta on these.
     """
     rows = []
     for metric, delta in card["deltas"].items():
         interval = card["bootstrap"].get(metric, {})
         low, high = interval.get("ci_2.5"), interval.get("ci_97.5")
         shared = {"metric": metric, "baseline": card["baselines"][metric]}
-        rows.append({"kind": "edit", "delta": delta, "low": low, "high": high, "draws": None, "tokens": None, **shared})
+        rows.append({"kind": "edit", "delta": delta, "low": low, "high": high, **shared})
         for control, values in card["controls"].items():
-            if control.endswith("_delta"):
-                kind = control.removesuffix("_delta")
-                drawn = card["controls"].get(kind, {})
-                spread = drawn.get(metric, {})
-                rows.append({"kind": kind, "delta": values[metric], "low": spread.get("min"), "high": spread.get("max"),
-                             "draws": drawn.get("draws"), "tokens": drawn.get("tokens_scored"), **shared})  # fmt: skip
-    return pd.DataFrame(rows)
+            if not control.endswith("_delta"):
+                continue
+            row = {"kind": control.removesuffix("_delta"), "delta": values[metric], **shared}
+            if row["kind"] in NULLS:
+                drawn, null = card["controls"][row["kind"]], card[NULLS[row["kind"]]]
+                row |= {"low": drawn[metric]["min"], "high": drawn[metric]["max"], "draws": drawn["draws"]}
+                row |= {"tokens": drawn["tokens_scored"], "edit_there": null[metric]["delta"]}
+            rows.append(row)
+    names = ["kind", "metric", "delta", "low", "high", "draws", "tokens", "edit_there", "baseline"]
+    return pd.DataFrame(rows, columns=names)
