@@ -6,15 +6,15 @@ import torch
 from lm_models import LAYOUTS, plant, tiny
 
 from weight_atlas.lm.anatomy import Coordinate, anatomy
-from weight_atlas.lm.edits import edited, scale, set_to, zero
+from weight_atlas.lm.edits import Edit, edited, scale, set_to, zero
 from weight_atlas.lm.restart import chain, logits_at
 from weight_atlas.lm.routes import Route, route_of
 from weight_atlas.lm.variants import score_variants
 from weight_atlas.lm.windows import fixed_windows
 
 WINDOWS = fixed_windows(np.random.default_rng(0).integers(5, 300, 60), window=20, prefix=[1])
-# A norm follows the MLP, or a gate multiplies what the shared expert puts out.
-NOT_ADDITIVE = ("gemma2", "olmo2", "qwen2_moe")
+# Their experts' output is by expert, or a tuple.
+NOT_ENTERED = ("llama4_text", "dbrx")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -52,8 +52,7 @@ def test_variants_score_as_full_passes_do(layout):
     ]
     route = route_of(live, WINDOWS.ids[:1], variants)
     assert route.carried == {p.name for p in live.projections} and not route.shared
-    dense = {p.name for p in live.projections if not p.stacked}
-    assert route.added == {name for name in dense if layout not in NOT_ADDITIVE}
+    assert layout in NOT_ENTERED or route.added == route.carried
     before = {name: parameter.clone() for name, parameter in live.model.named_parameters()}
     plain = score_variants(live, WINDOWS, variants, Route())
     quick = score_variants(live, WINDOWS, variants, route, batch_size=3)
@@ -73,11 +72,6 @@ def test_large_differences_are_not_added_but_run():
     variants = [(zero(place),), (zero(Coordinate(2, 3, 4)),)]
     route = route_of(live, WINDOWS.ids[:1], variants)
     assert route == Route(frozenset(names), frozenset(names))
-    normed = anatomy(tiny("gemma2").bfloat16())
-    plant(normed, 0, 9, 21)
-    assert route_of(normed, WINDOWS.ids[:1], [(zero(Coordinate(2, 3, 4)),)]) == Route(
-        frozenset({"model.layers.2.mlp.down_proj"})
-    )
     quick = score_variants(live, WINDOWS, variants[:1], route)
     plain = score_variants(live, WINDOWS, variants, Route())
     assert quick[1].nll.tolist() == plain[1].nll.tolist()
@@ -115,13 +109,39 @@ def test_keys_and_values_that_later_layers_share_are_noticed():
         assert np.allclose(a.nll, b.nll, rtol=1e-5)
 
 
-def test_each_projection_is_tried_by_itself():
-    """A gate multiplies what a shared expert puts out, but not what a dense layer of the same model does."""
-    live = anatomy(tiny("qwen2_moe", sharp=True, mlp_only_layers=[1]))
-    singles = [p.coordinate(3, 5) for p in live.projections if not p.stacked]
-    variants = [(set_to(single, 2.0),) for single in singles]
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout not in NOT_ENTERED])
+@torch.no_grad()
+def test_a_layer_entered_after_its_projection_leaves_what_the_edited_layer_does(layout):
+    """Norms after the MLP, gates of shared experts, routing weights: what follows the projection runs for each."""
+    live = anatomy(tiny(layout, sharp=True))
+    ids = WINDOWS.ids[:1]
+    way = chain(live, ids, live.projections)
+    assert way.inside.keys() == {p.name for p in live.projections}
+    own = {name: module.__dict__.get("forward") for name, module in live.model.named_modules()}
+    for inside in way.inside.values():
+        layer, projection = inside.projection.layer, inside.projection
+        places = [projection.coordinate(row, col, 0 if projection.stacked else None) for row, col in ((3, 5), (9, 2))]
+        outputs = inside.output.repeat(3, 1, 1)
+        for copy, place in zip(outputs, places, strict=False):
+            rows, x, factor = inside.activations(place)
+            copy[rows, place.row] += 7.0 * x * factor
+        entered = way.after(inside, outputs)
+        assert torch.allclose(entered[2:], way.streams[layer + 1], atol=1e-5)
+        for each, place in zip(entered, places, strict=False):
+            with edited(live, [Edit(place, offset=7.0)]):
+                whole = way.layer(layer, way.streams[layer])
+            assert torch.allclose(each, whole[0], atol=1e-4 * float(whole.abs().max()))
+    assert own == {name: module.__dict__.get("forward") for name, module in live.model.named_modules()}
+
+
+def test_a_layer_that_calls_a_module_twice_is_not_entered():
+    live = anatomy(tiny("llama", sharp=True))
+    layer = live.layers[1]
+    layer.mlp.down_proj.register_forward_hook(lambda module, inputs, output: output + module.forward(inputs[0]))
+    layer.input_layernorm.register_forward_hook(lambda module, inputs, output: layer.post_attention_layernorm(output))
+    variants = [(zero(Coordinate(number, 3, 5)),) for number in (1, 2)]
     route = route_of(live, WINDOWS.ids[:1], variants)
-    assert route.added == {"model.layers.1.mlp.down_proj"}
+    assert route.added == {"model.layers.2.mlp.down_proj"} and len(route.carried) == 2
     for a, b in zip(*(score_variants(live, WINDOWS, variants, each) for each in (Route(), route)), strict=True):
         assert np.allclose(a.nll, b.nll, rtol=1e-6)
 
@@ -155,8 +175,8 @@ def test_memory_that_runs_out_in_a_trial_is_not_taken_for_a_verdict():
 
 
 def test_nothing_is_restarted_where_nothing_is_saved():
-    live = anatomy(tiny("gemma2"))
-    variants = [(zero(Coordinate(layer, 3, 5)),) for layer in (0, 1)]
+    live = anatomy(tiny("dbrx"))
+    variants = [(zero(Coordinate(layer, 3, 5, 0)),) for layer in (0, 1)]
     route = route_of(live, WINDOWS.ids[:1], variants)
     assert [route.takes(live, variant) for variant in variants] == [False, True]
     assert not Route().takes(live, variants[1]) and not route.takes(live, ())

@@ -6,6 +6,7 @@ A weight w at [row, col] adds w x to channel `row` for every token that reaches 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 import torch
 
@@ -13,6 +14,16 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.lm.anatomy import Anatomy, Coordinate, Projection
 from weight_atlas.lm.edits import edited, value_at, zero
 from weight_atlas.lm.experts import expert_activations, routing_of
+
+
+class Reaching(NamedTuple):
+    """Tokens that reach a projection: rows of its container's flattened output (n,), activations of all neurons
+    (n, cols) and the factors on what they add (n,), the routing weights of experts.
+    """
+
+    rows: torch.Tensor
+    x: torch.Tensor
+    factor: torch.Tensor
 
 
 @contextmanager
@@ -65,16 +76,21 @@ def mean_contribution(live: Anatomy, place: Coordinate, mean_input: float):
     return stood_in(live, place, lambda x: torch.full_like(x, mean_input))
 
 
+def reaching(projection: Projection, expert: int | None, inputs: tuple, keywords: dict) -> Reaching:
+    """The tokens that reach a projection (of one expert), as its container is called: see Reaching."""
+    if not projection.stacked:
+        x = inputs[0].detach().reshape(-1, inputs[0].shape[-1])
+        return Reaching(torch.arange(len(x), device=x.device), x, torch.ones(len(x), device=x.device))
+    routing = routing_of(projection, inputs, keywords)
+    for one in expert_activations(projection, routing, only=expert):
+        first = expert * len(routing.index) if routing.scaled else 0
+        return Reaching(first + one.token, one.x, one.weight)
+    nothing = torch.empty(0, projection.shape[1], device=routing.hidden.device)
+    return Reaching(nothing[:, 0].long(), nothing, nothing[:, 0])
+
+
 def _passing(
     projection: Projection, place: Coordinate, inputs: tuple, keywords: dict
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of the tokens that reach a neuron: rows of the container's flattened output, activations x, factors on w x."""
-    if not projection.stacked:
-        x = inputs[0].detach().reshape(-1, inputs[0].shape[-1])[:, place.col].float()
-        return torch.arange(len(x), device=x.device), x, torch.ones_like(x)
-    routing = routing_of(projection, inputs, keywords)
-    for one in expert_activations(projection, routing, only=place.expert):
-        first = place.expert * len(routing.index) if routing.scaled else 0
-        return first + one.token, one.x[:, place.col], one.weight
-    nothing = torch.empty(0, device=routing.hidden.device)
-    return nothing.long(), nothing, nothing
+    rows, x, factor = reaching(projection, place.expert, inputs, keywords)
+    return rows, x[:, place.col].float(), factor

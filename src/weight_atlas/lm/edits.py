@@ -71,6 +71,12 @@ def value_at(live: Anatomy, coordinate: Coordinate) -> float:
     return _target(live, coordinate).item()
 
 
+def change_of(live: Anatomy, edit: Edit) -> float:
+    """w' - w of an edit of one weight w, in the precision of its type."""
+    target = _target(live, edit.coordinate)
+    return float(target.new_tensor(target.item() * edit.factor + edit.offset)) - float(target)
+
+
 def _restore(target: torch.Tensor, stored: torch.Tensor) -> None:
     with torch.no_grad():
         target.copy_(stored)

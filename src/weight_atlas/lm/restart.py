@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-from weight_atlas.lm.anatomy import Anatomy, Coordinate
-from weight_atlas.lm.contributions import watched
+from weight_atlas.lm.anatomy import Anatomy, Projection
+from weight_atlas.lm.inside import Inside, kept_inside
 from weight_atlas.lm.metrics import input_device
 
 
@@ -32,15 +32,15 @@ class Call:
 class Chain:
     """A window's way through a model.
 
-    ids: (1, length). streams: input of every layer and output of the last, (1, length, d_model) each. inputs: for the
-    coordinates that were watched, the activation of neuron `col`, float32 (length,).
+    ids: (1, length). streams: input of every layer and output of the last, (1, length, d_model) each. inside: what was
+    kept within layers, by names of projections.
     """
 
     live: Anatomy
     ids: torch.Tensor
     calls: list[Call]
     streams: list[torch.Tensor]
-    inputs: dict[Coordinate, torch.Tensor]
+    inside: dict[str, Inside]
 
     def layer(self, number: int, hidden: torch.Tensor) -> torch.Tensor:
         """Run one layer on hidden states (n, length, d_model)."""
@@ -49,6 +49,12 @@ class Chain:
         first = () if call.by_keyword else (hidden,)
         output = self.live.layers[number](*first, *call.positional, **keywords)
         return output[0] if call.in_tuple else output
+
+    def after(self, inside: Inside, outputs: torch.Tensor) -> torch.Tensor:
+        """What a layer leaves (n, length, d_model) if its projection puts out `outputs` (n, rows, d_model)."""
+        number = inside.projection.layer
+        with inside.entered(outputs):
+            return self.layer(number, self.streams[number].repeat(len(outputs), 1, 1))
 
     def logits(self, hidden: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """The model's logits (n, len(positions), V) for what its last layer left, (n, length, d_model).
@@ -70,14 +76,13 @@ def logits_at(live: Anatomy, ids: torch.Tensor, positions: torch.Tensor) -> torc
 
 
 @torch.no_grad()
-def chain(live: Anatomy, ids: torch.Tensor, watch: Iterable[Coordinate] = ()) -> Chain:
+def chain(live: Anatomy, ids: torch.Tensor, enter: Iterable[Projection] = ()) -> Chain:
     """Run the model once over one window, ids (1, length), and keep what its layers were called with.
 
-    watch: coordinates of linear projections whose neurons' activations are kept as well.
+    enter: projections whose layers shall be run again from there on (see Chain.after).
     """
     calls: list[Call] = []
     streams: list[torch.Tensor] = []
-    inputs: dict[Coordinate, torch.Tensor] = {}
 
     def note(module, inputs, keywords, output):
         by_keyword = not inputs
@@ -89,13 +94,13 @@ def chain(live: Anatomy, ids: torch.Tensor, watch: Iterable[Coordinate] = ()) ->
 
     hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in live.layers]
     try:
-        with watched(live, list(watch), inputs.__setitem__):
+        with kept_inside(live, enter) as inside:
             # What the head makes of it is not asked for here.
             logits_at(live, ids, torch.tensor([0]))
     finally:
         for hook in hooks:
             hook.remove()
-    return Chain(live, ids.to(input_device(live.model)), calls, streams, inputs)
+    return Chain(live, ids.to(input_device(live.model)), calls, streams, inside)
 
 
 @contextmanager

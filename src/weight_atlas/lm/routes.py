@@ -1,16 +1,16 @@
 """Which shortcuts give a model's own logits: found out by trying them on each projection that is to be edited."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from weight_atlas.lm.anatomy import Anatomy, Projection
-from weight_atlas.lm.edits import Edit, edited, value_at
+from weight_atlas.lm.edits import Edit, change_of, edited
 from weight_atlas.lm.load import is_out_of_memory
 from weight_atlas.lm.places import matrix_at
-from weight_atlas.lm.restart import Chain, chain, logits_at
+from weight_atlas.lm.restart import chain, logits_at
 
 Variant = tuple[Edit, ...]
 # Tokens of a trial: what a model's layers pass to each other does not depend on the length.
@@ -24,8 +24,8 @@ class Route:
     """Shortcuts that hold for some edits of a model; by default none: every variant takes a whole forward pass.
 
     carried: names of projections of whose output the layers above learn through the residual stream alone. added: of
-    these, those of which a change of one weight adds (w' - w) x[col] to its channel of the layer's output, and changes
-    nothing else. shared: addresses of tensors that more than one layer reads.
+    these, those whose layer can be entered after the projection, a changed weight's difference added. shared:
+    addresses of tensors that more than one layer reads.
     """
 
     carried: frozenset[str] = frozenset()
@@ -43,8 +43,8 @@ class Route:
         return bool(variant) and sound and (first_layer(variant) > 0 or self.adds(live, variant))
 
     def adds(self, live: Anatomy, variant: Variant) -> bool:
-        """Whether a variant's layer need not be run: what it changes there is added."""
-        return is_single(live, variant) and live.projection(variant[0].coordinate).name in self.added
+        """Whether only what follows the projection has to be run of a variant's layer."""
+        return is_single(variant) and live.projection(variant[0].coordinate).name in self.added
 
 
 def first_layer(variant: Variant) -> int:
@@ -52,11 +52,10 @@ def first_layer(variant: Variant) -> int:
     return min(edit.coordinate.layer for edit in variant)
 
 
-def is_single(live: Anatomy, variant: Variant) -> bool:
-    """Whether a variant changes one weight of a linear output projection."""
+def is_single(variant: Sequence[Edit]) -> bool:
+    """Whether a variant changes one weight of an output projection."""
     place = variant[0].coordinate
-    single = len(variant) == 1 and place.role == "W_down" and None not in (place.row, place.col)
-    return single and not live.projection(place).stacked
+    return len(variant) == 1 and place.role == "W_down" and None not in (place.row, place.col)
 
 
 @torch.no_grad()
@@ -70,28 +69,31 @@ def route_of(live: Anatomy, ids: torch.Tensor, variants: Sequence[Variant]) -> R
     projections = {live.projection(edit.coordinate).name: live.projection(edit.coordinate) for edit in edits}
     samples: dict[str, Edit] = {}
     for variant in variants:
-        if is_single(live, variant):
+        if is_single(variant):
             samples.setdefault(live.projection(variant[0].coordinate).name, variant[0])
-    try:
-        way = chain(live, ids)
-        carried = frozenset(name for name, projection in projections.items() if _carries(way, projection))
-        added = frozenset(name for name, edit in samples.items() if name in carried and _adds(live, ids, edit))
-    except (RuntimeError, TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
-        if is_out_of_memory(error):
-            raise
-        # Whatever a layer needs that was not kept: the plain forward pass has it.
-        return Route()
+    carried = frozenset(name for name, each in projections.items() if _tried(_carries, live, ids, each))
+    added = frozenset(name for name, edit in samples.items() if name in carried and _tried(_adds, live, ids, edit))
     return Route(carried, added, _read_by_several(live))
 
 
-def _carries(way: Chain, projection: Projection) -> bool:
+def _tried(trial: Callable[..., bool], *given: object) -> bool:
+    """Whether a trial succeeds: where a layer needs what was not kept, the plain forward pass has it."""
+    try:
+        return trial(*given)
+    except (RuntimeError, TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+
+
+def _carries(live: Anatomy, ids: torch.Tensor, projection: Projection) -> bool:
     """Whether a change of a projection's output reaches the logits through the residual stream alone, in a batch too.
 
     The change is as large as the stream itself. Every layer is run for the unchanged model as well, as it is for other
     variants in between: what layers hand on beside the stream (keys and values that later layers share, say) is then
     that of the wrong pass, and shows.
     """
-    live, layer = way.live, projection.layer
+    way, layer = chain(live, ids), projection.layer
     size = float(way.streams[layer + 1].float().square().mean().sqrt())
     positions = torch.arange(way.ids.shape[1])
     with _shifted(projection.container, size):
@@ -122,22 +124,27 @@ def _shifted(module: torch.nn.Module, size: float) -> Iterator[None]:
 
 
 def _adds(live: Anatomy, ids: torch.Tensor, sample: Edit) -> bool:
-    """Whether changing one weight adds (w' - w) x[col] to its channel of the layer's output, and nothing elsewhere.
+    """Whether a layer that is entered after a projection leaves what the layer with an edited weight does.
 
-    Tried with a change ten times as large as the stream, which no rounding hides: a norm would cut it down.
+    Tried with a change ten times as large as the stream, which no rounding hides.
     """
     place = sample.coordinate
-    way = chain(live, ids, [place])
-    x, before = way.inputs[place], way.streams[place.layer + 1][0].float()
+    projection = live.projection(place)
+    way = chain(live, ids, [projection])
+    if projection.name not in way.inside:
+        return False
+    inside, before = way.inside[projection.name], way.streams[place.layer + 1]
+    rows, x, factor = inside.activations(place)
     if not x.any():
         return False
     large = Edit(place, offset=float(10 * before.abs().max() / x.abs().max()))
-    weight = value_at(live, place)
+    outputs = inside.output.clone()
+    outputs[rows, place.row] += (change_of(live, large) * x * factor).to(outputs)
+    entered = way.after(inside, outputs.expand(2, -1, -1)).float()
     with edited(live, [large]):
-        change = way.layer(place.layer, way.streams[place.layer])[0].float() - before
-        expected = (value_at(live, place) - weight) * x.to(change.device)
-    change[:, place.row] -= expected
-    return bool(change.abs().max() <= 0.02 * expected.abs().max())
+        whole = way.layer(place.layer, way.streams[place.layer]).float()
+    tolerance = max(1e-4, 8 * torch.finfo(before.dtype).eps)
+    return bool((entered - whole).abs().max() <= tolerance * whole.abs().max())
 
 
 def _read_by_several(live: Anatomy) -> frozenset[int]:

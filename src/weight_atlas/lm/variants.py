@@ -1,9 +1,9 @@
 """Score many variants of a model's weights on the same windows, sharing what they have in common.
 
 Each variant is a set of edits. Where its route allows (lm.routes) a variant starts at the first layer it edits, and
-variants past their edited layers go on as one batch. An edit of a single weight of a linear projection adds (w' - w)
-x[col] to channel `row` of the layer's output; where that holds (no norm after the MLP), the layer is not even run
-again. Other variants take the plain route: one forward pass each, with the same result.
+variants past their edited layers go on as one batch. An edit of a single weight adds (w' - w) x[col] to channel `row`
+of its projection's output: then only what follows in the layer is run again (lm.inside), for all such variants
+together. Other variants take the plain route: one forward pass each, with the same result.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,12 @@ import pandas as pd
 import torch
 
 from weight_atlas.lm.anatomy import Anatomy
-from weight_atlas.lm.edits import Edit, edited, value_at
+from weight_atlas.lm.edits import Edit, change_of, edited
+from weight_atlas.lm.inside import Inside
 from weight_atlas.lm.load import out_of_memory_explained
 from weight_atlas.lm.metrics import window_sums
 from weight_atlas.lm.restart import Chain, chain, logits_at
-from weight_atlas.lm.routes import Route, Variant, first_layer
+from weight_atlas.lm.routes import Route, Variant, first_layer, is_single
 from weight_atlas.lm.windows import Windows
 
 # Logits that exist at one time.
@@ -66,7 +67,9 @@ def _restarted(
     live: Anatomy, window: Windows, variants: Sequence[Variant], numbers: Sequence[int], route: Route,
     batch_size: int, positions: torch.Tensor,
 ) -> Iterator[tuple[int, torch.Tensor]]:  # fmt: skip
-    way = chain(live, window.ids, {variants[n][0].coordinate for n in numbers if route.adds(live, variants[n])})
+    places = [variants[number][0].coordinate for number in numbers if route.adds(live, variants[number])]
+    entered = {live.projection(place).name: live.projection(place) for place in places}
+    way = chain(live, window.ids, entered.values())
     yield -1, way.logits(way.streams[-1], positions)[0]
     order = sorted(numbers, key=lambda number: (first_layer(variants[number]), number))
     if way.ids.device.type == "cpu":
@@ -117,8 +120,12 @@ def _by_layer(variant: Variant) -> dict[int, list[Edit]]:
 
 def _newcomers(way: Chain, layer: int, edits: dict[int, list[Edit]]) -> dict[int, torch.Tensor]:
     """What the layer leaves of variants that begin with it, (length, d_model) each."""
-    watched = {n: each[0] for n, each in edits.items() if len(each) == 1 and each[0].coordinate in way.inputs}
-    outputs = _added(way, layer, watched) if watched else {}
+    outputs: dict[int, torch.Tensor] = {}
+    for inside in way.inside.values():
+        own = {n: each[0] for n, each in edits.items() if is_single(each) and _lies_in(way, each[0], inside)}
+        changed = _added(way, inside, own)
+        if changed:
+            outputs |= zip(changed, way.after(inside, torch.stack(list(changed.values()))), strict=True)
     for number, each in edits.items():
         if number not in outputs:
             with edited(way.live, each):
@@ -126,24 +133,25 @@ def _newcomers(way: Chain, layer: int, edits: dict[int, list[Edit]]) -> dict[int
     return outputs
 
 
-def _added(way: Chain, layer: int, edits: dict[int, Edit]) -> dict[int, torch.Tensor]:
-    """Outputs of a layer with single weights changed, from its unchanged output and the neurons' activations.
+def _lies_in(way: Chain, edit: Edit, inside: Inside) -> bool:
+    return way.live.projection(edit.coordinate) is inside.projection
+
+
+def _added(way: Chain, inside: Inside, edits: dict[int, Edit]) -> dict[int, torch.Tensor]:
+    """Outputs (rows, d_model) of a projection with single weights changed, from its unchanged output.
 
     Variants whose difference is not small beside what remains are left out: what is left after a large number is taken
     away again has lost its digits.
     """
-    output = way.streams[layer + 1][0]
-    typical = output.abs().float().median()
+    typical = inside.output.abs().float().median() if edits else None
     outputs = {}
     for number, edit in edits.items():
-        place, weight = edit.coordinate, value_at(way.live, edit.coordinate)
-        dtype = way.live.projection(place).parameter.dtype
-        changed = torch.tensor(weight * edit.factor + edit.offset, dtype=dtype).item()
-        difference = ((changed - weight) * way.inputs[place]).to(output.device)
-        channel = output[:, place.row].float() + difference
+        rows, x, factor = inside.activations(edit.coordinate)
+        difference = change_of(way.live, edit) * x * factor
+        channel = inside.output[rows, edit.coordinate.row].float() + difference
         if bool((difference.abs() <= torch.maximum(channel.abs(), typical)).all()):
-            outputs[number] = output.clone()
-            outputs[number][:, place.row] = channel.to(output.dtype)
+            outputs[number] = inside.output.clone()
+            outputs[number][rows, edit.coordinate.row] = channel.to(inside.output.dtype)
     return outputs
 
 
