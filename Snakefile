@@ -32,6 +32,8 @@ include: "rules/tokens.smk"
 include: "rules/super_weights.smk"
 include: "rules/ablations.smk"
 include: "rules/evaluation.smk"
+include: "rules/vocabulary_neurons.smk"
+include: "rules/vocabulary_interventions.smk"
 include: "rules/vocabulary.smk"
 include: "rules/atlas.smk"
 
