@@ -1,7 +1,7 @@
 """A variant of a model: one reversible change of its weights, in plain values, and how it is put into effect."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,17 +92,19 @@ def applied(live: Anatomy, variant: Variant, prompt: torch.Tensor) -> Iterator[N
     prompt: token ids (1, length) that set off massive activations; read only where some are to be restored. Raises
     Refused where the model does not allow the change.
     """
-    if variant.scheme is not None:
-        change = quantized_layers(live, variant.scheme, variant.spared, variant.matrices)
-    elif variant.largest is not None:
-        change = largest_zeroed(live, variant.largest, variant.spared)
-    elif variant.restored:
-        change = super_activations_restored(live, variant.restored, prompt)
-    else:
-        change = edited(live, variant.edits)
     with ExitStack() as stack:
         try:
-            stack.enter_context(change)
+            stack.enter_context(_change(live, variant, prompt))
         except AtlasError as error:
             raise Refused(error.what, where=error.where, remedy=error.remedy) from error
         yield
+
+
+def _change(live: Anatomy, variant: Variant, prompt: torch.Tensor) -> AbstractContextManager[None]:
+    if variant.scheme is not None:
+        return quantized_layers(live, variant.scheme, variant.spared, variant.matrices)
+    if variant.largest is not None:
+        return largest_zeroed(live, variant.largest, variant.spared)
+    if variant.restored:
+        return super_activations_restored(live, variant.restored, prompt)
+    return edited(live, variant.edits)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, PALETTE
@@ -66,11 +67,22 @@ def log_axis(axis: Axes, low: float, high: float) -> None:
     """A log x axis from low to high with three to five ticks, all in one notation."""
     axis.set_xscale("log")
     axis.set_xlim(low, high)
-    axis.xaxis.set_major_locator(FixedLocator(_ticks(low, high)))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    _few_ticks(axis.xaxis, low, high)
+
+
+def upright_log_axis(axis: Axes, low: float, high: float) -> None:
+    """As log_axis, for y."""
+    axis.set_yscale("log")
+    axis.set_ylim(low, high)
+    _few_ticks(axis.yaxis, low, high)
+
+
+def _few_ticks(axis: Axis, low: float, high: float) -> None:
+    axis.set_major_locator(FixedLocator(_ticks(low, high)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
     powers = high / low >= POWERS
-    axis.xaxis.set_major_formatter(FuncFormatter(_power if powers else lambda value, _: readable(value)))
+    axis.set_major_formatter(FuncFormatter(_power if powers else lambda value, _: readable(value)))
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from weight_atlas.figures.evaluation_axes import is_perplexity, metric_name, readable, style_of
+from weight_atlas.figures.evaluation_axes import is_perplexity, metric_name, style_of, upright_log_axis
 from weight_atlas.figures.style import MUTED
 
 
@@ -29,9 +29,9 @@ def size_panels(figure: SubFigure, sizes: pd.DataFrame) -> None:
         axis.set_ylabel(metric_name(part) + (" (log scale)" if is_perplexity(part) else ""))
         axis.axhline(part.baseline.iloc[0], color=MUTED, lw=1, ls=":")
         if is_perplexity(part):
-            axis.set_yscale("log")
-            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: readable(value)))
-            axis.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+            low, high = min(part.value.min(), part.baseline.iloc[0]), max(part.value.max(), part.baseline.iloc[0])
+            margin = max((high / low) ** 0.08, 1.005)
+            upright_log_axis(axis, low / margin, high * margin)
         else:
             axis.set_ylim(-0.03, 1.03)
     _curves(axes[-1], tasks[0], "relative_error")
