@@ -190,9 +190,11 @@ def test_summary():
     record = {"class": "digits", "score": 0.2, "mean_difference": 1.0, "p_adjusted": 0.01}
     cards = {"a": [{"enrichment": [record]}, {"enrichment": [{**record, "p_adjusted": 0.5, "score": 0.0}]}]}
     weights = pd.DataFrame({"layer": [1, 2], "row": [7, 8], "col": [11, 12], "delta_loss": [0.1, -3.0]})
+    weights = weights.assign(null_ratio_loss=[2.0, 30.0], null_shift_ratio_loss=[1.0, 5.0])
     models, classes = summarise_models(labels, cards, {"a": weights, "c": weights[:0]}), summarise_classes(cards)
     assert models.model.tolist() == ["a", "b", "c"]
     assert models.strongest[0] == "layer 2 [8, 12]" and models.strongest_delta_loss[0] == -3.0
+    assert (models.strongest_null_ratio[0], models.strongest_null_shift_ratio[0]) == (30.0, 5.0)
     assert models.neurons[:2].tolist() == [400, 100] and models.weights_intervened[2] == 0
     assert classes.to_dict("records") == [
         {"model": "a", "class": "digits", "tested": 2, "enriched": 1, "share": 0.5, "mean_score": 0.1, "towards": 1}

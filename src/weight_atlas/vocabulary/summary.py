@@ -37,6 +37,7 @@ def summarise_models(
                 "strongest_ci_2.5": strongest.get("delta_loss_ci_2.5"),
                 "strongest_ci_97.5": strongest.get("delta_loss_ci_97.5"),
                 "strongest_null_ratio": strongest.get("null_ratio_loss"),
+                "strongest_null_shift_ratio": strongest.get("null_shift_ratio_loss"),
                 "median_abs_delta_loss": own.delta_loss.abs().median(),
                 "cascade_label": strongest.get("cascade_label"),
             }
