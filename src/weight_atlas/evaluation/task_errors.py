@@ -41,7 +41,8 @@ def explained(name: str, error: Exception) -> AtlasError:
             remedy="check the network; without one, fill the cache of data sets before (HF_HOME), or set `mirror` of "
             f"this task {MIRROR}",
         )
-    if any(isinstance(link, FileNotFoundError) for link in links):
+    # What is no name on the hub was meant as a path.
+    if "HFValidationError" in kinds or any(isinstance(link, FileNotFoundError) for link in links):
         return AtlasError(
             f"a file of task {name} is missing: {text}",
             where=name,
