@@ -157,8 +157,8 @@ def test_an_activation_that_the_next_layer_takes_away_is_no_candidate():
 
 
 def test_layers_in_which_massive_activations_form():
-    def forming(peaks, medians=1.0, ratio=50.0):
-        peaks = np.array(peaks)
+    def forming(*channels, medians=1.0, ratio=50.0):
+        peaks = np.array(channels, float).T
         return Calibration({}, peaks, np.full(len(peaks), medians), 1).forming(ratio)
 
     # After the embedding, then after each of five layers.
@@ -169,6 +169,8 @@ def test_layers_in_which_massive_activations_form():
     assert forming([300, 300, 300, 300, 300, 300]) == set()
     assert forming([1, 1, 1, 1, 1, 300]) == set()
     assert forming([1, 2, 300, 310, 300, 9000]) == {1}
+    # A second channel's, that no other layer makes larger than the first.
+    assert forming([1, 2, 300, 310, 300, 300], [1, 1, 1, 200, 200, 200]) == {1, 2}
     # Large beside others, but not beside the stream.
     assert forming([1, 2, 300, 310, 300, 300], medians=10.0) == set()
     assert forming([1, 2, 300, 310, 300, 300], medians=10.0, ratio=20) == {1}

@@ -10,7 +10,7 @@ from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, SEQUENTIAL, messa
 def expert_routing(table: pd.DataFrame, *, residual_ratio: float, co_spike_threshold: float) -> Figure:
     """Heat maps of p_active and largest output by layer and expert, and contribution against co-spike score.
 
-    table: layer, expert, p_active, max_output, contribution_ratio, co_spike_score, candidate, super_expert.
+    table: layer, expert, tokens, p_active, max_output, contribution_ratio, co_spike_score, candidate, super_expert.
     """
     if table.empty:
         return message("This model has no mixture of experts.")
@@ -19,7 +19,8 @@ def expert_routing(table: pd.DataFrame, *, residual_ratio: float, co_spike_thres
     _map(
         figure,
         axes[1],
-        table.assign(log=np.log10(table.max_output.clip(lower=1e-9))),
+        # An expert that no token reached has no output, rather than a small one.
+        table.assign(log=np.log10(table.max_output.where(table.tokens > 0).clip(lower=1e-9))),
         "log",
         "log10 of its largest |output|",
     )
@@ -49,12 +50,16 @@ def _scores(axis, table: pd.DataFrame, residual_ratio: float, co_spike_threshold
     axis.scatter(seen.co_spike_score, ratio, s=np.clip(seen.tokens, 4, 60), color=NEUTRAL, alpha=0.55, lw=0)
     chosen = seen[seen.candidate]
     axis.scatter(chosen.co_spike_score, chosen.contribution_ratio, marker="*", s=130, color=ACCENT, zorder=4)
-    for row in chosen.nlargest(4, "contribution_ratio").itertuples():
-        text = f"L{row.layer} expert {row.expert}\n[{row.row}, {row.column}]"
-        place = (row.co_spike_score, row.contribution_ratio)
-        axis.annotate(
-            text, place, (-9, 0), textcoords="offset points", fontsize=7.5, color=ACCENT, ha="right", va="center"
-        )
+    labels: dict[tuple, list] = {}
+    for row in chosen.nlargest(8, "contribution_ratio").itertuples():
+        # Of neighbours the labels stand below each other.
+        near = round(row.co_spike_score, 1), round(np.log10(row.contribution_ratio), 0)
+        labels.setdefault(near, []).append(row)
+    for rows in labels.values():
+        names = "\n".join(f"L{row.layer} expert {row.expert} [{row.row}, {row.column}]" for row in rows)
+        style = {"fontsize": 7.5, "color": ACCENT, "ha": "right", "va": "center"}
+        point = rows[0].co_spike_score, np.sqrt(rows[0].contribution_ratio * rows[-1].contribution_ratio)
+        axis.annotate(names, point, (-12, 0), textcoords="offset points", **style)
     axis.axhline(residual_ratio, color=MUTED, ls="--", lw=1)
     axis.axvline(co_spike_threshold, color=MUTED, ls=":", lw=1)
     axis.set(yscale="log", xlim=(0, 1.05), xlabel="co-spike score", ylabel="contribution / median |h| of its token")

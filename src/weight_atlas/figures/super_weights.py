@@ -33,6 +33,9 @@ def detection_iterations(spikes: pd.DataFrame, threshold: float) -> Figure:
         axis.set(yscale="log", xlabel="layer", title=f"largest |{title}| of MLP output projections")
         axis.xaxis.get_major_locator().set_params(integer=True)
         _stars(axis, spikes[spikes.accepted], "input_value" if column == "max_input" else column)
+    if spikes.accepted.any():
+        # Room for the labels of the highest stars.
+        axes[0].set_ylim(top=8 * axes[0].get_ylim()[1])
     axes[0].set_ylabel("magnitude")
     axes[0].legend(loc="best")
     found = int(spikes.accepted.sum())
@@ -49,9 +52,11 @@ def _stars(axis, accepted: pd.DataFrame, column: str) -> None:
         expert = "" if pd.isna(weight.expert) else f"expert {weight.expert} "
         labels.setdefault((weight.layer, round(np.log10(value), 1)), []).append(f"{expert}[{weight.row}, {weight.col}]")
     right = axis.get_xlim()[1]
-    for (layer, exponent), names in labels.items():
+    for number, ((layer, exponent), names) in enumerate(sorted(labels.items())):
         beyond = layer > 0.6 * right
-        place = {"xytext": (-9 if beyond else 9, 2), "ha": "right" if beyond else "left", "va": "bottom"}
+        # Neighbours stand at different heights, or they would cover each other.
+        offset = (-9 if beyond else 9, 2 + 20 * (number % 2))
+        place = {"xytext": offset, "ha": "right" if beyond else "left", "va": "bottom"}
         text, point = "\n".join(names), (layer, 10**exponent)
         axis.annotate(text, point, textcoords="offset points", fontsize=8, color=ACCENT, **place)
 
@@ -68,8 +73,12 @@ def spike_places(spikes: pd.DataFrame, found: pd.DataFrame) -> Figure:
     x, y = first.input_value.abs(), first.output_value.abs()
     figure, axis = subplots(width=5.8, height=4.2)
     points = axis.scatter(x, y, c=first.layer, cmap=SEQUENTIAL, s=26, edgecolor="white", lw=0.4, zorder=3)
-    # Of many layers only those that stand out are named.
-    for row in first.assign(size=x * y).nlargest(12, "size").itertuples():
+    # Of many layers only those that stand out are named, unless their stars are.
+    size = x * y
+    starred = set(zip(found.layer, found.row, found.column, strict=True))
+    for row in first[size >= 0.05 * size.max()].assign(size=size).nlargest(12, "size").itertuples():
+        if (row.layer, row.row, row.col) in starred:
+            continue
         label = {"textcoords": "offset points", "fontsize": 7.5, "color": MUTED}
         axis.annotate(f"L{row.layer}", (abs(row.input_value), abs(row.output_value)), (5, -8), **label)
     labels: dict[tuple, list[str]] = {}

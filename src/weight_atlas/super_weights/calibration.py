@@ -47,8 +47,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A pass over the windows: by name of projection and expert. peaks, medians: of |h| after the embedding (0) and
-    after every layer l (l + 1); total: tokens of the windows."""
+    """A pass over the windows: by name of projection and expert what each did; total: tokens of the windows.
+
+    peaks (layers + 1, d_model), medians (layers + 1,): of |h| after the embedding (0) and after every layer l (l + 1).
+    """
 
     seen: dict[tuple[str, int], Seen]
     peaks: np.ndarray
@@ -56,13 +58,14 @@ class Calibration:
     total: int
 
     def forming(self, ratio: float) -> set[int]:
-        """Layers where massive activations form: they raise the stream's peak by a fifth of its largest or more.
+        """Layers where massive activations form: they raise some channel's peak by a fifth of the largest or more.
 
         What only the last layer makes large is none: it counts neither as forming nor for the largest.
         """
-        peaks = self.peaks[:-1]
-        rise = np.diff(peaks) >= 0.2 * peaks.max()
-        return set(np.flatnonzero(rise & (peaks[1:] >= ratio * self.medians[1:-1])).tolist())
+        peaks, medians = self.peaks[:-1], self.medians[:-1]
+        rise = np.diff(peaks, axis=0) >= 0.2 * peaks.max()
+        large = peaks[1:] >= ratio * medians[1:, None]
+        return set(np.flatnonzero((rise & large).any(axis=1)).tolist())
 
 
 Note = Callable[[Projection, ExpertActivation], None]
@@ -82,7 +85,8 @@ def calibrate(live: Anatomy, windows: Windows) -> Calibration:
     """Run the model once over every window. Raises AtlasError where an activation is not a finite number."""
     seen: dict[tuple[str, int], Seen] = {}
     strongest: dict[tuple[str, int], tuple[torch.Tensor, torch.Tensor]] = {}
-    sizes: list[tuple[float, float]] = []
+    peaks = np.zeros((len(live.layers) + 1, live.d_model))
+    medians_of_windows: list[list[float]] = []
     for number in range(len(windows)):
         streams: list[torch.Tensor] = []
         medians: dict[int, torch.Tensor] = {}
@@ -99,11 +103,12 @@ def calibrate(live: Anatomy, windows: Windows) -> Calibration:
 
         with _streams(live, streams), each_expert(live, look):
             run_window(live, windows, number)
-        sizes += [(finite(float(h.abs().max()), _after(live, place)), float(h.abs().float().median()))
-                  for place, h in enumerate(streams)]  # fmt: skip
+        for place, h in enumerate(streams):
+            finite(float(h.abs().max()), _after(live, place))
+            peaks[place] = np.maximum(peaks[place], h.abs().amax(0).double().cpu().numpy())
+        medians_of_windows.append([float(h.abs().float().median()) for h in streams])
         _trace_peaks(live, seen, streams, number)
-    by_window = np.array(sizes).reshape(len(windows), len(live.layers) + 1, 2)
-    return Calibration(seen, by_window[..., 0].max(0), np.median(by_window[..., 1], axis=0), windows.ids.numel())
+    return Calibration(seen, peaks, np.median(medians_of_windows, axis=0), windows.ids.numel())
 
 
 def add(
