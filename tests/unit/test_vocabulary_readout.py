@@ -1,0 +1,92 @@
+"""Readouts of families that scale, tie, project or leave out, against their own tensors."""
+
+import lm_models
+import pandas as pd
+import pytest
+import torch
+import transformers
+
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.families import inventory
+from weight_atlas.vocabulary.neurons import neuron_blocks, of_component
+from weight_atlas.vocabulary.readout import fold, logit_scale, read_readout
+
+
+def saved(folder, kind, **changes):
+    torch.manual_seed(0)
+    configuration = transformers.AutoConfig.for_model(kind, **{**lm_models.COMMON, **changes})
+    model = transformers.AutoModelForCausalLM.from_config(configuration).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if "norm" in name and name.endswith("weight"):
+            parameter += 0.3 * torch.randn_like(parameter)
+    model.save_pretrained(folder)
+    return model, *opened(folder)
+
+
+def opened(folder):
+    checkpoint = Checkpoint.from_folder(folder)
+    return checkpoint, inventory(checkpoint)
+
+
+def test_gain_scale_and_centring_together():
+    W_U, gain = torch.randn(7, 4, dtype=torch.float64).float(), torch.rand(4)
+    scaled = 0.5 * W_U * gain
+    assert torch.allclose(fold(W_U, gain, centred=False, scale=0.5), scaled)
+    centred = fold(W_U, gain, centred=True, scale=0.5)
+    assert torch.allclose(centred, scaled - scaled.mean(1, keepdim=True)) and centred.sum(1).abs().max() < 1e-6
+
+
+def test_granite_scales_logits_and_residuals(tmp_path):
+    model, checkpoint, rows = saved(tmp_path, "granite", logits_scaling=4.0, residual_multiplier=0.25)
+    readout = read_readout(checkpoint, rows)
+    assert torch.allclose(readout.unembedding, model.lm_head.weight * model.model.norm.weight / 4.0)
+    block = next(neuron_blocks(checkpoint, rows, readout))
+    assert torch.allclose(block.vectors, model.model.layers[0].mlp.down_proj.weight * 0.25)
+
+
+def test_scales_multiply():
+    assert logit_scale({"lm_head_multiplier": 0.5}) == 0.5
+    assert logit_scale({"logit_scale": 3.0, "lm_head_multiplier": 0.5, "logits_scaling": 2.0}) == 0.75
+
+
+def test_a_layer_norm_without_parameters_centres(tmp_path):
+    model, checkpoint, rows = saved(tmp_path, "olmo")
+    readout = read_readout(checkpoint, rows)
+    W_U = model.lm_head.weight
+    assert readout.centred and torch.allclose(readout.unembedding, W_U - W_U.mean(1, keepdim=True), atol=1e-6)
+
+
+def test_tied_embeddings_are_the_unembedding(tmp_path):
+    model, checkpoint, rows = saved(tmp_path, "llama", tie_word_embeddings=True)
+    readout = read_readout(checkpoint, rows)
+    assert torch.allclose(readout.unembedding, model.model.embed_tokens.weight * model.model.norm.weight)
+    assert not readout.centred and readout.softcap is None
+
+
+def test_a_projection_before_the_head_is_part_of_it(tmp_path):
+    model, checkpoint, rows = saved(tmp_path, "opt", ffn_dim=96, word_embed_proj_dim=32)
+    readout, decoder = read_readout(checkpoint, rows), model.model.decoder
+    whole = (model.lm_head.weight @ decoder.project_out.weight) * decoder.final_layer_norm.weight
+    assert torch.allclose(readout.unembedding, whole - whole.mean(1, keepdim=True), atol=1e-5)
+
+
+def test_a_row_of_zeros_has_cosine_zero_in_the_scan():
+    from weight_atlas.vocabulary.effects import cosine_effects, moments
+    from weight_atlas.vocabulary.readout import Readout
+    from weight_atlas.vocabulary.scan import prepare, scan_block
+
+    W_U, vectors = torch.randn(50, 8), torch.randn(8, 3)
+    W_U[4], vectors[:, 1] = 0, 0
+    table = scan_block(prepare(Readout(W_U, False), torch.ones(50, dtype=torch.bool).numpy()), vectors, k=3)
+    for neuron in (0, 2):
+        slow = moments(cosine_effects(Readout(W_U, False), vectors[:, neuron]))
+        assert table.cos_kurt[neuron] == pytest.approx(slow["kurt"], rel=1e-4)
+    assert table.loc[1, ["var", "cos_var", "norm"]].tolist() == [0, 0, 0]
+    assert table.loc[1, ["kurt", "cos_kurt"]].isna().all()
+
+
+def test_components_of_one_place():
+    rows = pd.DataFrame({"component": ["", "shared_expert"]})
+    assert of_component(rows, "mlp.shared_experts.down_proj").component.tolist() == ["shared_expert"]
+    assert of_component(rows, "mlp.down_proj").component.tolist() == of_component(rows, "").component.tolist() == [""]
+    assert len(of_component(rows[1:], "mlp.down_proj")) == 1
