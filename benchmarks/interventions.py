@@ -49,18 +49,21 @@ def random_model(family: str, layers: int, d_model: int, vocabulary: int, device
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
-    """The fastest of some runs, after one to warm up."""
+    """The least of some runs, after one to warm up: CPU seconds, which neighbours disturb little, or a GPU's own."""
     work()
     taken = []
     for _ in range(repeats):
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        start = time.perf_counter()
+        start = now()
         work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - start)
+        taken.append(now() - start)
     return min(taken)
+
+
+def now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()
 
 
 def every(windows: Windows, step: int) -> Windows:
@@ -79,14 +82,14 @@ def interventions(live: Anatomy, window: int, candidates: int, score_every: int,
     for spread, layers in spreads.items():
         places = np.linspace(*layers, candidates, endpoint=False).astype(int)
         variants = [(zero(weight_of(live, layer, i)),) for i, layer in enumerate(places)]
-        started = time.perf_counter()
+        started = now()
         route = route_of(live, windows.ids[:1], variants)
-        trial = time.perf_counter() - started
+        trial = now() - started
         full = score_variants(live, windows, variants, Route())
         base = None
-        routes = {"full forward each": Route(), "restarted": Route(route.carried), "restarted, added": route}
+        routes = {"full forward each": Route(), "restarted": Route(route.carried), "restarted within the layer": route}
         for name, way in routes.items():
-            if name == "restarted, added" and not route.added:
+            if name == "restarted within the layer" and not route.added:
                 continue
             taken = seconds(lambda way=way, variants=variants: score_variants(live, windows, variants, way), repeats)
             base = base or taken
