@@ -341,7 +341,7 @@ def test_what_counts_as_a_super_activation():
         return outstanding(torch.tensor(values)[:, None], torch.full((len(values), 1), median), ratio)[:, 0].tolist()
 
     # Half of the text's largest, with its sign left out; the ratio to the median alone is not enough.
-    assert found([[30.0, 14.0, 1.0], [-16.0, 4.9, 0.0]]) == [[True, False, False], [True, False, False]]
+    assert found([[30.0, 14.0, 1.0], [-16.0, 9.0, 0.0]]) == [[True, False, False], [True, False, False]]
     assert found([[4.9, 4.9]]) == [[False, False]]
     assert found([[5.1, 5.1]]) == [[True, True]]
     # Massive by the published rule, whatever the channel's largest is: above 100, and 1000 times the median.

@@ -22,7 +22,7 @@ from weight_atlas.super_weights.findings import findings
 from weight_atlas.super_weights.planning import cost, plan
 from weight_atlas.super_weights.recording import record
 from weight_atlas.super_weights.verdict import verified
-from weight_atlas.super_weights.verification import Joint, verdict_of, verify
+from weight_atlas.super_weights.verification import Joint, joint_of, judged, verdict_of, verify
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -110,6 +110,37 @@ def test_what_makes_a_verdict_together():
     # A tenth of a small effect is less than the mild band.
     assert judged_by(0.0, rescue=0.08, joint=Joint(0.5, True, 0.0)) == "inert"
     assert judged_by(0.0, rescue=0.10, joint=Joint(0.5, True, 0.0)) == "contributing"
+
+
+def outcome(*rows):
+    """Variants as verify makes them: (kind, candidate, delta_nll) each."""
+    table = pd.DataFrame(rows, columns=["kind", "candidate", "delta_nll"])
+    delta = table.delta_nll
+    return table.assign(delta_nll_low=delta, delta_nll_high=delta, ratio=np.exp(delta), severity="")
+
+
+def test_both_nulls_count_alone_and_together():
+    single = [("single", 0, 1.0), ("neuron", 0, 1.5), ("kept", 0, 3.0), ("single", 1, 0.0), ("joint", pd.NA, 4.0)]
+    place = Coordinate(1, 2, 3)
+
+    def row(*null, joint=None):
+        return judged(outcome(*single, *null), 0, place, 0.5, joint, (1.5, 1.1))
+
+    low = row(("random", 0, 0.1), ("random", 0, 0.3), ("random", 1, 9.0), ("shifted", 0, 0.2), ("shifted", 1, 9.0))
+    assert low["verdict"] == "critical" and low["p_value"] == pytest.approx(1 / 3)
+    assert (low["null_max"], low["null_median"], low["shift_max"], low["shift_draws"]) == (0.3, 0.2, 0.2, 1)
+    assert row(("random", 0, 0.1), ("shifted", 0, 1.1))["verdict"] == "inert"
+    assert row(("random", 0, 1.1), ("shifted", 0, 0.1))["verdict"] == "inert"
+    assert row(("random", 0, 1.1))["p_value"] == 1
+    together = [("random_together", pd.NA, 0.1), ("shifted_together", pd.NA, 0.2)]
+    assert joint_of(outcome(*single, *together), 1.5) == Joint(4.0, True, 0.2)
+    assert joint_of(outcome(*single, *together[:1], ("shifted_together", pd.NA, 4.1)), 1.5) == Joint(4.0, False, 4.1)
+    assert joint_of(outcome(*single, ("random_together", pd.NA, 4.1), *together[1:]), 1.5) == Joint(4.0, False, 4.1)
+    assert joint_of(outcome(*single), 99.0) == Joint(4.0, False, 0.0)
+    assert joint_of(outcome(*single[:3]), 1.5) is None
+    # All but this one cost 3 of the 4 that all cost: it rescues 1, alone it does not stand out.
+    rescued = row(("random", 0, 1.1), joint=Joint(4.0, True, 0.2))
+    assert (rescued["rescue"], rescued["kept_delta_nll"], rescued["verdict"]) == (1.0, 3.0, "contributing")
 
 
 @pytest.mark.parametrize("layout", ["gpt2", "llama"])

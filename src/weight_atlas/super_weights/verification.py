@@ -71,10 +71,10 @@ def verify(
         ],
         columns=list(VARIANT_COLUMNS),
     ).astype({"candidate": "Int64"})
-    joint = _joint(variants, critical_ratio)
+    joint = joint_of(variants, critical_ratio)
     bands = (critical_ratio, contributing_ratio)
     rows = [
-        _judged(variants, number, place, planned.magnitude_ratios[number], joint, bands)
+        judged(variants, number, place, planned.magnitude_ratios[number], joint, bands)
         for number, place in enumerate(planned.candidates)
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"expert": "Int64"})
@@ -115,7 +115,8 @@ class Joint:
     null_max: float
 
 
-def _joint(variants: pd.DataFrame, critical_ratio: float) -> Joint | None:
+def joint_of(variants: pd.DataFrame, critical_ratio: float) -> Joint | None:
+    """What all candidates do together; None where there is one candidate."""
     joint = variants[variants.kind == "joint"]
     if joint.empty:
         return None
@@ -129,7 +130,7 @@ def _stands_out(row: pd.Series, largest: float) -> bool:
     return bool(row.delta_nll > largest and not row.delta_nll_low <= 0)
 
 
-def _judged(
+def judged(
     variants: pd.DataFrame,
     number: int,
     place: Coordinate,
@@ -137,6 +138,7 @@ def _judged(
     joint: Joint | None,
     bands: tuple[float, float],
 ) -> dict:
+    """The row of one candidate (see COLUMNS), from the rows of all variants."""
     own = variants[variants.candidate == number]
     single, neuron = own[own.kind == "single"].iloc[0], own[own.kind == "neuron"].iloc[0]
     null, shifts = own[own.kind == "random"].delta_nll, own[own.kind == "shifted"].delta_nll
