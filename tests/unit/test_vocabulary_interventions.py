@@ -322,6 +322,25 @@ def test_token_changes_agree_with_float64():
     assert np.isnan(agreement(np.zeros(30), table))
 
 
+def test_only_tokens_that_move_are_listed():
+    counts = [TokenSums(6), TokenSums(6)]
+    counts[0].add(torch.tensor([[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]]))
+    counts[1].add(torch.tensor([[0.0, 3.0, 2.0, 1.0, 4.0, 5.0]]))
+    table = token_changes(*counts)
+    np.testing.assert_allclose(table.probability, torch.arange(6.0).softmax(0), rtol=1e-6)
+    table.loc[[0, 2, 4, 5], ["probability_change", "log_odds_change"]] = 0.0
+    tokens = pd.DataFrame({"id": range(6), "token": list("abcdef"), "text": "x", "special": False})
+    listed = strongest_changes(table, tokens, "probability_change")
+    assert [[token["id"] for token in listed[way]] for way in ("up", "down")] == [[1], [3]]
+    assert listed["up"][0]["probability"] == table.probability[1]
+    # What pads an embedding has no token.
+    tokens.loc[1, "token"] = None
+    assert strongest_changes(table, tokens, "probability_change")["up"] == []
+    counts[1].add(torch.zeros(1, 6))
+    with pytest.raises(ValueError, match="different contexts"):
+        token_changes(*counts)
+
+
 def test_a_late_weight_moves_the_tokens_of_its_direct_effect():
     # Nothing stands between the last layer and the head but a norm, so the direct effect must show.
     live = anatomy(lm_models.tiny("llama", sharp=True))
