@@ -125,7 +125,7 @@ def test_interventions_on_experts_are_plain_edits(made):
 
 
 def test_tables_survive(made, tmp_path):
-    *_, places, _, neurons, _, weights, moved, _, _ = made
+    _, _, places, _, neurons, _, weights, moved, _, folder = made
     neurons = [{"model": "m", **card} for card in neurons]
     weights = [{"model": "m", **card} for card in weights]
     write_table(tmp_path / "neurons.csv", cards_table(neurons))
@@ -141,6 +141,11 @@ def test_tables_survive(made, tmp_path):
     np.testing.assert_array_equal(table.delta_loss, [card["deltas"]["loss"] for card in weights])
     assert table.routed_tokens_count.isna().tolist() == [place.expert is None for place in places]
     assert len(moved) == 300 * len(places)
+    readout = read_readout(Checkpoint.from_folder(folder), inventory(Checkpoint.from_folder(folder)))
+    for number, card in enumerate(weights):
+        # Removing a weight takes away its direct effect.
+        gone = -readout.unembedding[:, card["row"]].double() * card["original_value"]
+        np.testing.assert_allclose(moved.direct_effect[moved.target == number], gone, rtol=1e-4, atol=1e-7)
     models = summarise_models({}, {"m": again}, {"m": table})
     assert models.weights_intervened[0] == len(places)
     assert set(summarise_classes({"m": again})["class"]) == {"digits", "leading_space"}

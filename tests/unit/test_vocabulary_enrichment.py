@@ -58,6 +58,7 @@ def test_scores_agree_with_scipy(tested):
         assert row.mean_difference == pytest.approx(inside.mean() - outside.mean())
         correlation = np.corrcoef(column[ids], effects[ids])[0, 1]
         assert row.score == pytest.approx(correlation**2)
+        assert 10**row.log10_p == pytest.approx(row.p)
         statistic = scipy.stats.mannwhitneyu(inside, outside).statistic
         assert row.auc == pytest.approx(statistic / len(inside) / len(outside))
 

@@ -20,7 +20,7 @@ from weight_atlas.vocabulary.interventions import measure_interventions
 from weight_atlas.vocabulary.measures import METRICS, TokenSums, prediction_measure
 from weight_atlas.vocabulary.planning import KINDS, shift_places
 from weight_atlas.vocabulary.planning import planned as planned_interventions
-from weight_atlas.vocabulary.weight_cards import card_tables, cascade_record, weight_card, weights_table
+from weight_atlas.vocabulary.weight_cards import _null, card_tables, cascade_record, weight_card, weights_table
 
 STOP = torch.tensor([7, 8, 9])
 MEASURE = prediction_measure(STOP, 3)
@@ -320,6 +320,14 @@ def test_token_changes_agree_with_float64():
     assert [token["id"] for token in listed["down"]] == ordered.id[:3].tolist()
     assert agreement(table.log_odds_change.to_numpy() * 2, table) == pytest.approx(1)
     assert np.isnan(agreement(np.zeros(30), table))
+
+
+def test_the_null_compares_sizes_of_changes():
+    changes = pd.DataFrame({"loss": [-1.0, 2.0, -4.0, 3.0], "entropy": [0.0, 0.0, 0.0, 0.0]})
+    found = _null({"loss": -3.0, "entropy": 0.5}, changes)
+    assert found["loss"] == {"delta": -3.0, "p": 3 / 5, "ratio": 0.75}
+    assert found["entropy"] == {"delta": 0.5, "p": 1 / 5, "ratio": None}
+    assert _null({"loss": 8.0}, changes[["loss"]])["loss"] == {"delta": 8.0, "p": 1 / 5, "ratio": 2.0}
 
 
 def test_only_tokens_that_move_are_listed():

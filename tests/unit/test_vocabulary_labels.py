@@ -95,7 +95,7 @@ def test_special_tokens_of_a_tokenizer_are_in_no_class():
 
 
 def test_edges_of_classes():
-    words = ["1700", "2050", "01999", "199", "ǅ", " ", "\tx", "THE", "He", "€", "(a)", "1a"]
+    words = ["1700", "2050", "01999", "199", "ǅ", " ", "\tx", "THE", "He", "€", "(a)", "12"]
     table = token_classes(words, [*words[:-1], None], set())
     members = {name: set(table.text[table[name]]) for name in ("years", "capitalised", "leading_space", "punctuation")}
     assert members["years"] == {"1700", "2050"}

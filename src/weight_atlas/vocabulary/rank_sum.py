@@ -33,7 +33,11 @@ def log_p_value(u: float, m: int, n: int) -> float:
         upper *= 2
     while sums.first(lower) > distance:
         lower /= 2
-    t = brentq(lambda t: sums.first(t) - distance, lower, upper, rtol=1e-12) if lower < upper else lower
+    t = (
+        brentq(lambda t: sums.first(t) - distance, lower, upper, xtol=1e-12 * lower, rtol=1e-12)
+        if lower < upper
+        else lower
+    )
     w = np.sqrt(2 * max(t * distance - sums.generating(t), 0.0))
     if w < 1e-4:
         return 0.0
