@@ -8,7 +8,7 @@ from lm_models import LAYOUTS, plant, tiny
 from weight_atlas.lm.anatomy import Coordinate, anatomy
 from weight_atlas.lm.edits import Edit, edited, scale, set_to, zero
 from weight_atlas.lm.restart import chain, logits_at
-from weight_atlas.lm.routes import Route, route_of
+from weight_atlas.lm.routes import Route, pays, route_of
 from weight_atlas.lm.variants import score_variants
 from weight_atlas.lm.windows import fixed_windows
 
@@ -180,6 +180,16 @@ def test_nothing_is_restarted_where_nothing_is_saved():
     route = route_of(live, WINDOWS.ids[:1], variants)
     assert [route.takes(live, variant) for variant in variants] == [False, True]
     assert not Route().takes(live, variants[1]) and not route.takes(live, ())
+
+
+def test_trials_are_worth_their_passes_only_for_enough_late_edits():
+    live = anatomy(tiny("llama"))
+    late, early = (zero(Coordinate(3, 3, 5)),), (zero(Coordinate(0, 3, 5)),)
+    many = fixed_windows(np.random.default_rng(0).integers(5, 300, 400), window=20, prefix=[1])
+    assert not pays(live, WINDOWS, [])
+    assert not pays(live, many, [early] * 1000)
+    assert not pays(live, WINDOWS.first(1), [late] * 5)
+    assert pays(live, WINDOWS.first(1), [late] * 9) and pays(live, many, [late])
 
 
 def test_scores_of_some_positions_are_those_of_all():

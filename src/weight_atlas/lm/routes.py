@@ -11,10 +11,13 @@ from weight_atlas.lm.edits import Edit, change_of, edited
 from weight_atlas.lm.load import is_out_of_memory
 from weight_atlas.lm.places import matrix_at
 from weight_atlas.lm.restart import chain, logits_at
+from weight_atlas.lm.windows import Windows
 
 Variant = tuple[Edit, ...]
 # Tokens of a trial: what a model's layers pass to each other does not depend on the length.
 TRIAL = 64
+# Forward passes that the trials of one projection take, at most.
+PASSES = 6
 # Roles whose edits show in the output of their own layer, and nowhere else.
 OF_A_LAYER = ("W_down", "W_gate", "W_up")
 
@@ -74,6 +77,14 @@ def route_of(live: Anatomy, ids: torch.Tensor, variants: Sequence[Variant]) -> R
     carried = frozenset(name for name, each in projections.items() if _tried(_carries, live, ids, each))
     added = frozenset(name for name, edit in samples.items() if name in carried and _tried(_adds, live, ids, edit))
     return Route(carried, added, _read_by_several(live))
+
+
+def pays(live: Anatomy, windows: Windows, variants: Sequence[Variant]) -> bool:
+    """Whether restarts of some variants on some windows could save more than the trials of `route_of` cost."""
+    edits = [edit for variant in variants for edit in variant if edit.coordinate.role in OF_A_LAYER]
+    projections = {live.projection(edit.coordinate).name for edit in edits}
+    saved = len(windows) * sum(first_layer(variant) for variant in variants if variant) / len(live.layers)
+    return saved > PASSES * len(projections) * min(TRIAL, windows.ids.shape[1]) / windows.ids.shape[1]
 
 
 def _tried(trial: Callable[..., bool], *given: object) -> bool:

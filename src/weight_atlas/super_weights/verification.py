@@ -14,7 +14,7 @@ import torch
 from weight_atlas.lm.anatomy import Anatomy, Coordinate
 from weight_atlas.lm.load import out_of_memory_explained
 from weight_atlas.lm.paired import mean_nll, paired_difference, severity
-from weight_atlas.lm.routes import Variant, route_of
+from weight_atlas.lm.routes import Route, Variant, pays, route_of
 from weight_atlas.lm.variants import score_variants
 from weight_atlas.lm.windows import Windows
 from weight_atlas.super_weights.planning import Plan
@@ -61,7 +61,7 @@ def verify(
         )
     edits = [edits for _, _, edits in planned.variants]
     with out_of_memory_explained(f"a forward pass of {windows.ids.shape[1]} tokens"):
-        route = route_of(live, windows.ids[:1], edits)
+        route = route_of(live, windows.ids[:1], edits) if pays(live, windows, edits) else Route()
     scores = score_variants(live, windows, edits, route, batch_size=batch_size)
     variants = pd.DataFrame(
         [_variant_row("baseline", None, (), scores[0], scores[0])]

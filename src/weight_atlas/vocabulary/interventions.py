@@ -16,7 +16,7 @@ from weight_atlas.lm.edits import edited
 from weight_atlas.lm.load import out_of_memory_explained
 from weight_atlas.lm.metrics import window_sums
 from weight_atlas.lm.restart import logits_at
-from weight_atlas.lm.routes import Route, route_of
+from weight_atlas.lm.routes import Route, pays, route_of
 from weight_atlas.lm.variants import variant_logits
 from weight_atlas.lm.windows import Windows
 from weight_atlas.vocabulary.dual import token_changes
@@ -69,7 +69,8 @@ def measure_interventions(
     inputs = mean_inputs(live, windows, targets)
     settings = {"factor": factor, "draws": draws, "shift_draws": shift_draws, "seed": seed}
     due = list(planned(live, targets, inputs, **settings, windows=len(windows), control_windows=controls))
-    route = route_of(live, windows.ids[:1], _variants(due)) if due else Route()
+    edits = _variants(due)
+    route = route_of(live, windows.ids[:1], edits) if pays(live, windows, edits) else Route()
     _announce(due, windows, route)
     vocabulary = live.model.get_output_embeddings().weight.shape[0]
     baseline, after = TokenSums(vocabulary), [TokenSums(vocabulary) for _ in targets]
