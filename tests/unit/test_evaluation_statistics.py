@@ -3,16 +3,19 @@
 from math import comb
 
 import numpy as np
+import pandas as pd
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 
 from weight_atlas.evaluation.statistics import (
     chance_corrected_drop,
     mcnemar,
     paired_bootstrap,
+    paired_t,
     severity_of_drop,
     wilson,
 )
+from weight_atlas.lm.paired import paired_difference
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 7), (3, 10), (60, 60), (517, 1000)])
@@ -23,6 +26,29 @@ def test_wilson_is_scipys(successes, n):
 
 def test_wilson_of_nothing_is_unknown():
     assert np.isnan(wilson(0, 0)).all()
+
+
+def test_wilson_ends_exactly_at_zero_and_one():
+    assert {wilson(0, n)[0] for n in range(1, 400)} == {0.0}
+    assert {wilson(n, n)[1] for n in range(1, 400)} == {1.0}
+    assert all(0 < wilson(1, n)[0] and wilson(n - 1, n)[1] < 1 for n in range(2, 400))
+
+
+def test_paired_t_is_scipys_and_agrees_with_the_interval():
+    rng = np.random.default_rng(0)
+    difference = rng.normal(0.4, 1, 12)
+    even = np.full(12, 1 / 12)
+    assert paired_t(difference, even) == pytest.approx(ttest_1samp(difference, 0).pvalue)
+    assert paired_t(-difference, even) == paired_t(difference, even)
+    assert paired_t(np.zeros(5), np.full(5, 0.2)) == 1.0 and np.isnan(paired_t(np.ones(1), np.ones(1)))
+    assert paired_t(np.ones(5), np.full(5, 0.2)) < 1e-12
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        tokens = rng.integers(10, 100, 8)
+        baseline, variant = (pd.DataFrame({"tokens": tokens, "nll": tokens * rng.normal(2, 0.3, 8)}) for _ in range(2))
+        _, low, high = paired_difference(baseline, variant)
+        p = paired_t((variant.nll - baseline.nll) / tokens, tokens / tokens.sum())
+        assert (p < 0.05) == (low > 0 or high < 0)
 
 
 def test_mcnemar_counts_only_items_that_changed():
@@ -67,8 +93,9 @@ def test_chunks_of_resamples_do_not_change_their_number(monkeypatch):
 
 
 def test_drops():
-    bounds = [(0.51, "catastrophic"), (0.5, "severe"), (0.2, "moderate"), (0.1, "mild"), (0.05, "minimal")]
-    assert [severity_of_drop(drop) for drop, _ in bounds] == [name for _, name in bounds]
+    drops = [0.501, 0.5, 0.201, 0.2, 0.101, 0.1, 0.051, 0.05, -0.3]
+    names = ["catastrophic", "severe", "severe", "moderate", "moderate", "mild", "mild", "minimal", "minimal"]
+    assert [severity_of_drop(drop) for drop in drops] == names
     # A four-way task that falls to guessing has lost everything, though its accuracy fell by less than a half.
     assert chance_corrected_drop(0.7, 0.25, 0.25) == 1.0
     assert chance_corrected_drop(0.7, 0.7, 0.25) == 0.0

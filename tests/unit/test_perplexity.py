@@ -67,6 +67,16 @@ def test_none_found_gives_the_baseline_and_says_so(planted):
     assert "nothing to ablate" in drawn(ablations.ablation_perplexity(table))
 
 
+def test_a_variant_that_is_not_finite_is_in_the_table_and_the_figure(planted):
+    live, place = planted
+    _, baseline = scored(live, "baseline", {}, [place])
+    settings = {"zero": {}, "scale": {"factors": [0.9, math.inf]}, "random": {"draws": 2}}
+    table = perplexity_table("text", baseline, [scored(live, "mine", settings, [place])])
+    row = table[table.variant == "mine: x inf"].iloc[0]
+    assert row.severity == "not finite" and np.isnan(row.perplexity) and np.isfinite(table.perplexity).sum() == 5
+    assert "not finite" in drawn(ablations.ablation_perplexity(table))
+
+
 def test_several_super_weights_also_one_by_one(planted):
     live, place = planted
     other = Coordinate(2, 3, 4, component="mlp.down_proj")

@@ -2,8 +2,11 @@
 
 import copy
 import json
+import math
 import re
+import shutil
 
+import pandas as pd
 import pytest
 import yaml
 from project import Project, digests
@@ -20,7 +23,13 @@ CONFIG = {
     "scaling_sweep": {"factors": [0, 1], "tasks": []},
     "quantization_ablation": {"formats": ["int4"], "granularities": ["tensor"], "matrices": "W_down"},
 }
-DERIVED = {("ablation_impact", "second"), ("impact_summary", ""), ("impact_comparison", ""), ("atlas", "")}
+DERIVED = {
+    ("ablation_impact", "second"),
+    ("impact_summary", ""),
+    ("impact_comparison", ""),
+    ("atlas", ""),
+    ("overview", ""),
+}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +95,7 @@ def test_an_added_task_runs_on_every_ablation_and_no_other_task_does(project):
 
 def test_other_settings_of_the_comparison_run_no_evaluation(project):
     configure(project, changed(bundled_tasks={}) | {"ablation_impact": {"resamples": 500}})
-    assert {rule for rule, _ in jobs(project)} == {"ablation_impact", "impact_summary", "impact_comparison", "atlas"}
+    assert {rule for rule, _ in jobs(project)} == {rule for rule, _ in DERIVED}
 
 
 def test_a_failing_task_leaves_the_others_alone(project):
@@ -96,6 +105,88 @@ def test_a_failing_task_leaves_the_others_alone(project):
     assert done.returncode == 1
     assert "there is no task 'ordre'" in done.stdout + done.stderr and "did you mean order" in done.stdout + done.stderr
     assert digests(project.folder / "results/ablation_eval") == before
+
+
+def test_an_ablation_may_be_restricted_to_tasks(project):
+    restricted = {"neurons": {}, "random": {"draws": 2}, "tasks": []}
+    configure(project, changed(ablations={"second": restricted}))
+    assert jobs(project) == {("variant_perplexity", "second text"), *DERIVED}
+    # What tasks an ablation is evaluated on does not change what it is.
+    configure(project, changed(ablations={"first": {"zero": {}, "tasks": []}}))
+    assert {rule for rule, _ in jobs(project)} == {rule for rule, _ in DERIVED}
+
+
+def own_task(project, answer):
+    """A task of one's own, with data outside its folder, the first of whose answers is `answer`."""
+    folder = project.folder / "own"
+    folder.mkdir(exist_ok=True)
+    definition = {
+        "task": "mine", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": "answers.jsonl"}},
+        "output_type": "multiple_choice", "test_split": "test", "doc_to_text": "{{q}}",
+        "doc_to_choice": ["yes", "no"], "doc_to_target": "label",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    }  # fmt: skip
+    (folder / "mine.yaml").write_text(yaml.safe_dump(definition))
+    rows = [{"q": f"Is {n} a number", "label": answer if n == 0 else 0} for n in range(4)]
+    (project.folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_changed_answers_of_a_task_of_ones_own_run_its_evaluations_again(project):
+    own_task(project, 0)
+    tasks = {"mine": {"folder": "own"}}
+    configure(project, changed(tasks=tasks))
+    run(project)
+    assert jobs(project) == set()
+    before = json.loads((project.folder / "results/task_requests/demo/mine.json").read_text())
+    own_task(project, 1)
+    evaluations = {("task_requests", "mine"), ("ablation_eval", "baseline mine"), ("ablation_eval", "first mine")}
+    assert {job for job in jobs(project) if job[0] in ("task_requests", "ablation_eval")} == evaluations
+    # An added ablation must not be scored against other answers than the baseline.
+    configure(project, changed(tasks=tasks, ablations={"second": {"neurons": {}}}))
+    run(project)
+    after = json.loads((project.folder / "results/task_requests/demo/mine.json").read_text())
+    assert after["data"]["mine"]["documents"] != before["data"]["mine"]["documents"]
+    assert jobs(project) == set()
+    shutil.rmtree(project.folder / "results/ablation_eval/demo/second")
+
+
+def test_an_ablation_that_does_nothing_here_is_a_row_of_the_summary(project):
+    configure(project, changed(ablations={"none": {"experts": {}, "scale": {"factors": [0.5, math.inf]}, "tasks": []}}))
+    run(project)
+    rows = pd.read_csv(project.folder / "results/impact_summary/demo.csv")
+    mine = rows[rows.ablation == "none"].set_index("variant")
+    assert mine.severity.to_dict() == {
+        "none: x 0.5": mine.severity["none: x 0.5"], "none: x inf": "not finite", "none: experts": "no variants"
+    }  # fmt: skip
+    assert "expert" in mine.note["none: experts"]
+
+
+def refused(project, **sections):
+    configure(project, CONFIG | sections)
+    done = run(project, "--dry-run", check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_what_can_be_refused_is_refused_before_anything_runs(project):
+    weight = {"layer": 1, "row": 7, "col": 11}
+    assert "at least one kind of change" in refused(project, ablations={"nochange": {"weights": [weight]}})
+    assert "should be non-empty" in refused(project, ablations={"mine": {"zero": {}, "weights": []}})
+    assert "non-unique" in refused(project, ablations={"mine": {"scale": {"factors": [0.5, 0.5]}}})
+    assert "non-unique" in refused(project, quantization_ablation={"formats": ["int8", "int8"]})
+    assert "a share below 1" in refused(project, tasks={"order": {"name": "bundled:order", "limit": 1.5}})
+    assert "zero needs the row" in refused(
+        project, ablations={"mine": {"zero": {}, "weights": [{"layer": 1, "col": 11}]}}
+    )
+    assert "did you mean 'order'" in refused(project, ablations={"mine": {"zero": {}, "tasks": ["ordr"]}})
+
+
+def test_weights_by_hand_that_do_not_exist_are_said_before_a_model_is_loaded(project):
+    sweep = {"factors": [0, 1], "tasks": [], "weights": [{"layer": 1, "row": 7, "col": 10**6}]}
+    configure(project, CONFIG | {"scaling_sweep": sweep} | {"models": {"demo": {"source": "bundled:demo"}}})
+    wanted = "results/variant_perplexity/demo/scaling_sweep/text.parquet"
+    done = project.snakemake("--configfile", "mine.yaml", "--", wanted, check=False)
+    assert done.returncode == 1 and "col 1000000 lies outside layer 1" in done.stdout + done.stderr
 
 
 def test_adding_for_real_leaves_every_other_byte(project):

@@ -78,12 +78,14 @@ def not_built(name: str, error: Exception, task: Any = None) -> AtlasError:
     """
     links, wanted = list(_chain(error)), None if task is None else task.config.num_fewshot
     if wanted:
-        available = len(list(task.fewshot_docs()))
-        if wanted >= available:
+        # A question is no example of itself.
+        own = task.fewshot_cfg.split is None or task.fewshot_cfg.split == task.config.test_split
+        available = len(list(task.fewshot_docs())) - own
+        if wanted > available:
             return AtlasError(
                 f"task {name} has {available} documents to take {wanted} worked examples from",
                 where=name,
-                remedy=f"set `fewshot` of this task below {available}",
+                remedy=f"set `fewshot` of this task to {available} or less",
             )
     if any(type(link).__module__.startswith("jinja2") for link in links):
         return AtlasError(
