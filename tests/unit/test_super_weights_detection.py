@@ -243,6 +243,10 @@ def test_what_the_router_did_leaves_padding_out():
         chosen = index["at"][2] if layout == "mixtral" else index["at"].topk(2).indices
         reached = (chosen == place.expert).any(1) & prompts.valid.flatten()
         assert plain["routed_tokens_count"] == int(reached.sum())
+        if layout == LISTED:
+            # Prompts that begin alike have equal rows: each stands for its own token.
+            own = record(live, prompts).listed[live.projection(place).name].token
+            assert own.sort().values.tolist() == (chosen == place.expert).any(1).nonzero()[:, 0].tolist()
     assert expert_record(live, record(live, prompts), replace(place, expert=None)) == {}
 
 

@@ -1,6 +1,7 @@
 """Experts: routing as the router reports it, super experts, scores; super activations and attention sinks."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from weight_atlas.figures.expert_routing import expert_routing
 from weight_atlas.figures.super_activations import super_activations as activation_figure
 from weight_atlas.lm.anatomy import anatomy
 from weight_atlas.lm.edits import edited, zero
-from weight_atlas.lm.windows import fixed_windows
+from weight_atlas.lm.windows import Windows, fixed_windows
 from weight_atlas.super_weights.activations import outstanding, super_activations
 from weight_atlas.super_weights.calibration import Calibration, each_expert
 from weight_atlas.super_weights.causal import with_causal_scores
@@ -77,6 +78,59 @@ def test_the_table_against_the_experts_own_modules():
     planted = own.loc[place.expert]
     factor = float(weight[0][index[0] == place.expert])
     assert planted.contribution == pytest.approx(planted.input_value * 7.5 * factor, rel=1e-3)
+
+
+def test_listed_experts_that_are_computed_for_every_token():
+    """Whom the router asked shows in the weights alone."""
+    live = anatomy(tiny(LISTED))
+    plant(live, 1, 9, 21)
+    sparse = expert_table(live, WINDOWS)
+
+    def dense(block, hidden):
+        rows = hidden.reshape(-1, D)
+        weight, index = block.gate(rows).softmax(-1).topk(2)
+        whole = torch.zeros(len(rows), 4).scatter(1, index, weight)
+        parts = [expert(rows) * whole[:, [number]] for number, expert in enumerate(block.experts)]
+        return (sum(parts) + block.shared_experts(rows)).view_as(hidden)
+
+    for layer in live.layers:
+        layer.mlp.forward = partial(dense, layer.mlp)
+    table = expert_table(live, WINDOWS)
+    columns = ["tokens", "row", "column", "candidate", "super_expert"]
+    assert table[columns].equals(sparse[columns])
+    assert np.allclose(table.mean_weight, sparse.mean_weight, rtol=1e-3)
+
+
+def test_listed_experts_in_a_block_of_another_kind_are_a_message():
+    live = anatomy(tiny(LISTED))
+    block = live.layers[1].mlp
+    usual = block.forward
+    block.forward = lambda hidden: usual(hidden) + 3 * hidden
+    with pytest.raises(AtlasError, match=r"not a sum of its experts(.|\n)*model\.layers\.1\.mlp"):
+        expert_table(live, WINDOWS)
+    block.forward = lambda hidden: usual(hidden * 2)
+    block.register_forward_pre_hook(lambda module, inputs: (inputs[0] + 0,))
+    with pytest.raises(AtlasError, match="cannot be told"):
+        expert_table(live, WINDOWS)
+
+
+def test_how_long_an_activation_lasts_is_seen_in_its_own_window():
+    """Later windows have other tokens at its position."""
+    live = anatomy(tiny("mixtral"))
+    plant(live, 1, 9, 21)
+    ids = WINDOWS.ids[:3].clone()
+    ids[1:, 0] = 7
+
+    def only_massive(module, inputs, output):
+        kept = output.clone()
+        kept[..., 9] = torch.where(kept[..., 9].abs() > 50, kept[..., 9], 0)
+        return kept
+
+    handle = live.layers[2].register_forward_hook(only_massive)
+    table = expert_table(live, Windows(ids, torch.ones_like(ids).bool()), min_tokens=1)
+    handle.remove()
+    strongest = table.loc[table.contribution_ratio.idxmax()]
+    assert (strongest.layer, strongest.column, strongest.persistence) == (1, 21, 1)
 
 
 def test_the_strongest_weight_is_that_of_the_largest_contribution(planted):

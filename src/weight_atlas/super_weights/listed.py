@@ -105,16 +105,18 @@ def _activations(
     keys = _keys(hidden)
     tokens = {p.name: _places(block, keys, _keys(seen.rows[p.name])) for p in reached}
     weights = _weights(block, seen, [p.name for p in reached], tokens, output)
+    # Where every expert is computed for every token and then multiplied by its weight, zeros say who was not asked.
+    dense = len(reached) > 1 and all(len(seen.x[p.name]) == len(hidden) for p in reached)
+    least = 8 * torch.finfo(output.dtype).eps if dense else -1.0
     found = []
     for projection in reached:
         weight = weights[projection.name]
-        # An expert that is computed for all tokens and then multiplied by zero was not asked.
-        asked = weight.abs() > 1e-6
+        asked = weight.abs() > least
         x, y = (value[projection.name][asked].float() for value in (seen.x, seen.y))
-        found.append(
-            (projection, ExpertActivation(projection.expert, tokens[projection.name][asked], x, y, weight[asked]))
-        )
-    return [(projection, one) for projection, one in found if len(one.token)]
+        token = tokens[projection.name].to(asked.device)[asked]
+        if len(token):
+            found.append((projection, ExpertActivation(projection.expert, token, x, y, weight[asked])))
+    return found
 
 
 def _weights(
