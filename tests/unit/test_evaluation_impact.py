@@ -16,6 +16,7 @@ from weight_atlas.evaluation.impact import (
 )
 from weight_atlas.evaluation.quantization_errors import scheme_table
 from weight_atlas.evaluation.quantizers import Scheme
+from weight_atlas.evaluation.statistics import paired_t
 from weight_atlas.evaluation.variants import Variant
 from weight_atlas.figures.evaluation_axes import log_axis, readable, style_of
 from weight_atlas.figures.evaluation_impact import impact_panels, model_panels
@@ -46,6 +47,7 @@ def test_accuracies_are_paired_by_document():
     assert (row["value"], row["baseline"], row["n"]) == (0.5, 0.8, 20)
     assert row["drop"] == pytest.approx(0.3) and row["severity"] == "severe"
     assert row["drop_low"] < 0.3 < row["drop_high"]
+    assert (row["low"], row["high"]) == pytest.approx((0.299298, 0.700702), abs=1e-6)
     assert row["chance_corrected_drop"] == pytest.approx(0.3 / 0.55)
     # Ten items were lost and four won: the order of rows must not matter.
     assert row["p_value"] == pytest.approx(2 * sum(_binomial(14, k) for k in range(5)))
@@ -83,6 +85,8 @@ def test_a_group_has_a_row_over_all_and_one_for_each_member():
     table = impact(after, before, {"a": 0.25, "b": 0.5}).set_index("subtask")
     assert table.value.to_dict() == pytest.approx({"": 4 / 6, "a": 0.75, "b": 0.5})
     assert table.chance.to_dict() == pytest.approx({"": 2 / 6, "a": 0.25, "b": 0.5})
+    spoken = headlines(table.reset_index())
+    assert spoken.value.tolist() == pytest.approx([4 / 6]) and spoken.n.tolist() == [6]
 
 
 def windows(variant, nats):
@@ -213,6 +217,15 @@ def test_bounds_and_p_of_windows_are_students():
     assert (row["low"], row["high"]) == pytest.approx(np.exp(before.mean() + np.array([interval.low, interval.high])))
     (same,) = window_impact("text", windows("a", before), windows("baseline", before)).to_dict("records")
     assert same["p_value"] == 1
+    tokens = np.array([5, 50, 20, 40])
+    uneven = [
+        windows(name, 1.0 * nats).assign(tokens=tokens, nll=nats * tokens)
+        for name, nats in (("a", after), ("b", before))
+    ]
+    (row,) = window_impact("text", *uneven).to_dict("records")
+    assert (
+        row["p_value"] == pytest.approx(paired_t(after - before, tokens / tokens.sum())) != pytest.approx(test.pvalue)
+    )
     (one,) = window_impact("text", windows("a", [3.0]), windows("baseline", [2.0])).to_dict("records")
     assert np.isnan(one["p_value"])
 

@@ -129,6 +129,10 @@ def test_errors_are_those_of_numpy():
     assert error["sqnr_db"] == pytest.approx(-20 * np.log10(relative))
     assert error["worst_row"] == pytest.approx((np.linalg.norm(a - b, axis=1) / np.linalg.norm(a, axis=1)).max())
     assert error_of(w, w)["sqnr_db"] == float("inf")
+    # Relative errors have no unit.
+    small = error_of(w * 2.0**-20, q * 2.0**-20)
+    assert all(small[name] == pytest.approx(error[name]) for name in ("relative_error", "sqnr_db", "worst_row"))
+    assert error_of(torch.zeros(2, 3), torch.zeros(2, 3))["worst_row"] == 0
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_wilson_of_nothing_is_unknown():
 def test_wilson_ends_exactly_at_zero_and_one():
     assert {wilson(0, n)[0] for n in range(1, 400)} == {0.0}
     assert {wilson(n, n)[1] for n in range(1, 400)} == {1.0}
-    assert all(0 < wilson(1, n)[0] and wilson(n - 1, n)[1] < 1 for n in range(2, 400))
+    assert all(wilson(1, n)[0] > 0 and wilson(n - 1, n)[1] < 1 for n in range(2, 400))
 
 
 def test_paired_t_is_scipys_and_agrees_with_the_interval():

@@ -178,6 +178,9 @@ def test_quantization_reaches_all_matrices_but_no_others(layout):
             if not any(word in name for word in ("norm", "router", "mlp.gate.", "bias", "sinks"))
         }
         assert touched == expected
+        # Every half of a fused matrix and every expert, once.
+        sizes = sum(view.numel() for _, _, view in layer_matrices(live))
+        assert sizes == sum(before[name].numel() for name in expected)
     assert all(torch.equal(before[name], now) for name, now in live.model.named_parameters())
 
 
@@ -425,6 +428,8 @@ def test_spared_weights_are_kept_in_sixteen_bits():
     assert sixteen_bits(large) == large.bfloat16().float() != large
     for dtype in (torch.bfloat16, torch.float16):
         assert torch.equal(sixteen_bits(value.to(dtype)), value.to(dtype))
+    # Below the range of float16.
+    assert sixteen_bits(torch.tensor(1e-20, dtype=torch.bfloat16)) > 0
 
 
 def test_errors_are_of_what_a_model_in_sixteen_bits_holds():
