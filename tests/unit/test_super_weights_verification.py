@@ -191,6 +191,17 @@ def test_controls_are_the_nearest_in_magnitude():
     assert set(more) != set(drawn) and len(set(more)) == 12
 
 
+def test_two_targets_of_a_matrix_share_no_control():
+    live = anatomy(tiny("gpt2"))
+    places = [live.projections[1].coordinate(3, 4), live.projections[1].coordinate(5, 6)]
+    matrix = matrix_at(live, places[0])
+    matrix[3, 4] = matrix[5, 6] = matrix.abs().median()
+    drawn = matched_draws(live, places, draws=20, seed=0, pool=40)
+    assert len({place for places in drawn for place in places}) == 40
+    # None is left for the second: then they are drawn again.
+    assert len(matched_draws(live, places, draws=40, seed=0, pool=40)) == 40
+
+
 def test_zeros_are_no_controls_and_a_matrix_of_zeros_gives_none():
     live = anatomy(tiny("llama"))
     place, other = live.projections[1].coordinate(9, 21), live.projections[2].coordinate(1, 1)
