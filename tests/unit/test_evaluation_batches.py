@@ -31,6 +31,11 @@ def test_the_batch_is_halved_until_it_fits(error, capsys):
     assert "out of memory with a batch of 16: going on with 8" in capsys.readouterr().out
 
 
+def test_a_batch_of_one_is_tried():
+    run, sizes = limited(1, MemoryError())
+    assert halving(run, 4)[1] == 1 and sizes == [4, 2, 1]
+
+
 def test_an_explained_error_is_seen_through():
     def run(size):
         with out_of_memory_explained("here"):

@@ -80,3 +80,20 @@ def test_blank_lines_may_hold_spaces_and_large_corpora_are_read_in_part(corpus, 
     monkeypatch.setattr(bundled, "CHARACTERS", len(corpus.text[0]) + 1)
     pages = bundled_items(corpus, items=99, seed=1)["documents"].page
     assert all(page in corpus.text[0] + corpus.text[1] for page in pages) and len(pages) == 12
+
+
+def test_bounds_of_paragraphs_and_phrases(corpus):
+    texts = [" ".join(f"p{words}x{place}" for place in range(words)) for words in (29, 30, 110, 111)]
+    more = pd.DataFrame({"document": ["e"], "text": ["\n\n".join(texts)], "group": ""})
+    pages = set(bundled_items(pd.concat([corpus, more]), items=99, seed=0)["documents"].page)
+    assert [text in pages for text in texts] == [False, True, True, False]
+    # Seen ten times in three documents: eight of ten are enough, seven are not.
+    often = [" ".join(["in terms of it"] * 4 + ["on behalf of it"] * 4)] * 2
+    last = "in terms from it, in terms by it, on behalf from it, on behalf by it, on behalf to it"
+    table = phrases(pd.DataFrame({"document": list("abc"), "text": [*often, last]}))
+    assert table[("in", "terms")] == "of" and ("on", "behalf") not in table
+    # A phrase too near to a paragraph's beginning has no context.
+    early = [f"as well as {paragraph(1)}", f"{paragraph(2, 9)} as well as {paragraph(3)}"]
+    late = [f"{paragraph(4, 10)} as well as {paragraph(5)}"]
+    fixed = {("as", "well"): "as"}
+    assert phrase_items(early, fixed, items=9, seed=0).empty and len(phrase_items(late, fixed, items=9, seed=0)) == 1

@@ -97,7 +97,7 @@ def headlines(table: pd.DataFrame) -> pd.DataFrame:
     A task that reads answers in several ways (`filter`) speaks by the first that its definition lists, which is the
     strict one where there are a strict and a lenient one. Rows without a task are kept.
     """
-    whole = table[table.subtask.fillna("") == ""]
+    whole = table[table.subtask.isna() | (table.subtask == "")]
     spoken = whole[whole.task.notna()].groupby("task", sort=False).metric.agg(headline_metric)
     chosen = whole[(whole.metric == whole.task.map(spoken)) | whole.task.isna()]
     first = chosen.groupby("task", sort=False)["filter"].agg("first")
