@@ -182,6 +182,14 @@ def test_requests_of_other_questions_or_answers_are_refused(own, lm, live, token
     assert "--forcerun task_requests" in caught.value.remedy
 
 
+def test_repeated_requests_stay_repeated(own, lm, live, tokenizer):
+    folder = own(repeats=3)
+    requests = build_requests(load_tasks("mine", folders=[folder]), lm, limit=None, truncate=False, name="mine")
+    loaded = load_tasks("mine", folders=[folder])
+    fill_requests(loaded, requests, Harness(live.model, tokenizer), limit=None)
+    assert {instance.repeats for instance in loaded["tasks"]["mine"].instances} == {3} == set(requests.repeats)
+
+
 def test_the_answer_counts_also_where_the_definition_makes_it(own, lm, live, tokenizer):
     requests = build_requests(load_tasks("mine", folders=[own()]), lm, limit=None, truncate=False, name="mine")
     now = load_tasks("mine", folders=[own(doc_to_target="{{1 - label}}")])
