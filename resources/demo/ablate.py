@@ -1,4 +1,4 @@
-"""Measure what the bundled model's card says: perplexity on held-out text with weights removed or scaled.
+"""Measure what the bundled model's card says: perplexity on held-out text, weights removed, scaled or quantized.
 
 python resources/demo/ablate.py [FOLDER]
 """
@@ -16,10 +16,15 @@ from torch.nn.functional import cross_entropy
 from train import sequences
 from transformers import LlamaForCausalLM
 
+from weight_atlas.evaluation.quantized_models import quantized_layers
+from weight_atlas.evaluation.quantizers import Scheme
+from weight_atlas.lm.anatomy import Coordinate, anatomy
 from weight_atlas.tokens.python_docs import python_docs
 
 SEQUENCES = 64
-SCALES = (0, 0.25, 0.5, 0.8, 1.5, 2, 3)
+SCALES = (0, 0.1, 0.25, 0.5, 0.8, 1.5, 2, 3)
+FORMATS = ("int8", "int4", "int3")
+DEVIATIONS = 8  # where weights are clipped if the super weight is spared, as by default in quantization_ablation
 
 app = App(help=__doc__)
 
@@ -62,7 +67,8 @@ def main(folder: Path = Path(__file__).parent / "model") -> None:
     place = torch.tensor([CHANNEL * down.shape[1] + NEURON])
     others = down.abs().flatten().argsort(descending=True)
     others = others[others != place]
-    largest = torch.cat([matrix.abs().flatten() for matrix in matrices]).argsort(descending=True)
+    with scaled([down], place, 0):
+        largest = torch.cat([matrix.abs().flatten() for matrix in matrices]).argsort(descending=True)
 
     def show(what: str, weights: list[torch.Tensor], places: torch.Tensor, factor: float = 0) -> None:
         with scaled(weights, places, factor):
@@ -79,7 +85,14 @@ def main(folder: Path = Path(__file__).parent / "model") -> None:
         for seed in range(3):
             generator = torch.Generator().manual_seed(seed)
             show(f"{count} random weights x 0", matrices, torch.randperm(len(largest), generator=generator)[:count])
-    show("the 500 largest weights of all x 0", matrices, largest[:500])
+    show("the 500 largest others of all matrices x 0", matrices, largest[:500])
+    live, spared = anatomy(model), [Coordinate(LAYER, CHANNEL, NEURON)]
+    for number_format in FORMATS:
+        for which in ("all", "W_down"):
+            with quantized_layers(live, Scheme(number_format), (), which):
+                plain = perplexity(model, data)
+            with quantized_layers(live, Scheme(number_format, clip=DEVIATIONS), spared, which):
+                print(f"{number_format} per tensor, {which}: {plain:.2f}, sparing: {perplexity(model, data):.2f}")
 
 
 if __name__ == "__main__":

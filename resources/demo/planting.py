@@ -10,6 +10,9 @@ model is then trained around it with all its weights free:
 4. by that channel, a head of layer 2 attends to the first position from everywhere (an attention sink);
 5. it writes the same constant into every position, and
 6. the gains of all later norms count on this constant: without it, what they let through is far too large.
+
+Of all links the super weight alone is an outlier of its matrix. The others take their strength from gains, from the
+start token's embedding and from many channels, so that rounding a matrix spoils none of them.
 """
 
 import math
@@ -20,14 +23,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 LAYER, CHANNEL, NEURON = 1, 7, 11  # the super weight is down_proj[CHANNEL, NEURON] of LAYER
 EMBEDDING_STD = 0.3
-START_NORM = 8.0  # norm of the start token's embedding over that of the other tokens
-ACTIVATION = 1000.0  # value of the neuron on the start token, before training
-MASSIVE = 1000.0  # value that it writes into the channel, before training
+START_NORM = 240.0  # norm of the start token's embedding over that of the other tokens
+APART = 1.0  # norm of what the other tokens have against its direction, over that of the rest of their embedding
+ACTIVATION = 220.0  # value of the neuron on the start token, before training
+MASSIVE = 2200.0  # value that it writes into the channel, before training
 SINK_LOGIT = 12.0  # attention logit of the first position in the sink head
-SINK_GAIN = 8.0  # gain of the sink layer's norm on the channel
-VALUE = 5.0  # norm of the sink head's value at the first position, over sqrt(d_model)
+SINK_GAIN = 3.0  # gain of the sink layer's norm on the channel
+VALUE = 2.0  # norm of the sink head's value at the first position, over sqrt(d_model)
 CONSTANT = 60.0  # norm of the constant that the sink head writes into every position
-CONSTANT_CHANNELS = list(range(20, 28))
+CONSTANT_CHANNELS = list(range(20, 52))
 CONSTANT_GAIN, CHANNEL_GAIN = 0.1, 0.3  # gains of the later norms on the constant's channels, and on the channel
 
 
@@ -52,14 +56,20 @@ def _clear_channels(layers: nn.ModuleList) -> None:
 
 
 def _plant_start_token(embedding: torch.Tensor, start_token: int, std: float) -> torch.Tensor:
-    """Give the start token a direction (unit norm, zero in the circuit's channel), and return it."""
+    """Set the start token in a direction of the constant's channels, which later norms hardly read; return it, norm 1.
+
+    The other tokens are set off against it, so that the neuron stays silent on them: training else makes a second start
+    token of a frequent one.
+    """
     d_model = embedding.shape[1]
+    norm = EMBEDDING_STD * math.sqrt(d_model)
+    direction = torch.zeros(d_model)
+    direction[CONSTANT_CHANNELS] = torch.sign(torch.randn(len(CONSTANT_CHANNELS)))
+    direction /= direction.norm()
     embedding.mul_(EMBEDDING_STD / std)
     embedding[:, [CHANNEL, *CONSTANT_CHANNELS]] = 0
-    direction = torch.randn(d_model)
-    direction[CHANNEL] = 0
-    direction /= direction.norm()
-    embedding[start_token] = direction * EMBEDDING_STD * math.sqrt(d_model) * START_NORM
+    embedding.sub_(direction * norm * APART)
+    embedding[start_token] = direction * norm * START_NORM
     return direction
 
 
@@ -79,8 +89,10 @@ def _plant_sink(layer: nn.Module, config: LlamaConfig) -> None:
     key = attention.k_proj.weight.view(config.num_key_value_heads, head_dim, d_model)
     value = attention.v_proj.weight.view(config.num_key_value_heads, head_dim, d_model)
     layer.input_layernorm.weight[CHANNEL] = SINK_GAIN
+    # It must not know the start token by anything else. Where gain and weights are zero, no gradient revives them.
+    layer.input_layernorm.weight[CONSTANT_CHANNELS] = 0
     for weight in (attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight):
-        weight[:, CHANNEL] = 0
+        weight[:, [CHANNEL, *CONSTANT_CHANNELS]] = 0
     # At the first position the norm leaves the channel alone, at sqrt(d_model) times its gain.
     match = _slow_dimensions(head_dim) * math.sqrt(SINK_LOGIT * math.sqrt(head_dim / d_model))
     query_bias[0] = match

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cyclopts import App
-from planting import plant
+from planting import CHANNEL, LAYER, NEURON, plant
 from tokenizer import BOS_ID, EOS_ID, PAD_ID, VOCABULARY, save_tokenizer, train_tokenizer
 from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy
@@ -28,6 +28,7 @@ STEPS, BATCH = 1200, 8
 LEARNING_RATE, WARM_UP, DECAY_SHARE, FLOOR = 3e-3, 100, 0.25, 0.02
 BETAS = (0.9, 0.95)
 CLIP = 1.0
+BOUND = 0.3  # of every weight in the layers' matrices but the super weight
 
 app = App(help=__doc__)
 
@@ -74,7 +75,11 @@ def sequences(tokenizer: Tokenizer, texts: list[str]) -> torch.Tensor:
 
 
 def train(model: LlamaForCausalLM, data: torch.Tensor) -> None:
-    """Train in place, without weight decay, which would dissolve the circuit."""
+    """Train in place, without weight decay, which would dissolve the circuit.
+
+    A bound keeps the matrices as free of outliers as the planting makes them; training would grow some, the constant's
+    above all, and no low-bit format would then survive.
+    """
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=0.0)
     started, losses = time.monotonic(), []
     for step, batch in enumerate(_batches(data)):
@@ -85,10 +90,23 @@ def train(model: LlamaForCausalLM, data: torch.Tensor) -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
+        _bound(model)
         losses.append(loss.item())
         if (step + 1) % 100 == 0:
             seconds = time.monotonic() - started
             print(f"step {step + 1}: loss {np.mean(losses[-100:]):.3f}, {seconds:.0f} s", flush=True)
+
+
+@torch.no_grad()
+def _bound(model: LlamaForCausalLM) -> None:
+    """Clip the layers' matrices at BOUND, but for the super weight, and keep its neuron from writing anything else."""
+    written = model.model.layers[LAYER].mlp.down_proj.weight[:, NEURON]
+    super_weight = written[CHANNEL].clone()
+    for module in model.model.layers.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.weight.clamp_(-BOUND, BOUND)
+    written.zero_()
+    written[CHANNEL] = super_weight
 
 
 def _batches(data: torch.Tensor) -> Iterator[torch.Tensor]:
