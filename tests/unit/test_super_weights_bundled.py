@@ -47,7 +47,7 @@ def test_detection_published_mode_and_verification(manifest):
     corpus = pd.DataFrame({"text": [text for _, text in sorted(pydoc_data.topics.topics.items())]})
     judged, written = verified(live, tokenizer, seen.artifact, corpus, tokens=2048)
     assert written["verdict"] == "critical"
-    assert judged.table.ratio[0] > 100
+    assert judged.table.ratio[0] > 30
     assert judged.table.null_draws[0] >= 50
     assert judged.table.null_max[0] < 0.01
     again = survey(live, tokenizer, model="demo", source="bundled:demo")

@@ -41,7 +41,7 @@ def test_the_planted_weight_of_the_bundled_model():
     assert card["null"]["loss"]["ratio"] > 1000 and card["null"]["loss"]["p"] == 1 / 51
     # It is the largest of its matrix, so that shifts of its size are the equal comparison.
     assert card["controls"]["random_coord"]["magnitude_ratio"]["mean"] < 0.5
-    assert card["null_shift"]["loss"]["ratio"] > 100 and card["null_shift"]["loss"]["p"] == 1 / 51
+    assert card["null_shift"]["loss"]["ratio"] > 30 and card["null_shift"]["loss"]["p"] == 1 / 51
     assert card["bootstrap"]["loss"]["ci_2.5"] > 3
     assert card["controls"]["no_op_delta"] == dict.fromkeys(METRICS, 0.0)
     assert card["cascade"]["layers"] == [1, 2, 3] and card["cascade"]["kl"][-1] > 1
