@@ -43,6 +43,7 @@ def test_headline_reads_the_tables():
                     "perplexity": [50.0, 5e5, 50.5],
                     "ratio": [1.0, 1e4, 1.01],
                     "severity": ["minimal", "catastrophic", "minimal"],
+                    "magnitude_ratio": [None, 1.0, 0.3],
                 }
             )
         },
@@ -51,9 +52,8 @@ def test_headline_reads_the_tables():
     assert rows["tokens of text"].startswith("1,000 in 3 documents; 7 tokens make half")
     assert rows["effective rank, share of a Gaussian matrix's"] == "W_Q 0.60, W_K 0.25 (median over layers)"
     assert rows["super weights"] == "layer 1 mlp.down_proj [7, 11]"
-    assert (
-        "1e+04 times, catastrophic; random weights of the same size: at most 1.01" in rows["without the super weights"]
-    )
+    without = rows["without the super weights"]
+    assert "1e+04 times, catastrophic; random weights (0.3 of the size): at most 1.01" in without
 
 
 def test_headline_says_none_found_and_skips_what_is_absent():

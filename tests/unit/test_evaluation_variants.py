@@ -345,7 +345,7 @@ def windows_of(live):
 
 @pytest.mark.parametrize("trials", [0, 10**6])
 def test_a_variant_that_is_not_finite_costs_no_other(live, monkeypatch, capsys, trials):
-    monkeypatch.setattr(window_scores, "TRIALS", trials)
+    monkeypatch.setattr(window_scores, "PASSES", trials)
     late = [Coordinate(3, 5, 9, component="mlp.down_proj")]
     expansion = variants_of("sw", {"scale": {"factors": [0.5, float("inf")]}, "zero": {}}, live, late)
     table, same = score_variants(live, windows_of(live), expansion, PROMPT, batch_size=2)

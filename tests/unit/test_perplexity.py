@@ -101,7 +101,7 @@ def test_variants_that_restart_score_as_plain_passes_do(planted, monkeypatch):
     description, quick = scored(live, "mine", settings, [place, late])
     # All that edits weights and changes some: not the factor of one, nor what is restored or quantized.
     assert taken == [1 + 2 + 2 + 1 + 4]
-    monkeypatch.setattr(window_scores, "TRIALS", 10**6)
+    monkeypatch.setattr(window_scores, "PASSES", 10**6)
     _, plain = scored(live, "mine", settings, [place, late])
     assert taken == [10]
     assert quick.variant.unique().tolist() == [record["variant"] for record in description["variants"]]

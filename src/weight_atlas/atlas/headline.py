@@ -61,7 +61,8 @@ def _ablation_perplexity(tables: Tables) -> Iterator[tuple[str, str]]:
         removed, controls = main[main.kind == "zero"], main[main.kind == "random"]
         if len(removed):
             row = removed.iloc[0]
-            against = f"; random weights of the same size: at most {controls.ratio.max():.4g} times"
+            size = controls.magnitude_ratio.mean()
+            against = f"; random weights ({size:.2g} of the size): at most {controls.ratio.max():.4g} times"
             yield (
                 "without the super weights",
                 f"{row.perplexity:,.0f}: {row.ratio:,.4g} times, {row.severity}{against if len(controls) else ''}",

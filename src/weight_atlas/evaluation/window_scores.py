@@ -14,11 +14,9 @@ from weight_atlas.lm import variants as edits_only
 from weight_atlas.lm.anatomy import Anatomy
 from weight_atlas.lm.metrics import score_windows, token_nll
 from weight_atlas.lm.paired import mean_nll
-from weight_atlas.lm.routes import Route, first_layer, route_of
+from weight_atlas.lm.routes import PASSES, Route, first_layer, route_of
 from weight_atlas.lm.windows import Windows
 
-# Forward passes of one window that finding out a route takes.
-TRIALS = 8
 COLUMNS = {"variant": str, "window": "int64", "tokens": "int64", "nll": "float64"}
 
 
@@ -83,7 +81,7 @@ def _restarted_scores(
 def _restarting(live: Anatomy, windows: Windows, variants: Sequence[Variant]) -> tuple[Route, list[Variant]]:
     """The variants that are restarted at a layer, and how; none where nothing is won by it."""
     edited = [variant for variant in variants if any(edit.factor != 1 or edit.offset for edit in variant.edits)]
-    if not edited or len(windows) * _saved(live, edited) <= TRIALS:
+    if not edited or len(windows) * _saved(live, edited) <= PASSES:
         return Route(), []
     route = route_of(live, windows.ids[:1], [variant.edits for variant in edited])
     return route, [variant for variant in edited if route.takes(live, variant.edits)]

@@ -107,7 +107,8 @@ def _keep(kept: dict[str, Inside], projections: list[Projection], done: list):
 def _inside(projection: Projection, done: list) -> Inside | None:
     """done: (name, module, output, inputs, keywords) of a layer's modules, in the order in which they ended."""
     ended = {id(module): place for place, (_, module, *_) in enumerate(done)}
-    if id(projection.container) not in ended or len(ended) < len(done):
+    listed = projection.expert is not None  # such an expert sees some of the tokens
+    if listed or id(projection.container) not in ended or len(ended) < len(done):
         return None
     name, _, output, inputs, keywords = done[ended[id(projection.container)]]
     if not isinstance(output, torch.Tensor):

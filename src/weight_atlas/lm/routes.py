@@ -17,7 +17,7 @@ Variant = tuple[Edit, ...]
 # Tokens of a trial: what a model's layers pass to each other does not depend on the length.
 TRIAL = 64
 # Forward passes that the trials of one projection take, at most.
-PASSES = 6
+PASSES = 7
 # Roles whose edits show in the output of their own layer, and nowhere else.
 OF_A_LAYER = ("W_down", "W_gate", "W_up")
 

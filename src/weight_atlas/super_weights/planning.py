@@ -11,14 +11,12 @@ from weight_atlas.lm.anatomy import Anatomy, Coordinate
 from weight_atlas.lm.edits import Edit, value_at, zero
 from weight_atlas.lm.load import out_of_memory_explained
 from weight_atlas.lm.restart import logits_at
-from weight_atlas.lm.routes import TRIAL, Variant
+from weight_atlas.lm.routes import PASSES, TRIAL, Variant
 from weight_atlas.lm.windows import Windows
 from weight_atlas.super_weights.controls import magnitude_ratio, matched_draws, random_places
 
 # Below this ratio of magnitudes removing a control takes clearly less away than removing the weight does.
 FAIR = 0.9
-# Forward passes that find out for one projection which shortcuts hold (lm.routes), at most.
-TRIALS = 8
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def cost(live: Anatomy, windows: Windows, planned: Plan, *, passes: float = 0.0)
         each = time.perf_counter() - start
     tokens, n = windows.ids.numel(), len(planned.variants) + 1
     tried = len({live.projection(place).name for place in planned.candidates})
-    beside = 2 + passes + TRIALS * tried * min(1.0, TRIAL / length)
+    beside = 2 + passes + PASSES * tried * min(1.0, TRIAL / length)
     return (
         f"{n} variants of {tokens} tokens and {math.ceil(beside)} other passes: at most "
         f"{(n * len(windows) + beside) * each:.3g} s of forward passes"
