@@ -188,8 +188,8 @@ def test_trials_are_worth_their_passes_only_for_enough_late_edits():
     many = fixed_windows(np.random.default_rng(0).integers(5, 300, 400), window=20, prefix=[1])
     assert not pays(live, WINDOWS, [])
     assert not pays(live, many, [early] * 1000)
-    assert not pays(live, WINDOWS.first(1), [late] * 5)
-    assert pays(live, WINDOWS.first(1), [late] * 9) and pays(live, many, [late])
+    assert not pays(live, WINDOWS.first(1), [late] * 9)
+    assert pays(live, WINDOWS.first(1), [late] * 10) and pays(live, many, [late])
 
 
 def test_scores_of_some_positions_are_those_of_all():
