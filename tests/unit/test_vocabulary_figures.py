@@ -133,7 +133,7 @@ def test_deltas():
     figure = deltas_of(deltas(), "a")
     assert {"+2", "-0.01", "0"} <= set(texts(figure))
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert names == ["the weight", "weights of its size\n50 draws, 639 tokens", "nothing"]
+    assert names == ["the weight", "weights nearest in size\n50 draws, 639 tokens", "nothing"]
     points = [line.get_xdata()[0] for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
     assert sorted(points) == [-0.01, 0.0, 2.0, 2.25]
     assert "Nothing" in texts(deltas_of(deltas()[:0], "a"))[0]

@@ -20,7 +20,8 @@ def screening(table: pd.DataFrame, *, named: int = 6) -> Figure:
     _points(axes[0, 0], table, "size", "|W| / rms of its matrix", named)
     expected = table.groupby("layer").gaussian_size.max()
     axes[0, 0].plot(expected.index, expected, color=MUTED, ls="--", lw=1, label="largest of as many Gaussians")
-    axes[0, 0].legend(loc="best")
+    # Below the panel: candidates, which stand out upwards, are named beside their points.
+    axes[0, 0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.14))
     axes[0, 0].set_title("size")
     if len(scored):
         _points(axes[0, 1], scored, "path_gain", "|W| · norms of the neuron's rows", named)

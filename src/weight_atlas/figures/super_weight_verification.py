@@ -1,4 +1,4 @@
-"""Figure of the verification of super weights: what each removal costs, against random weights of the same size."""
+"""Figure of the verification of super weights: what each removal costs, against random weights of its matrix."""
 
 import numpy as np
 import pandas as pd

@@ -12,7 +12,7 @@ KINDS = {
     "edit": ("the weight", ACCENT),
     "neuron_zero": ("its whole neuron zero", PALETTE[1]),
     "mean_contribution": ("its mean contribution", PALETTE[4]),
-    "random_coord": ("weights of its size", NEUTRAL),
+    "random_coord": ("weights nearest in size", NEUTRAL),
     "random_shift": ("other weights, shifted as far", PALETTE[2]),
     "no_op": ("nothing", MUTED),
 }

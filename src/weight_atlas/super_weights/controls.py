@@ -1,4 +1,4 @@
-"""Random weights of the same size in the same tensor: what removing a super weight is compared with."""
+"""Random weights nearest in size in the same tensor: what removing a super weight is compared with."""
 
 from collections.abc import Sequence
 from dataclasses import replace
