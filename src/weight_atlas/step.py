@@ -109,6 +109,8 @@ def _capture_output(log: Any) -> None:
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         os.close(descriptor)
+        # A progress bar in a file never overwrites itself: now and then is enough.
+        os.environ.setdefault("TQDM_MININTERVAL", "30")
 
 
 def _die_with_workflow() -> None:
