@@ -37,7 +37,7 @@ rule variant_perplexity:
 
 
 rule ablation_perplexity:
-    """Perplexity without the super weights, without random weights of the same size, and of all other ablations."""
+    """Perplexity without the super weights, without random weights nearest in size, and of all other ablations."""
     input:
         windows=all_window_scores("parquet", config["ablations"]),
         descriptions=all_window_scores("json", config["ablations"]),

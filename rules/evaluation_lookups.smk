@@ -56,6 +56,12 @@ def tasks_of(ablation):
     return TASKS_OF.get(ablation, list(config["tasks"]))
 
 
+# The unchanged model, on every task that some ablation is compared with it on.
+TASKS_OF["baseline"] = [
+    task for task in config["tasks"] if any(task in tasks_of(name) for name in ABLATIONS if name != "baseline")
+]
+
+
 def task_files(wildcards):
     """Local files that define a task, by the name of the input that they are."""
     bundled = BUNDLED_NAMES[wildcards.task]

@@ -42,9 +42,7 @@ rule intervention_targets:
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         tensor_inventory="<results>/tensor_inventory/{model}.parquet",
-        super_weights=lambda wildcards: (
-            ["<results>/super_weights/{model}.json"] if "super_weights" in analyses_of(wildcards.model) else []
-        ),
+        super_weights="<results>/super_weights/{model}.json" if config["intervention_targets"]["most"] else [],
     output:
         targets="<results>/intervention_targets/{model}.json",
     log:

@@ -10,7 +10,7 @@ from weight_atlas.tables import read_json, read_table, write_json
 def main(
     checkpoint: Path,
     tensor_inventory: Path,
-    super_weights: list[Path] | None = None,
+    super_weights: Path | None = None,
     *,
     targets: Path,
     model: str = "model",
@@ -24,7 +24,7 @@ def main(
     """
     from weight_atlas.vocabulary.targets import find_targets
 
-    detected = [record for path in super_weights or [] for record in read_json(path)["super_weights"]]
+    detected = read_json(super_weights)["super_weights"] if super_weights else []
     inventory, asked = read_table(tensor_inventory), (coordinates or {}).get(model, [])
     found = find_targets(open_checkpoint(checkpoint), inventory, detected, asked, most=most)
     write_json(targets, {"schema": 1, "model": model, "factor": factor, "targets": found})

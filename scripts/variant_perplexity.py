@@ -43,7 +43,8 @@ def main(
     cut = corpus_windows(table, opened.tokenizer, window=window, tokens=tokens, limit=opened.live.context, where=corpus)
     scores, expansion = score_variants(opened.live, cut, opened.expansion, opened.prompt, batch_size=batch_size)
     write_table(windows, scores)
-    write_json(description, expansion.description(ablation))
+    targets = "detected" if super_weights else "given"
+    write_json(description, {**expansion.description(ablation), "targets": targets})
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ def test_headline_reads_the_tables():
                 {
                     "corpus": "text",
                     "variant": ["baseline", "mine: zeroed", "mine: random 1"],
+                    "ablation": ["baseline", "mine", "mine"],
+                    "targets": [None, "detected", "detected"],
                     "kind": ["baseline", "zero", "random"],
                     "perplexity": [50.0, 5e5, 50.5],
                     "ratio": [1.0, 1e4, 1.01],
@@ -59,6 +61,19 @@ def test_headline_reads_the_tables():
 def test_headline_says_none_found_and_skips_what_is_absent():
     empty = pd.DataFrame({"layer": [], "row": [], "column": [], "component": []})
     assert headline({"super_weights": {"m.csv": empty}, "effective_rank": {}}) == [("super weights", "none found")]
+
+
+def test_headline_tells_experts_apart_and_leaves_weights_by_hand_out():
+    found = pd.DataFrame({"layer": [1], "row": [7], "column": [11], "component": ["mlp.experts"], "expert_id": [3]})
+    ablations = pd.DataFrame(
+        {
+            "corpus": "text", "ablation": ["baseline", "hand"], "targets": [None, "given"],
+            "kind": ["baseline", "zero"], "perplexity": [5.0, 9.0], "ratio": [1.0, 1.8],
+            "severity": ["minimal", "moderate"],
+        }
+    )  # fmt: skip
+    rows = headline({"super_weights": {"m.csv": found}, "ablation_perplexity": {"m.csv": ablations}})
+    assert rows == [("super weights", "layer 1 mlp.experts expert 3 [7, 11]"), ("perplexity", "5.00 on text")]
 
 
 def test_page_has_a_section_a_product_with_figures_tables_and_files():

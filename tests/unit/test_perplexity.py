@@ -60,10 +60,22 @@ def test_ablation_table(planted):
     assert "catastrophic" in text and "Perplexity on text" in text
 
 
+def test_what_a_model_does_not_allow_has_a_row_that_says_why(planted):
+    live, place = planted
+    _, baseline = scored(live, "baseline", {}, [place])
+    description, windows = scored(live, "mine", {"zero": {}}, [place])
+    description |= {"targets": "detected", "skipped": [{"variant": "mine: x", "kind": "experts", "reason": "dense"}]}
+    table = perplexity_table("text", baseline, [(description, windows)])
+    (row,) = table[table.kind == "experts"].to_dict("records")
+    assert (row["severity"], row["note"], row["targets"]) == ("no variants", "dense", "detected")
+    assert len(table) == 3 and "no variants" not in drawn(ablations.ablation_perplexity(table))
+
+
 def test_none_found_gives_the_baseline_and_says_so(planted):
     live, _ = planted
     table = table_of(live, [])
-    assert table.variant.tolist() == ["baseline"]
+    assert table[table.perplexity.notna()].variant.tolist() == ["baseline"]
+    assert (table.severity[1:] == "no variants").all()
     assert "nothing to ablate" in drawn(ablations.ablation_perplexity(table))
 
 
@@ -93,17 +105,17 @@ def test_variants_that_restart_score_as_plain_passes_do(planted, monkeypatch):
     late = Coordinate(3, 3, 4, component="mlp.down_proj")
     settings = {
         "zero": {}, "each": {}, "scale": {"factors": [0.5, 1, 2]}, "neurons": {}, "restore": {},
-        "random": {"draws": 4}, "quantize": {"formats": ["int8"], "granularities": ["channel"]},
+        "random": {"draws": 12}, "quantize": {"formats": ["int8"], "granularities": ["channel"]},
     }  # fmt: skip
     taken = []
     real = window_scores._restarted
     monkeypatch.setattr(window_scores, "_restarted", lambda *given: taken.append(len(given[2])) or real(*given))
     description, quick = scored(live, "mine", settings, [place, late])
     # All that edits weights and changes some: not the factor of one, nor what is restored or quantized.
-    assert taken == [1 + 2 + 2 + 1 + 4]
-    monkeypatch.setattr(window_scores, "PASSES", 10**6)
+    assert taken == [1 + 2 + 2 + 1 + 12]
+    monkeypatch.setattr(window_scores, "pays", lambda *given, **keywords: False)
     _, plain = scored(live, "mine", settings, [place, late])
-    assert taken == [10]
+    assert taken == [18]
     assert quick.variant.unique().tolist() == [record["variant"] for record in description["variants"]]
     pd.testing.assert_frame_equal(quick, plain, rtol=1e-5)
     _, baseline = scored(live, "baseline", {}, [])

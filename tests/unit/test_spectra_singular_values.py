@@ -233,7 +233,7 @@ import numpy as np, torch, pandas as pd
 from weight_atlas.spectra.table import singular_value_table
 rows = pd.DataFrame([dict(id=f"m{i}", tensor="m", role="W_up", stack="decoder", layer=i, expert=pd.NA, rows=11008,
     cols=2048, dtype="BF16") for i in range(4)])
-load = lambda row: torch.randint(-9, 9, (11008, 2048), dtype=torch.int8).bfloat16()
+load = lambda row: torch.empty(11008, 2048, dtype=torch.bfloat16).random_(-9, 9)  # nothing beside it
 table = singular_value_table(rows, load, threads=4)
 assert (table["method"] == "gram").all()
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))

@@ -400,12 +400,16 @@ def test_forced_impact_sees_an_expert_that_the_router_never_chooses():
 
 def test_findings_are_graded_and_the_gravest_come_first():
     rows = {"layer": 1, "row": 7, "column": [3, 4, 5], "expert": pd.NA, "null_draws": 50, "null_max": 1e-4,
-            "shift_draws": [0, 50, 0], "shift_max": 0.01}  # fmt: skip
-    table = pd.DataFrame({**rows, "ratio": [1.0, 5614.0, 1.02], "verdict": ["inert", "critical", "contributing"]})
-    found = findings("critical", table, {"weights": 3, "ratio": 6000.0})
+            "shift_draws": [0, 50, 0], "shift_max": 0.01, "delta_nll": [0.7, 8.6, 0.02],
+            "delta_nll_low": [-1.2, 8.0, 0.01], "rescue": [float("nan"), float("nan"), 3.25]}  # fmt: skip
+    table = pd.DataFrame({**rows, "ratio": [2.01, 5614.0, 1.02], "verdict": ["inert", "critical", "contributing"]})
+    found = findings("critical", table, {"weights": 3, "ratio": 6000.0, "null_max": 0.1})
     assert [finding["grade"] for finding in found] == ["critical", "critical", "notable", "info"]
     assert found[0]["text"] == (
-        "Layer 1 [7, 4] is critical: set to zero it multiplies perplexity by 5,614, 50 random weights by at most 1, "
-        "the same change at 50 random places by at most 1.01."
+        "Layer 1 [7, 4] is critical: set to zero it multiplies perplexity on the verification text by 5,614, 50 random "
+        "weights by at most 1, the same change at 50 random places by at most 1.01."
     )
+    assert found[1]["text"].endswith("multiply it by 6,000, the worst of their random controls by 1.105.")
+    assert found[2]["text"].endswith("it undoes 3.25 nats per token of what removing all costs.")
+    assert found[3]["text"].endswith("but its 95 % interval includes none.")
     assert "All 3 super weights" in found[1]["text"]

@@ -50,17 +50,22 @@ def _effective_rank(tables: Tables) -> Iterator[tuple[str, str]]:
 
 def _super_weights(tables: Tables) -> Iterator[tuple[str, str]]:
     for found in _with_columns(tables, "layer", "row", "column", "component"):
-        places = [f"layer {each.layer} {each.component} [{each.row}, {each.column}]" for each in found.itertuples()]
+        places = []
+        for each in found.itertuples():
+            expert = getattr(each, "expert_id", None)
+            of = "" if expert is None or pd.isna(expert) else f" expert {int(expert)}"
+            places.append(f"layer {each.layer} {each.component}{of} [{each.row}, {each.column}]")
         yield "super weights", "; ".join(places) or "none found"
 
 
 def _ablation_perplexity(tables: Tables) -> Iterator[tuple[str, str]]:
-    for ablations in _with_columns(tables, "corpus", "variant", "kind", "perplexity", "ratio", "severity"):
+    for ablations in _with_columns(tables, "corpus", "targets", "kind", "perplexity", "ratio", "severity"):
         main = ablations[ablations.corpus == ablations.corpus.iloc[0]]
         yield "perplexity", f"{main[main.kind == 'baseline'].perplexity.iloc[0]:,.2f} on {main.corpus.iloc[0]}"
-        removed, controls = main[main.kind == "zero"], main[main.kind == "random"]
+        removed = main[(main.kind == "zero") & (main.targets == "detected") & main.perplexity.notna()]
         if len(removed):
             row = removed.iloc[0]
+            controls = main[(main.kind == "random") & (main.ablation == row.ablation) & main.perplexity.notna()]
             size = controls.magnitude_ratio.mean()
             against = f"; random weights ({size:.2g} of the size): at most {controls.ratio.max():.4g} times"
             yield (

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from weight_atlas.evaluation.impact import window_impact
+from weight_atlas.evaluation.impact import NO_VARIANTS, window_impact
 from weight_atlas.evaluation.variants import BASELINE
 
 COLUMNS = (
-    "corpus", "ablation", "variant", "kind", "weights", "magnitude_ratio", "windows", "tokens", "perplexity", "low",
-    "high", "ratio", "delta_nll", "delta_nll_low", "delta_nll_high", "severity",
+    "corpus", "ablation", "targets", "variant", "kind", "weights", "magnitude_ratio", "windows", "tokens",
+    "perplexity", "low", "high", "ratio", "delta_nll", "delta_nll_low", "delta_nll_high", "severity", "note",
 )  # fmt: skip
 
 
@@ -19,13 +19,21 @@ def perplexity_table(
     """One row per variant of all ablations, the unchanged model first.
 
     baseline, and of each ablation its description and its windows: see window_scores. Columns: corpus, ablation,
-    variant, kind, weights (how many are edited), magnitude_ratio (their size over the super weights'), windows, tokens,
-    perplexity with low and high, ratio to the baseline, delta_nll with its paired 95 % interval (nats per token),
-    severity.
+    targets (detected or given weights), variant, kind, weights (how many are edited), magnitude_ratio (their size over
+    the targets'), windows, tokens, perplexity with low and high, ratio to the baseline, delta_nll with its paired 95 %
+    interval (nats per token), severity, note. What a model does not allow has a row whose note says why.
     """
     unchanged = ({"ablation": BASELINE, "variants": [{"variant": BASELINE, "kind": BASELINE}]}, baseline)
     parts = []
     for description, windows in (unchanged, *ablations):
+        name, targets = description["ablation"], description.get("targets")
+        left_out = {each["variant"]: each for each in description.get("skipped", ())}.values()
+        skipped = [
+            {"variant": each["variant"], "kind": each["kind"], "severity": NO_VARIANTS, "note": each["reason"]}
+            for each in left_out
+        ]
+        if skipped:
+            parts.append(pd.DataFrame(skipped).assign(ablation=name, targets=targets))
         impact = window_impact(corpus, windows, baseline)
         if impact.empty:
             continue
@@ -33,7 +41,8 @@ def perplexity_table(
             [
                 {
                     "variant": record["variant"],
-                    "ablation": description["ablation"],
+                    "ablation": name,
+                    "targets": targets,
                     "kind": record["kind"],
                     "weights": record.get("weights", 0),
                     "magnitude_ratio": record.get("magnitude_ratio"),
@@ -44,4 +53,6 @@ def perplexity_table(
         tokens = windows.groupby("variant", sort=False).tokens.sum().rename("tokens").reset_index()
         parts.append(about.merge(impact, on="variant").merge(tokens, on="variant"))
     table = pd.concat(parts, ignore_index=True).rename(columns={"value": "perplexity", "n": "windows"})
-    return table.assign(corpus=corpus, magnitude_ratio=table.magnitude_ratio.astype(float))[list(COLUMNS)]
+    table = table.reindex(columns=list(COLUMNS)).assign(corpus=corpus)
+    counts = dict.fromkeys(("weights", "windows", "tokens"), "Int64")
+    return table.astype({"magnitude_ratio": float, **counts})

@@ -14,7 +14,7 @@ from weight_atlas.lm import variants as edits_only
 from weight_atlas.lm.anatomy import Anatomy
 from weight_atlas.lm.metrics import score_windows, token_nll
 from weight_atlas.lm.paired import mean_nll
-from weight_atlas.lm.routes import PASSES, Route, first_layer, route_of
+from weight_atlas.lm.routes import Route, pays, route_of
 from weight_atlas.lm.windows import Windows
 
 COLUMNS = {"variant": str, "window": "int64", "tokens": "int64", "nll": "float64"}
@@ -81,15 +81,12 @@ def _restarted_scores(
 def _restarting(live: Anatomy, windows: Windows, variants: Sequence[Variant]) -> tuple[Route, list[Variant]]:
     """The variants that are restarted at a layer, and how; none where nothing is won by it."""
     edited = [variant for variant in variants if any(edit.factor != 1 or edit.offset for edit in variant.edits)]
-    if not edited or len(windows) * _saved(live, edited) <= PASSES:
+    edits = [variant.edits for variant in edited]
+    # The unchanged model's pass is the start of all; its own scores are kept elsewhere.
+    if not pays(live, windows, edits, beside=1):
         return Route(), []
-    route = route_of(live, windows.ids[:1], [variant.edits for variant in edited])
+    route = route_of(live, windows.ids[:1], edits)
     return route, [variant for variant in edited if route.takes(live, variant.edits)]
-
-
-def _saved(live: Anatomy, variants: Sequence[Variant]) -> float:
-    """Forward passes of a window saved by restarts: the layers below each edit, less the pass that they start from."""
-    return sum(first_layer(variant.edits) for variant in variants) / len(live.layers) - 1
 
 
 def _restarted(

@@ -12,8 +12,9 @@ def ablation_perplexity(table: pd.DataFrame) -> Figure:
     """Perplexity of every ablation on a log axis, with the band that random controls span and the value at each bar.
 
     table: corpus, ablation, kind, perplexity, ratio, severity (see evaluation.perplexity); a panel per corpus. What has
-    several variants shows the median and the worst.
+    several variants shows the median and the worst; what a model does not allow is left out.
     """
+    table = table[table.severity != "no variants"]
     if (table.kind == "baseline").all():
         values = ", ".join(f"{row.perplexity:.4g} on {row.corpus}" for row in table.itertuples())
         return message(f"No super weights were found: nothing to ablate.\nPerplexity of the model: {values}")

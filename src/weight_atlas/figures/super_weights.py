@@ -86,7 +86,8 @@ def spike_places(spikes: pd.DataFrame, found: pd.DataFrame) -> Figure:
         place = abs(weight.input_value), abs(weight.output_value)
         axis.plot(*place, marker="*", markersize=15, color=ACCENT, mec="white", mew=0.6, zorder=5)
         near = tuple(np.round(np.log10(place), 1))
-        labels.setdefault(near, []).append(f"L{weight.layer} [{weight.row}, {weight.column}]")
+        expert = "" if pd.isna(weight.expert_id) else f" expert {weight.expert_id}"
+        labels.setdefault(near, []).append(f"L{weight.layer}{expert} [{weight.row}, {weight.column}]")
     for near, names in labels.items():
         shown = [*names[:4], *([f"and {len(names) - 4} more"] if len(names) > 4 else [])]
         style = {"color": ACCENT, "fontsize": 8, "ha": "right", "va": "top", "zorder": 6}

@@ -74,7 +74,7 @@ def out_of_memory_explained(where: object) -> Iterator[None]:
         ) from error
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an exception says that memory ran out, on a GPU or on the machine."""
     said = str(error)
     return (

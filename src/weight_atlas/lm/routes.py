@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from weight_atlas.errors import AtlasError
 from weight_atlas.lm.anatomy import Anatomy, Projection
 from weight_atlas.lm.edits import Edit, change_of, edited
 from weight_atlas.lm.load import is_out_of_memory
@@ -14,7 +15,7 @@ from weight_atlas.lm.restart import chain, logits_at
 from weight_atlas.lm.windows import Windows
 
 Variant = tuple[Edit, ...]
-# Tokens of a trial: what a model's layers pass to each other does not depend on the length.
+# Tokens of a trial, and positions whose logits are compared.
 TRIAL = 64
 # Forward passes that the trials of one projection take, at most.
 PASSES = 7
@@ -65,34 +66,43 @@ def is_single(variant: Sequence[Edit]) -> bool:
 def route_of(live: Anatomy, ids: torch.Tensor, variants: Sequence[Variant]) -> Route:
     """Try the shortcuts on the projections that some variants edit.
 
-    ids (1, length): a window; its first tokens serve. A few short forward passes for each such projection.
+    ids (1, length): a window. A few forward passes of the whole for the lowest of these projections, whose change
+    passes all layers above; where that goes well, of its first tokens for the others, else of the whole again.
     """
-    ids = ids[:, :TRIAL]
     edits = [edit for variant in variants for edit in variant if edit.coordinate.role in OF_A_LAYER]
     projections = {live.projection(edit.coordinate).name: live.projection(edit.coordinate) for edit in edits}
     samples: dict[str, Edit] = {}
     for variant in variants:
         if is_single(variant):
             samples.setdefault(live.projection(variant[0].coordinate).name, variant[0])
-    carried = frozenset(name for name, each in projections.items() if _tried(_carries, live, ids, each))
-    added = frozenset(name for name, edit in samples.items() if name in carried and _tried(_adds, live, ids, edit))
+    lowest = min(projections.values(), key=lambda projection: projection.layer, default=None)
+    sound = lowest is not None and _tried(_carries, live, ids, lowest)
+    tried = ids[:, :TRIAL] if sound else ids
+    carried = frozenset(
+        name for name, each in projections.items() if (sound if each is lowest else _tried(_carries, live, tried, each))
+    )
+    added = frozenset(name for name, edit in samples.items() if name in carried and _tried(_adds, live, tried, edit))
     return Route(carried, added, _read_by_several(live))
 
 
-def pays(live: Anatomy, windows: Windows, variants: Sequence[Variant]) -> bool:
-    """Whether restarts of some variants on some windows could save more than the trials of `route_of` cost."""
+def pays(live: Anatomy, windows: Windows, variants: Sequence[Variant], *, beside: int = 0) -> bool:
+    """Whether restarts of some variants on some windows could save more than the trials of `route_of` cost.
+
+    beside: passes of each window that restarts need and that would not be made without them.
+    """
     edits = [edit for variant in variants for edit in variant if edit.coordinate.role in OF_A_LAYER]
     projections = {live.projection(edit.coordinate).name for edit in edits}
-    saved = len(windows) * sum(first_layer(variant) for variant in variants if variant) / len(live.layers)
-    return saved > PASSES * len(projections) * min(TRIAL, windows.ids.shape[1]) / windows.ids.shape[1]
+    below = sum(first_layer(variant) for variant in variants if variant) / len(live.layers)
+    short = min(TRIAL, windows.ids.shape[1]) / windows.ids.shape[1]
+    return len(windows) * (below - beside) > PASSES * (1 + short * (len(projections) - 1))
 
 
 def _tried(trial: Callable[..., bool], *given: object) -> bool:
     """Whether a trial succeeds: where a layer needs what was not kept, the plain forward pass has it."""
     try:
         return trial(*given)
-    except (RuntimeError, TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
-        if is_out_of_memory(error):
+    except (RuntimeError, TypeError, KeyError, IndexError, ValueError, AttributeError, AtlasError) as error:
+        if is_out_of_memory(error) or is_out_of_memory(error.__cause__):
             raise
         return False
 
@@ -106,7 +116,7 @@ def _carries(live: Anatomy, ids: torch.Tensor, projection: Projection) -> bool:
     """
     way, layer = chain(live, ids), projection.layer
     size = float(way.streams[layer + 1].float().square().mean().sqrt())
-    positions = torch.arange(way.ids.shape[1])
+    positions = torch.linspace(0, way.ids.shape[1] - 1, min(TRIAL, way.ids.shape[1])).long()
     with _shifted(projection.container, size):
         whole = logits_at(live, way.ids, positions).float()
         hidden = way.layer(layer, way.streams[layer].expand(2, -1, -1))

@@ -20,7 +20,7 @@ def matched_draws(
     pool: int = 200,
     never: Sequence[Coordinate] = (),
 ) -> list[list[Coordinate]]:
-    """Draw sets of control weights: in each set one for every target, of nearly its magnitude, from its own matrix.
+    """Draw sets of control weights: in each set one for every target, near in magnitude, from its own matrix.
 
     Each control comes at random from the `pool` weights whose magnitude is nearest to the target's; the targets and
     those `never` to be drawn are left out, and within a matrix no weight is drawn twice until the pool is used up.

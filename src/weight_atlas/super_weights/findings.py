@@ -8,14 +8,18 @@ import pandas as pd
 def findings(verdict: str, table: pd.DataFrame, joint: dict | None) -> list[dict[str, str]]:
     """One finding per verified weight, one for all together; grade and text, the gravest first.
 
-    table: rows of the verification; joint: its row of all candidates together, if there were several.
+    table: rows of the verification; joint: its row of all candidates together, if there were several, and `null_max`,
+    the largest rise of its controls in nats per token.
     """
     if verdict == "none found":
         return [{"grade": "info", "text": "No super weight: no massive activation is written by a few single weights."}]
     found = [_of_weight(row) for row in table.itertuples()]
     if joint is not None:
         grade = "critical" if verdict in ("critical", "critical together") else "info"
-        text = f"All {joint['weights']} super weights set to zero multiply perplexity by {_factor(joint['ratio'])}."
+        text = f"All {joint['weights']} super weights set to zero multiply it by {_factor(joint['ratio'])}"
+        null = joint.get("null_max")
+        against = "" if null is None else f", the worst of their random controls by {_factor(math.exp(null))}"
+        text = f"{text}{against}."
         found.append({"grade": grade, "text": text})
     order = {"critical": 0, "notable": 1, "info": 2}
     return sorted(found, key=lambda finding: order[finding["grade"]])
@@ -63,7 +67,7 @@ def _carried(row) -> str:
 def _of_weight(row) -> dict[str, str]:
     expert = "" if pd.isna(row.expert) else f" expert {row.expert}"
     place = f"Layer {row.layer}{expert} [{row.row}, {row.column}]"
-    effect = f"set to zero it multiplies perplexity by {_factor(row.ratio)}"
+    effect = f"set to zero it multiplies perplexity on the verification text by {_factor(row.ratio)}"
     null = [f"{row.null_draws} random weights by at most {_factor(math.exp(row.null_max))}"] if row.null_draws else []
     if row.shift_draws:
         null.append(f"the same change at {row.shift_draws} random places by at most {_factor(math.exp(row.shift_max))}")
@@ -72,8 +76,16 @@ def _of_weight(row) -> dict[str, str]:
         case "critical":
             return {"grade": "critical", "text": f"{place} is critical: {effect}{against}."}
         case "contributing":
-            return {"grade": "notable", "text": f"{place} contributes: {effect}{against}."}
-    return {"grade": "info", "text": f"{place} writes a massive activation but is inert: {effect}{against}."}
+            return {"grade": "notable", "text": f"{place} contributes: {effect}{against}{_rescued(row)}."}
+    why = ", but its 95 % interval includes none" if row.delta_nll > 0 >= row.delta_nll_low else ""
+    return {"grade": "info", "text": f"{place} writes a massive activation but is inert: {effect}{against}{why}."}
+
+
+def _rescued(row) -> str:
+    """What a weight does among the others, which is what decides where alone it does not stand out."""
+    if pd.isna(row.rescue):
+        return ""
+    return f"; kept while all others are zero it undoes {row.rescue:.3g} nats per token of what removing all costs"
 
 
 def _factor(ratio: float) -> str:

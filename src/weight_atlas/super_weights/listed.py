@@ -19,6 +19,8 @@ from weight_atlas.super_weights.finite import not_finite
 
 # Largest part of a block's output that its experts may leave unexplained, relative to its norm or its largest part's.
 UNEXPLAINED = 0.05
+# Standard errors that a routing weight stands off zero.
+SIGNIFICANT = 6.0
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,10 @@ def _activations(
     weights = _weights(block, seen, [p.name for p in reached], tokens, output)
     # Where every expert is computed for every token and then multiplied by its weight, zeros say who was not asked.
     dense = len(reached) > 1 and all(len(seen.x[p.name]) == len(hidden) for p in reached)
-    least = 8 * torch.finfo(output.dtype).eps if dense else -1.0
     found = []
     for projection in reached:
-        weight = weights[projection.name]
-        asked = weight.abs() > least
+        weight, noise = weights[projection.name]
+        asked = weight.abs() > (SIGNIFICANT * noise + 1e-6 if dense else -1.0)
         x, y = (value[projection.name][asked].float() for value in (seen.x, seen.y))
         token = tokens[projection.name].to(asked.device)[asked]
         if len(token):
@@ -121,8 +122,8 @@ def _activations(
 
 def _weights(
     block: Block, seen: _Pass, names: Sequence[str], tokens: dict[str, torch.Tensor], output: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """The factors on the experts' outputs, float32, by least squares for each token."""
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """The factors on the experts' outputs, by least squares for each token, and their standard errors; float32."""
     n = len(output)
     shared = [p.name for p in block.others if len(seen.y.get(p.name, ())) == n]
     slots = torch.zeros(n, dtype=torch.long)
@@ -137,7 +138,16 @@ def _weights(
     for number, name in enumerate(shared):
         written[:, width - 1 - number] = seen.y[name].double().cpu()
     wanted = output.double().cpu()
-    solved = torch.linalg.pinv(written @ written.mT, hermitian=True) @ (written @ wanted[..., None])
+    freedom = output.shape[1] - width
+    if freedom < width:
+        raise AtlasError(
+            f"{width} experts of {type(block.module).__name__} for each token cannot be told apart in "
+            f"{output.shape[1]} channels",
+            where=block.name,
+            remedy="this architecture's experts cannot be analysed: switch off super_weights and expert_routing for it",
+        )
+    inverse = torch.linalg.pinv(written @ written.mT, hermitian=True)
+    solved = inverse @ (written @ wanted[..., None])
     parts = solved * written
     left, size = wanted - parts.sum(1), torch.maximum(wanted.norm(dim=1), parts.norm(dim=2).amax(1))
     if bool((left.norm(dim=1) > UNEXPLAINED * size).any()):
@@ -146,7 +156,9 @@ def _weights(
             where=block.name,
             remedy="this architecture's experts cannot be analysed: switch off super_weights and expert_routing for it",
         )
-    return {name: solved[tokens[name].cpu(), place[name], 0].float().to(output.device) for name in names}
+    noise = (left.norm(dim=1) / freedom**0.5)[:, None] * inverse.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
+    both = torch.stack([solved[..., 0], noise]).float().to(output.device)
+    return {name: tuple(both[:, tokens[name].to(both.device), place[name].to(both.device)]) for name in names}
 
 
 def _keys(rows: torch.Tensor) -> list[int]:

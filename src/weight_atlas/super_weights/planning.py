@@ -90,7 +90,8 @@ def cost(live: Anatomy, windows: Windows, planned: Plan, *, passes: float = 0.0)
         each = time.perf_counter() - start
     tokens, n = windows.ids.numel(), len(planned.variants) + 1
     tried = len({live.projection(place).name for place in planned.candidates})
-    beside = 2 + passes + PASSES * tried * min(1.0, TRIAL / length)
+    trials = PASSES * (1 + (tried - 1) * min(1.0, TRIAL / length)) if tried else 0
+    beside = 2 + passes + trials
     return (
         f"{n} variants of {tokens} tokens and {math.ceil(beside)} other passes: at most "
         f"{(n * len(windows) + beside) * each:.3g} s of forward passes"

@@ -67,6 +67,9 @@ def verified(
     table = pd.concat([judged.table, extra], axis=1)
     together = judged.variants[judged.variants.kind == "joint"]
     joint = None if together.empty else together.iloc[0].drop(["kind", "candidate"]).to_dict()
+    null = judged.variants[judged.variants.kind.isin(["random_together", "shifted_together"])].delta_nll
+    if joint is not None:
+        joint["null_max"] = float(null.max()) if len(null) else None
     artifact = {
         "schema": SCHEMA,
         "model": found["model"],

@@ -1,7 +1,7 @@
 """Do the candidates matter? Each removed alone, together, all but one, with its neuron, and against random weights.
 
 The measure is the change of negative log-likelihood in nats per token on held-out windows, paired window by window. The
-null of a candidate are random weights of its matrix of nearly its magnitude, removed one at a time, and where it has no
+null of a candidate are random weights of its matrix, nearest in size, removed one at a time, and where it has no
 equals the same change at random places (super_weights.planning); the candidate has to exceed the largest of all.
 """
 

@@ -84,6 +84,8 @@ def adjusted(log_p: np.ndarray) -> np.ndarray:
     smaller than any double.
     """
     log_p = np.asarray(log_p, dtype=np.float64)
+    if not len(log_p):
+        return log_p
     order = np.argsort(log_p, kind="stable")
     scaled = log_p[order] + np.log(len(log_p)) - np.log(np.arange(1, len(log_p) + 1))
     result = np.empty(len(log_p))

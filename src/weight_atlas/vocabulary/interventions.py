@@ -59,7 +59,7 @@ def measure_interventions(
 ) -> Measured:
     """Measure the model as it is, with each target weight multiplied by `factor`, and with each of its controls.
 
-    Controls of a target, of which none is itself a target: `draws` random weights of nearly its magnitude from its own
+    Controls of a target, of which none is itself a target: `draws` random weights of those nearest in size in its own
     matrix, multiplied alike; `shift_draws` weights anywhere in that matrix, changed by the same amount; its whole
     neuron set to zero; its weight replaced by its mean contribution; the weight multiplied by one. control_windows:
     windows for the random draws and the last, all if None. batch_size: interventions that go through a layer together,

@@ -11,7 +11,7 @@ from weight_atlas.lm.places import matrix_at
 from weight_atlas.super_weights.controls import matched_draws
 from weight_atlas.vocabulary.inputs import NeuronInput
 
-# random_coord: weights of nearly the target's magnitude, changed by the same factor. random_shift: any weights, changed
+# random_coord: weights nearest to the target in size, changed by the same factor. random_shift: any weights, changed
 # by the same amount; the null for the largest weight of a matrix, which has no equal.
 RANDOM = ("random_coord", "random_shift")
 KINDS = ("edit", "neuron_zero", "mean_contribution", "no_op", *RANDOM)

@@ -18,15 +18,22 @@ TERMS = 400
 def log_p_value(u: float, m: int, n: int) -> float:
     """Natural logarithm of the two-sided p value of U = u for m members and n other tokens, 1 <= m, n.
 
-    Ties, which enter u as halves, make it conservative: the distribution is that without ties.
+    Ties, which enter u as halves, make it conservative: the distribution is that without ties. At the end of the tail
+    it may be too small by a fifth; the very last value, 2 / C(m + n, m), is exact. Raises ValueError for an impossible
+    u.
     """
     from scipy.optimize import brentq
-    from scipy.special import log_ndtr
+    from scipy.special import gammaln, log_ndtr
 
+    if not 0 <= u <= m * n:
+        raise ValueError(f"{m} members and {n} others have no U of {u}")
     # The distribution is symmetric about m n / 2; half a step back is the correction for whole numbers.
     distance = abs(u - m * n / 2) - 0.5
     if distance <= 0:
         return 0.0
+    last = min(float(np.log(2) + gammaln(m + 1) + gammaln(n + 1) - gammaln(m + n + 1)), 0.0)
+    if distance + 0.5 == m * n / 2:
+        return last
     sums = _Cumulants(min(m, n), max(m, n))
     lower = upper = distance / sums.variance  # where a normal distribution would have it
     while sums.first(upper) < distance:
@@ -45,7 +52,7 @@ def log_p_value(u: float, m: int, n: int) -> float:
     log_density = -0.5 * w * w - 0.5 * np.log(2 * np.pi)
     # P = 1 - Phi(w) + phi(w) (1/v - 1/w), its factor phi(w) taken out; two sides.
     mills = np.exp(log_ndtr(-w) - log_density)
-    return float(min(log_density + np.log(2 * (mills + 1 / v - 1 / w)), 0.0))
+    return float(min(max(log_density + np.log(2 * (mills + 1 / v - 1 / w)), last), 0.0))
 
 
 class _Cumulants:
