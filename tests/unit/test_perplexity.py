@@ -126,7 +126,7 @@ def test_restarts_are_taken_only_where_they_save_passes(planted):
     live, place = planted
     early = Coordinate(0, 3, 4, component="mlp.down_proj")
     windows = own_text(live)
-    for weights, draws, restarted in (([early], 20, False), ([place], 2, False), ([place], 20, True)):
+    for weights, draws, restarted in (([early], 20, False), ([place], 7, False), ([place], 20, True)):
         variants = variants_of("mine", {"random": {"draws": draws}}, live, weights).variants
         assert bool(window_scores._restarting(live, windows, variants)[1]) is restarted
 

@@ -94,8 +94,10 @@ def samples(m, n, u):
 def test_a_perfect_class_is_one_permutation_of_all(m, n):
     """Two in C(m + n, m), which no double holds."""
     exact = np.log(2) + scipy.special.gammaln([m + 1, n + 1]).sum() - scipy.special.gammaln(m + n + 1)
-    assert log_p_value(m * n, m, n) == pytest.approx(exact, abs=0.3)
+    assert log_p_value(m * n, m, n) == pytest.approx(exact, rel=1e-9)
     assert log_p_value(0, m, n) == log_p_value(m * n, m, n)
+    with pytest.raises(ValueError, match="no U"):
+        log_p_value(m * n + 1, m, n)
 
 
 @pytest.mark.parametrize("size", [1, 4, 25, 300, 2500])
