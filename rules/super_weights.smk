@@ -107,6 +107,7 @@ rule super_weight_verification:
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         super_weights="<results>/super_weights/{model}.json",
+        super_weight_screening="<results>/super_weight_screening/{model}.csv",
         text=corpus_of("super_weight_verification"),
     output:
         verdict="<results>/super_weight_verification/{model}.json",

@@ -13,6 +13,7 @@ from weight_atlas.tables import read_json, read_table, write_json, write_table
 def main(
     checkpoint: Path,
     super_weights: Path,
+    super_weight_screening: Path,
     text: Path,
     *,
     verdict: Path,
@@ -29,6 +30,7 @@ def main(
     critical_ratio: float = 1.5,
     contributing_ratio: float = 1.1,
     max_candidates: int = 20,
+    max_outliers: int = 8,
     enable_causal_scoring: bool = False,
     dtype: str = "auto",
     trust_remote_code: bool = False,
@@ -38,10 +40,10 @@ def main(
     live, tokenizer = open_live(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     found = read_json(super_weights)
     judged, artifact = verified(
-        live, tokenizer, found, read_table(text), corpus=corpus, window=window, tokens=tokens, score_every=score_every,
-        draws=draws, seed=seed, batch_size=batch_size, critical_ratio=critical_ratio,
-        contributing_ratio=contributing_ratio, max_candidates=max_candidates,
-        enable_causal_scoring=enable_causal_scoring,
+        live, tokenizer, found, read_table(text), read_table(super_weight_screening), corpus=corpus, window=window,
+        tokens=tokens, score_every=score_every, draws=draws, seed=seed, batch_size=batch_size,
+        critical_ratio=critical_ratio, contributing_ratio=contributing_ratio, max_candidates=max_candidates,
+        max_outliers=max_outliers, enable_causal_scoring=enable_causal_scoring,
     )  # fmt: skip
     write_json(verdict, artifact)
     write_table(table, judged.table)

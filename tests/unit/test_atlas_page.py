@@ -13,7 +13,7 @@ from weight_atlas.super_weights.verification import COLUMNS as VERDICT
 from weight_atlas.tables import write_json, write_table
 
 # What super_weight_verification writes: the verdict's table and what is left of the stream.
-VERDICT_COLUMNS = (*VERDICT, "residual_before", "residual_after", "residual_after_all")
+VERDICT_COLUMNS = (*VERDICT, "residual_before", "residual_after", "residual_after_all", "found_by")
 
 
 def test_headline_reads_the_tables():
@@ -53,14 +53,52 @@ def test_headline_reads_the_tables():
     rows = dict(headline(tables))
     assert rows["tokens of text"].startswith("1,000 in 3 documents; 7 tokens make half")
     assert rows["effective rank, share of a Gaussian matrix's"] == "W_Q 0.60, W_K 0.25 (median over layers)"
-    assert rows["super weights"] == "layer 1 mlp.down_proj [7, 11]"
-    without = rows["without the super weights"]
-    assert "1e+04 times, catastrophic; random weights (0.3 of the size): at most 1.01" in without
+    assert rows["candidates for super weights, not verified"] == "layer 1 mlp.down_proj [7, 11]"
+    without = rows["without the detected weights"]
+    assert without == "500,000: 10,000 times, catastrophic; random weights (0.3 of the size): at most 1.01 times"
 
 
 def test_headline_says_none_found_and_skips_what_is_absent():
     empty = pd.DataFrame({"layer": [], "row": [], "column": [], "component": []})
-    assert headline({"super_weights": {"m.csv": empty}, "effective_rank": {}}) == [("super weights", "none found")]
+    assert headline({"super_weights": {"m.csv": empty}, "effective_rank": {}}) == [
+        ("candidates for super weights, not verified", "none found")
+    ]
+
+
+def verified(verdict, *verdicts, found_by="contribution"):
+    """The artifact of a verification, one weight for each verdict."""
+    records = [{"layer": 1, "component": "mlp.down_proj", "expert_id": None, "row": 7, "column": column,
+                "verdict": each, "found_by": [found_by]} for column, each in enumerate(verdicts)]  # fmt: skip
+    return {"m.json": {"verdict": verdict, "super_weights": records, "findings": []}}
+
+
+def test_headline_follows_the_verdict_and_names_decoys():
+    table = pd.DataFrame({"layer": [1], "row": [7], "column": [0], "component": ["mlp.down_proj"]})
+
+    def said(*verdicts, **more):
+        return headline({"super_weights": {"m.csv": table}, "super_weight_verification": verified(*verdicts, **more)})
+
+    assert said("critical", "inert", "critical", "inconclusive") == [
+        ("super weights", "layer 1 mlp.down_proj [7, 1] (critical); layer 1 mlp.down_proj [7, 2] (inconclusive)"),
+        ("decoys: massive activations, removal harmless", "layer 1 mlp.down_proj [7, 0]"),
+    ]
+    nothing = "none found where it was searched (see the findings)"
+    assert said("not confirmed", "inert")[0] == ("super weights", nothing)
+    assert said("none found") == [("super weights", nothing)]
+    (only,) = said("critical together", "inert", "inert")
+    assert only[1].startswith("2 weights, critical together only: layer 1 mlp.down_proj [7, 0]; ")
+    assert said("critical", "critical", found_by="screening")[0][1].endswith("(critical, found by its size)")
+
+
+def test_the_headline_writes_large_numbers_as_powers_of_ten():
+    table = pd.DataFrame(
+        {"corpus": "text", "ablation": ["baseline", "mine"], "targets": [None, "detected"],
+         "kind": ["baseline", "zero"], "perplexity": [50.0, 3.2e130], "ratio": [1.0, 6.4e128],
+         "severity": ["minimal", "catastrophic"],
+         "magnitude_ratio": [None, 1.0]}
+    )  # fmt: skip
+    rows = dict(headline({"ablation_perplexity": {"m.csv": table}}))
+    assert rows["without the detected weights"] == "10^131: 10^129 times, catastrophic"
 
 
 def test_headline_tells_experts_apart_and_leaves_weights_by_hand_out():
@@ -73,7 +111,8 @@ def test_headline_tells_experts_apart_and_leaves_weights_by_hand_out():
         }
     )  # fmt: skip
     rows = headline({"super_weights": {"m.csv": found}, "ablation_perplexity": {"m.csv": ablations}})
-    assert rows == [("super weights", "layer 1 mlp.experts expert 3 [7, 11]"), ("perplexity", "5.00 on text")]
+    where = "layer 1 mlp.experts expert 3 [7, 11]"
+    assert rows == [("candidates for super weights, not verified", where), ("perplexity", "5.00 on text")]
 
 
 def test_page_has_a_section_a_product_with_figures_tables_and_files():

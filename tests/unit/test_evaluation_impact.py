@@ -152,7 +152,7 @@ def test_figures_of_models_without_super_weights_say_so():
     table = headlines(full_table())
     nothing = table[table.kind == "baseline"]
     for figure in (impact_panels(nothing), scaling_curves(nothing.iloc[:0]), model_panels(nothing.assign(model="a"))):
-        assert "o super weights were found" in texts(figure)
+        assert "o super weights were detected" in texts(figure)
     plt.close("all")
 
 

@@ -251,9 +251,9 @@ def test_what_is_impossible_is_skipped_and_said(live, capsys):
     assert (skipped.variant, skipped.kind) == ("sw: experts", "experts") and "expert" in skipped.reason
     assert capsys.readouterr().out.count("\n") == 1
     nothing = variants_of("sw", {"zero": {}, "random": {}}, live, [])
-    assert not nothing.variants and {each.reason for each in nothing.skipped} == {"no super weights were found"}
+    assert not nothing.variants and {each.reason for each in nothing.skipped} == {"no super weights were detected"}
     assert nothing.description("sw")["skipped"][0] == {
-        "variant": "sw: zero", "kind": "zero", "reason": "no super weights were found"
+        "variant": "sw: zero", "kind": "zero", "reason": "no super weights were detected"
     }  # fmt: skip
 
 

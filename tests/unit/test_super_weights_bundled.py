@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.checkpoint.manifest import make_manifest
 from weight_atlas.families import inventory, load_piece
 from weight_atlas.lm.opening import open_live
@@ -24,8 +25,6 @@ def manifest(tmp_path_factory):
 
 
 def test_screening(manifest):
-    from weight_atlas.checkpoint.checkpoint import open_checkpoint
-
     checkpoint = open_checkpoint(manifest)
     table = screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row))
     for score in ("size", "path_gain"):
@@ -45,7 +44,9 @@ def test_detection_published_mode_and_verification(manifest):
     import pydoc_data.topics
 
     corpus = pd.DataFrame({"text": [text for _, text in sorted(pydoc_data.topics.topics.items())]})
-    judged, written = verified(live, tokenizer, seen.artifact, corpus, tokens=2048)
+    checkpoint = open_checkpoint(manifest)
+    screening = screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row))
+    judged, written = verified(live, tokenizer, seen.artifact, corpus, screening, tokens=2048)
     assert written["verdict"] == "critical"
     assert judged.table.ratio[0] > 30
     assert judged.table.null_draws[0] >= 50

@@ -21,8 +21,11 @@ from weight_atlas.super_weights.detection import detect
 from weight_atlas.super_weights.findings import findings
 from weight_atlas.super_weights.planning import cost, plan
 from weight_atlas.super_weights.recording import record
+from weight_atlas.super_weights.screening import COLUMNS as SCREENED
 from weight_atlas.super_weights.verdict import verified
 from weight_atlas.super_weights.verification import Joint, joint_of, judged, verdict_of, verify
+
+NO_OUTLIERS = pd.DataFrame(columns=list(SCREENED))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -80,25 +83,24 @@ def test_only_together():
     assert (judged.table.rescue > 0).all()
 
 
-def judged_by(delta, low=None, null=(), rescue=float("nan"), joint=None, bands=(1.5, 1.1)):
-    low = delta if low is None else low
-    single = pd.Series({"delta_nll": delta, "delta_nll_low": low, "ratio": math.exp(delta)})
-    return verdict_of(single, pd.Series(null, dtype=float), rescue, joint, bands)
+def judged_by(delta, low=None, rescue=float("nan"), joint=None, bands=(1.5, 1.1)):
+    single = pd.Series({"delta_nll": delta, "delta_nll_low": delta if low is None else low})
+    return verdict_of(single, rescue, joint, bands)
 
 
 def test_what_makes_a_verdict():
     assert judged_by(0.41) == "critical" and judged_by(0.40) == "contributing"
     assert judged_by(0.41, bands=(1.6, 1.1)) == "contributing"
-    # At least the mild band, or an ordinary weight that is a little above its null would count.
+    # At least the mild band: an effect that is certain but tiny is none.
     assert judged_by(0.096) == "contributing" and judged_by(0.095) == "inert"
     assert judged_by(0.096, bands=(1.5, 1.2)) == "inert"
-    # Above the largest of the null, however large the effect, and with an interval above zero.
-    assert judged_by(3.0, null=[0.1, 3.1, 0.2]) == "inert"
-    assert judged_by(3.0, null=[0.1, 2.9, 0.2]) == "critical"
-    assert judged_by(3.0, low=0.0) == judged_by(3.0, low=-0.1) == "inert"
+    # A large effect whose interval includes zero is neither proven nor harmless.
+    assert judged_by(3.0, low=0.0) == judged_by(3.0, low=-0.1) == judged_by(0.096, low=-0.1) == "inconclusive"
+    assert judged_by(0.095, low=-0.1) == "inert"
     assert judged_by(3.0, low=0.01) == "critical"
-    # A single window has no interval.
+    # A single window has no interval; a loss that is no number any more is harm enough.
     assert judged_by(3.0, low=float("nan")) == "critical"
+    assert judged_by(float("inf"), low=float("nan")) == judged_by(float("nan"), low=float("nan")) == "critical"
 
 
 def test_what_makes_a_verdict_together():
@@ -106,7 +108,8 @@ def test_what_makes_a_verdict_together():
     assert judged_by(0.0, rescue=0.41, joint=joint) == "contributing"
     assert judged_by(0.0, rescue=0.39, joint=joint) == "inert"
     assert judged_by(0.0, rescue=0.41, joint=Joint(4.0, False, 0.2)) == "inert"
-    assert judged_by(0.0, rescue=0.41, joint=Joint(4.0, True, 0.5)) == "inert"
+    # A draw that happens to be as harmful does not make the weight harmless.
+    assert judged_by(0.0, rescue=0.41, joint=Joint(4.0, True, 4.5)) == "contributing"
     # A tenth of a small effect is less than the mild band.
     assert judged_by(0.0, rescue=0.08, joint=Joint(0.5, True, 0.0)) == "inert"
     assert judged_by(0.0, rescue=0.10, joint=Joint(0.5, True, 0.0)) == "contributing"
@@ -119,7 +122,7 @@ def outcome(*rows):
     return table.assign(delta_nll_low=delta, delta_nll_high=delta, ratio=np.exp(delta), severity="")
 
 
-def test_both_nulls_count_alone_and_together():
+def test_both_nulls_stand_beside_the_verdict_and_do_not_decide_it():
     single = [("single", 0, 1.0), ("neuron", 0, 1.5), ("kept", 0, 3.0), ("single", 1, 0.0), ("joint", pd.NA, 4.0)]
     place = Coordinate(1, 2, 3)
 
@@ -129,32 +132,40 @@ def test_both_nulls_count_alone_and_together():
     low = row(("random", 0, 0.1), ("random", 0, 0.3), ("random", 1, 9.0), ("shifted", 0, 0.2), ("shifted", 1, 9.0))
     assert low["verdict"] == "critical" and low["p_value"] == pytest.approx(1 / 3)
     assert (low["null_max"], low["null_median"], low["shift_max"], low["shift_draws"]) == (0.3, 0.2, 0.2, 1)
-    assert row(("random", 0, 0.1), ("shifted", 0, 1.1))["verdict"] == "inert"
-    assert row(("random", 0, 1.1), ("shifted", 0, 0.1))["verdict"] == "inert"
+    assert low["exceeds_null"]
+    for null in ((("random", 0, 0.1), ("shifted", 0, 1.1)), (("random", 0, 1.1), ("shifted", 0, 0.1))):
+        assert (row(*null)["verdict"], row(*null)["exceeds_null"]) == ("critical", False)
     assert row(("random", 0, 1.1))["p_value"] == 1
     together = [("random_together", pd.NA, 0.1), ("shifted_together", pd.NA, 0.2)]
     assert joint_of(outcome(*single, *together), 1.5) == Joint(4.0, True, 0.2)
-    assert joint_of(outcome(*single, *together[:1], ("shifted_together", pd.NA, 4.1)), 1.5) == Joint(4.0, False, 4.1)
-    assert joint_of(outcome(*single, ("random_together", pd.NA, 4.1), *together[1:]), 1.5) == Joint(4.0, False, 4.1)
+    assert joint_of(outcome(*single, *together[:1], ("shifted_together", pd.NA, 4.1)), 1.5) == Joint(4.0, True, 4.1)
+    assert joint_of(outcome(*single, ("random_together", pd.NA, 4.1), *together[1:]), 1.5) == Joint(4.0, True, 4.1)
     assert joint_of(outcome(*single), 99.0) == Joint(4.0, False, 0.0)
     assert joint_of(outcome(*single[:3]), 1.5) is None
-    # All but this one cost 3 of the 4 that all cost: it rescues 1, alone it does not stand out.
-    rescued = row(("random", 0, 1.1), joint=Joint(4.0, True, 0.2))
+    # All but the second cost 3 of the 4 that all cost: it rescues 1, and alone it does nothing.
+    both = outcome(*single, ("neuron", 1, 0.0), ("kept", 1, 3.0), ("random", 1, 0.1))
+    rescued = judged(both, 1, place, 0.5, Joint(4.0, True, 0.2), (1.5, 1.1))
     assert (rescued["rescue"], rescued["kept_delta_nll"], rescued["verdict"]) == (1.0, 3.0, "contributing")
 
 
-@pytest.mark.parametrize(("layout", "seed"), [("gpt2", 0), ("gpt2", 1), ("llama", 0)])
-def test_an_ordinary_large_weight_is_inert(layout, seed):
+@pytest.mark.parametrize(("layout", "seed", "verdict"), [
+    ("gpt2", 0, "critical"), ("gpt2", 1, "critical"), ("llama", 0, "inconclusive"),
+])  # fmt: skip
+def test_a_harmful_weight_is_never_inert_but_is_said_to_be_no_exception(layout, seed, verdict):
     """Its neuron is not silent, and it has no equals: it exceeds smaller weights, but not the same change anywhere."""
     live = anatomy(tiny(layout, seed=seed, sharp=True))
     place = live.projections[2].coordinate(3, 4)
     matrix = matrix_at(live, place)
-    matrix[3, 4] = matrix.abs().max() * 6
-    seen = verify(live, own_text(live, windows=6, length=16), plan(live, [place], draws=20, seed=0))
-    (row,) = seen.table.itertuples()
-    assert row.verdict == "inert" and seen.verdict == "not confirmed"
-    assert row.magnitude_ratio < 0.5
-    assert row.shift_draws == 20
+    matrix[3, 4] = matrix.abs().max() * 60
+    windows = own_text(live, windows=6, length=16)
+    for draws in (5, 20):
+        seen = verify(live, windows, plan(live, [place], draws=draws, seed=draws))
+        (row,) = seen.table.itertuples()
+        # The verdict follows the harm, whatever was drawn.
+        assert row.verdict == seen.verdict == verdict
+        assert row.delta_nll > 1.5
+        assert row.magnitude_ratio < 0.5
+        assert row.shift_draws == draws
     assert row.shift_max > row.null_max
 
 
@@ -267,7 +278,9 @@ def test_out_of_memory_is_a_message_wherever_it_happens():
 
     def run(limit):
         state.update(calls=0, limit=limit)
-        verified(live, word_tokenizer(bos=True), found, corpus, window=20, draws=1, enable_causal_scoring=True)
+        verified(
+            live, word_tokenizer(bos=True), found, corpus, NO_OUTLIERS, window=20, draws=1, enable_causal_scoring=True
+        )
         return state["calls"]
 
     live.layers[2].register_forward_pre_hook(run_out)
@@ -294,11 +307,17 @@ def test_none_found_goes_through_everything():
     assert "nothing to verify" in drawn(figures.verification(judged.table, judged.variants))
     found = artifact("m", [], [], {"prompts": ["one two three"]})
     corpus = pd.DataFrame({"text": ["one two three four five six"] * 9})
-    judged, written = verified(live, word_tokenizer(bos=True), found, corpus, window=12)
+    judged, written = verified(live, word_tokenizer(bos=True), found, corpus, NO_OUTLIERS, window=12)
     assert written["verdict"] == "none found"
-    assert written["super_weights"] == []
-    assert [finding["grade"] for finding in written["findings"]] == ["info"]
-    assert judged.table.columns[-1] == "residual_after_all"
+    assert written["super_weights"] == written["screened"] == []
+    (finding,) = written["findings"]
+    assert finding["grade"] == "info"
+    assert finding["text"] == (
+        "No super weight was found where it was searched. Searched: massive activations of the residual stream, "
+        "attributed to MLP output projections; none of their weights stands out by its size beside those. Other "
+        "matrices were not searched."
+    )
+    assert list(judged.table.columns[-2:]) == ["residual_after_all", "found_by"]
 
 
 def test_one_window_gives_a_verdict_without_an_interval():
@@ -318,18 +337,20 @@ def test_verified_artifact(capsys):
     found = artifact("m", records, [], {"prompts": texts})
     corpus = pd.DataFrame({"text": ["one two three four five six seven eight nine ten"] * 9})
     settings = {"window": 20, "draws": 4, "enable_causal_scoring": True, "corpus": "words"}
-    judged, written = verified(live, word_tokenizer(bos=True), found, corpus, **settings)
+    judged, written = verified(live, word_tokenizer(bos=True), found, corpus, NO_OUTLIERS, **settings)
     (weight,) = written["super_weights"]
     assert weight["impact_natural"] == weight["delta_nll"] == judged.table.delta_nll[0]
     assert weight["impact_interventional"] is not None
     assert weight["residual_before"] == pytest.approx(judged.table.residual_before[0])
     assert weight["residual_before"] > 100 > 1 > weight["residual_after"]
     assert written["verdict"] == judged.verdict
-    (finding,) = written["findings"]
-    assert finding["grade"] == {"critical": "critical", "contributing": "notable", "inert": "info"}[weight["verdict"]]
+    finding, searched = written["findings"]
+    assert "Searched: " in searched["text"]
+    grades = {"critical": "critical", "contributing": "notable", "inconclusive": "notable", "inert": "info"}
+    assert finding["grade"] == grades[weight["verdict"]]
     assert "Layer 1 expert" in finding["text"]
     assert "variants of" in capsys.readouterr().out
-    again, _ = verified(live, word_tokenizer(bos=True), found, corpus, **settings)
+    again, _ = verified(live, word_tokenizer(bos=True), found, corpus, NO_OUTLIERS, **settings)
     pd.testing.assert_frame_equal(judged.table, again.table, check_exact=True)
 
 
@@ -399,17 +420,27 @@ def test_forced_impact_sees_an_expert_that_the_router_never_chooses():
 
 
 def test_findings_are_graded_and_the_gravest_come_first():
-    rows = {"layer": 1, "row": 7, "column": [3, 4, 5], "expert": pd.NA, "null_draws": 50, "null_max": 1e-4,
-            "shift_draws": [0, 50, 0], "shift_max": 0.01, "delta_nll": [0.7, 8.6, 0.02],
-            "delta_nll_low": [-1.2, 8.0, 0.01], "rescue": [float("nan"), float("nan"), 3.25]}  # fmt: skip
-    table = pd.DataFrame({**rows, "ratio": [2.01, 5614.0, 1.02], "verdict": ["inert", "critical", "contributing"]})
-    found = findings("critical", table, {"weights": 3, "ratio": 6000.0, "null_max": 0.1})
-    assert [finding["grade"] for finding in found] == ["critical", "critical", "notable", "info"]
+    rows = {"layer": 1, "row": 7, "column": [3, 4, 5, 6, 8], "expert": pd.NA, "null_draws": 50, "null_max": 1e-4,
+            "shift_draws": [0, 50, 0, 9, 0], "shift_max": [0.01, 0.01, 0.01, 900.0, 0.01],
+            "delta_nll": [0.7, math.log(5614), 0.0198, 295.739, 0.01],
+            "delta_nll_low": [-1.2, 8.0, 0.01, 290.0, 0.005],
+            "rescue": [float("nan"), float("nan"), 3.25, float("nan"), float("nan")]}  # fmt: skip
+    table = pd.DataFrame({**rows, "exceeds_null": [True, True, True, False, True]})
+    table["verdict"] = ["inconclusive", "critical", "contributing", "critical", "inert"]
+    found = findings("critical", table, {"weights": 4, "delta_nll": math.log(6000), "null_max": 0.1})
+    assert [finding["grade"] for finding in found] == ["critical", "critical", "critical", "notable", "notable", "info"]
     assert found[0]["text"] == (
         "Layer 1 [7, 4] is critical: set to zero it multiplies perplexity on the verification text by 5,614, 50 random "
         "weights by at most 1, the same change at 50 random places by at most 1.01."
     )
-    assert found[1]["text"].endswith("multiply it by 6,000, the worst of their random controls by 1.105.")
-    assert found[2]["text"].endswith("it undoes 3.25 nats per token of what removing all costs.")
-    assert found[3]["text"].endswith("but its 95 % interval includes none.")
-    assert "All 3 super weights" in found[1]["text"]
+    assert found[1]["text"] == (
+        "Layer 1 [7, 6] is critical: set to zero it multiplies perplexity on the verification text by 10^128, 50 "
+        "random weights by at most 1, the same change at 9 random places by at most 10^391: a change of this size does "
+        "as much harm elsewhere."
+    )
+    assert found[2]["text"].endswith("multiply perplexity by 6,000, the worst of their random controls by 1.105.")
+    assert found[3]["text"].startswith("Layer 1 [7, 3] may matter: set to zero it multiplies perplexity")
+    assert found[3]["text"].endswith("the 95 % interval begins at -1.2 nats per token: more text would tell.")
+    assert found[4]["text"].endswith("it undoes 3.25 nats per token of what removing all costs.")
+    assert found[5]["text"].startswith("Layer 1 [7, 8] is a decoy: it writes a massive activation, but removing it is")
+    assert "All 4 candidates" in found[2]["text"]

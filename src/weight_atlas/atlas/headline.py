@@ -4,14 +4,20 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from weight_atlas.ratios import written
+
 # The contents of one analysis's tables by file name: a DataFrame for .csv, plain JSON for .json.
 Tables = dict[str, object]
 GRADES = ("critical", "notable", "info")
+# The key under which the lines on super weights find their verification.
+VERDICTS = "verdicts"
 
 
 def headline(tables: dict[str, Tables]) -> list[tuple[str, str]]:
     """Rows (what, value) from the tables of each analysis; an absent analysis says nothing."""
-    return [row for analysis, lines in LINES.items() if tables.get(analysis) for row in lines(tables[analysis])]
+    verdicts = tables.get("super_weight_verification") or {}
+    own = {**tables, "super_weights": {**(tables.get("super_weights") or {}), VERDICTS: _verified(verdicts)}}
+    return [row for analysis, lines in LINES.items() if tables.get(analysis) for row in lines(own[analysis])]
 
 
 def findings(tables: dict[str, Tables]) -> list[dict[str, str]]:
@@ -48,14 +54,38 @@ def _effective_rank(tables: Tables) -> Iterator[tuple[str, str]]:
             )
 
 
+def _verified(tables: Tables) -> dict | None:
+    """The artifact of the verification, if it is there."""
+    return next((each for each in tables.values() if isinstance(each, dict) and "super_weights" in each), None)
+
+
 def _super_weights(tables: Tables) -> Iterator[tuple[str, str]]:
-    for found in _with_columns(tables, "layer", "row", "column", "component"):
-        places = []
-        for each in found.itertuples():
-            expert = getattr(each, "expert_id", None)
-            of = "" if expert is None or pd.isna(expert) else f" expert {int(expert)}"
-            places.append(f"layer {each.layer} {each.component}{of} [{each.row}, {each.column}]")
-        yield "super weights", "; ".join(places) or "none found"
+    """What was found, by what its removal showed; without the verification, what there is to verify."""
+    verified = tables.get(VERDICTS)
+    if verified is None:
+        for found in _with_columns(tables, "layer", "row", "column", "component"):
+            places = [_place(each) for each in found.to_dict("records")]
+            yield "candidates for super weights, not verified", "; ".join(places) or "none found"
+        return
+    records = verified["super_weights"]
+    grave = [each for each in records if each["verdict"] != "inert"]
+    told = [f"{_place(each)} ({each['verdict']}{_of_screening(each)})" for each in grave]
+    if not told and verified["verdict"] == "critical together":
+        told = [f"{len(records)} weights, critical together only: {'; '.join(map(_place, records))}"]
+    yield "super weights", "; ".join(told) or "none found where it was searched (see the findings)"
+    decoys = [_place(each) for each in records if each["verdict"] == "inert"]
+    if decoys and verified["verdict"] != "critical together":
+        yield "decoys: massive activations, removal harmless", "; ".join(decoys)
+
+
+def _place(record: dict) -> str:
+    expert = record.get("expert_id")
+    of = "" if expert is None or pd.isna(expert) else f" expert {int(expert)}"
+    return f"layer {record['layer']} {record['component']}{of} [{record['row']}, {record['column']}]"
+
+
+def _of_screening(record: dict) -> str:
+    return ", found by its size" if record["found_by"] == ["screening"] else ""
 
 
 def _ablation_perplexity(tables: Tables) -> Iterator[tuple[str, str]]:
@@ -67,10 +97,11 @@ def _ablation_perplexity(tables: Tables) -> Iterator[tuple[str, str]]:
             row = removed.iloc[0]
             controls = main[(main.kind == "random") & (main.ablation == row.ablation) & main.perplexity.notna()]
             size = controls.magnitude_ratio.mean()
-            against = f"; random weights ({size:.2g} of the size): at most {controls.ratio.max():.4g} times"
+            against = f"; random weights ({size:.2g} of the size): at most {written(controls.ratio.max())} times"
             yield (
-                "without the super weights",
-                f"{row.perplexity:,.0f}: {row.ratio:,.4g} times, {row.severity}{against if len(controls) else ''}",
+                "without the detected weights",
+                f"{written(row.perplexity)}: {written(row.ratio)} times, {row.severity}"
+                f"{against if len(controls) else ''}",
             )
 
 

@@ -23,7 +23,8 @@ CHOSEN = {
     )),
     "super_weight_verification": Chosen((
         "layer", "row", "column", "expert", "verdict", "ratio", "severity", "delta_nll", "delta_nll_low",
-        "delta_nll_high", "null_draws", "null_max", "shift_max", "rescue", "residual_before", "residual_after",
+        "delta_nll_high", "exceeds_null", "null_max", "shift_max", "rescue",
+        "residual_after", "found_by",
     )),
     "expert_routing": Chosen((
         "layer", "expert", "super_expert", "candidate", "p_active", "tokens", "max_output", "row", "column", "weight",

@@ -101,7 +101,7 @@ def _expanded(
     name: str, kind: str, settings: dict[str, Any], live: Anatomy, targets: dict[Coordinate, float | None]
 ) -> list[Variant]:
     if not targets and kind != "quantize":
-        raise Impossible("no super weights were found")
+        raise Impossible("no super weights were detected")
     if kind == "restore":
         settings = {"inputs": tuple(targets.values())}
     return [

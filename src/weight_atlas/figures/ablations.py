@@ -17,7 +17,7 @@ def ablation_perplexity(table: pd.DataFrame) -> Figure:
     table = table[table.severity != "no variants"]
     if (table.kind == "baseline").all():
         values = ", ".join(f"{row.perplexity:.4g} on {row.corpus}" for row in table.itertuples())
-        return message(f"No super weights were found: nothing to ablate.\nPerplexity of the model: {values}")
+        return message(f"No super weights were detected: nothing to ablate.\nPerplexity of the model: {values}")
     panels = {corpus: _bars(part) for corpus, part in table.groupby("corpus", sort=False)}
     height = 1.3 + 0.42 * max(map(len, panels.values()))
     figure, axes = subplots(1, len(panels), width=7.2, height=height, squeeze=False)

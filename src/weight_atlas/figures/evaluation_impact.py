@@ -58,7 +58,7 @@ def _labelled(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _nothing(rows: pd.DataFrame) -> str:
     reasons = list(dict.fromkeys(rows.note.dropna())) if "note" in rows else []
-    return f"Nothing was ablated: {'; '.join(reasons) or 'no super weights were found'}."
+    return f"Nothing was ablated: {'; '.join(reasons) or 'no super weights were detected'}."
 
 
 def _panel(axis: Axes, part: pd.DataFrame, names: list[str], impossible: set[str]) -> None:

@@ -21,7 +21,7 @@ def scaling_curves(curves: pd.DataFrame) -> Figure:
     model's.
     """
     if curves.empty:
-        return message("No super weights were found: nothing to scale.")
+        return message("No super weights were detected: nothing to scale.")
     tasks = [part for _, part in curves.groupby("task", sort=False)]
     kinds = [[part for part in tasks if is_perplexity(part) is kind] for kind in (True, False)]
     panels = [(kind, parts) for kind, parts in zip((True, False), kinds, strict=True) if parts]

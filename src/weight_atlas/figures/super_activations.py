@@ -13,7 +13,7 @@ def super_activations(places: pd.DataFrame, sinks: pd.DataFrame, *, most: int = 
     places: layer, channel, token, first_position, activations, share, mean_value. sinks: layer, share, share_without.
     """
     if places.empty and sinks.empty:
-        return message("No super weights were found: no super activations to look at.")
+        return message("No super weights were detected: no super activations to look at.")
     figure, (left, right) = subplots(1, 2, width=5.4, height=3.9)
     _tokens(left, places, most)
     _attention(right, sinks)

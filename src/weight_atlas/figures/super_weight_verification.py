@@ -21,7 +21,7 @@ def verification(table: pd.DataFrame, variants: pd.DataFrame, *, most: int = 12)
     delta_nll. Falls are drawn hatched. At most `most` candidates, the costliest.
     """
     if table.empty:
-        return message("No super weights were found: nothing to verify.")
+        return message("No candidate was found where it was searched: nothing to verify.")
     shown = table.assign(number=range(len(table))).nlargest(most, "delta_nll", keep="first")
     joint = variants[variants.kind == "joint"]
     bars = [bar for bar in BARS if table[bar[0]].notna().any()]
@@ -71,7 +71,7 @@ def _null(axis, place: float, null: pd.Series, label: str | None) -> None:
 
 
 def _limits(table: pd.DataFrame, variants: pd.DataFrame) -> tuple[float, float]:
-    sizes = variants.delta_nll[variants.kind != "baseline"].abs().clip(lower=FLOOR)
+    sizes = variants.delta_nll[~variants.kind.isin(("baseline", "screened"))].abs().clip(lower=FLOOR)
     return float(sizes.min()) / 3, float(sizes.max()) * 12
 
 

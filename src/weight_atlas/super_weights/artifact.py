@@ -61,9 +61,11 @@ def merged(detected: list[dict], published: list[dict]) -> list[dict]:
 
 
 def artifact(
-    model: str, records: list[dict], published: list[dict], settings: dict, findings: Sequence[dict] = ()
-) -> dict:
-    """The JSON artifact: schema number, verdict, settings, super weights, and what the published procedure finds."""
+    model: str, records: list[dict], published: list[dict], settings: dict, findings: Sequence[dict] = (),
+    unattributed: Sequence[dict] = (),
+) -> dict:  # fmt: skip
+    """The JSON artifact: schema number, verdict, settings, super weights, what the published procedure finds, and
+    massive activations that no weight was found for (see detection.unattributed)."""
     return {
         "schema": SCHEMA,
         "model": model,
@@ -72,6 +74,7 @@ def artifact(
         "findings": list(findings),
         "super_weights": records,
         "published_procedure": published,
+        "unattributed": list(unattributed),
     }
 
 
@@ -105,12 +108,18 @@ def name_on_disk(live: Anatomy, coordinate: Coordinate, inventory: pd.DataFrame 
     return str(names[0]) if len(names) == 1 else projection.parameter_name
 
 
+def outlier_record(live: Anatomy, place: Coordinate, weight: float, inventory: pd.DataFrame | None = None) -> dict:
+    """The record of a weight that the screening showed and no activation led to."""
+    record = _record(live, place, weight, None, None, inventory)
+    return {**record, "found_by": ["screening"]}
+
+
 def _place(record: dict) -> tuple:
     return record["layer"], record["component"], record["expert_id"], record["row"], record["column"]
 
 
 def _record(
-    live: Anatomy, place: Coordinate, weight: float, x: float, y: float, inventory: pd.DataFrame | None
+    live: Anatomy, place: Coordinate, weight: float, x: float | None, y: float | None, inventory: pd.DataFrame | None
 ) -> dict:
     """The fields that users of published tools know; all others empty."""
     return {
@@ -123,7 +132,7 @@ def _record(
         "expert_id": place.expert,
         "input_value": x,
         "output_value": y,
-        "magnitude_product": abs(x * y),
+        "magnitude_product": None if x is None or y is None else abs(x * y),
         "original_value": weight,
         "is_shared_expert": live.projection(place).shared_expert,
     }

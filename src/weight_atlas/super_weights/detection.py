@@ -6,12 +6,14 @@ import pandas as pd
 
 from weight_atlas.lm.anatomy import Anatomy
 from weight_atlas.super_weights.attribution import Attribution, Contribution, attribute
-from weight_atlas.super_weights.massive import Massive, massive_activations
+from weight_atlas.super_weights.massive import Massive, last_layer_activations, massive_activations
 from weight_atlas.super_weights.recording import Recording
 
 # Tokens of one channel and layer that are attributed, the strongest first.
 TOKENS = 3
-
+# What stands for the embedding among the layers.
+EMBEDDING = -1
+WITHOUT_PREFIX = "only without the tokenizer's prefix"
 
 STEP_COLUMNS = (
     "layer", "channel", "prompt", "position", "token", "prefixed", "value", "step", "ratio", "onset", "persistence",
@@ -60,24 +62,26 @@ def detect(
     ratio: least |h| over the layer's median. persistence: least share of the layers after a step that keep the
     activation; after the last layer none do.
     coverage, min_share: which weights of a step are taken (see attribute). An activation that arises only where the
-    tokenizer's own prefix was left out does not count: the model is not run like that.
+    tokenizer's own prefix was left out does not count: the model is not run like that. What the embedding brings along
+    (layer -1) and what only the last layer makes large have a row, but no weight is taken for them.
     """
     groups: dict[tuple[int, int], list[Massive]] = {}
-    for each in massive_activations(recording, ratio=ratio):
-        for layer in each.steps:
+    seen = massive_activations(recording, ratio=ratio) + last_layer_activations(recording, ratio=ratio)
+    for each in seen:
+        for layer in (*([EMBEDDING] if each.onset == EMBEDDING else []), *each.steps):
             groups.setdefault((layer, each.channel), []).append(each)
     steps, contributions, found = [], [], {}
     for (layer, _), members in sorted(groups.items()):
         usual = [each for each in members if recording.prompts.prefixed[each.prompt]] or members
         usual = sorted(usual, key=lambda each: (-abs(each.jump(layer)), each.prompt, each.position))
         # A norm after the MLP makes its outputs equally large: the strongest step need not be at the largest output.
-        kept = [each for each in usual if recording.keeps(layer, each.prompt, each.position)][:TOKENS]
+        kept = [each for each in usual if layer >= 0 and recording.keeps(layer, each.prompt, each.position)][:TOKENS]
         attributions = [
             attribute(live, recording, each, layer, coverage=coverage, min_share=min_share) for each in kept
         ]
         strongest = (kept or usual)[0]
         lasting = strongest.persistence(layer) >= persistence
-        reason = _reason(recording, strongest, lasting, attributions)
+        reason = _reason(recording, strongest, layer, lasting, attributions)
         steps.append(_step(recording, strongest, layer, len(members), attributions, reason))
         contributions += _contributions(attributions, reason)
         for attribution in attributions if not reason else []:
@@ -95,9 +99,29 @@ def detect(
     )
 
 
-def _reason(recording: Recording, strongest: Massive, lasting: bool, attributions: list[Attribution]) -> str:
+def unattributed(steps: pd.DataFrame) -> list[dict]:
+    """Massive activations that no weight was found for: one record per channel, the largest first.
+
+    steps: of a Detection. Keys layer (-1: the embedding), channel, ratio, token, reason, of the channel's first step. A
+    channel that some other step's weights explain is left out, and so is what arises only without the tokenizer's
+    prefix.
+    """
+    explained = set(steps[steps.reason == ""].channel)
+    rest = steps[~steps.channel.isin(explained) & (steps.reason != WITHOUT_PREFIX)]
+    first = rest.sort_values(["channel", "layer"], kind="stable").drop_duplicates("channel")
+    chosen = first.sort_values("ratio", ascending=False, kind="stable")
+    return chosen[["layer", "channel", "ratio", "token", "reason"]].to_dict("records")
+
+
+def _reason(
+    recording: Recording, strongest: Massive, layer: int, lasting: bool, attributions: list[Attribution]
+) -> str:
     if any(recording.prompts.prefixed) and not recording.prompts.prefixed[strongest.prompt]:
-        return "only without the tokenizer's prefix"
+        return WITHOUT_PREFIX
+    if layer == EMBEDDING:
+        return "born in the embedding"
+    if strongest.onset == len(strongest.trace) - 2:
+        return "only after the last layer"
     if not lasting:
         return "does not last"
     return attributions[0].reason if attributions else "other tokens change more"

@@ -1,28 +1,69 @@
 """The verdict on super weights in sentences, graded: critical, notable or info."""
 
-import math
+from collections.abc import Sequence
 
 import pandas as pd
+
+from weight_atlas.ratios import times
+from weight_atlas.super_weights.outliers import Trial
+
+# Channels of one origin named in a sentence.
+MOST_LISTED = 4
 
 
 def findings(verdict: str, table: pd.DataFrame, joint: dict | None) -> list[dict[str, str]]:
     """One finding per verified weight, one for all together; grade and text, the gravest first.
 
-    table: rows of the verification; joint: its row of all candidates together, if there were several, and `null_max`,
-    the largest rise of its controls in nats per token.
+    table: rows of the verification, with found_by; joint: its row of all candidates together, if there were several,
+    and `null_max`, the largest rise of its controls in nats per token.
     """
-    if verdict == "none found":
-        return [{"grade": "info", "text": "No super weight: no massive activation is written by a few single weights."}]
     found = [_of_weight(row) for row in table.itertuples()]
     if joint is not None:
         grade = "critical" if verdict in ("critical", "critical together") else "info"
-        text = f"All {joint['weights']} super weights set to zero multiply it by {_factor(joint['ratio'])}"
+        text = f"All {joint['weights']} candidates set to zero multiply perplexity by {times(joint['delta_nll'])}"
         null = joint.get("null_max")
-        against = "" if null is None else f", the worst of their random controls by {_factor(math.exp(null))}"
-        text = f"{text}{against}."
-        found.append({"grade": grade, "text": text})
+        against = "" if null is None else f", the worst of their random controls by {times(null)}"
+        found.append({"grade": grade, "text": f"{text}{against}."})
     order = {"critical": 0, "notable": 1, "info": 2}
     return sorted(found, key=lambda finding: order[finding["grade"]])
+
+
+def searched(verdict: str, trial: Trial, unattributed: Sequence[dict], unverified: int) -> list[dict[str, str]]:
+    """What the verdict rests on: activations without a weight, outliers that were tried, and what nobody looked at.
+
+    trial: of the outliers; unattributed: see detection.unattributed; unverified: detected weights beyond the limit.
+    """
+    found = []
+    if unattributed:
+        lasting = any("last" not in each["reason"] for each in unattributed)
+        groups = pd.DataFrame(unattributed).groupby(["layer", "reason"], sort=True)
+        listed = "; ".join(_unattributed(layer, reason, rows) for (layer, reason), rows in groups)
+        text = f"Massive activations that no single weight of an MLP output projection explains: {listed}"
+        text += ". Attention and embedding matrices were not searched: a super weight may lie there."
+        found.append({"grade": "notable" if lasting else "info", "text": text})
+    text = "Searched: massive activations of the residual stream, attributed to MLP output projections"
+    if len(trial.table):
+        worst = trial.table.delta_nll.max()
+        count = len(trial.table)
+        what = "the largest outlier" if count == 1 else f"the {count} largest other outliers"
+        text += f"; {what} of these projections, removed one at a time (perplexity times {times(worst)} at most)"
+        text += f", {trial.left} smaller ones untried" if trial.left else ""
+    else:
+        text += "; none of their weights stands out by its size beside those"
+    if unverified:
+        text += f"; {unverified} detected weights that contribute less were not verified"
+    start = "No super weight was found where it was searched. " if verdict in ("none found", "not confirmed") else ""
+    return [*found, {"grade": "info", "text": f"{start}{text}. Other matrices were not searched."}]
+
+
+def _unattributed(layer: int, reason: str, rows: pd.DataFrame) -> str:
+    """Channels of one origin, the largest first."""
+    where = "the embedding" if layer < 0 else f"layer {layer}"
+    if len(rows) == 1:
+        return f"channel {rows.channel.iloc[0]} at {where} ({rows.ratio.iloc[0]:,.0f} times the median), {reason}"
+    named = ", ".join(map(str, rows.channel[:MOST_LISTED]))
+    more = f" and {len(rows) - MOST_LISTED} more" if len(rows) > MOST_LISTED else ""
+    return f"channels {named}{more} at {where} (up to {rows.ratio.max():,.0f} times the median), {reason}"
 
 
 def agreement_findings(agreement: pd.DataFrame) -> list[dict[str, str]]:
@@ -67,18 +108,23 @@ def _carried(row) -> str:
 def _of_weight(row) -> dict[str, str]:
     expert = "" if pd.isna(row.expert) else f" expert {row.expert}"
     place = f"Layer {row.layer}{expert} [{row.row}, {row.column}]"
-    effect = f"set to zero it multiplies perplexity on the verification text by {_factor(row.ratio)}"
-    null = [f"{row.null_draws} random weights by at most {_factor(math.exp(row.null_max))}"] if row.null_draws else []
+    effect = f"set to zero it multiplies perplexity on the verification text by {times(row.delta_nll)}"
+    null = [f"{row.null_draws} random weights by at most {times(row.null_max)}"] if row.null_draws else []
     if row.shift_draws:
-        null.append(f"the same change at {row.shift_draws} random places by at most {_factor(math.exp(row.shift_max))}")
+        null.append(f"the same change at {row.shift_draws} random places by at most {times(row.shift_max)}")
     against = f", {', '.join(null)}" if null else ""
+    if null and not row.exceeds_null and row.verdict != "inert":
+        against += ": a change of this size does as much harm elsewhere"
     match row.verdict:
         case "critical":
             return {"grade": "critical", "text": f"{place} is critical: {effect}{against}."}
         case "contributing":
             return {"grade": "notable", "text": f"{place} contributes: {effect}{against}{_rescued(row)}."}
-    why = ", but its 95 % interval includes none" if row.delta_nll > 0 >= row.delta_nll_low else ""
-    return {"grade": "info", "text": f"{place} writes a massive activation but is inert: {effect}{against}{why}."}
+        case "inconclusive":
+            why = f"the 95 % interval begins at {row.delta_nll_low:.3g} nats per token: more text would tell"
+            return {"grade": "notable", "text": f"{place} may matter: {effect}{against}, but {why}."}
+    what = "a decoy: it writes a massive activation, but removing it is harmless"
+    return {"grade": "info", "text": f"{place} is {what}: {effect}{against}."}
 
 
 def _rescued(row) -> str:
@@ -86,7 +132,3 @@ def _rescued(row) -> str:
     if pd.isna(row.rescue):
         return ""
     return f"; kept while all others are zero it undoes {row.rescue:.3g} nats per token of what removing all costs"
-
-
-def _factor(ratio: float) -> str:
-    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.4g}"

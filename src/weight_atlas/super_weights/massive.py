@@ -39,12 +39,14 @@ class Massive:
 
     @property
     def peak(self) -> float:
-        """The value, with its sign, where its magnitude is largest; the last layer left out."""
+        """The value, with its sign, where its magnitude is largest; the last layer left out, unless it begins there."""
+        if self.onset == len(self.trace) - 2:
+            return float(self.trace[-1])
         return float(self.trace[np.abs(self.trace[:-1]).argmax()])
 
     def jump(self, layer: int) -> float:
-        """What a layer adds to the channel."""
-        return float(self.trace[layer + 1] - self.trace[layer])
+        """What a layer adds to the channel; -1: what the embedding puts there."""
+        return float(self.trace[layer + 1] - (self.trace[layer] if layer >= 0 else 0.0))
 
     def persistence(self, layer: int) -> float:
         """See persistence_after."""
@@ -64,21 +66,46 @@ def massive_activations(recording: Recording, *, ratio: float) -> list[Massive]:
     """Find the massive activations of a recording, in order of prompt, position and channel.
 
     ratio: least |h| over the layer's median |h|. What only the last layer makes large is none: nothing reads it but
-    the final norm.
+    the final norm (see last_layer_activations).
     """
     medians = residual_medians(recording)
-    places = []
-    for layer, h in enumerate(recording.residual[:-1]):
-        top = h.abs().topk(min(CHANNELS, h.shape[-1]), dim=-1)
-        least = ratio * torch.from_numpy(medians[:, layer])[:, None, None]
-        large = (top.values.double().cpu() >= least) & recording.prompts.valid[..., None]
-        prompt, position, slot = large.nonzero(as_tuple=True)
-        places.append(torch.stack([prompt, position, top.indices.cpu()[prompt, position, slot]], dim=1))
-    unique = torch.unique(torch.cat(places), dim=0)
-    traces = torch.stack([h[tuple(unique.T.to(h.device))].double().cpu() for h in recording.residual], dim=1).numpy()
+    places = [_large(recording, layer, medians, ratio) for layer in range(len(recording.residual) - 1)]
+    unique, traces = _traced(recording, torch.cat(places))
     return [
         _described(*place, trace, medians[place[0]]) for place, trace in zip(unique.tolist(), traces, strict=True)
     ]  # fmt: skip
+
+
+def last_layer_activations(recording: Recording, *, ratio: float) -> list[Massive]:
+    """What only the last layer makes as large as a massive activation, in order of prompt, position and channel.
+
+    No later layer can keep it, so that it is not told from an echo of the readout.
+    """
+    medians, last = residual_medians(recording), len(recording.residual) - 2
+    unique, traces = _traced(recording, _large(recording, last + 1, medians, ratio))
+    found = []
+    for (prompt, position, channel), trace in zip(unique.tolist(), traces, strict=True):
+        sizes = np.abs(trace) / np.maximum(medians[prompt], np.finfo(float).tiny)
+        if sizes[:-1].max() < ratio:
+            found.append(Massive(prompt, position, channel, trace, float(sizes[-1]), last, (last,)))
+    return found
+
+
+def _large(recording: Recording, layer: int, medians: np.ndarray, ratio: float) -> torch.Tensor:
+    """(prompt, position, channel) of the largest channels of each token that reach a ratio in one layer: (n, 3)."""
+    h = recording.residual[layer]
+    top = h.abs().topk(min(CHANNELS, h.shape[-1]), dim=-1)
+    least = ratio * torch.from_numpy(medians[:, layer])[:, None, None]
+    large = (top.values.double().cpu() >= least) & recording.prompts.valid[..., None]
+    prompt, position, slot = large.nonzero(as_tuple=True)
+    return torch.stack([prompt, position, top.indices.cpu()[prompt, position, slot]], dim=1)
+
+
+def _traced(recording: Recording, places: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
+    """Places, each once and in order, and what is there after the embedding and every layer: (n, layers + 1)."""
+    unique = torch.unique(places, dim=0)
+    traces = [h[tuple(unique.T.to(h.device))].double().cpu() for h in recording.residual]
+    return unique, torch.stack(traces, dim=1).numpy()
 
 
 def residual_medians(recording: Recording) -> np.ndarray:

@@ -17,7 +17,7 @@ from weight_atlas.super_weights.artifact import (
     merged,
     published_records,
 )
-from weight_atlas.super_weights.detection import Detection, detect
+from weight_atlas.super_weights.detection import Detection, detect, unattributed
 from weight_atlas.super_weights.findings import agreement_findings
 from weight_atlas.super_weights.massive import residual_medians
 from weight_atlas.super_weights.prompts import bundled_prompts, tokenized
@@ -94,7 +94,7 @@ def survey(
     agreed = agreement(known, found, _ranks(live, known))
     flat = [{**record, "found_by": "+".join(record["found_by"])} for record in records]
     return Survey(
-        artifact(model, records, published, settings, agreement_findings(agreed)),
+        artifact(model, records, published, settings, agreement_findings(agreed), unattributed(detection.steps)),
         pd.DataFrame(flat, columns=list(COLUMNS)),
         rounds,
         detection,

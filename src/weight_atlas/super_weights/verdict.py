@@ -5,10 +5,12 @@ from typing import Any
 import pandas as pd
 
 from weight_atlas.lm.anatomy import Anatomy
+from weight_atlas.lm.edits import value_at
 from weight_atlas.lm.windows import corpus_windows
 from weight_atlas.super_weights.aftermath import interventional_impact, residual_after
-from weight_atlas.super_weights.artifact import SCHEMA, coordinates_of
-from weight_atlas.super_weights.findings import findings
+from weight_atlas.super_weights.artifact import SCHEMA, coordinates_of, outlier_record
+from weight_atlas.super_weights.findings import findings, searched
+from weight_atlas.super_weights.outliers import try_outliers
 from weight_atlas.super_weights.planning import cost, plan
 from weight_atlas.super_weights.prompts import tokenized
 from weight_atlas.super_weights.verification import Verification, every_token, verify
@@ -19,6 +21,7 @@ def verified(
     tokenizer: Any,
     found: dict,
     corpus_table: pd.DataFrame,
+    screening: pd.DataFrame,
     *,
     corpus: str | None = None,
     window: int | None = 256,
@@ -30,24 +33,33 @@ def verified(
     critical_ratio: float = 1.5,
     contributing_ratio: float = 1.1,
     max_candidates: int = 20,
+    max_outliers: int = 8,
     enable_causal_scoring: bool = False,
 ) -> tuple[Verification, dict]:
     """Verify the super weights of an artifact (see verification.verify), and return the verdict as an artifact too.
 
     corpus_table: documents, of which `tokens` tokens are taken in windows of `window` (None: the model's context), and
-    every score_every-th token is scored. draws: random weights per candidate. batch_size: variants at one time.
-    max_candidates: how many, those that contribute most. enable_causal_scoring: for weights of experts also the effect
-    with routing forced. The cost is printed before it is spent.
+    every score_every-th token is scored. screening: the table of screening.screen; of its outliers the max_outliers
+    largest are removed once, and those that do harm are verified with the others. draws: random weights per candidate.
+    batch_size: variants at one time. max_candidates: how many, those that contribute most. enable_causal_scoring: for
+    weights of experts also the effect with routing forced. The cost is printed before it is spent.
     """
     listed = coordinates_of(found, "super_weights")
-    candidates = listed[:max_candidates]
-    if len(candidates) < len(listed):
-        print(f"{len(listed)} super weights: the first {len(candidates)} are verified", flush=True)
-    planned = plan(live, candidates, draws=draws, seed=seed)
+    detected = listed[:max_candidates]
+    if len(detected) < len(listed):
+        print(f"{len(listed)} super weights: the first {len(detected)} are verified", flush=True)
     windows = corpus_windows(
         corpus_table, tokenizer, window=_fitting(window, live.context), tokens=tokens, limit=live.context, where=corpus
     )
     windows = every_token(windows, score_every)
+    trial = try_outliers(
+        live, windows, screening, listed, most=max_outliers, ratio=contributing_ratio, batch_size=batch_size
+    )
+    print(f"{len(trial.table)} outliers of the screening removed: {len(trial.harmful)} do harm", flush=True)
+    candidates = [*detected, *trial.harmful]
+    described = found["super_weights"][: len(detected)]
+    described += [outlier_record(live, place, value_at(live, place)) for place in trial.harmful]
+    planned = plan(live, candidates, draws=draws, seed=seed)
     prompts = tokenized(tokenizer, found["settings"]["prompts"], live.context)
     forced = [place for place in candidates if enable_causal_scoring and live.projection(place).stacked]
     if candidates:
@@ -62,9 +74,10 @@ def verified(
         row = judged.table.iloc[number]
         impact = interventional_impact(live, windows, place, batch_size=batch_size) if place in forced else None
         impacts = {"impact_natural": row.delta_nll, "impact_interventional": impact}
-        records.append({**found["super_weights"][number], **row.drop("expert").to_dict(), **peaks[number], **impacts})
+        records.append({**described[number], **row.drop("expert").to_dict(), **peaks[number], **impacts})
     extra = pd.DataFrame(records, columns=["residual_before", "residual_after", "residual_after_all"])
-    table = pd.concat([judged.table, extra], axis=1)
+    found_by = pd.Series(["+".join(record["found_by"]) for record in described], dtype="object", name="found_by")
+    table = pd.concat([judged.table, extra, found_by], axis=1)
     together = judged.variants[judged.variants.kind == "joint"]
     joint = None if together.empty else together.iloc[0].drop(["kind", "candidate"]).to_dict()
     null = judged.variants[judged.variants.kind.isin(["random_together", "shifted_together"])].delta_nll
@@ -76,10 +89,13 @@ def verified(
         "verdict": judged.verdict,
         "tokens": int(windows.scored.sum()),
         "joint": joint,
-        "findings": findings(judged.verdict, judged.table, joint),
+        "findings": findings(judged.verdict, table, joint)
+        + searched(judged.verdict, trial, found.get("unattributed", ()), len(listed) - len(detected)),
         "super_weights": records,
+        "screened": trial.table.to_dict("records"),
     }
-    return Verification(judged.verdict, table, judged.variants), artifact
+    variants = pd.concat([part for part in (judged.variants, trial.variants) if len(part)] or [judged.variants])
+    return Verification(judged.verdict, table, variants.reset_index(drop=True)), artifact
 
 
 def _fitting(window: int | None, limit: int | None) -> int | None:

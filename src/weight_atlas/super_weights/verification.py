@@ -1,11 +1,13 @@
 """Do the candidates matter? Each removed alone, together, all but one, with its neuron, and against random weights.
 
 The measure is the change of negative log-likelihood in nats per token on held-out windows, paired window by window. The
-null of a candidate are random weights of its matrix, nearest in size, removed one at a time, and where it has no
-equals the same change at random places (super_weights.planning); the candidate has to exceed the largest of all.
+verdict follows from the harm that was measured. Beside it stands a null: random weights of the same matrix, nearest in
+size, removed one at a time, and where the candidate has no equals the same change at random places
+(super_weights.planning). A candidate that does not exceed the largest of them is as harmful as measured, but not alone.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -17,12 +19,13 @@ from weight_atlas.lm.paired import mean_nll, paired_difference, severity
 from weight_atlas.lm.routes import Route, Variant, pays, route_of
 from weight_atlas.lm.variants import score_variants
 from weight_atlas.lm.windows import Windows
+from weight_atlas.ratios import ratio_of
 from weight_atlas.super_weights.planning import Plan
 
 COLUMNS = (
     "layer", "row", "column", "component", "expert", "verdict", "delta_nll", "delta_nll_low", "delta_nll_high", "ratio",
     "severity", "null_draws", "null_max", "null_median", "p_value", "magnitude_ratio", "shift_draws", "shift_max",
-    "shift_median", "neuron_delta_nll", "kept_delta_nll", "rescue",
+    "shift_median", "neuron_delta_nll", "kept_delta_nll", "rescue", "exceeds_null",
 )  # fmt: skip
 VARIANT_COLUMNS = (
     "variant", "kind", "candidate", "weights", "nll", "delta_nll", "delta_nll_low", "delta_nll_high", "ratio",
@@ -52,25 +55,16 @@ def verify(
 
     critical: alone it raises perplexity by `critical_ratio` or more. contributing: alone it raises it by more than
     `contributing_ratio`; or the candidates together are critical, and keeping it undoes a tenth or more of their effect
-    and more than `contributing_ratio`. inert: neither. In every case the effect must exceed the largest of the null,
-    and where it is the weight's own its 95 % interval zero.
+    and more than `contributing_ratio`. A weight's own effect counts where its 95 % interval lies above zero;
+    inconclusive: it is larger than that ratio, but the interval does not. inert: none of these. exceeds_null says
+    whether it is larger than that of every random weight and every shift. The verdict does not depend on it: draws that
+    happen to be as harmful do not make a removal harmless.
     """
     if not planned.candidates:
         return Verification(
             "none found", pd.DataFrame(columns=list(COLUMNS)), pd.DataFrame(columns=list(VARIANT_COLUMNS))
         )
-    edits = [edits for _, _, edits in planned.variants]
-    with out_of_memory_explained(f"a forward pass of {windows.ids.shape[1]} tokens"):
-        route = route_of(live, windows.ids[:1], edits) if pays(live, windows, edits) else Route()
-    scores = score_variants(live, windows, edits, route, batch_size=batch_size)
-    variants = pd.DataFrame(
-        [_variant_row("baseline", None, (), scores[0], scores[0])]
-        + [
-            _variant_row(kind, number, each, sums, scores[0])
-            for (kind, number, each), sums in zip(planned.variants, scores[1:], strict=True)
-        ],
-        columns=list(VARIANT_COLUMNS),
-    ).astype({"candidate": "Int64"})
+    variants = intervened(live, windows, planned.variants, batch_size=batch_size)
     joint = joint_of(variants, critical_ratio)
     bands = (critical_ratio, contributing_ratio)
     rows = [
@@ -79,6 +73,20 @@ def verify(
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"expert": "Int64"})
     return Verification(_overall(table, joint), table, variants)
+
+
+def intervened(
+    live: Anatomy, windows: Windows, variants: Sequence[tuple[str, int | None, Variant]], *, batch_size: int
+) -> pd.DataFrame:
+    """The unchanged model and each variant (see planning.Plan) on the same windows: one row each, VARIANT_COLUMNS."""
+    edits = [edits for _, _, edits in variants]
+    with out_of_memory_explained(f"a forward pass of {windows.ids.shape[1]} tokens"):
+        route = route_of(live, windows.ids[:1], edits) if pays(live, windows, edits) else Route()
+    scores = score_variants(live, windows, edits, route, batch_size=batch_size)
+    rows = [_variant_row("baseline", None, (), scores[0], scores[0])]
+    for (kind, number, each), sums in zip(variants, scores[1:], strict=True):
+        rows.append(_variant_row(kind, number, each, sums, scores[0]))
+    return pd.DataFrame(rows, columns=list(VARIANT_COLUMNS)).astype({"candidate": "Int64"})
 
 
 def every_token(windows: Windows, step: int) -> Windows:
@@ -91,7 +99,7 @@ def every_token(windows: Windows, step: int) -> Windows:
 
 def _variant_row(kind: str, number: int | None, edits: Variant, scores: pd.DataFrame, baseline: pd.DataFrame) -> dict:
     delta, low, high = paired_difference(baseline, scores)
-    ratio = math.exp(min(delta, 700.0))
+    ratio = ratio_of(delta)
     return {
         "variant": " + ".join(str(edit.coordinate) for edit in edits) or "unchanged",
         "kind": kind,
@@ -122,12 +130,17 @@ def joint_of(variants: pd.DataFrame, critical_ratio: float) -> Joint | None:
         return None
     row, null = joint.iloc[0], variants[variants.kind.isin(("random_together", "shifted_together"))].delta_nll
     largest = float(null.max()) if len(null) else 0.0
-    return Joint(float(row.delta_nll), _stands_out(row, largest) and row.ratio >= critical_ratio, largest)
+    return Joint(float(row.delta_nll), harmful(row, critical_ratio), largest)
 
 
-def _stands_out(row: pd.Series, largest: float) -> bool:
-    """Above the largest of the null, and with an interval above zero (which a single window cannot give)."""
-    return bool(row.delta_nll > largest and not row.delta_nll_low <= 0)
+def harmful(row: pd.Series, ratio: float) -> bool:
+    """Whether a variant multiplies perplexity by a ratio or more, with an interval above zero.
+
+    A single window cannot give an interval; a loss that is no number any more is as harmful as can be.
+    """
+    if math.isnan(row.delta_nll):
+        return True
+    return bool(row.delta_nll >= math.log(ratio) and not row.delta_nll_low <= 0)
 
 
 def judged(
@@ -150,7 +163,7 @@ def judged(
         "column": place.col,
         "component": place.component,
         "expert": place.expert,
-        "verdict": verdict_of(single, pd.concat([null, shifts]), rescue, joint, bands),
+        "verdict": verdict_of(single, rescue, joint, bands),
         "delta_nll": single.delta_nll,
         "delta_nll_low": single.delta_nll_low,
         "delta_nll_high": single.delta_nll_high,
@@ -167,21 +180,23 @@ def judged(
         "neuron_delta_nll": neuron.delta_nll,
         "kept_delta_nll": kept,
         "rescue": rescue,
+        "exceeds_null": not bool((pd.concat([null, shifts]) >= single.delta_nll).any()),
     }
 
 
-def verdict_of(
-    single: pd.Series, null: pd.Series, rescue: float, joint: Joint | None, bands: tuple[float, float]
-) -> str:
-    """critical, contributing or inert; see verify. single: row of the variant without the candidate; null: changes of
-    nll; rescue: in nats; bands: least ratios of perplexity for the first two."""
+def verdict_of(single: pd.Series, rescue: float, joint: Joint | None, bands: tuple[float, float]) -> str:
+    """critical, contributing, inconclusive or inert; see verify.
+
+    single: row of the variant without the candidate; rescue: in nats; bands: least ratios of perplexity for the first
+    two.
+    """
     critical, contributing = bands
-    alone = _stands_out(single, float(null.max()) if len(null) else 0.0)
-    if alone and single.ratio >= critical:
+    if harmful(single, critical):
         return "critical"
-    enough = max(joint.null_max, 0.1 * joint.delta, math.log(contributing)) if joint else math.inf
-    helps = joint is not None and joint.critical and rescue > enough
-    return "contributing" if helps or (alone and single.ratio > contributing) else "inert"
+    helps = joint is not None and joint.critical and rescue > max(0.1 * joint.delta, math.log(contributing))
+    if helps or harmful(single, contributing):
+        return "contributing"
+    return "inert" if single.delta_nll < math.log(contributing) else "inconclusive"
 
 
 def _overall(table: pd.DataFrame, joint: Joint | None) -> str:
@@ -189,4 +204,5 @@ def _overall(table: pd.DataFrame, joint: Joint | None) -> str:
         return "critical"
     if joint is not None and joint.critical:
         return "critical together"
-    return "contributing" if (table.verdict == "contributing").any() else "not confirmed"
+    graver = (verdict for verdict in ("contributing", "inconclusive") if (table.verdict == verdict).any())
+    return next(graver, "not confirmed")

@@ -1,0 +1,155 @@
+"""Would whoever planted it agree? What is said of models in which one scalar matters, wherever it lies."""
+
+import pandas as pd
+import pytest
+import torch
+from lm_models import own_text, plant, random_prompts, tiny, word_tokenizer
+
+from weight_atlas.atlas.headline import headline
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.families import inventory, load_piece
+from weight_atlas.lm.anatomy import anatomy
+from weight_atlas.lm.places import matrix_at
+from weight_atlas.super_weights import verdict
+from weight_atlas.super_weights.artifact import artifact, detected_records
+from weight_atlas.super_weights.detection import detect, unattributed
+from weight_atlas.super_weights.findings import searched
+from weight_atlas.super_weights.outliers import Trial
+from weight_atlas.super_weights.recording import record
+from weight_atlas.super_weights.screening import screen
+
+CHANNEL, NEURON = 9, 21
+
+
+@pytest.fixture
+def said(tmp_path, monkeypatch):
+    """What the chain says of a live model, from detection and screening to findings and headline."""
+
+    def chain(live, **settings):
+        live.model.save_pretrained(tmp_path)
+        checkpoint = Checkpoint.from_folder(tmp_path)
+        screening = screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row))
+        recording = record(live, random_prompts())
+        detection = detect(live, recording)
+        prompts, rest = {"prompts": ["one two three"]}, unattributed(detection.steps)
+        found = artifact("m", detected_records(live, recording, detection), [], prompts, (), rest)
+        # Text that the model itself goes on with, so that harm can be measured on random weights.
+        windows = own_text(live, windows=6, length=16)
+        monkeypatch.setattr(verdict, "corpus_windows", lambda *given, **named: windows)
+        settings = {"score_every": 1, "draws": 5, **settings}
+        _, written = verdict.verified(live, word_tokenizer(bos=True), found, pd.DataFrame(), screening, **settings)
+        table = pd.DataFrame({"layer": [], "row": [], "column": [], "component": []})
+        page = headline({"super_weights": {"m.csv": table}, "super_weight_verification": {"m.json": written}})
+        return written, dict(page), [(each["grade"], each["text"]) for each in written["findings"]]
+
+    return chain
+
+
+def test_a_weight_of_the_last_layer_is_found_by_its_size_and_verified(said):
+    live = anatomy(tiny("llama", sharp=True))
+    place = plant(live, 3, CHANNEL, NEURON)
+    written, page, findings = said(live)
+    (record,) = written["super_weights"]
+    assert (record["layer"], record["row"], record["column"]) == (place.layer, place.row, place.col)
+    assert (record["verdict"], record["found_by"], written["verdict"]) == ("critical", ["screening"], "critical")
+    assert page["super weights"] == "layer 3 mlp.down_proj [9, 21] (critical, found by its size)"
+    assert findings[0][0] == "critical" and findings[0][1].startswith("Layer 3 [9, 21] is critical")
+    assert any("channel 9 at layer 3" in text and "only after the last layer" in text for _, text in findings)
+
+
+def test_a_weight_of_attention_is_not_found_and_the_page_says_where_to_look(said):
+    live = anatomy(tiny("llama", sharp=True))
+    seen = []
+    projection = live.layers[1].self_attn.o_proj
+    handle = projection.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0][0, 0].clone()))
+    live.model(torch.tensor([[1, 5, 6]]))
+    handle.remove()
+    column = int(seen[0].abs().argmax())
+    projection.weight.data[CHANNEL, column] = 300 / seen[0][column]
+    written, page, findings = said(live)
+    assert written["verdict"] == "none found"
+    assert page["super weights"] == "none found where it was searched (see the findings)"
+    (text,) = [text for grade, text in findings if grade == "notable"]
+    assert "channel 9 at layer 1" in text and "born in attention" in text
+    assert "Attention and embedding matrices were not searched" in text
+    assert not any(text.startswith("No super weight:") for _, text in findings)
+
+
+def test_a_column_of_the_embedding_is_named_as_the_origin(said):
+    live = anatomy(tiny("llama", sharp=True))
+    live.model.get_input_embeddings().weight.data[1, CHANNEL] = 300.0
+    written, _, findings = said(live)
+    assert written["verdict"] == "none found"
+    (text,) = [text for grade, text in findings if grade == "notable"]
+    assert "channel 9 at the embedding" in text and "born in the embedding" in text
+
+
+def test_twelve_weights_that_share_an_activation_are_not_passed_over(said):
+    live = anatomy(tiny("llama", sharp=True))
+    for column in range(20, 32):
+        plant(live, 1, CHANNEL, column, write=25.0)
+    _, _, findings = said(live)
+    (text,) = [text for grade, text in findings if grade == "notable"]
+    assert "channel 9 at layer 1" in text and "spread over many weights" in text
+
+
+def test_a_decoy_is_called_one(said):
+    live = anatomy(tiny("llama", sharp=True))
+    embedding, model = live.model.get_input_embeddings().weight.data, live.model.model
+    # A direction that only the first token has, and no later token is predicted to be that one.
+    embedding[:, 40], embedding[1, 40] = 0.0, 1.0
+    live.model.get_output_embeddings().weight.data[1] = 0.0
+    for layer in model.layers[:2]:
+        layer.self_attn.o_proj.weight.data[40] = layer.mlp.down_proj.weight.data[40] = 0.0
+    mlp = model.layers[1].mlp
+    for matrix in (mlp.gate_proj.weight.data, mlp.up_proj.weight.data):
+        matrix[NEURON], matrix[NEURON, 40] = 0.0, 1.0
+    mlp.down_proj.weight.data[:, NEURON] *= 0.01
+    mlp.down_proj.weight.data[CHANNEL, NEURON] = 8.0
+    # Nothing downstream carries what is at the first token on to the others.
+    for layer in live.layers[2:]:
+        layer.self_attn.o_proj.weight.data.zero_()
+    written, page, findings = said(live)
+    assert written["verdict"] == "not confirmed"
+    assert page["decoys: massive activations, removal harmless"] == "layer 1 mlp.down_proj [9, 21]"
+    assert page["super weights"].startswith("none found where it was searched")
+    assert findings[0] == ("info", findings[0][1]) and "is a decoy" in findings[0][1]
+
+
+def test_more_than_709_nats_are_a_number_and_a_sentence(said):
+    live = anatomy(tiny("llama", sharp=True))
+    plant(live, 1, CHANNEL, NEURON)
+    live.model.get_output_embeddings().weight.data *= 1000
+    written, _, findings = said(live)
+    (record,) = written["super_weights"]
+    assert record["delta_nll"] > 710 and record["verdict"] == "critical"
+    power = round(record["delta_nll"] / 2.302585)
+    assert f"multiplies perplexity on the verification text by 10^{power}" in findings[0][1]
+
+
+def test_a_healthy_model_pays_for_a_few_removals_at_most(said):
+    written, _, findings = said(anatomy(tiny("llama", sharp=True)))
+    assert written["verdict"] == "none found" and written["screened"] == []
+    assert [grade for grade, _ in findings] == ["info"]
+
+
+def test_the_largest_outliers_are_tried_and_the_rest_is_counted(said):
+    live = anatomy(tiny("llama", sharp=True))
+    for number in range(5):
+        matrix = matrix_at(live, live.projections[number % 4].coordinate(0, 0))
+        matrix[number, number] = matrix.abs().max() * (4 + number)
+    written, _, findings = said(live, max_outliers=3)
+    tried = pd.DataFrame(written["screened"])
+    assert len(tried) == 3 and tried["size"].is_monotonic_decreasing
+    assert "2 smaller ones untried" in findings[-1][1]
+    assert (tried["size"] >= 2 * tried.gaussian_size).all()
+
+
+@pytest.mark.parametrize("channels", [1, 4, 7])
+def test_channels_of_one_origin_are_told_together(channels):
+    rest = [{"layer": -1, "channel": n, "ratio": 90.0 - n, "token": "x", "reason": "born in the embedding"}
+            for n in range(channels)]  # fmt: skip
+    nothing = Trial(pd.DataFrame(), pd.DataFrame(), (), 0)
+    text = searched("none found", nothing, rest, 0)[0]["text"]
+    assert {1: "channel 0 at the embedding (90 times", 4: "channels 0, 1, 2, 3 at the embedding (up to 90 times",
+            7: "channels 0, 1, 2, 3 and 3 more at the embedding (up to 90 times"}[channels] in text  # fmt: skip
