@@ -17,8 +17,8 @@ def main(
     summary: Path,
     figure: Path,
     densities: Path,
-    min_tail: int = 50,
-    min_tail_share: float = 0.02,
+    min_tail: int = 10,
+    min_tail_share: float = 0.1,
     threshold: float | None = None,
     bootstrap: int = 50,
     matrices: list[str] = ["W_down:first", "W_down:middle", "W_down:last"],  # noqa: B006

@@ -133,7 +133,9 @@ def test_heat_map_and_its_summaries(demo):
     np.testing.assert_allclose(by_head["std"], dense.std(axis=0), atol=2e-2)
     low, high = np.percentile(means, [25, 75])
     categories = np.where(means <= low, "LOW-RANK", np.where(means >= high, "HIGH-RANK", "MID"))
-    assert by_head["category"].tolist() == categories.tolist()
+    # The notebook calls a quarter of the heads high-rank whatever they are; here they must be so beside random heads.
+    random = categories == np.where(means > by_head["null"], "LOW-RANK", "HIGH-RANK")
+    assert by_head["category"].tolist() == np.where(random, "MID", categories).tolist()
     np.testing.assert_allclose(summary_by_layer(scores)["mean"], dense.mean(axis=1), rtol=2e-3)
 
 

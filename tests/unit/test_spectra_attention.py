@@ -241,16 +241,42 @@ def test_labels_and_summaries():
             "layer": pd.array([0] * 4 + [1] * 4, dtype="Int64"),
             "head": pd.array([0, 1, 2, 3] * 2, dtype="Int64"),
             "erank": [1.0, 2, 3, 4, 8, 7, 6, 5],
+            **{"erank_null": [2.5] * 4 + [6.5] * 4, "erank_null_sd": 0.05},
             **dict.fromkeys(("singular_values", "eigenvalues_real", "eigenvalues_imag")),
         }
     )
     rising = ["LOW-RANK", "MID", "MID", "HIGH-RANK"]
     assert head_table(heads)["label"].tolist() == [*rising, *rising[::-1]]
     assert (head_table(heads[heads["head"] < 3])["label"] == "").all()
+    assert (head_table(heads.assign(erank_null_sd=1.0))["label"] == "").all()
+    assert head_table(heads.assign(erank_null=9.0))["label"].tolist() == [*rising[:3], "MID", "MID", *rising[2::-1]]
     by_layer = summary_by_layer(heads)
     assert by_layer["mean"].tolist() == [2.5, 6.5] and by_layer["std"][0] == pytest.approx(np.std([1, 2, 3, 4]))
     by_head = summary_by_head(heads)
     assert by_head["mean"].tolist() == [4.5] * 4 and by_head["max"].tolist() == [8, 7, 6, 5]
+
+
+@pytest.mark.parametrize(("head_dim", "width", "n_heads"), [(2, 8, 4), (8, 24, 8), (16, 16, 4), (64, 96, 6)])
+def test_random_heads_have_no_label_and_planted_ones_do(head_dim, width, n_heads):
+    random = np.random.default_rng([head_dim, width])
+    rows, weights = [], {}
+    for layer in range(8):
+        for role in ("W_Q", "W_K", "W_V", "W_O"):
+            shape = (width, head_dim * n_heads) if role == "W_O" else (head_dim * n_heads, width)
+            weight = random.standard_normal(shape)
+            if role == "W_Q" and layer == 5 and head_dim > 2:
+                weight[head_dim : 2 * head_dim, 3:] *= 0.01
+            weights[role, layer] = torch.from_numpy(weight)
+            rows += [dict(zip(("rows", "cols"), shape, strict=True), role=role, layer=layer)]
+    matrices = pd.DataFrame(rows).assign(
+        id=range(len(rows)), stack="decoder", component="", expert=pd.NA, n_heads=n_heads, head_dim=head_dim
+    )
+    kernels = attention_kernels(matrices, lambda row: weights[row.role, row.layer])
+    heads = head_table(kernels)
+    planted = (heads["layer"] == 5) & (heads["head"] == 1) & (heads["circuit"] == "QK") & (head_dim > 2)
+    assert (heads.loc[planted, "label"] == "LOW-RANK").all() and planted.sum() == (head_dim > 2)
+    assert (heads.loc[~planted, "label"] == "").all()
+    assert (summary_by_head(kernels[kernels["layer"] != 5])["category"] == "").all()
 
 
 def test_choices():

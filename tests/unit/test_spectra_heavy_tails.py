@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from weight_atlas.figures.heavy_tail import alpha_by_layer, spectral_densities
 from weight_atlas.spectra.heavy_tails import TailSettings, heavy_tails, tail_summary, with_spectra
 from weight_atlas.spectra.marchenko_pastur import Bulk, density, fit_bulk, gaussian_spectrum
 from weight_atlas.spectra.power_law import bootstrap_p, fit_power_law, lognormal_ratio
+from weight_atlas.spectra.table import singular_value_table
 
 QUICK = TailSettings(bootstrap=0)
 
@@ -122,6 +124,15 @@ def test_law_integrates_to_one_and_matches_a_spectrum():
     np.testing.assert_allclose(gaussian_spectrum(300, 500), simulated, rtol=0.08)
 
 
+def measured(weights, settings=QUICK):
+    """The heavy-tail table of matrices, by way of their spectra as the artifact has them."""
+    weights = [weight if torch.is_tensor(weight) else torch.from_numpy(weight) for weight in weights]
+    rows = pd.DataFrame({"rows": [len(weight) for weight in weights], "cols": [weight.shape[1] for weight in weights]})
+    rows = rows.assign(id=[f"m{index}" for index in range(len(weights))], tensor="t", role="W_Q", stack="decoder")
+    rows = rows.assign(layer=range(len(weights)), expert=pd.NA, dtype="BF16", place=range(len(weights)))
+    return heavy_tails(singular_value_table(rows, lambda row: weights[row.place]), settings)
+
+
 def table(sigmas, shapes, role="W_Q"):
     return pd.DataFrame(
         {
@@ -168,8 +179,8 @@ def test_eigenvalues_below_the_rounding_floor_stay_out():
 
 
 def test_failures_are_rows_and_enter_no_mean():
-    shapes = [(20, 30), (300, 300), (3, 3), (0, 4)]
-    sigmas = [gaussian((20, 30)), np.sqrt(pareto(300, 3, 0)[::-1]), np.zeros(3), np.empty(0)]
+    shapes = [(9, 30), (300, 300), (3, 3), (0, 4)]
+    sigmas = [gaussian((9, 30)), np.sqrt(pareto(300, 3, 0)[::-1]), np.zeros(3), np.empty(0)]
     tails = heavy_tails(table(sigmas, shapes), QUICK)
     assert tails["status"].tolist()[0] == "failed" and tails["status"].tolist()[2:] == ["failed", "failed"]
     summary = tail_summary(tails)
@@ -178,9 +189,107 @@ def test_failures_are_rows_and_enter_no_mean():
     assert tail_summary(tails.head(0))["all"]["matrices"] == 0
 
 
+@pytest.mark.parametrize("bootstrap", [0, 20])
+def test_spectra_without_a_spread_have_no_exponent_and_no_reading(bootstrap):
+    random = np.random.default_rng(1)
+    left, right = (np.linalg.qr(random.standard_normal((128, 128)))[0] for _ in range(2))
+    rotation = torch.from_numpy(left)
+    levels = [(left * np.repeat(values, 128 // len(values))) @ right for values in ([1, 2], [1, 2, 3, 4], range(1, 9))]
+    flat = [
+        *[rotation, rotation.float(), rotation.half(), rotation.bfloat16(), torch.linalg.qr(rotation.float())[0]],
+        *[torch.eye(64), 3 * torch.eye(40, 90).bfloat16(), torch.from_numpy(left + 0.001 * right)],
+        *[torch.from_numpy(level).to(dtype) for level in levels for dtype in (torch.float64, torch.bfloat16)],
+    ]
+    tails = measured(flat, TailSettings(bootstrap=bootstrap))
+    assert (tails["status"] == "degenerate").all() and (tails["reading"] == "").all()
+    assert tails[["alpha", "alpha_weighted", "log_alpha_norm", "D"]].isna().all(axis=None)
+    assert tails["alpha_null"].notna().all() and np.isnan(tail_summary(tails)["all"]["alpha"])
+
+
+def test_few_eigenvalues_are_not_fitted():
+    random = np.random.default_rng(2)
+    outer = np.outer(random.standard_normal(60), random.standard_normal(90))
+    low = random.standard_normal((60, 6)) @ random.standard_normal((6, 90))
+    tails = measured([torch.from_numpy(weight).bfloat16() for weight in (outer, low, gaussian((9, 9))[None])])
+    assert (tails["status"] == "failed").all() and (tails["reading"] == "").all() and tails["alpha"].isna().all()
+
+
+@pytest.mark.parametrize("shape", [(128, 64), (128, 128)])
+def test_planted_exponents_of_small_matrices_are_found(shape):
+    alphas = []
+    for seed in range(20):
+        body = np.random.default_rng(seed).random(min(shape) * 3 // 4)
+        values = np.sort(np.concatenate([body, pareto(min(shape) // 4, 4.0, seed)]))
+        alphas.append(fit_power_law(values, TailSettings().smallest_tail(len(values))).alpha)
+    assert np.mean(alphas) == pytest.approx(4.0, abs=0.5)
+
+
+def test_spurious_fits_have_no_reading_and_enter_no_mean():
+    lognormal = np.sort(np.exp(np.random.default_rng(4).normal(0, 0.8, 400)))[::-1]
+    sigmas = [np.sqrt(lognormal), np.sqrt(pareto(300, 3, 0)[::-1])]
+    settings = TailSettings(min_tail=10, min_tail_share=0.9, bootstrap=20)
+    tails = heavy_tails(table(sigmas, [(400, 500), (300, 300)]), settings)
+    assert tails["status"].tolist() == ["spurious", "ok"] and tails["reading"].tolist() == ["", "well trained"]
+    summary = tail_summary(tails)["all"]
+    assert (summary["trusted"], summary["alpha"]) == (1, tails["alpha"][1])
+    assert summary["log_alpha_norm"] == tails["log_alpha_norm"][1] and summary["reading"] == {"well trained": 1}
+    assert summary["log_norm"] == tails["log_norm"].mean()
+
+
+def test_rows_and_columns_of_zeros_change_nothing():
+    random = np.random.default_rng(6)
+    inner = random.standard_normal((60, 40)) + 5 * np.outer(random.standard_normal(60), np.eye(40)[0])
+    padded = []
+    for rows, columns in ((60, 40), (60, 160), (200, 40), (150, 150)):
+        outer = np.zeros((rows, columns))
+        outer[np.sort(random.choice(rows, 60, replace=False))[:, None], random.choice(columns, 40, replace=False)] = (
+            inner
+        )
+        padded.append(torch.from_numpy(outer).bfloat16())
+    tails = measured(padded)
+    # Power law and log-normal are as close as can be here: their ratio magnifies the last bits of the spectra.
+    apart = ["lognormal_R", "lognormal_p"]
+    numbers = [name for name in tails if pd.api.types.is_float_dtype(tails[name]) and name not in apart]
+    assert tails["eigenvalues"].tolist() == [40] * 4 and tails["mp_spikes"].tolist() == [1] * 4
+    for index in range(1, 4):
+        np.testing.assert_allclose(
+            tails.loc[index, numbers].astype(float), tails.loc[0, numbers].astype(float), rtol=1e-6, atol=1e-9
+        )
+        assert (
+            tails.loc[index, ["status", "reading", "tail"]].tolist()
+            == tails.loc[0, ["status", "reading", "tail"]].tolist()
+        )
+
+
+def test_spikes_never_exceed_the_eigenvalues_above_rounding():
+    random = np.random.default_rng(7)
+    pruned = 0.02 * random.standard_normal((64, 160))
+    pruned[:40] = 0
+    repeated = np.repeat(random.standard_normal((64, 1)), 160, axis=1)
+    low = random.standard_normal((64, 8)) @ random.standard_normal((8, 160))
+    uneven = low * np.exp(2 * random.standard_normal((64, 1)))
+    square = random.standard_normal((64, 12)) @ random.standard_normal((12, 64))
+    kinds = (low, uneven, square, pruned, repeated, repeated.T, np.ones((64, 64)))
+    for dtype in (torch.bfloat16, torch.float32):
+        tails = measured([torch.from_numpy(weight).to(dtype) for weight in kinds])
+        assert (tails["mp_spikes"] <= tails["eigenvalues"]).all()
+        assert tails["mp_spike_energy"].between(0, 1).all()
+        assert tails.loc[3, ["eigenvalues", "mp_spikes", "reading"]].tolist() == [24, 0, "random-like"]
+        assert tails.loc[[4, 5, 6], "eigenvalues"].tolist() == [1, 1, 1]
+        assert (tails["reading"].drop(3) != "random-like").all()
+
+
+@pytest.mark.parametrize("rank", [1, 8, 24])
+def test_low_rank_under_noise_is_counted_as_spikes(rank):
+    random = np.random.default_rng(rank)
+    low = random.standard_normal((120, rank)) @ random.standard_normal((rank, 200))
+    tails = measured([torch.from_numpy(low + 0.3 * random.standard_normal(low.shape)).bfloat16()])
+    assert tails["mp_spikes"][0] == rank and tails["mp_scale"][0] == pytest.approx(0.3, rel=0.12)
+
+
 def test_large_exponents_do_not_overflow():
     values = np.linspace(1e3, 1.02e3, 200)
-    tails = heavy_tails(table([np.sqrt(values[::-1])], [(200, 200)]), QUICK)
+    tails = heavy_tails(table([np.sqrt(values[::-1])], [(200, 400_000)]), QUICK)
     assert tails["alpha"][0] > 50 and np.isfinite(tails["log_alpha_norm"][0])
 
 

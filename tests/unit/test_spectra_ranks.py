@@ -6,6 +6,7 @@ import pytest
 
 from weight_atlas.spectra.nulls import gaussian_shares
 from weight_atlas.spectra.ranks import MEASURES, effective_ranks, notebook_view, numerical_rank, rank_measures
+from weight_atlas.spectra.scatter import gaussian_scatter
 from weight_atlas.spectra.trends import pattern_of, phase_of, phase_table, statistics_by_role, trend_table
 
 
@@ -199,6 +200,43 @@ def test_noise_is_rarely_a_trend():
     for depth in (6, 12, 36):
         called = [trend_table(ranks_with(rng.normal(50, 1, depth)))["trend"][0] != "OTHER" for _ in range(100)]
         assert np.mean(called) <= 0.1, depth
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (8, 40), (16, 16), (64, 64), (64, 172)])
+def test_gaussian_models_have_no_trend(shape):
+    for seed in range(4):
+        random = np.random.default_rng([*shape, seed])
+        models = [
+            spectra(np.linalg.svd(random.standard_normal((24, *shape)), compute_uv=False), role=role, shape=shape)
+            for role in ("W_Q", "W_K", "W_V", "W_O", "W_gate", "W_up", "W_down")
+        ]
+        trends = trend_table(effective_ranks(pd.concat(models, ignore_index=True)))
+        assert (trends["trend"] == "OTHER").all(), trends[["effect", "phases_q"]]
+
+
+def test_trends_within_the_scatter_of_random_matrices_are_none():
+    course = 50 + 0.3 * np.linspace(0, 1, 30)
+    row = trend_table(ranks_with(course).assign(rows=64, cols=64)).iloc[0]
+    assert row["effect"] > 2 and row["phases_q"] < 0.05 and (row["pattern"], row["trend"]) == ("MONOTONE UP", "OTHER")
+    assert trend_table(ranks_with(50 + 10 * (course - 50)).assign(rows=64, cols=64)).iloc[0]["trend"] == "MONOTONE UP"
+
+
+def test_trends_are_corrected_for_the_number_of_roles():
+    from scipy.stats import false_discovery_control
+
+    random = np.random.default_rng(8)
+    tables = [ranks_with(random.normal(50, 3, 15), role=f"role {index}") for index in range(6)]
+    trends = trend_table(pd.concat([*tables, ranks_with(np.arange(15.0))], ignore_index=True))
+    np.testing.assert_allclose(trends["phases_q"], false_discovery_control(trends["phases_p"]))
+    assert trends.loc[trends["trend"] != "OTHER", ["role", "trend"]].to_numpy().tolist() == [["W_Q", "MONOTONE UP"]]
+    assert (trends["phases_p"] < 0.05).sum() > 1
+
+
+@pytest.mark.parametrize("shape", [(5, 300), (30, 40), (128, 128), (100, 400)])
+def test_scatter_is_that_of_simulated_gaussian_matrices(shape):
+    sigmas = np.linalg.svd(np.random.default_rng(1).standard_normal((150, *shape)), compute_uv=False)
+    simulated = pd.DataFrame([rank_measures(sigma) for sigma in sigmas]).std()
+    assert gaussian_scatter(*shape)["erank"] == pytest.approx(simulated["erank"], rel=0.3)
 
 
 def test_too_few_layers_are_no_trend():

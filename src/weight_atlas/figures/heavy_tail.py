@@ -18,7 +18,7 @@ def alpha_by_layer(tails: pd.DataFrame) -> Figure:
     tails: a table of heavy_tails. Several matrices of a role in one layer (experts) give their median. Dashed: Gaussian
     matrices of the same shape.
     """
-    known = tails[(tails["status"] != "failed") & tails["layer"].notna()]
+    known = tails[tails["alpha"].notna() & tails["layer"].notna()]
     if known.empty:
         return message("no matrix in a layer has a tail to fit")
     order, stacks = [*ROLE_COLOURS, *known["role"].unique()], list(known["stack"].unique())
@@ -97,8 +97,8 @@ def _density(axis: Axes, row: pd.Series, values: np.ndarray, law: pd.DataFrame) 
 def _tail(axis: Axes, row: pd.Series, values: np.ndarray) -> None:
     above = 1 - np.arange(len(values)) / len(values)
     axis.loglog(values, above, color=NEUTRAL, linewidth=1.6)
-    if row["status"] == "failed":
-        axis.set_title("no power law fitted", fontsize=9)
+    if pd.isna(row["alpha"]):
+        axis.set_title(f"no power law: {row['status']}", fontsize=9)
     else:
         share = row["tail"] / len(values)
         tail = values[values >= row["xmin"]]

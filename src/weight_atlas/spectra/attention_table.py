@@ -10,12 +10,16 @@ import pandas as pd
 from weight_atlas.spectra import schedule
 from weight_atlas.spectra.attention_factors import CIRCUITS, Block, attention_blocks, head_factors
 from weight_atlas.spectra.attention_kernels import gaussian_kernel, kernel, kernel_measures
+from weight_atlas.spectra.scatter import kernel_scatter
 
 PLACE = ["stack", "layer", "component", "circuit", "head", "kv_head"]
 LISTS = ["singular_values", "eigenvalues_real", "eigenvalues_imag"]
 MEASURES = list(gaussian_kernel(2, 3, 3))
 # Of these, a Gaussian kernel's value stands beside the head's.
 WITH_NULL = ["erank", "stable_rank", "asymmetry", "complex_share", "positive_share", "positivity"]
+# So many standard deviations of random heads must lie between a head and the Gaussian value before it has a label:
+# models have thousands of heads, and some of any thousand lie beyond three.
+BEYOND = 5.0
 # What the heads worked on at once may take, in bytes.
 MEMORY = 300_000_000
 
@@ -36,7 +40,8 @@ def attention_kernels(
 
     One row per stack, layer, component, circuit and head: kv_head, d_model, head_dim (rank bound), status ("ok",
     "zero", "not finite"), folded (whether a norm's gain is in it), the measures of kernel_measures, those of Gaussian
-    factors as x_null, and the spectra themselves (singular_values, eigenvalues_real, eigenvalues_imag; largest first).
+    factors as x_null (of erank also their standard deviation, erank_null_sd), and the spectra themselves
+    (singular_values, eigenvalues_real, eigenvalues_imag; largest first).
     A circuit that cannot be formed is one row without head, whose status says why. Rotary positions, norms inside
     attention and biases are not in a kernel.
     """
@@ -68,28 +73,27 @@ def attention_kernels(
 def head_table(kernels: pd.DataFrame) -> pd.DataFrame:
     """The measures of every head without the spectra, with a label.
 
-    LOW-RANK and HIGH-RANK are the effective ranks in the lowest and highest quarter of a layer, MID the others; layers
-    with fewer than four heads have none.
+    LOW-RANK is an effective rank in the lowest quarter of its layer and below that of Gaussian factors by more than
+    they scatter, HIGH-RANK one in the highest quarter and above it by as much; MID are the other heads beyond that
+    scatter. Heads that rank like noise, and layers with fewer than four heads, have no label.
     """
     heads = kernels[kernels["head"].notna()].drop(columns=LISTS).reset_index(drop=True)
-    ranks = heads.groupby(["stack", "layer", "component", "circuit"])["erank"]
-    low, high = ranks.transform(lambda layer: layer.quantile(0.25)), ranks.transform(lambda layer: layer.quantile(0.75))
-    label = np.where(heads["erank"] <= low, "LOW-RANK", np.where(heads["erank"] >= high, "HIGH-RANK", "MID"))
-    told = (ranks.transform("count") >= 4) & (low < high)
-    return heads.assign(label=np.where(told, label, ""))
+    layers = heads.groupby(["stack", "layer", "component", "circuit"])["erank"]
+    return heads.assign(label=_labels(heads["erank"], layers, heads["erank_null"], heads["erank_null_sd"]))
 
 
-def summary_by_head(kernels: pd.DataFrame, measure: str = "erank") -> pd.DataFrame:
-    """mean, std, min and max over the layers of a measure for every head, with a category by the quarters of the means.
+def summary_by_head(kernels: pd.DataFrame) -> pd.DataFrame:
+    """mean, std, min and max over the layers of the effective rank of every head, with the mean of Gaussian factors
+    (null) and a category: the label of head_table, of the means.
 
     std is that of the population.
     """
     keys = ["stack", "component", "circuit", "head"]
-    summary = _summary(kernels, keys, measure)
-    means = summary.groupby(keys[:-1])["mean"]
-    low, high = means.transform(lambda all: all.quantile(0.25)), means.transform(lambda all: all.quantile(0.75))
-    category = np.where(summary["mean"] <= low, "LOW-RANK", np.where(summary["mean"] >= high, "HIGH-RANK", "MID"))
-    return summary.assign(category=category)
+    summary, known = _summary(kernels, keys, "erank"), _known(kernels, "erank").groupby(keys, sort=True)
+    null = known["erank_null"].mean().to_numpy()
+    scatter = (known["erank_null_sd"].mean() / known.size() ** 0.5).to_numpy()
+    heads = summary.groupby(keys[:-1])["mean"]
+    return summary.assign(null=null, category=_labels(summary["mean"], heads, null, scatter))
 
 
 def summary_by_layer(kernels: pd.DataFrame, measure: str = "erank") -> pd.DataFrame:
@@ -98,10 +102,22 @@ def summary_by_layer(kernels: pd.DataFrame, measure: str = "erank") -> pd.DataFr
 
 
 def _summary(kernels: pd.DataFrame, keys: list[str], measure: str) -> pd.DataFrame:
-    known = kernels[kernels["head"].notna() & kernels[measure].notna()]
-    groups = known.groupby(keys, sort=True)[measure]
+    groups = _known(kernels, measure).groupby(keys, sort=True)[measure]
     summary = pd.DataFrame({"mean": groups.mean(), "std": groups.std(ddof=0), "min": groups.min(), "max": groups.max()})
     return summary.reset_index()
+
+
+def _known(kernels: pd.DataFrame, measure: str) -> pd.DataFrame:
+    return kernels[kernels["head"].notna() & kernels[measure].notna()]
+
+
+def _labels(ranks: pd.Series, groups: Any, null: Any, scatter: Any) -> np.ndarray:
+    """LOW-RANK, MID, HIGH-RANK or no label for ranks in their groups, beside their null and how far it scatters."""
+    low, high = (groups.transform(lambda group, share=share: group.quantile(share)) for share in (0.25, 0.75))
+    below, above = ranks < null - BEYOND * scatter, ranks > null + BEYOND * scatter
+    ends = [(ranks <= low) & below, (ranks >= high) & above]
+    label = np.select([*ends, below | above], ["LOW-RANK", "HIGH-RANK", "MID"], "")
+    return np.where((groups.transform("count") >= 4) & (low < high), label, "")
 
 
 def _head(left: np.ndarray, right: np.ndarray, scaled: bool) -> dict[str, Any]:
@@ -118,6 +134,7 @@ def _head(left: np.ndarray, right: np.ndarray, scaled: bool) -> dict[str, Any]:
         "erank_share": measures["erank"] / min(left.shape),
         "erank_relative": measures["erank"] / null["erank"],
         **{f"{name}_null": null[name] for name in WITH_NULL},
+        "erank_null_sd": kernel_scatter(left.shape[0], left.shape[1], right.shape[1])["erank"],
         "singular_values": spectrum.singular_values,
         "eigenvalues_real": spectrum.eigenvalues.real.copy(),
         "eigenvalues_imag": spectrum.eigenvalues.imag.copy(),
@@ -125,7 +142,7 @@ def _head(left: np.ndarray, right: np.ndarray, scaled: bool) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    nulls = [f"{name}_null" for name in WITH_NULL]
+    nulls = [*[f"{name}_null" for name in WITH_NULL], "erank_null_sd"]
     numbers = [*MEASURES, "erank_share", "erank_relative", *nulls]
     table = pd.DataFrame(rows, columns=[*PLACE, "d_model", "head_dim", "status", "folded", *numbers, *LISTS])
     counts = [name for name in numbers if re.fullmatch(r"(eigen_)?n\d+", name)]

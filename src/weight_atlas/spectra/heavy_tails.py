@@ -12,17 +12,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weight_atlas.spectra.floor import floor_of, live_shape
 from weight_atlas.spectra.marchenko_pastur import Bulk, density, fit_bulk, gaussian_spectrum
 from weight_atlas.spectra.power_law import PowerLaw, bootstrap_p, fit_power_law, lognormal_ratio
 
 # A power law that this share of its own samples fits worse is kept (Clauset et al.); and the level of the rival's test.
 REJECTED = 0.1
 OVER_TRAINED, UNDER_TRAINED = 2.0, 6.0
-# Spectra of Gaussian matrices keep closer than this to the law, or than five eigenvalues.
+# Spectra of Gaussian matrices keep closer than this to the law, or than five eigenvalues, and are of full rank up to
+# what rounding swallows.
 ON_THE_LAW = 0.02
+FULL_RANK = 0.95
+# Exponents above so many times a Gaussian matrix's are those of equal eigenvalues, as of orthogonal matrices.
+FLATTER_THAN_NOISE = 10.0
+# Eigenvalues nearer each other than this share of the mean step of their tail are counted once.
+SAME = 1e-3
 PLACE = ["id", "role", "stack", "layer", "expert", "rows", "cols"]
 FIT = ["alpha", "alpha_error", "xmin", "D", "tail", "eigenvalues", "p", "lognormal_R", "lognormal_p", "alpha_null"]
-NORMS = ["alpha_weighted", "log_alpha_norm", "log_norm", "log_spectral_norm", "entropy"]
+OF_ALPHA = ["alpha_weighted", "log_alpha_norm"]
+NORMS = [*OF_ALPHA, "log_norm", "log_spectral_norm", "entropy"]
 BULK = [f"mp_{field.name}" for field in fields(Bulk)]
 
 
@@ -35,8 +43,8 @@ class TailSettings:
     the p-value, 0 for none. WeightWatcher's own settings are min_tail=2, min_tail_share=0, threshold=1e-5.
     """
 
-    min_tail: int = 50
-    min_tail_share: float = 0.02
+    min_tail: int = 10
+    min_tail_share: float = 0.1
     threshold: float | None = None
     bootstrap: int = 50
 
@@ -49,11 +57,13 @@ def heavy_tails(spectra: pd.DataFrame, settings: TailSettings | None = None) -> 
     """All heavy-tail measures of every matrix of a table of singular values, in its order.
 
     status: "ok"; "spurious" (there is a fit, but the bootstrap rejects it or the log-normal is closer, p < 0.1);
-    "failed" (no fit: too few eigenvalues, or no spectrum; such rows enter no mean). reading: random-like (no spikes and
-    the whole spectrum on the Marchenko-Pastur law, whatever alpha is), else over-trained (alpha < 2), well trained, or
-    under-trained (alpha > 6). alpha_null: alpha of a Gaussian matrix of the same shape. alpha_weighted = alpha log10
-    lambda_max; log_alpha_norm = log10 sum lambda^alpha; log_norm, log_spectral_norm: log10 of the sum and of the
-    largest; entropy: that of the energies over ln rank. mp_*: see Bulk.
+    "degenerate" (the tail is one value, or a few, up to rounding: no alpha); "failed" (no fit: too few eigenvalues, or
+    no spectrum). Only rows that are "ok" have a reading of alpha and enter the means of a model. reading: random-like
+    (no spikes and the whole spectrum on the Marchenko-Pastur law, whatever alpha is), else over-trained (alpha < 2),
+    well trained, or under-trained (alpha > 6). alpha_null: alpha of a Gaussian matrix of the same shape, rows and
+    columns of zeros left out. alpha_weighted = alpha log10 lambda_max; log_alpha_norm = log10 sum lambda^alpha;
+    log_norm, log_spectral_norm: log10 of the sum and of the largest; entropy: that of the energies over ln rank. mp_*:
+    see Bulk, of the eigenvalues above the rounding floor.
     """
     settings = settings or TailSettings()
     rows = [_measured(row, settings) for row in spectra.itertuples(index=False)]
@@ -63,7 +73,10 @@ def heavy_tails(spectra: pd.DataFrame, settings: TailSettings | None = None) -> 
 
 
 def tail_summary(tails: pd.DataFrame) -> dict[str, Any]:
-    """Means over the matrices with a fit, of the layers, of all, and of every role; counts of statuses and readings."""
+    """Means over the matrices whose fit is ok, of the layers, of all, and of every role; counts of statuses, readings.
+
+    Norms, entropy and the random bulk need no fit: their means are over all matrices with a spectrum.
+    """
     layers = tails[tails["layer"].notna()]
     by_role = {f"{stack} {role}": _means(group) for (stack, role), group in tails.groupby(["stack", "role"])}
     return {"layers": _means(layers), "all": _means(tails), "by_role": by_role}
@@ -75,36 +88,53 @@ def eigenvalues_of(row: Any, threshold: float | None) -> np.ndarray:
     threshold None: those of singular values below the rounding floor (see rounding_floor) and zeros.
     """
     values = np.asarray(row.sigma, dtype=float)[::-1] ** 2
-    if threshold is None:
-        entries = max(1, row.rows * row.cols)
-        floor = (row.rows**0.5 + row.cols**0.5) * row.rounding * row.frobenius / entries**0.5
-        threshold = max(floor**2, 1e-24 * values[-1] if values.size else 0.0)
-    return values[values > threshold]
+    return values[values > (_floor(row, values) if threshold is None else threshold)]
+
+
+def _floor(row: Any, values: np.ndarray) -> float:
+    return max(floor_of(row) ** 2, 1e-24 * values[-1] if values.size else 0.0)
 
 
 def _measured(row: Any, settings: TailSettings) -> dict[str, Any]:
     whole = np.asarray(row.sigma, dtype=float)[::-1] ** 2
     if not whole.size or not whole[-1] > 0:
         return {"status": "failed", "reading": ""}
-    values = eigenvalues_of(row, settings.threshold)
+    values, live = eigenvalues_of(row, settings.threshold), live_shape(row)
+    bulk = _bulk(values[values > _floor(row, whole)], max(live))
     fit = fit_power_law(values, settings.smallest_tail(len(values)))
-    bulk = {f"mp_{name}": value for name, value in asdict(fit_bulk(whole, row.rows, row.cols)).items()}
-    measured = {"eigenvalues": len(values), **bulk, **_norms(whole, fit)}
-    if fit is None:
-        return {**measured, "status": "failed", "reading": ""}
-    return {**measured, "reading": _reading(fit, bulk, len(whole)), **_judged(fit, values, row, settings)}
+    judged = _judged(fit, values, row, settings)
+    alpha = judged.get("alpha", float("nan"))
+    random_like = alpha == alpha and _random_like(bulk, len(values), min(live))
+    reading = "random-like" if random_like else _reading(alpha) if judged["status"] == "ok" else ""
+    return {"eigenvalues": len(values), "reading": reading, **judged, **bulk, **_norms(whole, alpha)}
 
 
-def _reading(fit: PowerLaw, bulk: dict[str, Any], count: int) -> str:
-    if bulk["mp_spikes"] == 0 and bulk["mp_distance"] < max(ON_THE_LAW, 5 / count):
-        return "random-like"
-    if fit.alpha < OVER_TRAINED:
+def _bulk(values: np.ndarray, longer: int) -> dict[str, Any]:
+    """The random bulk of so many eigenvalues: what a rank-deficient matrix lacks is no part of its size."""
+    if not values.size:
+        return {}
+    return {f"mp_{name}": value for name, value in asdict(fit_bulk(values, len(values), longer)).items()}
+
+
+def _random_like(bulk: dict[str, Any], count: int, full: int) -> bool:
+    on_the_law = bulk.get("mp_distance", 1.0) < max(ON_THE_LAW, 5 / count)
+    return on_the_law and bulk["mp_spikes"] == 0 and count >= FULL_RANK * full
+
+
+def _reading(alpha: float) -> str:
+    if alpha < OVER_TRAINED:
         return "over-trained"
-    return "under-trained" if fit.alpha > UNDER_TRAINED else "well trained"
+    return "under-trained" if alpha > UNDER_TRAINED else "well trained"
 
 
-def _judged(fit: PowerLaw, values: np.ndarray, row: Any, settings: TailSettings) -> dict[str, Any]:
+def _judged(fit: PowerLaw | None, values: np.ndarray, row: Any, settings: TailSettings) -> dict[str, Any]:
+    """The fit with its status; of degenerate tails the status alone, since their exponent says nothing."""
     smallest = settings.smallest_tail(len(values))
+    if len(values) < smallest:
+        return {"status": "failed"}
+    null = _gaussian_alpha(*live_shape(row), settings)
+    if fit is None or _degenerate(fit, values, null, row, settings):
+        return {"status": "degenerate", "alpha_null": null}
     seed = zlib.crc32(str(row.id).encode())
     repeats = settings.bootstrap
     chance = bootstrap_p(values, fit, repeats=repeats, seed=seed, min_tail=smallest) if repeats else float("nan")
@@ -114,8 +144,18 @@ def _judged(fit: PowerLaw, values: np.ndarray, row: Any, settings: TailSettings)
         "status": "spurious" if spurious else "ok",
         **{"alpha": fit.alpha, "alpha_error": fit.error, "xmin": fit.xmin, "D": fit.distance, "tail": fit.tail},
         **{"p": chance, "lognormal_R": ratio, "lognormal_p": ratio_p},
-        "alpha_null": _gaussian_alpha(row.rows, row.cols, settings),
+        "alpha_null": null,
     }
+
+
+def _degenerate(fit: PowerLaw, values: np.ndarray, null: float, row: Any, settings: TailSettings) -> bool:
+    """Whether a tail is one value, or a few, but for rounding: constant spectra, orthogonal matrices, few levels."""
+    tail = values[len(values) - fit.tail :]
+    steps = np.diff(np.log(tail))
+    different = 1 + int((steps > SAME * steps.mean()).sum())
+    # Rounding moves a singular value by the floor at most (Weyl), and two of them apart by twice that.
+    narrow = tail[-1] ** 0.5 - tail[0] ** 0.5 <= 2 * floor_of(row)
+    return different < min(settings.min_tail, fit.tail) or narrow or fit.alpha > FLATTER_THAN_NOISE * null
 
 
 @lru_cache(maxsize=256)
@@ -125,9 +165,8 @@ def _gaussian_alpha(rows: int, columns: int, settings: TailSettings) -> float:
     return fit.alpha if fit else float("nan")
 
 
-def _norms(values: np.ndarray, fit: PowerLaw | None) -> dict[str, float]:
+def _norms(values: np.ndarray, alpha: float) -> dict[str, float]:
     top, energy = float(values[-1]), values / values.sum()
-    alpha = fit.alpha if fit else float("nan")
     rank = int((values > (values[-1] ** 0.5 * len(values) * np.finfo(float).eps) ** 2).sum())
     positive = energy[energy > 0]
     return {
@@ -141,17 +180,18 @@ def _norms(values: np.ndarray, fit: PowerLaw | None) -> dict[str, float]:
 
 
 def _means(tails: pd.DataFrame) -> dict[str, Any]:
-    fitted = tails[tails["status"] != "failed"]
-    sound = fitted[fitted["status"] == "ok"]
+    trusted = tails[tails["status"] == "ok"]
     return {
         "matrices": len(tails),
+        "trusted": len(trusted),
         "status": tails["status"].value_counts().to_dict(),
-        "reading": fitted["reading"].value_counts().to_dict(),
-        "alpha": fitted["alpha"].mean(),
-        "alpha_median": fitted["alpha"].median(),
-        "alpha_of_ok": sound["alpha"].mean(),
-        "alpha_null": fitted["alpha_null"].mean(),
-        **{name: fitted[name].mean() for name in NORMS},
+        "reading": tails.loc[tails["reading"] != "", "reading"].value_counts().to_dict(),
+        "alpha": trusted["alpha"].mean(),
+        "alpha_median": trusted["alpha"].median(),
+        "alpha_of_ok": trusted["alpha"].mean(),
+        "alpha_null": trusted["alpha_null"].mean(),
+        **{name: trusted[name].mean() for name in OF_ALPHA},
+        **{name: tails[name].mean() for name in NORMS if name not in OF_ALPHA},
         "mp_spikes": int(tails["mp_spikes"].sum()),
         "mp_spike_energy": tails["mp_spike_energy"].mean(),
         "mp_distance": tails["mp_distance"].mean(),
@@ -165,7 +205,7 @@ def with_spectra(tails: pd.DataFrame, spectra: pd.DataFrame, settings: TailSetti
     """
     found = []
     by_id = {row.id: row for row in spectra.itertuples(index=False)}
-    for _, row in tails[tails["eigenvalues"].fillna(0) > 1].iterrows():
+    for _, row in tails[(tails["eigenvalues"].fillna(0) > 1) & tails["mp_scale"].notna()].iterrows():
         values = eigenvalues_of(by_id[row["id"]], settings.threshold)
         law = density(Bulk(**{name: row[f"mp_{name}"] for name in Bulk.__dataclass_fields__}))
         found.append((row, values, pd.DataFrame(dict(zip(["eigenvalue", "density"], law, strict=True)))))

@@ -7,6 +7,7 @@ q = sigma^2 / sum sigma^2. Effective rank: Roy and Vetterli, The effective rank,
 import numpy as np
 import pandas as pd
 
+from weight_atlas.spectra.floor import floor_of
 from weight_atlas.spectra.nulls import ENERGY_SHARES, gaussian_shares
 
 EPS = float(np.finfo(np.float64).eps)
@@ -14,7 +15,7 @@ TOLERANCE = 1e-6
 COUNTS = [f"n{round(100 * share)}" for share in ENERGY_SHARES]
 # Measures that count dimensions: each has a share of r, a null and a ratio to the null.
 MEASURES = ["erank", "erank_energy", "stable_rank", "rank_1pct", "numerical_rank", *COUNTS]
-SPECTRUM_COLUMNS = ["method", "error_bound", "frobenius", "rounding", "sigma"]
+SPECTRUM_COLUMNS = ["method", "error_bound", "frobenius", "rounding", "zero_rows", "zero_cols", "sigma"]
 
 
 def rank_measures(sigma: np.ndarray) -> dict[str, float]:
@@ -59,7 +60,7 @@ def effective_ranks(spectra: pd.DataFrame) -> pd.DataFrame:
     sigma_min and numerical_rank are then rounding), "zero", "empty" or "not finite".
     """
     rows = [_measured(row) for row in spectra.itertuples(index=False)]
-    kept = spectra.drop(columns=SPECTRUM_COLUMNS).reset_index(drop=True)
+    kept = spectra.drop(columns=SPECTRUM_COLUMNS, errors="ignore").reset_index(drop=True)
     measured = pd.DataFrame(rows, columns=_columns())
     counts = ["rank_1pct", "numerical_rank", *COUNTS]
     return pd.concat([kept, measured.astype(dict.fromkeys(counts, "Int64"))], axis=1)
@@ -124,7 +125,7 @@ def _small_end(row: tuple, sigma: np.ndarray) -> dict[str, object]:
         status = {"empty": "empty", "zero": "zero"}.get(row.method, "not finite")
         nothing = 0.0 if status == "zero" else float("nan")
         return {"status": status, "sigma_max": nothing, "sigma_min": nothing, "below_floor": 0}
-    floor = (row.rows**0.5 + row.cols**0.5) * row.rounding * row.frobenius / (row.rows * row.cols) ** 0.5
+    floor = floor_of(row)
     resolved = sigma[sigma >= floor]
     with np.errstate(divide="ignore"):
         limited = resolved.size < sigma.size or row.error_bound * sigma[0] / sigma[-1] > TOLERANCE

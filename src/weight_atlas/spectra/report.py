@@ -145,11 +145,12 @@ def _trends(trends: pd.DataFrame) -> list[str]:
         return []
     jumps = ["max_drop_layers", "max_drop", "max_jump_layers", "max_jump"]
     place = ["stack", "role"] if trends["stack"].nunique() > 1 else ["role"]
-    course = trends.drop(columns=[*jumps, *({"stack", "role"} - set(place))])
+    course = trends.drop(columns=["pattern", *jumps, *({"stack", "role"} - set(place))])
     return [
         *["## Trends through the layers", ""],
-        "`pattern` is what the phase means alone show; `trend` is the same where it stands out from the scatter within "
-        "phases (effect above 2, Kruskal-Wallis p below 0.05), and OTHER where not.",
+        "`trend` names the course of the phase means where it stands out from the scatter within phases (effect above "
+        "2, Kruskal-Wallis p corrected for the number of roles, phases_q, below 0.05) and from that of Gaussian "
+        "matrices (null_sd, four times), and is OTHER where not.",
         *["", table(course, 4), ""],
         *["### Sharpest changes from one layer to the next", "", table(trends[[*place, *jumps]], 4), ""],
     ]

@@ -8,10 +8,12 @@ carries information would be wrong.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+
+from weight_atlas.spectra.floor import rounding_floor
 
 EPS = float(np.finfo(np.float64).eps)
 # Twice to forty times the error seen at the small end, in units of eps * sigma_1^2, over shapes up to 1500 x 4000.
@@ -33,12 +35,15 @@ class Spectrum:
     error_bound: no sigma is off by more than error_bound * sigma[0]; the relative error of sigma[i] is at most
         error_bound * sigma[0] / sigma[i].
     frobenius: Frobenius norm from the entries themselves, independent of sigma.
+    zero_rows, zero_columns: how many rows and columns hold nothing but zeros.
     """
 
     sigma: np.ndarray
     method: str
     error_bound: float
     frobenius: float
+    zero_rows: int = 0
+    zero_columns: int = 0
 
 
 def spectrum(weight: torch.Tensor) -> Spectrum:
@@ -48,10 +53,10 @@ def spectrum(weight: torch.Tensor) -> Spectrum:
     """
     if 0 in weight.shape:
         return Spectrum(np.empty(0), "empty", 0.0, 0.0)
-    gram, frobenius = _gram(weight)
+    gram, frobenius, zeros = _gram(weight)
     if not np.isfinite(frobenius):
         return Spectrum(np.empty(0), "not finite", float("nan"), frobenius)
-    return _judged(np.linalg.eigvalsh(gram), weight, frobenius)
+    return replace(_judged(np.linalg.eigvalsh(gram), weight, frobenius), **zeros)
 
 
 def spectra_of_equal_shapes(weights: list[torch.Tensor], device: str) -> list[Spectrum]:
@@ -59,17 +64,21 @@ def spectra_of_equal_shapes(weights: list[torch.Tensor], device: str) -> list[Sp
 
     Matrices that need the direct route take it on the CPU.
     """
-    grams, frobenius = [], []
+    grams, frobenius, zeros = [], [], []
     for weight in weights:
         matrix = weight.to(device).double()
         frobenius.append(float(torch.linalg.vector_norm(matrix)))
+        empty = {f"zero_{side}": int((~matrix.any(dim=dim)).sum()) for dim, side in enumerate(("columns", "rows"))}
+        zeros.append(empty)
         matrix = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
         grams.append(matrix @ matrix.T)
     batch = torch.nan_to_num(torch.stack(grams), nan=0.0, posinf=0.0, neginf=0.0)
     squares = torch.linalg.eigvalsh(batch).cpu().numpy() if 0 not in weights[0].shape else [None] * len(weights)
     return [
-        _judged(eigenvalues, weight, norm) if eigenvalues is not None and np.isfinite(norm) else spectrum(weight)
-        for eigenvalues, weight, norm in zip(squares, weights, frobenius, strict=True)
+        replace(_judged(eigenvalues, weight, norm), **empty)
+        if eigenvalues is not None and np.isfinite(norm)
+        else spectrum(weight)
+        for eigenvalues, weight, norm, empty in zip(squares, weights, frobenius, zeros, strict=True)
     ]
 
 
@@ -82,17 +91,6 @@ def relative_rounding(dtype: torch.dtype) -> float:
     if not dtype.is_floating_point:
         return 0.0
     return torch.finfo(dtype).eps / 12**0.5 * (3 / (8 * np.log(2))) ** 0.5
-
-
-def rounding_floor(rows: int, columns: int, frobenius: float, rounding: float) -> float:
-    """Largest singular value of the rounding error of the stored type: (sqrt m + sqrt n) * rms error of an entry.
-
-    Singular values below it are made of rounding; see Edelman and Rao, Random matrix theory, 2005, for the norm of a
-    matrix of independent entries.
-    """
-    if rows * columns == 0:
-        return 0.0
-    return (rows**0.5 + columns**0.5) * rounding * frobenius / (rows * columns) ** 0.5
 
 
 def _judged(squares: np.ndarray, weight: torch.Tensor, frobenius: float) -> Spectrum:
@@ -125,15 +123,19 @@ def _direct_bound(count: int) -> float:
     return 4 * EPS * max(count, 4) ** 0.5
 
 
-def _gram(weight: torch.Tensor) -> tuple[np.ndarray, float]:
-    """Gram matrix of the smaller side and the Frobenius norm, both in float64."""
-    small, energy = min(weight.shape), 0.0
+def _gram(weight: torch.Tensor) -> tuple[np.ndarray, float, dict[str, int]]:
+    """Gram matrix of the smaller side and the Frobenius norm, both in float64, and the rows and columns of zeros."""
+    small, energy, empty = min(weight.shape), 0.0, 0
     gram, product = np.zeros((small, small)), np.empty((small, small))
     with np.errstate(invalid="ignore", over="ignore"):
         for block in _blocks(weight):
             gram += np.matmul(block.T, block, out=product)
-            energy += float(np.einsum("ij,ij->i", block, block).sum())
-    return gram, energy**0.5
+            energies = np.einsum("ij,ij->i", block, block)
+            energy += float(energies.sum())
+            empty += int((energies == 0).sum())
+    sides = empty, int((np.diag(gram) == 0).sum())
+    rows, columns = sides if weight.shape[0] >= weight.shape[1] else sides[::-1]
+    return gram, energy**0.5, {"zero_rows": rows, "zero_columns": columns}
 
 
 def _blocks(weight: torch.Tensor) -> Iterator[np.ndarray]:

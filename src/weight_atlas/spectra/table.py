@@ -32,7 +32,8 @@ def singular_value_table(
 
     threads: matrices computed side by side, each with one BLAS thread; memory_bytes: what they may take beyond the
     largest matrix in float64 and its Gram matrix. On a device other than "cpu", equal shapes go in batches.
-    Adds method, error_bound, frobenius, rounding and sigma (see Spectrum) to the inventory's columns.
+    Adds method, error_bound, frobenius, rounding, zero_rows, zero_cols and sigma (see Spectrum) to the inventory's
+    columns.
     """
     if matrices.empty:
         return _table(matrices, [])
@@ -92,6 +93,8 @@ def _table(matrices: pd.DataFrame, measured: list[tuple]) -> pd.DataFrame:
         error_bound=np.array([spectrum.error_bound for spectrum in spectra], dtype=float),
         frobenius=np.array([spectrum.frobenius for spectrum in spectra], dtype=float),
         rounding=np.array([rounding for _, rounding in measured], dtype=float),
+        zero_rows=np.array([spectrum.zero_rows for spectrum in spectra], dtype="int64"),
+        zero_cols=np.array([spectrum.zero_columns for spectrum in spectra], dtype="int64"),
         sigma=pd.Series([spectrum.sigma for spectrum in spectra], dtype=object),
     )
 

@@ -3,12 +3,16 @@
 import numpy as np
 import pandas as pd
 
+from weight_atlas.spectra.scatter import gaussian_scatter
+
 # Statistics by role are read in this order.
 ROLE_ORDER = ("W_E", "W_pos", "W_Q", "W_K", "W_V", "W_O", "W_gate", "W_up", "W_down", "W_router", "W_U")
 # The largest step between phase means must beat this many median absolute deviations to be called a trend.
 EFFECT = 2.0
-# The largest chance, were all layers alike, of phases that differ as much.
+# The largest share of false trends among those told (Benjamini and Hochberg) at which one is told.
 CHANCE = 0.05
+# Phase means must differ by so many standard deviations of the measure over Gaussian matrices of the shape.
+BEYOND = 4.0
 
 
 def statistics_by_role(ranks: pd.DataFrame, measure: str = "erank") -> pd.DataFrame:
@@ -69,10 +73,12 @@ def trend_table(ranks: pd.DataFrame, count: int = 3, measure: str = "erank") -> 
     """The course of a measure through the layers, for every role, from the mean of each layer.
 
     pattern: what the phase means alone show (U-SHAPE, INVERTED U, MONOTONE UP, MONOTONE DOWN, OTHER); trend: the same,
-    but OTHER unless effect is above 2 and phases_p, Kruskal and Wallis's test that the phases differ, below 0.05:
-    a few layers of noise look like a pattern more often than not. effect is the range of the phase means over the
-    median absolute deviation of the layers from the mean of their phase, widened by sqrt(n / (n - 1)) for the n layers
-    that made the mean. slope (per layer) with its 95 % interval is Theil and Sen's, tau and p are Mann and Kendall's.
+    but OTHER unless effect is above 2, phases_q below 0.05 and the range of the phase means above 4 null_sd: a few
+    layers of noise look like a pattern more often than not. effect is the range of the phase means over the median
+    absolute deviation of the layers from the mean of their phase, widened by sqrt(n / (n - 1)) for the n layers that
+    made the mean. phases_p is Kruskal and Wallis's test that the phases differ, phases_q the same corrected for the
+    number of roles (Benjamini and Hochberg), null_sd the standard deviation of the measure over Gaussian matrices of
+    the shape. slope (per layer) with its 95 % interval is Theil and Sen's, tau and p are Mann and Kendall's.
     max_drop and max_jump are the sharpest changes from one layer to the next.
     """
     layers = _with_phase(ranks, count)
@@ -83,7 +89,9 @@ def trend_table(ranks: pd.DataFrame, count: int = 3, measure: str = "erank") -> 
         course = group.groupby("layer")[measure].mean().dropna()
         phases = group.groupby("layer")["phase"].first().reindex(course.index)
         if len(course):
-            rows.append({"stack": stack, "role": role, **_course(course, phases, names)})
+            rows.append(
+                {"stack": stack, "role": role, **_course(course, phases, names), "null_sd": _null(group, measure)}
+            )
     columns = [
         "stack",
         "role",
@@ -92,13 +100,19 @@ def trend_table(ranks: pd.DataFrame, count: int = 3, measure: str = "erank") -> 
         "trend",
         "effect",
         "phases_p",
+        "phases_q",
+        "null_sd",
         "slope",
         "slope_low",
         "slope_high",
         "tau",
         "p",
     ]
-    return pd.DataFrame(rows, columns=[*columns, *_gradient_columns()])
+    table = pd.DataFrame(rows, columns=[*columns, *_gradient_columns()])
+    table["phases_q"] = _corrected(table["phases_p"])
+    ranges = table[columns[2 : 2 + most]].max(axis=1) - table[columns[2 : 2 + most]].min(axis=1)
+    told = (table["effect"] > EFFECT) & (table["phases_q"] < CHANCE) & (ranges > BEYOND * table["null_sd"])
+    return table.assign(trend=table["pattern"].where(told, "OTHER"))
 
 
 def pattern_of(means: list[float]) -> str:
@@ -165,9 +179,23 @@ def _course(course: pd.Series, phases: pd.Series, names: list[str]) -> dict[str,
     spread = float(((course - phases.map(means)).abs() * (1 - 1 / phases.map(sizes)) ** -0.5)[crowded].median())
     effect = float(means.max() - means.min()) / spread if spread > 0 else float("nan")
     chance = _chance_of_phases(course, phases)
-    trend = pattern if effect > EFFECT and chance < CHANCE else "OTHER"
-    judged = {"pattern": pattern, "trend": trend, "effect": effect, "phases_p": chance}
+    judged = {"pattern": pattern, "effect": effect, "phases_p": chance}
     return {**named, **judged, **_slope(course), **_gradient(course)}
+
+
+def _null(group: pd.DataFrame, measure: str) -> float:
+    """The scatter of the measure over Gaussian matrices, the widest of the shapes."""
+    shapes = group[["rows", "cols"]].drop_duplicates().itertuples(index=False)
+    return max(gaussian_scatter(int(rows), int(columns)).get(measure, 0.0) for rows, columns in shapes)
+
+
+def _corrected(chances: pd.Series) -> pd.Series:
+    from scipy.stats import false_discovery_control
+
+    known = chances.dropna().astype(float)
+    return pd.Series(false_discovery_control(known) if len(known) else known, known.index, dtype=float).reindex(
+        chances.index
+    )
 
 
 def _chance_of_phases(course: pd.Series, phases: pd.Series) -> float:
