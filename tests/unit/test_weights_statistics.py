@@ -11,7 +11,7 @@ from weight_atlas.figures import weights as figures
 from weight_atlas.weights import pooling
 from weight_atlas.weights.cdf import PROBABILITIES, value_cdf, weight_cdf
 from weight_atlas.weights.density import role_densities
-from weight_atlas.weights.distribution import BINNED, EXACT
+from weight_atlas.weights.distribution import BINNED, EXACT, PERCENTILES, percentile_column
 from weight_atlas.weights.histogram import value_histogram
 from weight_atlas.weights.pooling import Pool
 from weight_atlas.weights.statistics import weight_statistics
@@ -148,6 +148,55 @@ def test_cdf_of_roles_and_layers(dtype):
         assert line["value"].tolist() == pytest.approx(np.quantile(x, PROBABILITIES).tolist(), rel=1e-12)
 
 
+def test_probabilities_are_decimals_and_repeat_the_exact_percentiles():
+    weights = (torch.randn(400, 400, generator=torch.Generator().manual_seed(1)) * 0.02).double().float()
+    parts = parts_of({("W_E", None, None): weights, ("norm", 0, None): weights[0]})
+    assert parts[0]["distribution"].iloc[0] == BINNED
+    cdf, statistics = weight_cdf(parts), weight_statistics(parts).iloc[0]
+    for percentile in PERCENTILES:
+        line = cdf[cdf["probability"] == float(f"{percentile}e-2")]
+        assert line["value"].tolist() == [statistics[percentile_column(percentile)]], percentile
+    assert (cdf["value"].iloc[0], cdf["value"].iloc[-1]) == (statistics["min"], statistics["max"])
+    assert cdf["value"].is_monotonic_increasing and cdf["probability"].is_monotonic_increasing
+    expected = np.quantile(weights.double().numpy(), PROBABILITIES)
+    np.testing.assert_allclose(cdf["value"], expected, rtol=1 / 128, atol=1e-9)
+    assert {0.999, 0.9999, 0.07, 0.29, 0.57} <= set(cdf["probability"])
+
+
+def test_tensors_without_a_role_are_never_put_together():
+    random = torch.Generator().manual_seed(0)
+    tensors = {
+        ("W_Q", 0, None): torch.randn(20, 30, generator=random),
+        **{("other", layer, None): torch.randn(7, 9, generator=random) + 5 * layer for layer in range(3)},
+        ("other", None, 0): torch.rand(500, generator=random),
+        ("other", None, 1): torch.rand(4, 1, generator=random) > 0.5,
+    }
+    parts = parts_of(tensors)
+    statistics, cdf, density = weight_statistics(parts), weight_cdf(parts), role_densities(parts)
+    names = [f"{layer}.other.{expert}" for _, layer, expert in tensors][1:]
+    roles = by_role(statistics).set_index("tensor")
+    assert list(roles.index) == ["", *names] and (roles["tensors"] == 1).all()
+    assert by_layer(statistics)["role"].tolist() == ["W_Q", "all"]
+    for (_, layer, expert), name in zip(list(tensors)[1:], names, strict=True):
+        x = tensors["other", layer, expert].double().numpy().ravel()
+        line, bins = cdf[cdf["tensor"] == name], density[density["tensor"] == name]
+        np.testing.assert_allclose(line["value"], np.quantile(x, PROBABILITIES), rtol=1e-6, atol=1e-12)
+        assert set(line["n"]) == set(bins["n"]) == {x.size} and line["layer"].isna().all()
+        assert roles.loc[name, "mean"] == pytest.approx(x.mean()) and bins["mean"].iloc[0] == pytest.approx(x.mean())
+    for figure in (figures.cdf_by_role(cdf), figures.histograms_by_role(density)):
+        titles = [axis.get_title().strip().removesuffix(", full range") for axis in figure.axes]
+        assert {"W_Q", *names} <= set(titles) and "other" not in titles
+
+
+def test_many_tensors_without_a_role_are_drawn_up_to_a_number():
+    tensors = {("other", None, index): torch.randn(4 + index, 5) for index in range(30)}
+    cdf = weight_cdf(parts_of(tensors))
+    figure = figures.cdf_by_role(cdf)
+    shown = [axis for axis in figure.axes if axis.get_title().endswith("full range")]
+    assert cdf["tensor"].nunique() == 30 and len(shown) == 12
+    assert "18 smaller tensors without a role are in the table only" in figure.get_suptitle()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_pools_are_the_elements_together(monkeypatch, dtype):
     monkeypatch.setattr(pooling, "_WAITING_VALUES", 30_000)
@@ -189,6 +238,21 @@ def test_densities_are_shares_of_the_elements(dtype):
     share = np.diff(scipy.stats.norm.cdf(edges, normal["mean"].iloc[0], sigma))
     assert (normal["normal"] * (normal["right"] - normal["left"])).to_numpy() == pytest.approx(share, rel=1e-9)
     assert role_densities(parts_of(tensors), ["W_K"])["role"].unique().tolist() == ["W_K"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("shape", [(8, 8), (60, 70), (300, 400)])
+def test_densities_keep_their_extremes_unless_they_are_far_out(shape, dtype):
+    weights = (torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 0.02).to(dtype)
+    density = role_densities(parts_of({("W_Q", 0, None): weights}))
+    assert (density["left"].iloc[0], density["right"].iloc[-1]) == (weights.min().item(), weights.max().item())
+    assert density["beyond"].iloc[0] == 0 and density["right"].iloc[-1] < 8 * density["std"].iloc[0]
+    assert "outside" not in "".join(texts(figures.histograms_by_role(density)))
+    weights[0, 0] = 40.0
+    density = role_densities(parts_of({("W_Q", 0, None): weights}))
+    if weights.numel() > 100:
+        assert density["beyond"].iloc[0] * weights.numel() == pytest.approx(1, abs=1e-6)
+        assert density["left"].iloc[0] == weights.min().item()
 
 
 def test_densities_show_no_grid_of_the_type():

@@ -14,6 +14,8 @@ from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, ROLE_COLOURS, SEQ
 
 # A linear axis hides the body of a distribution whose ends lie further out than this many times its 5-95 % range.
 _LINEAR_REACH = 8
+# Tensors without a role that are drawn, each by itself.
+_MOST_OTHERS = 12
 # The linear part of a symmetric logarithmic axis goes over into the logarithmic one without a kink at this scale.
 _SMOOTH = 0.9 / np.log(10)
 _DEPTH = LinearSegmentedColormap.from_list("depth", colormaps[SEQUENTIAL](np.linspace(0.25, 0.95, 64)))
@@ -29,17 +31,15 @@ def cdf_by_role(cdf: pd.DataFrame) -> Figure:
     """
     if cdf.empty:
         return message("no weight matrices")
-    roles = list(cdf.groupby(["stack", "role"], sort=False))
+    roles, left_out = _panels(cdf)
     columns = 1 if len(roles) == 1 else 2
     rows = -(-len(roles) // columns)
     figure, axes = subplots(rows, 2 * columns, width=3.5, height=2.3, squeeze=False)
     last = cdf["layer"].max()
     depth = None if pd.isna(last) else Normalize(0, max(int(last), 1))
-    several = cdf["stack"].nunique() > 1
-    for index, ((stack, role), group) in enumerate(roles):
+    for index, (name, group) in enumerate(roles):
         row, column = divmod(index, columns)
         full, zoom = axes[row, 2 * column], axes[row, 2 * column + 1]
-        name = f"{stack} {role}" if several else role
         _role_cdf(full, zoom, group, depth, name)
     for axis in axes.flat[2 * len(roles) :]:
         axis.set_visible(False)
@@ -51,8 +51,30 @@ def cdf_by_role(cdf: pd.DataFrame) -> Figure:
     handles = [Line2D([], [], label="all layers", **_WHOLE)]
     handles += [Line2D([], [], color=MUTED, linestyle=style, label=name) for name, style in _MARKED.values()]
     figure.legend(handles=handles, loc="outside upper right", ncols=3)
-    figure.suptitle("Cumulative distribution of weights by role", x=0.01, ha="left")
+    figure.suptitle(f"Cumulative distribution of weights by role{left_out}", x=0.01, ha="left")
     return figure
+
+
+def _panels(table: pd.DataFrame) -> tuple[list[tuple[str, pd.DataFrame]], str]:
+    """Titles and rows of the panels of a table by stack, role and tensor, and what is said of tensors left out.
+
+    Tensors of role `other` have a panel each, the largest ones if they are many.
+    """
+    sizes = table[table["tensor"] != ""].groupby("tensor", sort=False)["n"].first()
+    shown = {"", *sizes.sort_values(ascending=False, kind="stable").index[:_MOST_OTHERS]}
+    several = table.loc[table["tensor"] == "", "stack"].nunique() > 1
+    panels = [
+        (_shortened(tensor) if tensor else f"{stack} {role}" if several else role, group)
+        for (stack, role, tensor), group in table.groupby(["stack", "role", "tensor"], sort=False)
+        if tensor in shown
+    ]
+    missing = len(sizes) + 1 - len(shown)
+    return panels, f"; {missing} smaller tensors without a role are in the table only" if missing else ""
+
+
+def _shortened(name: str, most: int = 34) -> str:
+    """The end of a long name, and nothing in it that matplotlib would set as a formula."""
+    return (name if len(name) <= most else f"...{name[3 - most :]}").replace("$", r"\$")
 
 
 def _role_cdf(full: Axes, zoom: Axes, group: pd.DataFrame, depth: Normalize | None, name: str) -> None:
@@ -132,16 +154,15 @@ def histograms_by_role(densities: pd.DataFrame) -> Figure:
     """
     if densities.empty:
         return message("no weight matrices with a spread of values")
-    roles = list(densities.groupby(["stack", "role"], sort=False))
+    roles, left_out = _panels(densities)
     columns = min(3, len(roles))
     rows = -(-len(roles) // columns)
     figure, axes = subplots(rows, columns, width=3.8, height=2.7, squeeze=False)
-    several = densities["stack"].nunique() > 1
-    for axis, ((stack, role), group) in zip(axes.flat, roles, strict=False):
-        _density_panel(axis, group, f"{stack} {role}" if several else role, ROLE_COLOURS.get(role, MUTED))
+    for axis, (name, group) in zip(axes.flat, roles, strict=False):
+        _density_panel(axis, group, name, ROLE_COLOURS.get(group["role"].iloc[0], MUTED))
     for axis in axes.flat[len(roles) :]:
         axis.set_visible(False)
-    figure.suptitle("Values of the weights by role, and the normal distribution of the same mean and spread")
+    figure.suptitle(f"Values of the weights by role, and the normal distribution of the same mean and spread{left_out}")
     return figure
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from weight_atlas.weights.distribution import edges, moments, quantiles
-from weight_atlas.weights.pooling import pooled
+from weight_atlas.weights.distribution import edges, moments
+from weight_atlas.weights.pooling import Pool, pooled
 
 _BINS = 120
 _FEW = 256  # values: as many as a type of 8 bits has
@@ -18,25 +18,39 @@ def role_densities(parts: Iterable[pd.DataFrame], roles: list[str] | None = None
 
     parts: of read_parts. roles: the ones wanted; None: all; those without spread are left out. Columns: stack, role, n,
     mean, std, kurtosis, beyond (share outside the bins), left, right, density, normal (mean density of the fitted
-    normal in the bin).
+    normal in the bin), tensor (the id of a tensor of role `other`, which has a density of its own; else empty).
     """
     pools = pooled(parts, ["stack", "role"])
     tables = []
-    for (stack, role), pool in pools.items():
-        values, counts = pool.distribution()
-        if len(values) > 1 and (roles is None or role in roles):
-            tables.append(_density(values, counts, pool.kind).assign(stack=stack, role=role))
-    columns = ["stack", "role", "n", "mean", "std", "kurtosis", "beyond", "left", "right", "density", "normal"]
+    for (stack, role, tensor), pool in pools.items():
+        if len(pool.distribution()[0]) > 1 and (roles is None or role in roles):
+            tables.append(_density(pool).assign(stack=stack, role=role, tensor=tensor))
+    columns = [
+        "stack",
+        "role",
+        "n",
+        "mean",
+        "std",
+        "kurtosis",
+        "beyond",
+        "left",
+        "right",
+        "density",
+        "normal",
+        "tensor",
+    ]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 
-def _density(values: np.ndarray, counts: np.ndarray, kind: str) -> pd.DataFrame:
+def _density(pool: Pool) -> pd.DataFrame:
     from scipy.special import ndtr
 
+    values, counts = pool.distribution()
     shape = moments(values, counts)
-    low, high = _range(values, counts, shape.mean, shape.std)
+    reach = _REACH * shape.std
+    low, high = max(pool.low, shape.mean - reach), min(pool.high, shape.mean + reach)
     bounds = np.linspace(low, high, _BINS + 1)
-    cumulated = _smooth_cdf(values, counts, kind, bounds)
+    cumulated = _smooth_cdf(pool, bounds)
     width = (high - low) / _BINS
     return pd.DataFrame(
         {
@@ -53,16 +67,11 @@ def _density(values: np.ndarray, counts: np.ndarray, kind: str) -> pd.DataFrame:
     )
 
 
-def _range(values: np.ndarray, counts: np.ndarray, mean: float, std: float) -> tuple[float, float]:
-    """Where the values are, but no further out than either the reach or all but a millionth of them ask for."""
-    low, high = quantiles(values, counts, np.array([1e-6, 1 - 1e-6]))
-    low, high = max(low, mean - _REACH * std), min(high, mean + _REACH * std)
-    return (low, high) if high > low else (float(values[0]), float(values[-1]))
-
-
-def _smooth_cdf(values: np.ndarray, counts: np.ndarray, kind: str, at: np.ndarray) -> np.ndarray:
+def _smooth_cdf(pool: Pool, at: np.ndarray) -> np.ndarray:
     """F with each value spread over what rounds to it: the grid of a 16-bit type must not show as stripes."""
-    lower, upper = edges(values, kind)
+    values, counts = pool.distribution()
+    # No bucket reaches beyond the extremes.
+    lower, upper = (side.clip(pool.low, pool.high) for side in edges(values, pool.kind))
     between = (upper[:-1] + lower[1:]) / 2
     # A single value far from the others stands for itself; where there are few values, the gaps are the type's.
     reach = (at[1] - at[0]) / 2 if len(values) > _FEW else np.inf

@@ -5,22 +5,44 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from weight_atlas.weights.distribution import BINNED, EXACT, merge
+from weight_atlas.weights.distribution import BINNED, EXACT, PERCENTILES, merge, percentile_column
 
 # Parts are merged when they hold this many values: seldom, and in little memory.
 _WAITING_VALUES = 1 << 20
 
 
+# Tensors of this role mean different things: none is put together with another.
+NOT_POOLED = "other"
+
+
 class Pool:
-    """A distribution that grows; kind: BINNED once one of its parts is."""
+    """A distribution that grows.
+
+    kind: BINNED once one of its parts is. low, high: its extremes. percentiles: exact ones by their number, as long as
+    it has one part that knows them; from bins they cannot be had again.
+    """
 
     def __init__(self) -> None:
         self.kind = EXACT
+        self.low, self.high = np.inf, -np.inf
+        self.percentiles: dict[float, float] = {}
         self._parts: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros(0), np.zeros(0, dtype=np.int64))]
         self._waiting = 0
 
-    def add(self, values: np.ndarray, counts: np.ndarray, kind: str) -> None:
-        """Add the elements of a distribution."""
+    def add(
+        self,
+        values: np.ndarray,
+        counts: np.ndarray,
+        kind: str,
+        ends: tuple[float, float] | None = None,
+        percentiles: Mapping[float, float] | None = None,
+    ) -> None:
+        """Add the elements of a distribution; ends: its extremes, where values are means of bins."""
+        if not len(values):
+            return
+        low, high = ends or (values[0], values[-1])
+        self.percentiles = dict(percentiles or {}) if self.low > self.high else {}
+        self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
         self.kind = BINNED if BINNED in (kind, self.kind) else EXACT
         self._parts.append((values, counts))
         self._waiting += len(values)
@@ -39,12 +61,18 @@ class Pool:
 
 
 def pooled(parts: Iterable[pd.DataFrame], keys: list[str]) -> dict[tuple, Pool]:
-    """The matrices of a table of histograms, put together by some of its columns, in the order of their first rows."""
+    """The matrices of a table of histograms, put together by some of its columns, in the order of their first rows.
+
+    Keys have one place more, "" for what is put together. A tensor of role `other`, of any shape, has a pool of its own
+    and its id there.
+    """
     pools: dict[tuple, Pool] = {}
     for part in parts:
-        for row in part[part["cols"].notna()].to_dict("records"):
-            pool = pools.setdefault(tuple(row[key] for key in keys), Pool())
-            pool.add(row["values"], row["counts"], row["distribution"])
+        for row in part[part["cols"].notna() | (part["role"] == NOT_POOLED)].to_dict("records"):
+            alone = row["id"] if row["role"] == NOT_POOLED else ""
+            pool = pools.setdefault((*(row[key] for key in keys), alone), Pool())
+            known = {percentile: row[percentile_column(percentile)] for percentile in PERCENTILES}
+            pool.add(row["values"], row["counts"], row["distribution"], (row["min"], row["max"]), known)
     return pools
 
 
@@ -52,5 +80,6 @@ def repooled(pools: Mapping[tuple, Pool], places: list[int]) -> dict[tuple, Pool
     """Pools put together further, by some places of their keys."""
     wider: dict[tuple, Pool] = {}
     for key, pool in pools.items():
-        wider.setdefault(tuple(key[place] for place in places), Pool()).add(*pool.distribution(), pool.kind)
+        together = wider.setdefault(tuple(key[place] for place in places), Pool())
+        together.add(*pool.distribution(), pool.kind, (pool.low, pool.high), pool.percentiles)
     return wider

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from weight_atlas.weights.pooling import NOT_POOLED
+
 ALL = "all"  # the role of a layer's matrices together
 
 
@@ -11,14 +13,20 @@ def by_role(statistics: pd.DataFrame) -> pd.DataFrame:
 
     Columns: tensors and n (elements); mean, std, skew and kurtosis of all elements together, which follow exactly from
     those of the tensors; min, max and absmax_id, the tensor with the largest magnitude; shares of zeros and outliers;
-    the medians over the tensors of ks_distance and student_nu; not_finite, the number of NaN and infinite elements.
+    the medians over the tensors of ks_distance and student_nu; not_finite, the number of NaN and infinite elements;
+    tensor, the id of a tensor of role `other`: these are not put together, each has a row.
     """
-    return _grouped(statistics, ["stack", "role"])
+    alone = statistics["id"].where(statistics["role"] == NOT_POOLED, "")
+    table = _grouped(statistics.assign(tensor=alone), ["stack", "role", "tensor"])
+    return table[[*table.columns.drop("tensor"), "tensor"]]
 
 
 def by_layer(statistics: pd.DataFrame) -> pd.DataFrame:
-    """One row for each role of each layer that has matrices, and one of role "all"; columns as of by_role."""
-    inside = statistics[statistics["layer"].notna() & statistics["cols"].notna()]
+    """One row for each role of each layer that has matrices, and one of role "all"; columns as of by_role, no tensor.
+
+    Tensors of role `other` are left out.
+    """
+    inside = statistics[statistics["layer"].notna() & statistics["cols"].notna() & (statistics["role"] != NOT_POOLED)]
     table = _grouped(pd.concat([inside, inside.assign(role=ALL)], ignore_index=True), ["stack", "layer", "role"])
     return table.sort_values(["stack", "layer"], kind="stable", ignore_index=True)
 
