@@ -29,7 +29,7 @@ def main(
     weights, tensors = open_checkpoint(checkpoint), read_table(inventory)
     gains = None
     if fold_norm:
-        family = find_family(weights.config, weights.entries, weights.family)
+        family = find_family(weights.config, weights.entries, weights.family, allow_other=True)
         offset = 1.0 if "1 + w" in family.describe.get("norm", "") else 0.0
         gains = norm_gains(tensors, lambda row: load_piece(weights, row), offset)
         print(f"gains of {len(gains)} norms before the attention", flush=True)

@@ -128,7 +128,7 @@ def test_figures_show_what_is_there_and_never_nothing(sparse):
     rings = parameter_shares(sizes).axes[0]
     assert len(rings.patches) == sizes["category"].nunique()
     bars = size_by_layer(sizes)
-    assert [axes.get_title() for axes in bars.axes] == ["Decoder", "Not analysed"]
+    assert [axes.get_title() for axes in bars.axes] == ["Decoder", "Other tensors"]
     heights = pd.Series({}, dtype=float)
     for patch in bars.axes[0].patches:
         place = round(patch.get_x() + patch.get_width() / 2)

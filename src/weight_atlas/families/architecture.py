@@ -53,14 +53,17 @@ CATEGORIES = (
 def architecture(config: Mapping[str, Any], inventory: pd.DataFrame, family: str | None = None) -> dict[str, Any]:
     """The configuration of a model by the names in FIELDS; what neither config.json nor shapes tell is left out.
 
-    config: of config.json. inventory: of the same model. family: if config.json does not tell it.
+    config: of config.json. inventory: of the same model. family: if config.json does not tell it. Of a checkpoint none
+    of whose tensors has a role, nothing is known but its size: a family's facts are about what its rows explain.
     """
-    table = find_family(config, inventory["tensor"], family)
-    quantities = Quantities(table, config)
-    values: dict[str, Any] = {"family": table.name, "architecture": next(iter(config.get("architectures") or []), None)}
-    values |= _said(table, quantities) | _from_shapes(inventory)
-    values |= {name: value for name in FIELDS if (value := _of_all_layers(quantities, name)) is not None}
-    values |= _from_inventory(inventory)
+    values: dict[str, Any] = {"architecture": next(iter(config.get("architectures") or []), None)}
+    if (inventory["role"] != Role.OTHER.value).any() or inventory.empty:
+        table = find_family(config, inventory["tensor"], family)
+        quantities = Quantities(table, config)
+        values |= {"family": table.name} | _said(table, quantities) | _from_shapes(inventory)
+        values |= {name: value for name in FIELDS if (value := _of_all_layers(quantities, name)) is not None}
+        values |= _of_parts(inventory)
+    values |= _size(inventory)
     return {name: values[name] for name in FIELDS if values.get(name) is not None}
 
 
@@ -98,10 +101,18 @@ def _from_shapes(inventory: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _from_inventory(inventory: pd.DataFrame) -> dict[str, Any]:
+def _size(inventory: pd.DataFrame) -> dict[str, Any]:
     own = inventory[inventory["tied_to"] == ""]
-    part = inventory[inventory["stack"] != "other"]
     types = own.groupby("dtype")["bytes"].sum().sort_values(ascending=False, kind="stable")
+    return {
+        "stored_types": ", ".join(types.index),
+        "parameters": int(own["parameters"].sum()),
+        "bytes": int(own["bytes"].sum()),
+    }
+
+
+def _of_parts(inventory: pd.DataFrame) -> dict[str, Any]:
+    part = inventory[inventory["stack"] != "other"]
     attends = part["role"].isin([Role.W_Q.value, Role.W_Q_B.value]).any()
     feeds = part["role"].eq(Role.W_DOWN.value).any()
     # Some configurations give the width of the rotated part of a head only.
@@ -112,9 +123,6 @@ def _from_inventory(inventory: pd.DataFrame) -> dict[str, Any]:
         **({"head_dim": int(widths[0])} if len(widths) == 1 else {}),
         "gated": bool(part["role"].eq(Role.W_GATE.value).any()) if feeds else None,
         "tied": bool((unembeds["tied_to"] != "").any()) if len(unembeds) else None,
-        "stored_types": ", ".join(types.index),
-        "parameters": int(own["parameters"].sum()),
-        "bytes": int(own["bytes"].sum()),
     }
 
 

@@ -29,8 +29,20 @@ models:
 ```
 
 A tensor that no row of the family explains is an error that lists the names, and so is one that two rows explain. With
-`allow_other: true` in the model's entry such tensors are kept in the inventory, with role `other`, and left out of
-the analyses.
+`allow_other: true` in the model's entry such tensors are kept in the inventory, with role `other`. No analysis puts
+them together: values, quantiles and densities are those of each by itself, and spectra leave them out.
+
+With `allow_other: true` alone a checkpoint that no family explains (a vector of token weights, a table of embeddings, a
+state dict without config.json) is opened in the same way, all of its tensors `other`:
+
+```yaml
+models:
+  detector:
+    source: path/to/checkpoint.pt
+    key: model_state_dict
+    allow_other: true
+    analyses: [architecture_summary, weight_statistics, weight_cdf]
+```
 
 A LoRA adapter (PEFT) does not say what it adapts: the reading of its names that most families share is taken, unless
 `family:` says which. Its factors keep roles of their own (`lora_A`, `lora_B`), with the role they change in `of_role`.

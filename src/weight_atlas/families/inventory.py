@@ -12,7 +12,7 @@ from weight_atlas.families.layouts import Selection, logical_shape
 from weight_atlas.families.matching import Match, Matcher
 from weight_atlas.families.pieces import NO_HEADS, Piece, head_columns, pieces_of
 from weight_atlas.families.quantities import Quantities
-from weight_atlas.families.registry import HOW_TO_ADD, find_family, tensor_list
+from weight_atlas.families.registry import HOW_TO_ADD, NO_FAMILY, find_family, tensor_list
 from weight_atlas.families.roles import MATRIX_ROLES, Role
 from weight_atlas.families.schema import Family, Row
 from weight_atlas.families.ties import tie
@@ -35,7 +35,7 @@ def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: 
     for each expert.
 
     family: name of the family, if config.json does not tell it or tells it wrongly. allow_other: take tensors that no
-    row of the family explains as role `other` instead of an AtlasError.
+    row of the family explains as role `other` instead of an AtlasError, all of them where there is no family.
 
     Columns: tensor (name on disk), piece (its name in a fused tensor, or ""), id (unique), role (a Role), of_role (for
     a bias: the role it belongs to; for an adapter: the role it changes), component (part of the block where the role
@@ -46,7 +46,7 @@ def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: 
     `other` or not readable, or what is special about it). Sorted by stack and layer, within them in file order; what
     is in no layer comes first.
     """
-    chosen = find_family(checkpoint.config, checkpoint.entries, family or checkpoint.family)
+    chosen = find_family(checkpoint.config, checkpoint.entries, family or checkpoint.family, allow_other)
     quantities = Quantities(chosen, checkpoint.config)
     matches = _matches(chosen, quantities, checkpoint, allow_other)
     rows = [
@@ -82,7 +82,8 @@ def _matches(family: Family, quantities: Quantities, checkpoint: "Checkpoint", a
             where=f"family {family.name}",
             remedy=HOW_TO_ADD,
         )
-    row = Row(role=Role.OTHER, note=f"no row of family {family.name} explains it")
+    why = "no family explains it" if family is NO_FAMILY else f"no row of family {family.name} explains it"
+    row = Row(role=Role.OTHER, note=why)
     return {name: match or Match(row, "") for name, match in found.items()}
 
 

@@ -13,8 +13,11 @@ from weight_atlas.families.schema import FOLDER, Family, load_family, own_family
 
 HOW_TO_ADD = (
     "if it follows the names of a known family, set `family: llama` (or another) for this model in the configuration; "
-    "else add a table: docs/families.md says how; `allow_other: true` lists unexplained tensors without a role"
+    "else add a table: docs/families.md says how; `allow_other: true` keeps unexplained tensors without a role, also "
+    "where no family fits at all: their values are analysed one by one"
 )
+# Of a checkpoint that no family explains and that is looked at tensor by tensor.
+NO_FAMILY = Family(name="none", title="no family")
 
 
 @cache
@@ -35,16 +38,24 @@ def _index() -> dict[str, str]:
     return index
 
 
-def find_family(config: Mapping[str, Any], names: Collection[str] = (), family: str | None = None) -> Family:
+def find_family(
+    config: Mapping[str, Any], names: Collection[str] = (), family: str | None = None, allow_other: bool = False
+) -> Family:
     """The family of a model: the one asked for, else by architectures[0], else by model_type of config.json.
 
     For a composite model (vision and language) the type of its language part counts; for an adapter, the names of the
-    tensors that it changes. An unknown one is an AtlasError that lists the tensors (names) by pattern.
+    tensors that it changes. An unknown one is an AtlasError that lists the tensors (names) by pattern, or with
+    allow_other NO_FAMILY, which has no rows.
     """
     if family is not None:
         return load_family(_named(family))
     if is_adapter(config, names):
-        return adapted_family(config, list(names), ("llama", *family_names()))
+        try:
+            return adapted_family(config, list(names), ("llama", *family_names()))
+        except AtlasError:
+            if not allow_other:
+                raise
+            return NO_FAMILY
     language = flat(config)
     claims = [f"gguf-{config.get('model_type')}"] if "gguf" in config else []
     claims += [*_first(config.get("architectures")), config.get("model_type")]
@@ -52,6 +63,8 @@ def find_family(config: Mapping[str, Any], names: Collection[str] = (), family: 
     known = [_index()[claim] for claim in claims if claim in _index()]
     if known:
         return load_family(known[0])
+    if allow_other:
+        return NO_FAMILY
     said = ", ".join(dict.fromkeys(str(claim) for claim in claims if claim))
     what = f"unknown architecture: {said}" if said else "no config.json says what model this is"
     raise AtlasError(f"{what}; its tensors:\n{tensor_list(names)}", where="config.json", remedy=HOW_TO_ADD)

@@ -101,7 +101,7 @@ MEANING: dict[Role, str] = {
     Role.NORM: "gain of a norm",
     Role.BIAS: "bias of the role in `of_role`",
     Role.SINKS: "attention sink logits",
-    Role.OTHER: "not analysed; `note` says why",
+    Role.OTHER: "no role; looked at by itself, in no spectrum; `note` says why",
 }
 
 # Roles whose tensors are linear maps or tables of vectors, so that a spectrum says something about them.

@@ -49,7 +49,7 @@ def size_by_layer(table: pd.DataFrame) -> Figure:
     figure, panels = subplots(1, len(stacks), width=max(4.2, 7.6 / len(stacks)), squeeze=False, sharey=True)
     for axes, stack in zip(panels[0], stacks, strict=True):
         _stacked_bars(axes, table[table["stack"] == stack])
-        axes.set_title({"other": "Not analysed"}.get(stack, stack.capitalize()))
+        axes.set_title({"other": "Other tensors"}.get(stack, stack.capitalize()))
     panels[0][0].set_ylabel("Parameters")
     panels[0][0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     shown = [name for name in _ORDER if name in set(table[table["parameters"] > 0]["category"])]
