@@ -10,7 +10,7 @@ from weight_atlas.tables import write_json, write_table
 from weight_atlas.tokens.corpora import document_batches
 from weight_atlas.tokens.counting import count_tokens
 from weight_atlas.tokens.coverage import count_summary
-from weight_atlas.tokens.tokenizer import load_tokenizer, token_texts, vocabulary_size
+from weight_atlas.tokens.tokenizer import token_texts, tokenizer_and_source, vocabulary_size
 
 
 def main(
@@ -29,12 +29,12 @@ def main(
     text: the corpus, a table of documents. model, corpus: names for the figure's title.
     """
     opened = open_checkpoint(checkpoint)
-    tokenizer = load_tokenizer(opened.folder, trust_remote_code=trust_remote_code)
+    tokenizer, ids_from = tokenizer_and_source(opened.folder, trust_remote_code=trust_remote_code)
     vocabulary = vocabulary_size(tokenizer, opened.config)
     counted = count_tokens(tokenizer, document_batches(text), vocabulary)
     counts = counted.table(token_texts(tokenizer, vocabulary))
     write_table(table, counts)
-    summed = count_summary(counted.counts, counted.documents)
+    summed = {**count_summary(counted.counts, counted.documents), "tokenizer": ids_from}
     write_json(summary, summed)
     save_figure(figure, token_coverage(counts, summed, f"Tokens of {corpus} by {model}"))
     print(f"{summed['tokens']} tokens of {summed['documents']} documents, {summed['types']} types", flush=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer
 
 from weight_atlas.errors import AtlasError
@@ -20,7 +20,7 @@ from weight_atlas.tokens.installation import read_source, source_files
 from weight_atlas.tokens.prose import paragraphs
 from weight_atlas.tokens.python_docs import is_held_out
 from weight_atlas.tokens.safe_cuts import GPT2, LLAMA3, QWEN2, cutting_rule
-from weight_atlas.tokens.tokenizer import load_tokenizer, token_texts, vocabulary_size
+from weight_atlas.tokens.tokenizer import load_tokenizer, token_texts, tokenizer_and_source, vocabulary_size
 from weight_atlas.tokens.whole_documents import count_whole
 
 VOCABULARY = 900
@@ -240,6 +240,100 @@ def test_the_tokenizer_beside_the_weights(folder, tokenizers):
     loaded = load_tokenizer(folder)
     assert loaded.encode("some text", add_special_tokens=False) == tokenizers["gpt2"].encode("some text").ids
     assert isinstance(loaded, type(AutoTokenizer.from_pretrained(folder)))
+
+
+SPECIAL = ("<unk>", "<s>", "</s>")
+WHITE_SPACE = ["  lead", " x", "a  b", "hi <s> there", "a</s>b", "\n\nq", "  ", "é 日", "</s> </s>", "end  "]
+
+
+@pytest.fixture
+def llama_folder(tmp_path):
+    """A tokenizer as Llama's converters write it: spaces become ▁ by the normalizer, also after special tokens."""
+    words = [
+        "▁",
+        "▁▁",
+        "a",
+        "b",
+        "e",
+        "l",
+        "d",
+        "▁a",
+        "▁b",
+        "▁l",
+        "ea",
+        "lea",
+        "▁lea",
+        "lead",
+        "▁lead",
+        "h",
+        "i",
+        "▁h",
+        "▁hi",
+    ]
+    vocabulary = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), *words]
+    merges = ["▁ ▁", "▁ a", "▁ b", "▁ l", "e a", "l ea", "▁l ea", "lea d", "▁lea d", "▁ h", "▁h i"]
+    model = models.BPE(
+        vocab={word: index for index, word in enumerate(vocabulary)}, merges=[tuple(merge.split()) for merge in merges],
+        unk_token="<unk>", fuse_unk=True, byte_fallback=True,
+    )  # fmt: skip
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A <s> $B", [("<s>", 1)])
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in SPECIAL])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    config = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+def test_ids_are_those_of_tokenizer_json_where_transformers_builds_another(llama_folder, capsys):
+    stored = Tokenizer.from_file(str(llama_folder / "tokenizer.json"))
+    tokenizer, source = tokenizer_and_source(llama_folder)
+    size = stored.get_vocab_size()
+    counted = count_tokens(tokenizer, [WHITE_SPACE], size)
+    flat = [id for text in WHITE_SPACE for id in stored.encode(text, add_special_tokens=False).ids]
+    np.testing.assert_array_equal(counted.counts, np.bincount(flat, minlength=size))
+    for text in WHITE_SPACE:
+        assert (
+            tokenizer(text, add_special_tokens=False)["input_ids"] == stored.encode(text, add_special_tokens=False).ids
+        )
+        assert tokenizer(text)["input_ids"] == [1, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+    assert source["source"] == "tokenizer.json" and {"normalizer", "pre_tokenizer"} <= set(source["rebuilt"])
+    assert "LlamaTokenizer of transformers differs from tokenizer.json" in capsys.readouterr().out
+    assert (tokenizer.bos_token, tokenizer.eos_token) == ("<s>", "</s>")
+    shown = token_texts(tokenizer, size)
+    vocabulary = tokenizer.get_vocab()
+    assert [shown[vocabulary[token]] for token in ("▁", "▁▁", "▁lead", "lead", "<s>")] == [
+        " ",
+        "  ",
+        " lead",
+        "lead",
+        "<s>",
+    ]
+
+
+def test_tokens_that_only_the_configuration_knows_are_kept(llama_folder):
+    path = llama_folder / "tokenizer_config.json"
+    stored = Tokenizer.from_file(str(llama_folder / "tokenizer.json"))
+    size = stored.get_vocab_size()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": "[PAD]"}))
+    tokenizer = load_tokenizer(llama_folder)
+    assert (tokenizer.pad_token_id, len(tokenizer)) == (size, size + 1)
+    assert tokenizer("  lead[PAD]", add_special_tokens=False)["input_ids"][-1] == size
+    assert (
+        tokenizer("  lead", add_special_tokens=False)["input_ids"]
+        == stored.encode("  lead", add_special_tokens=False).ids
+    )
+
+
+def test_nothing_is_rebuilt_where_both_agree(folder, capsys):
+    assert tokenizer_and_source(folder)[1] == {"source": "tokenizer.json", "rebuilt": []}
+    assert capsys.readouterr().out == "" and load_tokenizer(folder).decode(
+        [0, VOCABULARY - 1], skip_special_tokens=True
+    )
 
 
 def test_the_vocabulary_reaches_to_the_last_row_of_the_embedding(folder):

@@ -1,15 +1,28 @@
-"""A model's tokenizer, as transformers' AutoTokenizer gives it, and the number of ids that it and the model know."""
+"""A model's tokenizer: tokenizer.json as it is stored, inside transformers' AutoTokenizer; and the ids that it knows.
+
+transformers builds the tokenizers of some classes (LlamaTokenizer among them) anew from the vocabulary and drops what
+tokenizer.json says about white space and special tokens, so that some texts get other ids than the model was trained
+with. Counts, windows and prompts all take the ids of tokenizer.json; from transformers come what its text is wrapped in
+(BOS, EOS), the special tokens' names, the chat template, and tokens that only tokenizer_config.json knows.
+"""
 
 from pathlib import Path
 from typing import Any
 
 from weight_atlas.errors import AtlasError
 
+# What turns a text into ids, and ids into a text.
+_PARTS = ("normalizer", "pre_tokenizer", "model", "decoder")
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tokenizer_config.json")
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """Load the tokenizer that lies in a checkpoint's folder; one that is missing or broken is an AtlasError."""
+    return tokenizer_and_source(folder, trust_remote_code=trust_remote_code)[0]
+
+
+def tokenizer_and_source(folder: Path, *, trust_remote_code: bool = False) -> tuple[Any, dict[str, Any]]:
+    """The same, and where its ids come from: source, and the parts that transformers had built otherwise (rebuilt)."""
     from transformers import AutoTokenizer
 
     if not any((folder / name).is_file() for name in _FILES):
@@ -19,7 +32,8 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
             remedy="put its tokenizer.json beside the weights, or switch off the analyses of this model that read text",
         )
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+        return tokenizer, _restore(tokenizer, folder / "tokenizer.json")
     except Exception as error:
         # Missing files, unknown classes and broken JSON all surface as different types here.
         raise AtlasError(
@@ -27,6 +41,64 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
             where=folder,
             remedy="check tokenizer.json and tokenizer_config.json beside the weights",
         ) from error
+
+
+def _restore(tokenizer: Any, file: Path) -> dict[str, Any]:
+    """Put tokenizer.json in the place of what transformers made of it, where the two differ."""
+    from tokenizers import Tokenizer
+
+    rebuilt = getattr(tokenizer, "backend_tokenizer", None)
+    if type(tokenizer).__module__.startswith("transformers_modules."):
+        return {"source": "code that comes with the model", "rebuilt": []}
+    if rebuilt is None or not file.is_file():
+        return {"source": type(tokenizer).__name__, "rebuilt": []}
+    stored = Tokenizer.from_file(str(file))
+    differing = [part for part in _PARTS if _state(stored, part) != _state(rebuilt, part)]
+    differing += ["added_tokens"] if _found(stored).items() - _found(rebuilt).items() else []
+    if differing:
+        _wrap_alike(stored, rebuilt)
+        # There is no public way to exchange it, and classes that build their own ignore one that is given to them.
+        tokenizer._tokenizer = stored
+        print(
+            f"{type(tokenizer).__name__} of transformers differs from tokenizer.json in {', '.join(differing)}: "
+            "ids are those of tokenizer.json",
+            flush=True,
+        )
+    return {"source": file.name, "rebuilt": differing}
+
+
+def _wrap_alike(stored: Any, rebuilt: Any) -> None:
+    """Take over what transformers adds to a tokenizer.json without touching the ids of its texts."""
+    for token in rebuilt.get_added_tokens_decoder().values():
+        known = token.content in _found(stored)
+        if token.special and (known or stored.token_to_id(token.content) is None):
+            stored.add_special_tokens([_found(stored).get(token.content, token)])
+        elif stored.token_to_id(token.content) is None:
+            stored.add_tokens([token])
+    stored.post_processor = rebuilt.post_processor
+    stored.encode_special_tokens = rebuilt.encode_special_tokens
+
+
+def _state(backend: Any, part: str) -> bytes | None:
+    component = getattr(backend, part)
+    return None if component is None else component.__getstate__()
+
+
+def _found(backend: Any) -> dict[str, Any]:
+    """How added tokens are found in a text, by their content; that they are special says nothing about that."""
+    from tokenizers import AddedToken
+
+    return {
+        token.content: AddedToken(
+            token.content,
+            single_word=token.single_word,
+            lstrip=token.lstrip,
+            rstrip=token.rstrip,
+            normalized=token.normalized,
+            special=True,
+        )
+        for token in backend.get_added_tokens_decoder().values()
+    }
 
 
 def vocabulary_size(tokenizer: Any, config: dict) -> int:
@@ -52,7 +124,7 @@ def token_texts(tokenizer: Any, vocabulary: int) -> list[str]:
 
 
 def _readable(token: str, text: str) -> str:
-    if not text or "\N{REPLACEMENT CHARACTER}" in text:
-        return token
     # Sentence-piece decoders drop the space before the first word of a text.
-    return f" {text}" if token.startswith("▁") and not text.startswith(" ") else text
+    dropped = (len(token) - len(token.lstrip("▁"))) - (len(text) - len(text.lstrip(" ")))
+    text = " " * dropped + text
+    return token if not text or "\N{REPLACEMENT CHARACTER}" in text else text
