@@ -31,8 +31,13 @@ def parameter_shares(table: pd.DataFrame) -> Figure:
         wedgeprops={"width": 0.36, "edgecolor": "white", "linewidth": 1},
     )
     axes.text(0, 0, f"{_short(total)}\nparameters", ha="center", va="center", fontsize=12, fontweight="bold")
-    labels = [f"{name}   {_short(size)}   {_percent(size / total)}" for name, size in sizes.items()]
-    axes.legend(wedges, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), title="part   parameters   share")
+    header = ("part", "parameters", "share")
+    rows = [header, *((name, _short(size), _percent(size / total)) for name, size in sizes.items())]
+    wide = max(len(name) for name, _, _ in rows)
+    # Characters of one width put the numbers into columns.
+    labels = [f"{name:<{wide}}  {size:>10}  {share:>6}" for name, size, share in rows]
+    handles = [plt.Rectangle((0, 0), 1, 1, alpha=0), *wedges]
+    figure.legend(handles, labels, loc="outside right center", prop={"family": "DejaVu Sans Mono", "size": 8})
     axes.set_title("Parameters by part")
     return figure
 

@@ -39,13 +39,19 @@ def impact_panels(rows: pd.DataFrame) -> Figure:
     names, tasks = list(dict.fromkeys(shown.label))[::-1], list(dict.fromkeys(measured.task))
     across = min(len(tasks), PANELS_IN_A_ROW)
     down = math.ceil(len(tasks) / across)
-    figure, axes = subplots(down, across, width=3.6, height=1.3 + 0.3 * len(names), sharey=True, squeeze=False)
+    height = 1.3 + 0.3 * len(names)
+    figure, axes = subplots(down, across, width=_width(across), height=height, sharey=True, squeeze=False)
     for axis, task in zip(axes.flat, tasks, strict=False):
         _panel(axis, measured[measured.task == task], names, set(names) - set(measured.label))
     for axis in axes.flat[len(tasks) :]:
         axis.axis("off")
     figure.suptitle("What the ablations cost (dotted: unchanged; shaded: range of the random controls)")
     return figure
+
+
+def _width(across: int) -> float:
+    """Inches of a panel: one alone has to hold the title and the legend."""
+    return 3.6 if across > 1 else 6.0
 
 
 def _labelled(rows: pd.DataFrame) -> pd.DataFrame:
@@ -136,14 +142,14 @@ def model_panels(rows: pd.DataFrame) -> Figure:
     ablations = list(dict.fromkeys(changed.label))
     across = min(len(tasks), PANELS_IN_A_ROW)
     down = math.ceil(len(tasks) / across)
-    height = 1.2 + 0.15 * (len(ablations) + 1) * len(models)
-    figure, axes = subplots(down, across, width=3.6, height=height, sharey=True, squeeze=False)
+    height = 1.3 + 0.15 * (len(ablations) + 1) * len(models)
+    figure, axes = subplots(down, across, width=_width(across), height=height, sharey=True, squeeze=False)
     for axis, task in zip(axes.flat, tasks, strict=False):
         _model_panel(axis, changed[changed.task == task], models, ablations)
     for axis in axes.flat[len(tasks) :]:
         axis.axis("off")
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), across + 1))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), max(2, across)))
     figure.suptitle("What the same ablations cost different models (worst variant of each)")
     return figure
 

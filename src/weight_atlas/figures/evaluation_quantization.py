@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from weight_atlas.figures.evaluation_axes import beside, is_perplexity, log_axis, metric_name, readable
 from weight_atlas.figures.evaluation_blocks import over_sizes, size_panels
-from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, message
+from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, WholeTitle, message
 
 # Perplexities beyond this many times the unchanged model's are drawn at the edge: the model is gone either way.
 BROKEN = 30
@@ -28,7 +28,7 @@ def plain_against_sparing(schemes: pd.DataFrame) -> Figure:
     tasks = [part for _, part in schemes.groupby("task", sort=False)]
     names, sizes = list(dict.fromkeys(schemes.plain))[::-1], over_sizes(schemes)
     heights = [1.3 + 0.25 * len(names), *([] if sizes.empty else [3.2])]
-    figure = Figure(figsize=(WIDTH * (len(tasks) + 1), sum(heights) + 0.4), layout="constrained")
+    figure = WholeTitle(figsize=(WIDTH * (len(tasks) + 1), sum(heights) + 0.4), layout="constrained")
     upper, *lower = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     axes = upper.subplots(1, len(tasks) + 1, sharey=True, squeeze=False)[0]
     for axis, part in zip(axes, tasks, strict=False):

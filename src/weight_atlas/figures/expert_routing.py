@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, SEQUENTIAL, message, subplots
+from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, SEQUENTIAL, message, name_point, subplots
 
 
 def expert_routing(table: pd.DataFrame, *, residual_ratio: float, co_spike_threshold: float) -> Figure:
@@ -55,12 +55,11 @@ def _scores(axis, table: pd.DataFrame, residual_ratio: float, co_spike_threshold
         # Of neighbours the labels stand below each other.
         near = round(row.co_spike_score, 1), round(np.log10(row.contribution_ratio), 0)
         labels.setdefault(near, []).append(row)
-    for rows in labels.values():
-        names = "\n".join(f"L{row.layer} expert {row.expert} [{row.row}, {row.column}]" for row in rows)
-        style = {"fontsize": 7.5, "color": ACCENT, "ha": "right", "va": "center"}
-        point = rows[0].co_spike_score, np.sqrt(rows[0].contribution_ratio * rows[-1].contribution_ratio)
-        axis.annotate(names, point, (-12, 0), textcoords="offset points", **style)
     axis.axhline(residual_ratio, color=MUTED, ls="--", lw=1)
     axis.axvline(co_spike_threshold, color=MUTED, ls=":", lw=1)
     axis.set(yscale="log", xlim=(0, 1.05), xlabel="co-spike score", ylabel="contribution / median |h| of its token")
+    for rows in labels.values():
+        names = "\n".join(f"L{row.layer} expert {row.expert} [{row.row}, {row.column}]" for row in rows)
+        point = rows[0].co_spike_score, np.sqrt(rows[0].contribution_ratio * rows[-1].contribution_ratio)
+        name_point(axis, point, names, clear=12, fontsize=7.5)
     axis.set_title("the strongest weight of each expert")

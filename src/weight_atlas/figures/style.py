@@ -8,6 +8,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from weight_atlas.tables import atomic
@@ -48,9 +49,29 @@ plt.rcParams.update(
 )
 
 
+class WholeTitle(Figure):
+    """A figure whose title is broken into lines where it is wider than the picture."""
+
+    def suptitle(self, t: str, **kwargs):
+        return super().suptitle(t, **{"wrap": True, **kwargs})
+
+
 def subplots(rows: int = 1, columns: int = 1, *, width: float = 5.5, height: float = 3.6, **kwargs) -> tuple:
     """Return (figure, axes) of rows x columns panels, each width x height inches."""
-    return plt.subplots(rows, columns, figsize=(width * columns, height * rows), layout="constrained", **kwargs)
+    size = (width * columns, height * rows)
+    return plt.subplots(rows, columns, figsize=size, layout="constrained", FigureClass=WholeTitle, **kwargs)
+
+
+def name_point(axis: Axes, point: tuple[float, float], text: str, *, clear: float = 11, **style) -> None:
+    """Write beside a marker, where there is room: towards the middle of the panel, whose limits must be final.
+
+    clear: points between the marker's centre and the text.
+    """
+    axis.get_xlim(), axis.get_ylim()  # the limits are set when they are asked for
+    right, upper = axis.transAxes.inverted().transform(axis.transData.transform(point)) > 0.5
+    place = {"ha": "right" if right else "left", "va": "top" if upper else "bottom"}
+    offset = (-clear if right else clear, 5 if upper else -5)
+    axis.annotate(text, point, offset, textcoords="offset points", **place, **{"color": ACCENT, "fontsize": 8, **style})
 
 
 def message(text: str) -> Figure:

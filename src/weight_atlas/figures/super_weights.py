@@ -6,7 +6,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, SEQUENTIAL, message, subplots
+from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, SEQUENTIAL, message, name_point, subplots
 
 
 def detection_iterations(spikes: pd.DataFrame, threshold: float) -> Figure:
@@ -81,18 +81,17 @@ def spike_places(spikes: pd.DataFrame, found: pd.DataFrame) -> Figure:
             continue
         label = {"textcoords": "offset points", "fontsize": 7.5, "color": MUTED}
         axis.annotate(f"L{row.layer}", (abs(row.input_value), abs(row.output_value)), (5, -8), **label)
-    labels: dict[tuple, list[str]] = {}
+    axis.set(xscale="log", yscale="log", xlabel="|input| of the neuron", ylabel="|output| of the channel")
+    labels: dict[tuple, list] = {}
     for weight in found.itertuples():
         place = abs(weight.input_value), abs(weight.output_value)
         axis.plot(*place, marker="*", markersize=15, color=ACCENT, mec="white", mew=0.6, zorder=5)
         near = tuple(np.round(np.log10(place), 1))
         expert = "" if pd.isna(weight.expert_id) else f" expert {weight.expert_id}"
-        labels.setdefault(near, []).append(f"L{weight.layer}{expert} [{weight.row}, {weight.column}]")
-    for near, names in labels.items():
-        shown = [*names[:4], *([f"and {len(names) - 4} more"] if len(names) > 4 else [])]
-        style = {"color": ACCENT, "fontsize": 8, "ha": "right", "va": "top", "zorder": 6}
-        axis.annotate("\n".join(shown), 10 ** np.array(near), (-10, 4), textcoords="offset points", **style)
-    axis.set(xscale="log", yscale="log", xlabel="|input| of the neuron", ylabel="|output| of the channel")
+        labels.setdefault(near, []).append((place, f"L{weight.layer}{expert} [{weight.row}, {weight.column}]"))
+    for named in labels.values():
+        more = [f"and {len(named) - 4} more"] if len(named) > 4 else []
+        name_point(axis, named[0][0], "\n".join([*(name for _, name in named[:4]), *more]), zorder=6)
     axis.set_title("Largest spike of each MLP output projection")
     if first.layer.nunique() > 1:
         figure.colorbar(points, ax=axis, label="layer").locator = MaxNLocator(integer=True)

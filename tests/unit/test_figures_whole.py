@@ -1,0 +1,93 @@
+"""Nothing that a figure says is cut off: titles, legends, labels beside markers."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from weight_atlas.figures.architecture import parameter_shares
+from weight_atlas.figures.evaluation_impact import impact_panels, model_panels
+from weight_atlas.figures.heavy_tail import alpha_by_layer
+from weight_atlas.figures.style import subplots
+from weight_atlas.figures.super_weights import spike_places
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def inside(box, whole):
+    return whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1
+
+
+def drawn(figure):
+    """The figure's own texts and legends, laid out."""
+    figure.canvas.draw()
+    return [artist.get_window_extent() for artist in (*figure.texts, *figure.legends)]
+
+
+def impact_rows(tasks):
+    rows = pd.DataFrame(
+        [("baseline", "baseline", 40.0), ("super_weights", "zero", 2000.0), ("super_weights", "random", 40.1)],
+        columns=["ablation", "kind", "value"],
+    )
+    rows = rows.assign(variant="", metric="word_perplexity", filter="none", ratio=rows.value / 40, severity="severe")
+    rows = rows.assign(
+        low=rows.value * 0.9, high=rows.value * 1.1, baseline=40.0, chance=np.nan, drop=np.nan, note=None
+    )
+    return pd.concat([rows.assign(task=f"task_{number}") for number in range(tasks)], ignore_index=True)
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 5])
+def test_titles_are_whole_however_few_panels_there_are(tasks):
+    rows = impact_rows(tasks)
+    for figure in (impact_panels(rows), model_panels(rows.assign(model="a_model_v2"))):
+        assert all(inside(box, figure.bbox) for box in drawn(figure)), figure.get_suptitle()
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["a_model_v2"]
+
+
+def test_a_long_title_is_broken_into_lines_that_cover_no_panel():
+    figure, axis = subplots(width=2.5, height=2)
+    figure.suptitle("a title of many words that is far too long for so small a figure as this one")
+    axis.set_title("panel")
+    (title,) = drawn(figure)
+    assert inside(title, figure.bbox) and title.y0 >= axis.title.get_window_extent().y1 - 1
+
+
+@pytest.mark.parametrize("longest", ["embedding", "norms and biases"])
+def test_the_legend_of_shares_is_whole_and_in_columns(longest):
+    table = pd.DataFrame({"category": [longest, "attention", "other"], "parameters": [31_104, 1_234_567_890, 7]})
+    figure = parameter_shares(table)
+    (box,) = drawn(figure)
+    assert inside(box, figure.bbox)
+    texts = figure.legends[0].get_texts()
+    assert len({text.get_window_extent().x1.round(1) for text in texts}) == 1
+    lines = [text.get_text() for text in texts]
+    assert lines[0].split() == ["part", "parameters", "share"] and len({len(line) for line in lines}) == 1
+    assert lines[2].split("  ")[0] == longest
+
+
+@pytest.mark.parametrize("place", [(234.6, 2362.9), (0.002, 2000.0), (0.002, 0.004), (200.0, 0.004), (1.0, 1.0)])
+@pytest.mark.parametrize("count", [1, 6])
+def test_labels_of_stars_are_whole_and_beside_them(place, count):
+    spikes = pd.DataFrame({"iteration": 1, "layer": range(4), "row": 0, "col": 0, "expert": pd.NA})
+    spikes = spikes.assign(input_value=[0.002, 5.0, 9.0, 234.6], output_value=[0.004, 13.0, 14.0, 2362.9])
+    found = pd.DataFrame({"layer": 1, "row": 1234, "column": 56789, "expert_id": 117}, index=range(count))
+    figure = spike_places(spikes, found.assign(input_value=place[0], output_value=place[1]))
+    figure.canvas.draw()
+    axis = figure.axes[0]
+    (label,) = [text for text in axis.texts if text.get_text().startswith("L1 expert 117")]
+    box = label.get_window_extent()
+    x = axis.transData.transform(place)[0]
+    reach = 15 / 2 * figure.dpi / 72
+    assert inside(box, figure.bbox) and inside(box, axis.get_tightbbox())
+    assert box.x0 >= x + reach or box.x1 <= x - reach
+
+
+def test_exponents_that_are_not_there_are_not_drawn():
+    rows = pd.DataFrame({"role": "W_Q", "stack": "decoder", "layer": pd.array([0, 1], "Int64"), "alpha": [3.0, np.nan]})
+    figure = alpha_by_layer(rows.assign(status=["ok", "degenerate"], alpha_null=5.0))
+    assert list(figure.axes[0].lines[1].get_xdata()) == [0]
