@@ -70,11 +70,11 @@ def test_the_legend_of_shares_is_whole_and_in_columns(longest):
     assert lines[2].split("  ")[0] == longest
 
 
-@pytest.mark.parametrize("place", [(234.6, 2362.9), (0.002, 2000.0), (0.002, 0.004), (200.0, 0.004), (1.0, 1.0)])
+@pytest.mark.parametrize("place", [(234.6, 2362.9), (5.0, 2000.0), (5.0, 5.2), (200.0, 5.2), (40.0, 80.0)])
 @pytest.mark.parametrize("count", [1, 6])
 def test_labels_of_stars_are_whole_and_beside_them(place, count):
     spikes = pd.DataFrame({"iteration": 1, "layer": range(4), "row": 0, "col": 0, "expert": pd.NA})
-    spikes = spikes.assign(input_value=[0.002, 5.0, 9.0, 234.6], output_value=[0.004, 13.0, 14.0, 2362.9])
+    spikes = spikes.assign(input_value=[6.4, 5.0, 9.0, 234.6], output_value=[5.2, 13.0, 14.0, 2362.9])
     found = pd.DataFrame({"layer": 1, "row": 1234, "column": 56789, "expert_id": 117}, index=range(count))
     figure = spike_places(spikes, found.assign(input_value=place[0], output_value=place[1]))
     figure.canvas.draw()
@@ -83,7 +83,7 @@ def test_labels_of_stars_are_whole_and_beside_them(place, count):
     box = label.get_window_extent()
     x = axis.transData.transform(place)[0]
     reach = 15 / 2 * figure.dpi / 72
-    assert inside(box, figure.bbox) and inside(box, axis.get_tightbbox())
+    assert inside(box, axis.bbox)
     assert box.x0 >= x + reach or box.x1 <= x - reach
 
 
