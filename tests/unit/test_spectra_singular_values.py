@@ -136,6 +136,17 @@ def test_batches_of_equal_shapes_give_the_same_values():
         np.testing.assert_allclose(batched.sigma, one.sigma, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize("shape", [(9, 5), (5, 9), (6, 6)])
+def test_rows_and_columns_of_zeros_are_counted_on_every_route(shape):
+    weight = torch.randn(shape, dtype=torch.float64)
+    weight[1:4], weight[:, 2] = 0, 0
+    zeros = torch.zeros(shape)
+    for found in (spectrum(weight), spectra_of_equal_shapes([weight, weight], "cpu")[1]):
+        assert (found.zero_rows, found.zero_columns) == (3, 1)
+    for found in (spectrum(zeros), spectra_of_equal_shapes([zeros], "cpu")[0]):
+        assert (found.zero_rows, found.zero_columns) == shape
+
+
 def inventory(shapes):
     rows = [
         {
