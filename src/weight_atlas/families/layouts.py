@@ -69,8 +69,8 @@ WHOLE = Selection()
 
 def extract(stored: "torch.Tensor", selection: Selection = WHOLE) -> "torch.Tensor":
     """The piece as a matrix (out, in) or a vector; the layout's forward direction."""
-    window = _window(stored, selection)
-    piece = window.flatten(0, 1) if selection.piece is not None else window
+    part = window(stored, selection)
+    piece = part.flatten(0, 1) if selection.piece is not None else part
     if heads := selection.rotary_heads:
         piece = piece.unflatten(0, (heads, -1, 2)).transpose(1, 2).reshape(piece.shape)
     return piece
@@ -78,13 +78,13 @@ def extract(stored: "torch.Tensor", selection: Selection = WHOLE) -> "torch.Tens
 
 def place(stored: "torch.Tensor", selection: Selection, piece: "torch.Tensor") -> None:
     """Write a piece into a contiguous stored tensor, in place; the inverse of extract."""
-    window = _window(stored, selection)
+    part = window(stored, selection)
     if heads := selection.rotary_heads:
         piece = piece.unflatten(0, (heads, 2, -1)).transpose(1, 2).reshape(piece.shape)
-    window.copy_(piece.reshape(window.shape))
+    part.copy_(piece.reshape(part.shape))
 
 
-def _window(stored: "torch.Tensor", selection: Selection) -> "torch.Tensor":
+def window(stored: "torch.Tensor", selection: Selection) -> "torch.Tensor":
     """A view of the piece: (groups, size, ...) where pieces share the output, else the matrix or vector itself."""
     view = stored
     if selection.expert is not None:
