@@ -28,9 +28,9 @@ def main(
     from weight_atlas.lm.anatomy import anatomy
     from weight_atlas.lm.load import load_model
 
-    live = anatomy(
-        load_model(open_checkpoint(checkpoint), device=device, dtype=dtype, trust_remote_code=trust_remote_code)
-    )
+    opened = open_checkpoint(checkpoint)
+    model = load_model(opened, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    live = anatomy(model, opened.family)
     variants = [variant_from(record) for record in read_json(description)["variants"]]
     errors = scheme_errors(live, variants)
     schemes = scheme_table(errors, read_table(impact), variants)

@@ -1,6 +1,5 @@
 """A live model with all matrices of its layers quantized for a while, super weights spared or not."""
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -9,11 +8,10 @@ import torch
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.evaluation.quantizers import Scheme, bits_per_weight, error_of, quantized
-from weight_atlas.lm.anatomy import EDITABLE, Anatomy, Coordinate
+from weight_atlas.families.roles import Role
+from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.lm.parts import EDITABLE
 from weight_atlas.lm.places import matrix_at
-
-# Routers decide by small differences and are a vanishing share of the weights: quantizers leave them alone.
-ROUTER = re.compile(r"(^|\.)(gate|router|shared_expert_gate)$")
 
 
 def layer_matrices(live: Anatomy, which: str = "all") -> Iterator[tuple[int, str, torch.Tensor]]:
@@ -26,21 +24,23 @@ def layer_matrices(live: Anatomy, which: str = "all") -> Iterator[tuple[int, str
         yield from _output_projections(live)
         return
     for index, layer in enumerate(live.layers):
-        stacked = [p for p in live.projections if p.layer == index and p.stacked]
-        of_experts = {id(parameter) for p in stacked for parameter in _holder(live, p).parameters()}
         for name, module in layer.named_modules():
             weight = getattr(module, "weight", None)
-            linear = isinstance(weight, torch.nn.Parameter) and weight.ndim == 2 and id(weight) not in of_experts
-            if linear and not ROUTER.search(name) and not isinstance(module, torch.nn.Embedding):
-                view = weight.data.T if type(module).__name__ == "Conv1D" else weight.data
-                yield index, f"{live.layers_path}.{index}.{name}", view
-        for projection in stacked:
+            if (
+                isinstance(weight, torch.nn.Parameter)
+                and weight.ndim == 2
+                and not isinstance(module, torch.nn.Embedding)
+            ):
+                part = live.first_part.get(id(weight))
+                # Routers decide by small differences and are a vanishing share of the weights: quantizers leave them.
+                if part is None or part.role is not Role.W_ROUTER:
+                    view = weight.data.T if part is not None and part.selection.transposed else weight.data
+                    yield index, f"{live.layers_path}.{index}.{name}", view
+        for projection in [p for p in live.projections if p.layer == index and p.stacked]:
             for expert in range(projection.n_experts):
-                for role in ("W_gate", "W_up", "W_down"):
-                    place = Coordinate(index, None, None, expert, role, projection.component)
-                    view = _stacked_view(live, place)
-                    if view is not None:
-                        yield index, f"{projection.name}.{expert}.{role}", view
+                for role in (Role.W_GATE, Role.W_UP, Role.W_DOWN):
+                    if (part := projection.part(role, expert)) is not None:
+                        yield index, f"{projection.name}.{expert}.{role}", part.view()
 
 
 def _output_projections(live: Anatomy) -> Iterator[tuple[int, str, torch.Tensor]]:
@@ -103,17 +103,6 @@ def weight_errors(live: Anatomy, scheme: Scheme, spared: Sequence[Coordinate] = 
         errors = error_of(view, approximation)
         rows.append({"layer": layer, "name": name, "bits": bits_per_weight(tuple(view.shape), scheme), **errors})
     return pd.DataFrame(rows)
-
-
-def _holder(live: Anatomy, projection) -> torch.nn.Module:
-    return live.layers[projection.layer].get_submodule(projection.component)
-
-
-def _stacked_view(live: Anatomy, place: Coordinate) -> torch.Tensor | None:
-    try:
-        return matrix_at(live, place)
-    except AtlasError:  # experts without a gate
-        return None
 
 
 def _value(live: Anatomy, place: Coordinate) -> torch.Tensor:

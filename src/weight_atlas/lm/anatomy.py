@@ -1,33 +1,24 @@
 """The live model's layers and MLP output projections, whatever its family calls them.
 
-A checkpoint's names are not the live model's: transformers stacks experts and moves prefixes. Here the modules
-themselves are read. Every weight is presented in the logical layout (out, in) of nn.Linear, as a view of the live
-parameter, so that writing to it edits the model.
+What each live parameter is stands in the family's table (see parts). Every weight is presented in the logical layout
+(out, in) of nn.Linear, as a view of the live parameter, so that writing to it edits the model.
 """
 
-import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.families.roles import Role
+from weight_atlas.lm.foreign_code import guessed_parts
+from weight_atlas.lm.parts import EDITABLE, Part, Unexplained, parts_by_table
 
-# What families call the projection from the MLP's neurons back to the residual stream, relative to the layer.
-OUTPUT_PROJECTION = re.compile(
-    r"""(^|\.)(
-        down_proj | fc2 | dense_4h_to_h | fc_out | w2 | Wo | lin2 | layer_2 | ffn_output
-      | (mlp|feed_forward|ffn|shared_mlp|block_sparse_moe)\.(c_proj|value|output_linear|proj_out|2)
-      | (mlp|feed_forward|ffn)\.wo
-      | output\.dense
-    )$""",
-    re.VERBOSE,
-)
-EDITABLE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-# Modules whose inner projections do not write what an MLP writes.
-NOT_MLP = re.compile(r"(^|\.)(self_attn|self_attention|attention|attn|cross\w*|[a-z_]*norm|experts_router)(\.|$)")
-LISTED_EXPERT = re.compile(r"(^|\.)experts\.(\d+)\.")
-SHARED = re.compile(r"shared")
+SHARED_EXPERT = "shared_expert"
+# Components of a layer whose W_down writes into the residual stream; others have matrices of these roles inside norms.
+FEED_FORWARD = ("", SHARED_EXPERT)
 
 
 @dataclass(frozen=True, order=True)
@@ -59,48 +50,67 @@ def _index(value: int | None) -> str:
 class Projection:
     """An MLP output projection of one layer: a linear module, or a container of stacked experts.
 
-    component: path below the layer; name: path in the model. parameter: the live tensor. layout: "linear" (out, in),
-    "conv1d" (in, out), "experts" (E, out, in), "experts_transposed" (E, in, out) or "experts_flat" (E * in, out).
-    container: for stacked experts, the module that routes tokens to them; else the linear module itself. expert: set
-    where each expert has a module of its own.
+    component: path below the layer; name: path in the model. parts: the matrix, or that of each stacked expert. into:
+    role of each matrix (W_gate, W_up) and bias that belongs to it -> its parts, as many. holder: the module that holds
+    the weights. container: for stacked experts, the module that routes tokens to them; else the linear module itself.
     """
 
     layer: int
     component: str
     name: str
-    parameter_name: str
-    parameter: torch.nn.Parameter
-    layout: str
+    parts: tuple[Part, ...]
+    holder: torch.nn.Module
     container: torch.nn.Module
-    n_experts: int | None = None
-    expert: int | None = None
-    shared_expert: bool = False
+    into: dict[tuple[Role, Role | None], tuple[Part, ...]]
 
     def matrix(self, expert: int | None = None) -> torch.Tensor:
         """The logical (out, in) view of the weights, of one expert where they are stacked."""
-        weight = self.parameter.data
-        match self.layout:
-            case "linear":
-                return weight
-            case "conv1d":
-                return weight.T
-            case "experts":
-                return weight[expert]
-            case "experts_transposed":
-                return weight[expert].T
-            case "experts_flat":
-                return weight.view(self.n_experts, -1, weight.shape[1])[expert].T
-            case layout:
-                raise ValueError(layout)
+        return self._one(self.parts, expert).view()
+
+    def part(self, role: Role, expert: int | None = None) -> Part | None:
+        """The part of a role (W_down, W_gate, W_up) of this MLP or of one of its stacked experts, if it has one."""
+        parts = self.parts if role == Role.W_DOWN else self.into.get((role, None))
+        return self._one(parts, expert) if parts else None
+
+    def bias(self, role: Role, expert: int | None = None) -> torch.Tensor | None:
+        """The bias of such a part, (out,), if it has one."""
+        parts = self.into.get((Role.BIAS, role))
+        return self._one(parts, expert).view() if parts else None
+
+    def _one(self, parts: tuple[Part, ...], expert: int | None) -> Part:
+        return parts[expert or 0] if self.stacked else parts[0]
+
+    @property
+    def parameter(self) -> torch.nn.Parameter:
+        """The live tensor."""
+        return self.parts[0].parameter
+
+    @property
+    def parameter_name(self) -> str:
+        return self.parts[0].name
+
+    @property
+    def expert(self) -> int | None:
+        """Which expert it is, where each has a module of its own."""
+        return None if self.stacked else self.parts[0].expert
+
+    @property
+    def n_experts(self) -> int | None:
+        """How many experts are stacked in it; None where none are."""
+        return len(self.parts) if self.stacked else None
+
+    @property
+    def stacked(self) -> bool:
+        return self.parts[0].stacked
+
+    @property
+    def shared_expert(self) -> bool:
+        return self.parts[0].component == SHARED_EXPERT
 
     @cached_property
     def shape(self) -> tuple[int, int]:
         """Logical (rows, cols)."""
-        return tuple(self.matrix(None if self.n_experts is None else 0).shape)
-
-    @property
-    def stacked(self) -> bool:
-        return self.n_experts is not None
+        return tuple(self.matrix().shape)
 
     def coordinate(self, row: int | None, col: int | None, expert: int | None = None) -> Coordinate:
         """The coordinate of a weight of this projection."""
@@ -111,13 +121,15 @@ class Projection:
 class Anatomy:
     """What can be reached in a live causal language model.
 
-    layers: the modules of the residual stream in order. projections: MLP output projections in order of layers.
+    layers: the modules of the residual stream in order. projections: MLP output projections in order of layers. parts:
+    what each parameter is, in the model's order.
     """
 
     model: torch.nn.Module
     layers_path: str
     layers: list[torch.nn.Module]
     projections: list[Projection]
+    parts: tuple[Part, ...]
 
     @property
     def d_model(self) -> int:
@@ -153,144 +165,116 @@ class Anatomy:
             remedy=f"components of layer {coordinate.layer}: {', '.join(choices) or 'none'}",
         )
 
+    def parts_of(
+        self, role: Role | str, layer: int | None = None, expert: int | None = None, component: str | None = ""
+    ) -> list[Part]:
+        """The parts of a role in a layer, by component of the family's table; None takes those of every component."""
+        found = self._by_place.get((role, layer, expert), [])
+        return [part for part in found if component in (None, part.component)]
 
-def anatomy(model: torch.nn.Module) -> Anatomy:
+    @cached_property
+    def _by_place(self) -> dict[tuple, list[Part]]:
+        places = defaultdict(list)
+        for part in self.parts:
+            if part.stack != "other":
+                places[part.role, part.layer, part.expert].append(part)
+        return places
+
+    @cached_property
+    def first_part(self) -> dict[int, Part]:
+        """id of a parameter -> the first part in it: its layout is that of the whole."""
+        return {id(part.parameter): part for part in reversed(self.parts)}
+
+
+def anatomy(model: torch.nn.Module, family: str | None = None) -> Anatomy:
     """Find the layers and MLP output projections of a live model.
 
-    Raises AtlasError for a model with no MLP output projection (such as Mamba) and for quantized modules, whose
-    weights cannot be read or set one by one.
+    family: its table, where the model's own configuration does not tell it. Raises AtlasError for a model with no MLP
+    output projection (such as Mamba) and for quantized modules, whose weights cannot be read or set one by one.
     """
-    path, layers = find_layers(model)
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    projections = [
-        projection
-        for index, layer in enumerate(layers)
-        for projection in _projections(index, f"{path}.{index}", layer, names)
-    ]
+    _refuse_quantized(model)
+    parts = _parts(model, family)
+    has_one = any(part.role is Role.W_DOWN and part.stack != "other" for part in parts)
+    path = _layers_path(model, parts) if has_one else ""
+    projections = _projections(model, path, parts) if has_one else []
     if not projections:
         raise AtlasError(
             f"{type(model).__name__} has no MLP output projection",
-            where=path,
+            where=path or None,
             remedy="super weights are weights of MLP output projections: switch off super_weights for this model",
         )
-    return Anatomy(model, path, layers, projections)
+    return Anatomy(model, path, list(model.get_submodule(path)), projections, tuple(parts))
 
 
-def find_layers(model: torch.nn.Module) -> tuple[str, list[torch.nn.Module]]:
-    """Return the path and the modules of the residual stream's layers: the outermost list of the configured length."""
-    configuration = model.config.get_text_config()
-    depth = next(
-        (
-            getattr(configuration, name)
-            for name in ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-            if isinstance(getattr(configuration, name, None), int)
-        ),
-        None,
-    )
-    lists = [
-        (name, list(module))
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module) == depth
-    ]
-    text = [(name, layers) for name, layers in lists if not re.search("vision|visual|audio|encoder_blocks", name)]
-    if not text:
-        raise AtlasError(
-            f"the layers of {type(model).__name__} were not found: no list of {depth} modules",
-            remedy="this architecture keeps its layers in an unknown way; switch off the analyses that run it",
-        )
-    return min(text, key=lambda item: item[0].count("."))
+def _parts(model: torch.nn.Module, family: str | None) -> list[Part]:
+    try:
+        return parts_by_table(model, family)
+    except Unexplained as error:
+        print(f"{type(model).__name__}: the parts of the model are guessed from their names: {error.what}", flush=True)
+        return guessed_parts(model)
 
 
-def _projections(index: int, prefix: str, layer: torch.nn.Module, names: dict[int, str]) -> list[Projection]:
-    found = []
-    for component, module in layer.named_modules():
-        if NOT_MLP.search(component):
-            continue
-        stacked = _stacked(component, module, prefix)
-        if stacked is not None:
-            parameter, layout, n_experts, container = stacked
-            container_name = component.rpartition(".")[0] if container == "parent" else component
-            found.append(
-                Projection(
-                    index,
-                    component,
-                    f"{prefix}.{component}",
-                    names[id(parameter)],
-                    parameter,
-                    layout,
-                    layer.get_submodule(container_name),
-                    n_experts=n_experts,
-                )
-            )
-        elif OUTPUT_PROJECTION.search(component) and _is_linear(component, module, prefix):
-            listed = LISTED_EXPERT.search(component)
-            found.append(
-                Projection(
-                    index,
-                    component,
-                    f"{prefix}.{component}",
-                    names[id(module.weight)],
-                    module.weight,
-                    "conv1d" if type(module).__name__ == "Conv1D" else "linear",
-                    module,
-                    expert=int(listed[2]) if listed else None,
-                    shared_expert=bool(SHARED.search(component)),
-                )
-            )
-    return found
+def _refuse_quantized(model: torch.nn.Module) -> None:
+    """Raise AtlasError where codes would pass for weights, or stand in their place."""
+    tables = (torch.int64, torch.bool)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1 and parameter.dtype not in (*EDITABLE, *tables):
+            raise _quantized(model, name)
+    for name, _ in model.named_buffers():
+        # Names that the formats have: GPTQ and AWQ, compressed-tensors.
+        if name.endswith(("qweight", "weight_packed")):
+            raise _quantized(model, name)
 
 
-def _stacked(component: str, module: torch.nn.Module, prefix: str) -> tuple[torch.nn.Parameter, str, int, str] | None:
-    """(parameter, layout, number of experts, which module routes) of a module that holds stacked experts."""
-    own = dict(module.named_parameters(recurse=False))
-    if any(re.match(r"(gate_up|down)_proj(_blocks|_packed|_scale|_weight_scale)", name) for name in _tensors(module)):
-        raise _quantized(module, f"{prefix}.{component}")
-    down = own.get("down_proj")
-    if down is not None and down.ndim == 3:
-        found = down, _orientation(module, own), down.shape[0], "self"
-    elif down is None and {"w1", "v1", "w2"} <= own.keys():
-        found = own["w2"], "experts_flat", module.moe_num_experts, "parent"
-    elif own.get("weight") is not None and own["weight"].ndim == 3 and OUTPUT_PROJECTION.search(component):
-        found = own["weight"], "experts", own["weight"].shape[0], "parent"
-    else:
-        return None
-    if any(parameter.dtype not in EDITABLE for parameter in own.values() if parameter.ndim > 1):
-        # Their codes would pass for weights.
-        raise _quantized(module, f"{prefix}.{component}")
-    return found
-
-
-def _tensors(module: torch.nn.Module) -> list[str]:
-    """Names of the parameters and buffers that a module itself holds."""
-    held = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
-    return [name for name, _ in held]
-
-
-def _orientation(module: torch.nn.Module, own: dict[str, torch.nn.Parameter]) -> str:
-    """Whether stacked experts are (E, out, in) or (E, in, out), read off the matrix that feeds them."""
-    declared = getattr(module, "is_transposed", None)
-    if declared is None:
-        into = own.get("gate_up_proj", own.get("up_proj"))
-        down = own["down_proj"]
-        # The matrix before is (E, k * in, out) where this one is (E, out, in); transposed, (E, out, k * in).
-        declared = into is not None and into.shape[1] == down.shape[2] and into.shape[2] != down.shape[1]
-        if into is not None and into.shape[1] == into.shape[2] == down.shape[1] == down.shape[2]:
-            raise AtlasError(f"the orientation of {type(module).__name__} cannot be told from square matrices")
-    return "experts_transposed" if declared else "experts"
-
-
-def _is_linear(component: str, module: torch.nn.Module, prefix: str) -> bool:
-    weight = getattr(module, "weight", None)
-    if isinstance(weight, torch.Tensor) and weight.ndim == 2 and weight.dtype in EDITABLE:
-        return True
-    if weight is None and not any("qweight" in name or "packed" in name for name, _ in module.named_buffers()):
-        return False
-    raise _quantized(module, f"{prefix}.{component}")
-
-
-def _quantized(module: torch.nn.Module, where: str) -> AtlasError:
+def _quantized(model: torch.nn.Module, name: str) -> AtlasError:
+    module = name.rpartition(".")[0]
     return AtlasError(
-        f"{type(module).__name__} is quantized: its weights cannot be read or set one by one",
-        where=where,
+        f"{type(model.get_submodule(module)).__name__} is quantized: its weights cannot be read or set one by one",
+        where=module,
         remedy="take the model's unquantized checkpoint",
     )
+
+
+def _layers_path(model: torch.nn.Module, parts: Iterable[Part]) -> str:
+    """The path of the list that holds the layers, told by where the layer's number stands in the parameters' names."""
+    inside = [part for part in parts if part.layer is not None and part.stack != "other"]
+    stack = "decoder" if any(part.stack == "decoder" for part in inside) else "encoder"
+    names = [part.name.split(f".{part.layer}.", 1) for part in inside if part.stack == stack]
+    counted = Counter(split[0] for split in names if len(split) == 2)
+    if not counted:
+        raise AtlasError(
+            f"the layers of {type(model).__name__} were not found",
+            remedy="this architecture keeps its layers in an unknown way; switch off the analyses that run it",
+        )
+    return counted.most_common(1)[0][0]
+
+
+def _projections(model: torch.nn.Module, path: str, parts: Iterable[Part]) -> list[Projection]:
+    below: dict[tuple, dict[tuple, list[Part]]] = defaultdict(lambda: defaultdict(list))
+    for part in parts:
+        if part.component in FEED_FORWARD and part.name.startswith(f"{path}.{part.layer}."):
+            key = part.layer, part.component, None if part.stacked else part.expert, part.stacked
+            below[key][part.role, part.of_role].append(part)
+    found = []
+    for (layer, *_), roles in below.items():
+        by_parameter: dict[str, list[Part]] = defaultdict(list)
+        for part in roles.get((Role.W_DOWN, None), ()):
+            by_parameter[part.name].append(part)
+        for down in by_parameter.values():
+            found.append(_projection(model, f"{path}.{layer}.", tuple(down), roles))
+    order = {name: number for number, (name, _) in enumerate(model.named_parameters())}
+    return sorted(found, key=lambda projection: (projection.layer, order[projection.parameter_name]))
+
+
+def _projection(
+    model: torch.nn.Module, prefix: str, down: tuple[Part, ...], roles: dict[tuple, list[Part]]
+) -> Projection:
+    module = down[0].module
+    wanted = [(Role.W_GATE, None), (Role.W_UP, None), *((Role.BIAS, r) for r in (Role.W_GATE, Role.W_UP, Role.W_DOWN))]
+    into = {key: tuple(roles[key]) for key in wanted if len(roles.get(key, ())) == len(down)}
+    up = into.get((Role.W_UP, None))
+    # Experts that lie one after another along rows, or one matrix to a module, are fed by the module around them.
+    around = down[0].stacked and (down[0].selection.by_rows or up is None or up[0].module != module)
+    holder = model.get_submodule(module)
+    container = model.get_submodule(module.rpartition(".")[0]) if around else holder
+    return Projection(down[0].layer, module.removeprefix(prefix), module, down, holder, container, into)

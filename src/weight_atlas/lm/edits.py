@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.lm.anatomy import EDITABLE, Anatomy, Coordinate
+from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.lm.parts import EDITABLE
 from weight_atlas.lm.places import matrix_at
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.families.roles import Role
 from weight_atlas.lm.anatomy import Projection
 
 
@@ -53,7 +54,7 @@ def routing_of(projection: Projection, inputs: tuple, keywords: dict) -> Routing
         return Routing(
             hidden.reshape(-1, hidden.shape[-1]), index.reshape(-1, index.shape[-1]), weight.reshape(index.shape)
         )
-    if len(given) == 1 and len(hidden) % projection.n_experts == 0:
+    if len(given) == 1 and hidden.ndim == 2 and len(hidden) % projection.n_experts == 0:
         return _routing_by_scaled_inputs(hidden.view(projection.n_experts, -1, hidden.shape[-1]))
     raise AtlasError(
         f"the experts of {type(projection.container).__name__} are called in an unknown way",
@@ -98,30 +99,30 @@ def expert_activations(
         hidden = routing.hidden[token, slot] if routing.scaled else routing.hidden[token]
         x = expert_input(projection, hidden, expert)
         y = x @ projection.matrix(expert).float().T
-        bias = getattr(projection.container, "down_proj_bias", None)
+        bias = projection.bias(Role.W_DOWN, expert)
         if bias is not None:
-            y = y + bias[expert].float()
+            y = y + bias.float()
         yield ExpertActivation(expert, token, x, y, routing.weight[token, slot].float())
 
 
 def expert_input(projection: Projection, hidden: torch.Tensor, expert: int) -> torch.Tensor:
     """The input of an expert's output projection in float32, (n, cols), for hidden states (n, d_model)."""
-    container, hidden = projection.container, hidden.float()
-    if projection.layout == "experts_flat":
-        glu = container.mlp
-        shape = (projection.n_experts, -1, hidden.shape[-1])
-        gate, up = (hidden @ weight.view(shape)[expert].float().T for weight in (glu.w1, glu.v1))
-        return glu.activation_fn(gate) * up
-    transposed = projection.layout == "experts_transposed"
-    gated = hasattr(container, "gate_up_proj")
-    into = (container.gate_up_proj if gated else container.up_proj)[expert].float()
-    inner = hidden @ (into if transposed else into.T)
-    bias = getattr(container, "gate_up_proj_bias" if gated else "up_proj_bias", None)
-    if bias is not None:
-        inner = inner + bias[expert].float()
-    if not gated:
-        return container.act_fn(inner)
-    if hasattr(container, "_apply_gate"):
-        return container._apply_gate(inner)
-    gate, up = inner.chunk(2, dim=-1)
-    return container.act_fn(gate) * up
+    holder, hidden = projection.holder, hidden.float()
+    gate, up = (_projected(projection, role, hidden, expert) for role in (Role.W_GATE, Role.W_UP))
+    if gate is not None and hasattr(holder, "_apply_gate"):
+        # The module's own function takes both as the fused matrix gives them.
+        interleaved = projection.part(Role.W_UP, expert).selection.groups > 1
+        fused = torch.stack([gate, up], -1).flatten(-2) if interleaved else torch.cat([gate, up], -1)
+        return holder._apply_gate(fused)
+    activation = getattr(holder, "act_fn", None) or holder.activation_fn
+    return activation(up) if gate is None else activation(gate) * up
+
+
+def _projected(projection: Projection, role: Role, hidden: torch.Tensor, expert: int) -> torch.Tensor | None:
+    """What a matrix of an expert, with its bias, makes of hidden states, float32; None where it has no such matrix."""
+    part = projection.part(role, expert)
+    if part is None:
+        return None
+    bias = projection.bias(role, expert)
+    product = hidden @ part.view().float().T
+    return product if bias is None else product + bias.float()

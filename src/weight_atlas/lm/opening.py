@@ -21,4 +21,4 @@ def open_live(
     checkpoint = open_checkpoint(manifest)
     tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=trust_remote_code)
     model = load_model(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code, attention=attention)
-    return anatomy(model), tokenizer
+    return anatomy(model, checkpoint.family), tokenizer

@@ -7,6 +7,7 @@ writing to it edits the model.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -17,8 +18,11 @@ from weight_atlas.families.pieces import pieces_of
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.registry import find_family, tensor_list
 from weight_atlas.families.roles import Role
-from weight_atlas.families.schema import Row
+from weight_atlas.families.schema import Family, Row
 from weight_atlas.lm.live_names import Origin, origins
+
+# Types of weights that can be read and set one by one.
+EDITABLE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +76,10 @@ def parts_by_table(model: torch.nn.Module, family: str | None = None) -> list[Pa
 
     family: the one to take, where the model's configuration does not tell it. Raises Unexplained.
     """
-    config = model.config.to_dict()
-    table = find_family(config, [name for name, _ in model.named_parameters()], family)
+    parameters, config = dict(model.named_parameters()), model.config.to_dict()
+    table = _table(config, list(parameters), family)
     quantities = Quantities(table, config)
     matcher = Matcher(table, quantities)
-    parameters = dict(model.named_parameters())
     found: dict[str, list[Part]] = {}
     unknown: list[str] = []
     for origin in origins(model):
@@ -94,6 +97,16 @@ def parts_by_table(model: torch.nn.Module, family: str | None = None) -> list[Pa
             where=type(model).__name__,
         )
     return [part for name in parameters for part in found[name]]
+
+
+def _table(config: dict[str, Any], names: list[str], family: str | None) -> Family:
+    """The family that the live model's class belongs to; the one given where its configuration does not tell."""
+    try:
+        return find_family(config, names)
+    except AtlasError as error:
+        if family is not None:
+            return find_family(config, names, family)
+        raise Unexplained(error.what, where=error.where, remedy=error.remedy) from error
 
 
 def _parts(

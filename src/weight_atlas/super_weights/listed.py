@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.lm.anatomy import LISTED_EXPERT, Anatomy, Projection
+from weight_atlas.lm.anatomy import Anatomy, Projection
 from weight_atlas.lm.experts import ExpertActivation
 from weight_atlas.super_weights.finite import not_finite
 
@@ -189,9 +189,11 @@ def _flat(values: torch.Tensor) -> torch.Tensor:
 
 def _block_of(projection: Projection) -> str:
     """Path of the block below its layer: mlp.experts.3.down_proj -> mlp."""
-    return projection.component[: LISTED_EXPERT.search(projection.component).start()]
+    *block, _ = _expert_of(projection).split(".")[:-1]
+    return ".".join(block)
 
 
 def _expert_of(projection: Projection) -> str:
     """Path of the expert below its layer: mlp.experts.3.down_proj -> mlp.experts.3."""
-    return projection.component[: LISTED_EXPERT.search(projection.component).end() - 1]
+    path = projection.component.split(".")
+    return ".".join(path[: path.index(str(projection.expert)) + 1])

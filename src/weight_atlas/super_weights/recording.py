@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.lm.anatomy import Anatomy, Projection
+from weight_atlas.families.roles import Role
+from weight_atlas.lm.anatomy import SHARED_EXPERT, Anatomy, Projection
 from weight_atlas.lm.experts import ExpertActivation, Routing, expert_activations, routing_of
 from weight_atlas.lm.load import out_of_memory_explained
 from weight_atlas.lm.metrics import input_device
@@ -183,8 +184,8 @@ def _gate_hook(recording: Recording, projection: Projection) -> Callable:
 
 def _shared_gate(live: Anatomy, projection: Projection) -> torch.nn.Module | None:
     """The module whose sigmoid a shared expert's output is multiplied by (Qwen2-MoE and its kin), if there is one."""
-    block, marker, _ = projection.component.rpartition(".shared_expert.")
-    return getattr(live.layers[projection.layer].get_submodule(block), "shared_expert_gate", None) if marker else None
+    gates = live.parts_of(Role.W_ROUTER, projection.layer, None, SHARED_EXPERT) if projection.shared_expert else []
+    return live.model.get_submodule(gates[0].module) if gates else None
 
 
 def _gated(recording: Recording, flow: Flow) -> Flow:
