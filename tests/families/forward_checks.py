@@ -2,10 +2,17 @@
 
 import inspect
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pandas as pd
 import torch
 from forward_truth import ACTIVATIONS, Observation, Pieces, close, first, proportional, used_as_operand
+
+from weight_atlas.families.layouts import extract
+from weight_atlas.families.roles import MATRIX_ROLES, Role
+from weight_atlas.lm.anatomy import Anatomy, Projection
+from weight_atlas.lm.edits import edited, zero
+from weight_atlas.lm.experts import expert_input
 
 Checks = Iterator[tuple[str, bool]]
 
@@ -127,3 +134,76 @@ def mixer(pieces, seen, alone, layer, stack, component) -> Checks:
         for role in {"ssm_gate", "ssm_dt", "ssm_beta"} & given.keys():
             shifted = given[role] + pieces.bias(rows[role])
             yield role, any(used_as_operand(output[None], seen) for output in (given[role], shifted))
+
+
+def live_modules(live: Anatomy, seen: Observation) -> Checks:
+    """Each live matrix, applied to what its module was given, gives what the module put out."""
+    biases = {(part.name, part.selection.piece): part for part in live.parts if part.role is Role.BIAS}
+    roles = MATRIX_ROLES - {Role.W_AUX, Role.W_ROUTER}
+    inside = [part for part in live.parts if part.role in roles and part.layer is not None and part.stack != "other"]
+    for part in inside:
+        if part.stacked or not part.name.endswith(".weight") or part.module not in seen.outputs:
+            continue
+        given, put_out = seen.inputs[part.module], seen.outputs[part.module]
+        if put_out.shape[:-1] != given.shape[:-1]:
+            continue
+        bias = biases.get((f"{part.module}.bias", part.selection.piece))
+        share = extract(put_out.flatten(0, -2).T, replace(part.selection, transposed=False)).T
+        matrix = extract(part.parameter.data, part.selection)
+        product = given.flatten(0, -2) @ matrix.T
+        if bias is not None:
+            product = product + extract(bias.parameter.data, bias.selection)
+        yield f"live {part.role} of {part.module}", close(product, share)
+
+
+def live_routers(live: Anatomy, seen: Observation) -> Checks:
+    """The router's matrix, applied to what it was given, gives its logits, or what it makes of them."""
+    for part in live.parts:
+        if part.role is Role.W_ROUTER and part.stack != "other" and part.module in seen.inputs:
+            bias = [each for each in live.parts if each.name == f"{part.module}.bias" and each.of_role == part.role]
+            put_out = seen.outputs[part.module].flatten(0, -2)
+            product = seen.inputs[part.module].flatten(0, -2) @ part.view().T + sum(each.view() for each in bias)
+            # Inkling's last columns are shared experts'; Llama 4 puts zero where an expert was not chosen.
+            logits = product[:, : put_out.shape[1]]
+            chosen = logits.sigmoid().where(put_out != 0, 0)
+            yield (
+                f"live router {part.module}",
+                any(close(each, put_out) for each in (logits, logits.softmax(-1), chosen)),
+            )
+
+
+def live_experts(live: Anatomy) -> Checks:
+    """What is computed for a stacked expert is what its container puts out when it is sent every token."""
+    for projection in live.projections:
+        if not (projection.stacked and _holds_experts(projection.container)):
+            continue
+        for expert in range(projection.n_experts):
+            into = projection.part(Role.W_UP, expert).view()
+            x = torch.randn(3, into.shape[1], generator=torch.Generator().manual_seed(expert))
+            bias = projection.bias(Role.W_DOWN, expert)
+            y = expert_input(projection, x, expert) @ projection.matrix(expert).T + (0.0 if bias is None else bias)
+            yield f"live expert {expert} of {projection.name}", close(y, expert_output(projection.container, x, expert))
+
+
+def live_edits(live: Anatomy, seen: Observation) -> Checks:
+    """A weight of the last projection set to zero takes its product off one channel of the output, and nothing else."""
+    projection: Projection = live.projections[-1]
+    expert = projection.n_experts - 1 if projection.stacked else projection.expert
+    matrix, row, col = projection.matrix(expert), 3, projection.shape[1] - 2
+    if projection.stacked and _holds_experts(projection.container):
+        x = torch.randn(
+            3, projection.part(Role.W_UP, expert).view().shape[1], generator=torch.Generator().manual_seed(0)
+        )
+        inner = expert_input(projection, x, expert)
+        run = lambda: expert_output(projection.container, x, expert)  # noqa: E731
+    elif projection.stacked or projection.name not in seen.inputs:
+        return
+    else:
+        inner = seen.inputs[projection.name].flatten(0, -2)
+        run = lambda: projection.container(inner).detach()  # noqa: E731
+    wanted = torch.zeros(len(inner), projection.shape[0])
+    wanted[:, row] = inner[:, col] * matrix[row, col]
+    before = run()
+    with edited(live, [zero(projection.coordinate(row, col, expert))]):
+        after = run()
+    yield f"an edit of {projection.name}", close(before - after, wanted)

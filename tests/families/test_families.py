@@ -8,13 +8,28 @@ import pandas as pd
 import pytest
 import torch
 import transformers
-from forward_checks import attention, experts, feed_forward, latent_attention, mixer
+from forward_checks import (
+    attention,
+    experts,
+    feed_forward,
+    latent_attention,
+    live_edits,
+    live_experts,
+    live_modules,
+    live_routers,
+    mixer,
+)
 from forward_truth import Pieces, observe, without_inner_norms
 from name_list import NAMES, NameList, read_list, rows_of
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.errors import AtlasError
+from weight_atlas.evaluation.quantized_models import layer_matrices
 from weight_atlas.families import inventory, load_piece
-from weight_atlas.families.layouts import Selection, place
+from weight_atlas.families.layouts import Selection, extract, place
+from weight_atlas.families.roles import MATRIX_ROLES, Role
+from weight_atlas.lm.anatomy import anatomy
+from weight_atlas.lm.parts import parts_by_table
 
 # One of each way of storing things; all others are marked slow.
 QUICK = {
@@ -107,6 +122,59 @@ def test_embeddings_are_the_live_ones(saved: Saved) -> None:
         assert (row.tied_to != "") == tied
 
 
+def test_every_matrix_on_disk_is_found_in_the_live_model(saved: Saved) -> None:
+    """The live part of a role, layer, component and expert holds that piece's values, in the parameter's memory."""
+    by_place: dict[tuple, list] = {}
+    for part in parts_by_table(saved.model):
+        by_place.setdefault((part.role, part.component, part.stack, part.layer, part.expert), []).append(part)
+    rows = saved.inventory
+    rows = rows[rows["role"].isin([*MATRIX_ROLES, "norm"]) & (rows["tied_to"] == "") & (rows["stack"] != "other")]
+    assert len(rows)
+    for row in rows.itertuples():
+        numbers = [None if pd.isna(value) else int(value) for value in (row.layer, row.expert)]
+        here = by_place[row.role, row.component, row.stack, *numbers]
+        wanted = load_piece(saved.checkpoint, row)
+        assert any(_holds(part, wanted) for part in here), row.id
+
+
+def _holds(part, wanted: torch.Tensor) -> bool:
+    found = extract(part.parameter.data, part.selection)
+    if found.shape != wanted.shape or not torch.equal(found, wanted):
+        return False
+    try:
+        view = part.view()
+    except AtlasError:  # its rows lie among others
+        return True
+    shared = view.untyped_storage().data_ptr() == part.parameter.untyped_storage().data_ptr()
+    return shared and torch.equal(view, wanted)
+
+
+def test_routers_alone_are_left_out_of_the_layers_matrices(saved: Saved) -> None:
+    live = _anatomy(saved)
+    if live is None:
+        return
+    routers = {part.module for part in live.parts if part.role is Role.W_ROUTER}
+    names = {name for _, name, _ in layer_matrices(live)}
+    assert not routers & names
+    wanted = ("W_Q", "W_K", "W_V", "W_O", "W_gate", "W_up", "W_down")
+    inside = [p for p in live.parts if p.role in wanted and not p.stacked and p.parameter.ndim == 2]
+    inside = [p for p in inside if p.name.startswith(f"{live.layers_path}.") and p.name.endswith(".weight")]
+    assert {part.module for part in inside} <= names
+    stacked = [p for p in live.projections if p.stacked]
+    for projection in stacked:
+        for expert in range(projection.n_experts):
+            assert f"{projection.name}.{expert}.W_up" in names
+
+
+def _anatomy(saved: Saved):
+    """The live anatomy of a causal language model; None of an encoder, and of what has no feed-forward part."""
+    fed = (saved.inventory["role"] == "W_down").any()
+    runs = saved.wanted.model_class.endswith(("CausalLM", "LMHeadModel", "ConditionalGeneration"))
+    decoder_only = not saved.model.config.is_encoder_decoder
+    # XLM keeps attention and feed-forward parts in two lists: there is no module of a layer.
+    return anatomy(saved.model) if fed and runs and decoder_only and saved.name != "xlm" else None
+
+
 def test_live_model_computes_with_the_pieces(saved: Saved) -> None:
     """Queries, keys, values, heads, feed-forward parts, experts and mixers, all as the forward pass uses them."""
     pieces = Pieces(saved.checkpoint, saved.inventory, saved.model)
@@ -122,5 +190,9 @@ def test_live_model_computes_with_the_pieces(saved: Saved) -> None:
     found = list(experts(pieces, model, places))
     assert found or places["expert"].isna().all() or "experts" in unseen
     checks += found
+    live = _anatomy(saved)
+    if live is not None:
+        for check in (live_modules(live, seen), live_routers(live, seen), live_experts(live), live_edits(live, seen)):
+            checks += [(what, good) for what, good in check if what.split()[1] not in unseen]
     wrong = [what for what, good in checks if not good]
     assert checks and not wrong, wrong

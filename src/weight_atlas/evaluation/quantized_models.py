@@ -26,16 +26,13 @@ def layer_matrices(live: Anatomy, which: str = "all") -> Iterator[tuple[int, str
     for index, layer in enumerate(live.layers):
         for name, module in layer.named_modules():
             weight = getattr(module, "weight", None)
-            if (
-                isinstance(weight, torch.nn.Parameter)
-                and weight.ndim == 2
-                and not isinstance(module, torch.nn.Embedding)
-            ):
-                part = live.first_part.get(id(weight))
-                # Routers decide by small differences and are a vanishing share of the weights: quantizers leave them.
-                if part is None or part.role is not Role.W_ROUTER:
-                    view = weight.data.T if part is not None and part.selection.transposed else weight.data
-                    yield index, f"{live.layers_path}.{index}.{name}", view
+            if not isinstance(weight, torch.nn.Parameter) or weight.ndim != 2 or isinstance(module, torch.nn.Embedding):
+                continue
+            part = live.first_part.get(id(weight))
+            # Routers decide by small differences and are a vanishing share of the weights: quantizers leave them alone.
+            if part is None or part.role is not Role.W_ROUTER:
+                view = weight.data.T if part is not None and part.selection.transposed else weight.data
+                yield index, f"{live.layers_path}.{index}.{name}", view
         for projection in [p for p in live.projections if p.layer == index and p.stacked]:
             for expert in range(projection.n_experts):
                 for role in (Role.W_GATE, Role.W_UP, Role.W_DOWN):

@@ -262,7 +262,7 @@ def _projections(model: torch.nn.Module, path: str, parts: Iterable[Part]) -> li
             by_parameter[part.name].append(part)
         for down in by_parameter.values():
             found.append(_projection(model, f"{path}.{layer}.", tuple(down), roles))
-    order = {name: number for number, (name, _) in enumerate(model.named_parameters())}
+    order = {name: number for number, (name, _) in enumerate(model.named_parameters(remove_duplicate=False))}
     return sorted(found, key=lambda projection: (projection.layer, order[projection.parameter_name]))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.layouts import Selection
+from weight_atlas.families.layouts import WHOLE, Selection
 from weight_atlas.families.roles import Role
 from weight_atlas.lm.parts import Part
 
@@ -42,36 +42,35 @@ NOT_LANGUAGE = re.compile("vision|visual|audio|encoder_blocks")
 
 @dataclass(frozen=True)
 class _Place:
-    """One layer's number, path in the model and module, and the parameters' names by id."""
+    """One layer: its number, its module, and the parameters' names by id."""
 
     number: int
-    path: str
     layer: torch.nn.Module
     names: dict[int, str]
 
     def part(
         self, role: Role, component: str, expert: int | None, parameter: torch.nn.Parameter,
-        selection: Selection = Selection(),
+        selection: Selection = WHOLE,
     ) -> Part:  # fmt: skip
         shared = "shared_expert" if SHARED.search(component) else ""
-        return Part(role, shared, "decoder", self.number, expert, self.names[id(parameter)], parameter, selection)
+        stack = "other" if role is Role.OTHER else "decoder"
+        return Part(role, shared, stack, self.number, expert, self.names[id(parameter)], parameter, selection)
 
 
 def guessed_parts(model: torch.nn.Module) -> list[Part]:
-    """Embeddings, routers and the matrices of MLPs, in the order of the model's parameters."""
+    """Embeddings, routers and the matrices of MLPs, layer by layer; other matrices of the layers have no role."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = []
     for role, module in ((Role.W_E, model.get_input_embeddings()), (Role.W_U, model.get_output_embeddings())):
         if module is not None and id(module.weight) in names:
             found.append(Part(role, "", "decoder", None, None, names[id(module.weight)], module.weight))
-    path, layers = _layers(model)
-    for number, layer in enumerate(layers):
-        found += _parts(_Place(number, f"{path}.{number}", layer, names))
+    for number, layer in enumerate(_layers(model)):
+        found += _parts(_Place(number, layer, names))
     return found
 
 
-def _layers(model: torch.nn.Module) -> tuple[str, list[torch.nn.Module]]:
-    """The path and the modules of the residual stream's layers: the outermost list of the configured length."""
+def _layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The modules of the residual stream's layers: the outermost list of the configured length."""
     configuration = model.config.get_text_config()
     keys = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
     depths = [getattr(configuration, key, None) for key in keys]
@@ -86,23 +85,25 @@ def _layers(model: torch.nn.Module) -> tuple[str, list[torch.nn.Module]]:
             f"the layers of {type(model).__name__} were not found: no list of {depth} modules",
             remedy="this architecture keeps its layers in an unknown way; switch off the analyses that run it",
         )
-    return min(lists, key=lambda item: item[0].count("."))
+    return min(lists, key=lambda item: item[0].count("."))[1]
 
 
 def _parts(place: _Place) -> Iterator[Part]:
     for component, module in place.layer.named_modules():
-        weight = getattr(module, "weight", None)
-        if ROUTER.search(component) and isinstance(weight, torch.nn.Parameter):
-            yield place.part(Role.W_ROUTER, component, None, weight)
-        if NOT_MLP.search(component):
-            continue
         own = dict(module.named_parameters(recurse=False))
-        if "down_proj" in own and own["down_proj"].ndim == 3:
+        weight = own.get("weight")
+        matrix = weight is not None and weight.ndim == 2
+        inside = not NOT_MLP.search(component)
+        if ROUTER.search(component) and matrix:
+            yield place.part(Role.W_ROUTER, component, None, weight)
+        elif inside and "down_proj" in own and own["down_proj"].ndim == 3:
             yield from _stacked(place, component, module, own)
-        elif {"w1", "v1", "w2"} <= own.keys():
+        elif inside and {"w1", "v1", "w2"} <= own.keys():
             yield from _along_rows(place, component, module.moe_num_experts, own)
-        elif OUTPUT_PROJECTION.search(component) and isinstance(weight, torch.nn.Parameter) and weight.ndim == 2:
+        elif inside and matrix and OUTPUT_PROJECTION.search(component):
             yield from _linear(place, component, module)
+        elif matrix:
+            yield place.part(Role.OTHER, component, None, weight, _orientation(module))
 
 
 def _linear(place: _Place, component: str, module: torch.nn.Module) -> Iterator[Part]:

@@ -45,6 +45,7 @@ def origins(model: torch.nn.Module) -> Iterator[Origin]:
             converted.setdefault(first, []).append((name, pattern))
     for first, members in converted.items():
         converter = deepcopy(by_pattern[members[0][1]])
+        members.sort(key=lambda member: converter.source_patterns.index(member[1]))
         for name, pattern in members:
             converter.add_tensor(first, name, pattern, torch.empty(shapes[name], device="meta"))
         tensors = converter.convert(first, model=model, config=model.config)
@@ -81,7 +82,7 @@ def _backwards(model: torch.nn.Module) -> list[Any]:
 
 
 def _naturally_sorted(model: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
-    """Parameters in the order in which transformers converts them: some of its renamings depend on it."""
+    """Parameters by all their names, in the order in which transformers converts them: some renamings depend on it."""
     from transformers.core_model_loading import dot_natural_key
 
-    return sorted(model.named_parameters(), key=lambda item: dot_natural_key(item[0]))
+    return sorted(model.named_parameters(remove_duplicate=False), key=lambda item: dot_natural_key(item[0]))

@@ -1,4 +1,4 @@
-"""What each parameter of a live model is, by its family's table: roles, experts and layouts as views that can be edited.
+"""What each parameter of a live model is, by its family's table: roles, experts and layouts, as views to read and edit.
 
 The table's rows say what a tensor on disk is; transformers' operations turn them into rows of the live parameters
 (see live_names). Every part is presented in the logical layout (out, in), as a view of the live parameter, so that
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.layouts import Selection, window
+from weight_atlas.families.layouts import WHOLE, Selection, window
 from weight_atlas.families.matching import Match, Matcher
 from weight_atlas.families.pieces import pieces_of
 from weight_atlas.families.quantities import Quantities
@@ -29,8 +29,8 @@ EDITABLE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 class Part:
     """One logical tensor of a live model: a role's share of a live parameter.
 
-    role, of_role (for a bias: the role it belongs to), component, stack, layer, expert: as in an inventory. name: of the
-    parameter. selection: where the part lies in it.
+    role, of_role (for a bias: the role it belongs to), component, stack, layer, expert: as in an inventory. name: of
+    the parameter. selection: where the part lies in it.
     """
 
     role: Role
@@ -40,7 +40,7 @@ class Part:
     expert: int | None
     name: str
     parameter: torch.nn.Parameter
-    selection: Selection = Selection()
+    selection: Selection = WHOLE
     of_role: Role | None = None
 
     @property
@@ -68,15 +68,17 @@ class Part:
 
 
 class Unexplained(AtlasError):
-    """The live model has parameters in its layers that no row of a family's table explains."""
+    """The live model has matrices that no row of a family's table explains."""
 
 
 def parts_by_table(model: torch.nn.Module, family: str | None = None) -> list[Part]:
     """The parts of a live model in the order of its parameters, by the table of its family.
 
-    family: the one to take, where the model's configuration does not tell it. Raises Unexplained.
+    family: the one to take, where the model's configuration does not tell it. Raises Unexplained; vectors that no row
+    explains are parts of role `other`.
     """
-    parameters, config = dict(model.named_parameters()), model.config.to_dict()
+    # A tied parameter plays the roles of all its names.
+    parameters, config = dict(model.named_parameters(remove_duplicate=False)), model.config.to_dict()
     table = _table(config, list(parameters), family)
     quantities = Quantities(table, config)
     matcher = Matcher(table, quantities)
@@ -87,9 +89,12 @@ def parts_by_table(model: torch.nn.Module, family: str | None = None) -> list[Pa
         rows = None if None in matches else live_rows(origin, matches)
         if rows is None:
             unknown += origin.live
-            continue
+            rows = [Row(role=Role.OTHER, note="unknown")] * len(origin.live)
+            matches = [Match(rows[0], "")]
         for name, row in zip(origin.live, rows, strict=True):
             found[name] = list(_parts(name, parameters[name], row, matches[0], quantities, table.stack))
+    explained = {id(parameters[name]) for name in parameters.keys() - set(unknown)}
+    unknown = [name for name in unknown if parameters[name].ndim > 1 and id(parameters[name]) not in explained]
     if unknown:
         raise Unexplained(
             f"no row of family {table.name} explains {len(unknown)} of {len(parameters)} live parameters:\n"
