@@ -5,10 +5,14 @@ import torch
 from lm_models import tiny
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.lm.anatomy import anatomy
+from weight_atlas.evaluation.quantized_models import layer_matrices
+from weight_atlas.lm.anatomy import Coordinate, anatomy
 from weight_atlas.lm.experts import expert_activations, routing_of
 from weight_atlas.lm.forcing import forced_routing
+from weight_atlas.lm.places import matrix_at
 
+HUNYUAN = {"num_experts": 4, "moe_topk": 2, "num_experts_per_tok": 2}
+JETMOE = {"num_local_experts": 4, "num_experts_per_tok": 2, "kv_channels": 16}
 IDS = torch.tensor([[1, 50, 60, 70, 80, 90, 100, 110], [5, 51, 61, 71, 81, 91, 101, 111]])
 
 
@@ -91,3 +95,34 @@ def test_packed_experts_are_refused():
     container.down_proj_blocks = torch.nn.Parameter(torch.zeros(shape, dtype=torch.uint8), requires_grad=False)
     with pytest.raises(AtlasError, match="quantized"):
         anatomy(model)
+
+
+@pytest.mark.parametrize(
+    "layout, settings, router",
+    [
+        ("dbrx", {}, "transformer.blocks.1.ffn.router.layer"),
+        ("hunyuan_v1_moe", HUNYUAN, "model.layers.1.mlp.gate.wg"),
+        ("jetmoe", JETMOE, "model.layers.1.mlp.router.layer"),
+        ("mixtral", {}, "model.layers.1.mlp.gate"),
+    ],
+)
+def test_no_router_is_quantized_whatever_its_name(layout, settings, router):
+    live = anatomy(tiny(layout, **settings))
+    assert live.model.get_submodule(router).weight.shape == (4, 64)
+    names = {name for _, name, _ in layer_matrices(live)}
+    assert names and not {name for name in names if name.startswith(router)}
+
+
+def test_gate_and_up_of_experts_in_two_modules_are_found():
+    live = anatomy(tiny("jetmoe", **JETMOE))
+    fused = live.layers[1].mlp.input_linear.weight
+    for number, role in enumerate(("W_gate", "W_up")):
+        half = matrix_at(live, Coordinate(1, None, None, 3, role))
+        assert torch.equal(half, fused[3].chunk(2)[number]) and half.data_ptr() == fused[3].chunk(2)[number].data_ptr()
+
+
+def test_a_batch_of_as_many_texts_as_experts_is_no_routing():
+    """JetMoE routes inside the module that gets the stream: nothing that it is called with says which tokens go where."""
+    live, projection = stacked("jetmoe", **JETMOE)
+    with pytest.raises(AtlasError, match="called in an unknown way"):
+        routing_of(projection, (torch.randn(4, 6, 64),), {})
