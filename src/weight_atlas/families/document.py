@@ -49,6 +49,10 @@ A LoRA adapter (PEFT) does not say what it adapts: the reading of its names that
 
 A GGUF file has llama.cpp's names whatever the model, and its own family.
 
+The same tables say what the live model's parameters are, where a model is run: transformers' own conversion mapping
+leads from names on disk to live ones (renamed modules, stacked experts, joined matrices). Only where code that ships
+with a checkpoint calls its matrices as no row does are they guessed from common names, and the step's log says so.
+
 ## Adding a family
 
 1. Three lines in `src/weight_atlas/families/mymodel.yaml`, and below them what differs:
