@@ -122,7 +122,7 @@ def test_gate_and_up_of_experts_in_two_modules_are_found():
 
 
 def test_a_batch_of_as_many_texts_as_experts_is_no_routing():
-    """JetMoE routes inside the module that gets the stream: what it is called with does not say which tokens go where."""
+    """JetMoE routes inside the module that gets the stream: what that is called with tells no token's experts."""
     _, projection = stacked("jetmoe", **JETMOE)
     with pytest.raises(AtlasError, match="called in an unknown way"):
         routing_of(projection, (torch.randn(4, 6, 64),), {})
