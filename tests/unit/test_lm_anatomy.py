@@ -113,6 +113,22 @@ def test_foreign_code_with_the_names_of_its_family_needs_no_guess(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_modules_built_the_other_way_round_than_the_table_says_are_seen(capsys):
+    """GPT-2's names on nn.Linear: the same logical matrices."""
+    model = tiny("gpt2")
+    wanted = [matrix_at(anatomy(model), Coordinate(1, None, None, role=role)).clone() for role in ("W_up", "W_down")]
+    for layer in model.transformer.h:
+        for name in ("c_fc", "c_proj"):
+            kept = getattr(layer.mlp, name)
+            linear = torch.nn.Linear(*kept.weight.shape)
+            linear.weight.data, linear.bias.data = kept.weight.data.T.contiguous(), kept.bias.data
+            setattr(layer.mlp, name, linear)
+    live = anatomy(model)
+    assert "guessed from their names" in capsys.readouterr().out
+    for role, matrix in zip(("W_up", "W_down"), wanted, strict=True):
+        assert torch.equal(matrix_at(live, Coordinate(1, None, None, role=role)), matrix)
+
+
 def test_the_language_model_of_a_composite_one_is_found():
     text = {"num_hidden_layers": 3, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4}
     seen = {"num_hidden_layers": 3, "hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2}

@@ -13,7 +13,7 @@ import torch
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.layouts import WHOLE, Selection
 from weight_atlas.families.roles import Role
-from weight_atlas.lm.parts import Part
+from weight_atlas.lm.parts import Part, lies_transposed
 
 # What families call the projection from the MLP's neurons back to the residual stream, relative to the layer.
 OUTPUT_PROJECTION = re.compile(
@@ -131,7 +131,7 @@ def _linear(place: _Place, component: str, module: torch.nn.Module) -> Iterator[
 
 
 def _orientation(module: torch.nn.Module) -> Selection:
-    return Selection(transposed=type(module).__name__ == "Conv1D")
+    return Selection(transposed=bool(lies_transposed(module)))
 
 
 def _logical(module: torch.nn.Module) -> torch.Tensor:

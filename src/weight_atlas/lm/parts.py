@@ -87,7 +87,7 @@ def parts_by_table(model: torch.nn.Module, family: str | None = None) -> list[Pa
     for origin in origins(model):
         matches = [matcher.match(name, shape) for name, shape in origin.stored.items()]
         rows = None if None in matches else live_rows(origin, matches)
-        if rows is None:
+        if rows is None or any(_contradicts(model, *each) for each in zip(origin.live, rows, strict=True)):
             unknown += origin.live
             rows = [Row(role=Role.OTHER, note="unknown")] * len(origin.live)
             matches = [Match(rows[0], "")]
@@ -97,11 +97,24 @@ def parts_by_table(model: torch.nn.Module, family: str | None = None) -> list[Pa
     unknown = [name for name in unknown if parameters[name].ndim > 1 and id(parameters[name]) not in explained]
     if unknown:
         raise Unexplained(
-            f"no row of family {table.name} explains {len(unknown)} of {len(parameters)} live parameters:\n"
+            f"no row of family {table.name} explains {len(unknown)} of {len(parameters)} live parameters as they are built:\n"
             + tensor_list(unknown),
             where=type(model).__name__,
         )
     return [part for name in parameters for part in found[name]]
+
+
+def lies_transposed(module: torch.nn.Module) -> bool | None:
+    """Whether a module holds its matrix as (in, out); None where its class does not tell."""
+    # Code that ships with a checkpoint has its own copy of transformers' Conv1D.
+    return True if type(module).__name__ == "Conv1D" else False if isinstance(module, torch.nn.Linear) else None
+
+
+def _contradicts(model: torch.nn.Module, name: str, row: Row) -> bool:
+    """Whether a module is built the other way round than the row says, as foreign code with a family's names may be."""
+    module, _, last = name.rpartition(".")
+    lies = lies_transposed(model.get_submodule(module)) if last == "weight" and row.role is not Role.OTHER else None
+    return lies is not None and lies != ("transposed" in row.layout)
 
 
 def _table(config: dict[str, Any], names: list[str], family: str | None) -> Family:
