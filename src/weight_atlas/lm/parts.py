@@ -97,7 +97,7 @@ def parts_by_table(model: torch.nn.Module, family: str | None = None) -> list[Pa
     unknown = [name for name in unknown if parameters[name].ndim > 1 and id(parameters[name]) not in explained]
     if unknown:
         raise Unexplained(
-            f"no row of family {table.name} explains {len(unknown)} of {len(parameters)} live parameters as they are built:\n"
+            f"no row of family {table.name} explains {len(unknown)} of {len(parameters)} live parameters as built:\n"
             + tensor_list(unknown),
             where=type(model).__name__,
         )
