@@ -1,18 +1,12 @@
-"""PyTorch checkpoints (.bin, .pt, .pth): indexed by torch's restricted loader, then read tensor by tensor.
+"""PyTorch checkpoints (.bin, .pt, .pth): indexed from their archive, then read tensor by tensor, like safetensors."""
 
-The archive is a ZIP file that holds one pickle and, stored as they are, the bytes of every storage. torch.load with
-weights_only under FakeTensorMode builds the tensors without data and notes where their storages lie in the file
-(torch documentation, notes on serialization); from there on it is plain reads, as with safetensors.
-"""
-
-import re
-import warnings
-import zipfile
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weight_atlas.checkpoint.archive import Archive, open_archive
 from weight_atlas.checkpoint.index import TensorEntry, check_index, duplicate
 from weight_atlas.checkpoint.stored import TORCH_NAMES, read_into, row_range
 from weight_atlas.errors import AtlasError
@@ -21,15 +15,21 @@ if TYPE_CHECKING:
     import torch
 
 _MOST_KEYS = 8
+_DEEPEST = 32
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a tensor's elements lie: in a storage at byte `storage` of the file, `first` elements in, by strides."""
+    """Where a tensor's elements lie: in a storage at byte `storage` of the file, `first` elements in, by strides.
+
+    conjugated, negated: the tensor is that of what is stored (torch keeps both as marks of a view).
+    """
 
     storage: int
     first: int
     strides: tuple[int, ...]
+    conjugated: bool = False
+    negated: bool = False
 
 
 class PickleStore:
@@ -61,7 +61,9 @@ class PickleStore:
         spanned = _span(shape, place.strides)
         flat = torch.empty(spanned, dtype=getattr(torch, TORCH_NAMES[entry.dtype]))
         read_into(flat, self.folder / entry.shard, place.storage + first * flat.element_size())
-        return flat.as_strided(shape, place.strides).contiguous()
+        tensor = flat.as_strided(shape, place.strides).contiguous()
+        tensor = tensor.conj_physical() if place.conjugated else tensor
+        return tensor.neg() if place.negated else tensor
 
     def raw(self, name: str) -> bytes:
         """The bytes of a tensor."""
@@ -81,81 +83,36 @@ def _indexed(path: Path, key: str | None) -> Iterator[tuple[TensorEntry, _Place]
     import torch
 
     names = {getattr(torch, name): code for code, name in TORCH_NAMES.items()}
-    for name, tensor in _state_dict(_without_data(path), key, path).items():
-        note = ""
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.dtype not in names:
-            note = f"a {tensor.layout} tensor of type {tensor.dtype}, which is not read"
-            yield TensorEntry(name, str(tensor.dtype), tuple(tensor.shape), path.name, 0, note=note), _Place(0, 0, ())
+    archive = open_archive(path)
+    for name, tensor in _state_dict(archive.content, key, path).items():
+        if note := _unreadable(tensor, names, archive):
+            shape = () if tensor.is_nested else tuple(tensor.shape)
+            yield TensorEntry(name, str(tensor.dtype), shape, path.name, 0, note=note), _Place(0, 0, ())
             continue
-        dtype, place = names[tensor.dtype], _place(tensor)
-        offset = place.storage + place.first * tensor.element_size()
+        dtype, place = names[tensor.dtype], _place(tensor, archive)
+        # Two tensors at one offset count as the same data, which only holds for plain ones.
+        plain = tensor.is_contiguous() and not (place.conjugated or place.negated)
+        offset = place.storage + place.first * tensor.element_size() if plain else -1
         yield TensorEntry(name, dtype, tuple(tensor.shape), path.name, tensor.nbytes, offset=offset), place
 
 
-def _place(tensor: "torch.Tensor") -> _Place:
-    return _Place(tensor.untyped_storage()._checkpoint_offset or 0, tensor.storage_offset(), tensor.stride())
-
-
-def _without_data(path: Path) -> Any:
-    """What a PyTorch file holds, its tensors without data; whatever would run code is refused."""
+def _unreadable(tensor: "torch.Tensor", names: dict["torch.dtype", str], archive: Archive) -> str:
+    """Why the values of a tensor cannot be read from the file, or ""."""
     import torch
-    from torch._subclasses.fake_tensor import FakeTensorMode
 
-    _check_archive(path)
-    try:
-        with FakeTensorMode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        if "weights_only" in str(error):  # so the restricted loader words its refusals
-            raise _wants_code(path, re.search(r"GLOBAL ([\w.]+)", str(error))) from error
-        raise AtlasError(
-            f"not a readable PyTorch file: {type(error).__name__}: {str(error).splitlines()[0][:200]}",
-            where=path,
-            remedy="download or copy the file again",
-        ) from error
+    if tensor.is_nested or tensor.layout != torch.strided or tensor.is_quantized or tensor.dtype not in names:
+        kind = "nested" if tensor.is_nested else "quantized" if tensor.is_quantized else tensor.layout
+        return f"a {kind} tensor of type {tensor.dtype}, which is not read"
+    if tensor.is_meta:
+        return "holds no data: it was saved from the meta device"
+    if tensor.numel() and archive.offset(tensor.untyped_storage()) is None:
+        return "holds no data of its own in the file"
+    return ""
 
 
-def _wants_code(path: Path, what: re.Match | None) -> AtlasError:
-    return AtlasError(
-        f"the file wants to run code when it is opened{f' ({what[1]})' if what else ''}: refused",
-        where=path,
-        remedy="take a safetensors version of the model; or, if you trust the file's maker, convert it once in an "
-        "environment of theirs: safetensors.torch.save_file(torch.load(FILE, weights_only=False), 'model.safetensors')",
-    )
-
-
-def _check_archive(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            begin = file.read(4)
-        if begin[:2] != b"PK":
-            raise _not_an_archive(path, begin)
-        with zipfile.ZipFile(path) as archive:
-            order = [name for name in archive.namelist() if name.endswith("/byteorder")]
-            big = bool(order) and archive.read(order[0]) == b"big"
-            squeezed = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
-    except OSError as error:
-        raise AtlasError(f"cannot read: {error.strerror}", where=path, remedy="check path and permissions") from error
-    except zipfile.BadZipFile as error:
-        remedy = "download or copy the file again"
-        raise AtlasError("truncated or damaged: the archive has no directory", where=path, remedy=remedy) from error
-    if big or squeezed:
-        what = "written on a big-endian machine" if big else "a compressed archive"
-        raise AtlasError(f"{what}, which is not read", where=path, remedy=_CONVERT)
-
-
-_CONVERT = (
-    "convert it once, in a process with room for all of it: python -c "
-    "\"import torch; torch.save(torch.load('FILE', map_location='cpu', weights_only=True), 'NEW')\""
-)
-
-
-def _not_an_archive(path: Path, begin: bytes) -> AtlasError:
-    if begin[:1] == b"\x80":
-        # Such a file cannot be indexed without reading all of it.
-        return AtlasError("a PyTorch file in the format from before version 1.6", where=path, remedy=_CONVERT)
-    return AtlasError("not a PyTorch file", where=path, remedy="download or copy the file again")
+def _place(tensor: "torch.Tensor", archive: Archive) -> _Place:
+    storage = archive.offset(tensor.untyped_storage()) or 0
+    return _Place(storage, tensor.storage_offset(), tensor.stride(), tensor.is_conj(), tensor.is_neg())
 
 
 def _state_dict(content: Any, key: str | None, path: Path) -> dict[str, "torch.Tensor"]:
@@ -200,16 +157,22 @@ def _under(content: Any, key: str) -> Any:
     return None
 
 
-def _dictionaries(content: Any, prefix: str = "") -> Iterator[tuple[str, dict]]:
-    """Dotted key and value of every dictionary inside that has tensors of its own, outermost first."""
-    if not isinstance(content, dict):
-        return
-    for name, value in content.items():
-        if isinstance(value, dict):
+def _dictionaries(content: Any) -> Iterator[tuple[str, dict]]:
+    """Dotted key and value of every dictionary inside that has tensors of its own, outermost first.
+
+    Each is visited once, however often and from wherever the file refers to it.
+    """
+    waiting, seen = deque([((), content)]), {id(content)}
+    while waiting:
+        path, outer = waiting.popleft()
+        for name, value in outer.items() if isinstance(outer, dict) else ():
+            if not isinstance(value, dict) or id(value) in seen or len(path) > _DEEPEST:
+                continue
+            seen.add(id(value))
             if _tensors(value):
-                yield f"{prefix}{name}", value
+                yield ".".join(map(str, (*path, name))), value
             else:
-                yield from _dictionaries(value, f"{prefix}{name}.")
+                waiting.append(((*path, name), value))
 
 
 def _offer(content: Any) -> str:
