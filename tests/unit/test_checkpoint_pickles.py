@@ -369,6 +369,14 @@ def test_dictionaries_within_themselves_end(tmp_path):
         opened(tmp_path, shared)
 
 
+def test_tuples_that_double_again_and_again_are_refused(tmp_path):
+    # ((1, 1), (1, 1)) ... as a key: hashing it would take 2^200 steps.
+    doubled = b"".join(b"q\x00h\x00\x86" for _ in range(200))
+    archive(tmp_path / "model.pt", b"\x80\x02}K\x01" + doubled + b"K\x01s.")
+    with pytest.raises(AtlasError, match="a tuple of more than"):
+        Checkpoint.from_folder(tmp_path)
+
+
 def test_a_huge_unused_buffer_is_never_read(tmp_path):
     # Stands beside the wanted tensors in the same file: 300 MB.
     content = {

@@ -20,6 +20,7 @@ from weight_atlas.errors import AtlasError
 if TYPE_CHECKING:
     import torch
 
+_MOST_ELEMENTS = 10_000_000
 _AGAIN = "download or copy the file again"
 _CONVERT = (
     "convert it once, in a process with room for all of it: python -c "
@@ -107,13 +108,36 @@ class _Storages:
         return self._found[key]
 
 
+class _Memo(dict):
+    """The unpickler's memory of objects. Tuples of tuples of ... that a few bytes double again and again are refused:
+    as keys they would be hashed element by element, for ever."""
+
+    def __init__(self):
+        super().__init__()
+        self._sizes: dict[int, tuple[int, tuple]] = {}  # with the tuple itself, so that its id stays its own
+
+    def __setitem__(self, place: int, value: Any) -> None:
+        if isinstance(value, tuple):
+            size = 1 + sum(map(self._size, value))
+            if size > _MOST_ELEMENTS:
+                raise ValueError(f"a tuple of more than {_MOST_ELEMENTS} elements")
+            self._sizes[id(value)] = size, value
+        super().__setitem__(place, value)
+
+    def _size(self, value: Any) -> int:
+        if not isinstance(value, tuple):
+            return 1
+        known = self._sizes.get(id(value))
+        return known[0] if known else 1 + sum(map(self._size, value))
+
+
 def _load(pickle: bytes, storages: _Storages) -> Any:
     """What a pickle holds, by the loader behind torch.load(weights_only=True)."""
     import torch
     from torch._weights_only_unpickler import Unpickler
 
     unpickler = Unpickler(io.BytesIO(pickle), encoding="utf-8")
-    unpickler.persistent_load = storages.of
+    unpickler.persistent_load, unpickler.memo = storages.of, _Memo()
     try:
         return unpickler.load()
     finally:
