@@ -1,19 +1,28 @@
 """The one exception that users see as a message rather than as a traceback."""
 
+import re
+
+# What a terminal would obey or hide rather than show: control characters, marks of direction, lone surrogates.
+CONTROL = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+_LONGEST_LINE = 2000  # characters
+
 
 class AtlasError(Exception):
     """Something a user can mend.
 
     what: what is wrong; where: the file, key or tensor concerned; remedy: what to do about it.
-    A step that ends with this error prints these three and exits with code 1.
+    A step that ends with this error prints these three and exits with code 1. Names from files are part of them, so
+    that the message shows control characters as escapes, keeps its own form and cuts endless lines.
     """
 
     def __init__(self, what: str, *, where: object = None, remedy: str | None = None):
         self.what, self.where, self.remedy = what, where, remedy
         lines = [
-            what,
-            *([f"  where: {where}"] if where is not None else []),
-            *([f"  what to do: {remedy}"] if remedy else []),
+            _shown(what),
+            *([f"  where: {_shown(where)}"] if where is not None else []),
+            *([f"  what to do: {_shown(remedy)}"] if remedy else []),
         ]
         super().__init__("\n".join(lines))
 
@@ -24,3 +33,18 @@ class AtlasError(Exception):
 
 def _rebuild(what: str, where: object, remedy: str | None) -> AtlasError:
     return AtlasError(what, where=where, remedy=remedy)
+
+
+def _shown(text: object) -> str:
+    """A text as a terminal may show it; its further lines are indented, lest one passes for a part of the message."""
+    first, *further = (_cut(line) for line in CONTROL.sub(_escaped, str(text)).split("\n"))
+    return "\n".join([first, *(line if line.startswith("    ") or not line else f"    {line}" for line in further)])
+
+
+def _escaped(match: re.Match) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
+
+
+def _cut(line: str) -> str:
+    left_out = len(line) - _LONGEST_LINE
+    return line if left_out <= 0 else f"{line[:_LONGEST_LINE]} ... ({left_out} more characters)"

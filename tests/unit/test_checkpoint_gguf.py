@@ -106,3 +106,60 @@ def test_truncated(tmp_path, values):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(AtlasError, match="truncated"):
         Checkpoint.from_folder(tmp_path)
+
+
+def header(*, tensors: int = 0, pairs: tuple[bytes, ...] = (), after: bytes = b"") -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, tensors, len(pairs)) + b"".join(pairs) + after
+
+
+def text(content: bytes) -> bytes:
+    return struct.pack("<Q", len(content)) + content
+
+
+def pair(name: bytes, kind: int, value: bytes) -> bytes:
+    return text(name) + struct.pack("<I", kind) + value
+
+
+def described(name: bytes, shape: tuple[int, ...], kind: int = 0, offset: int = 0) -> bytes:
+    return text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
+
+
+ARRAY, STRING, UINT8, UINT32 = 9, 8, 0, 4
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (header(pairs=(pair(b"x", ARRAY, struct.pack("<IQ", UINT8, 1 << 62)),)), "claims 4611686018427387904 elements"),
+        (header(pairs=(pair(b"x", ARRAY, struct.pack("<IQ", STRING, 1 << 30)),)), "claims 1073741824 elements"),
+        (header(pairs=(pair(b"x", ARRAY, struct.pack("<IQ", UINT32, 1000)),)), "reach beyond the end"),
+        (header(pairs=(pair(b"x", STRING, struct.pack("<Q", 1 << 62)),)), "reach beyond the end"),
+        (header(pairs=(pair(b"x", ARRAY, struct.pack("<IQ", ARRAY, 1) * 5000),)), "not a readable GGUF file"),
+        (header(tensors=1 << 62), "reach beyond the end"),
+        (header(tensors=1, after=text(b"x") + struct.pack("<I", 1 << 31)), "reach beyond the end"),
+        (header(tensors=1, after=described(b"x", (1,) * 70) + bytes(64)), "claims 70 dimensions"),
+        (header(tensors=1, after=described(b"x", (1 << 32, 1 << 32)) + bytes(64)), "not a readable GGUF file"),
+        (header(tensors=1, after=described(b"x", (), kind=8) + bytes(64)), "not a readable GGUF file"),
+        (header(tensors=1, after=described(b"\xff", (1,)) + bytes(64)), "not a readable GGUF file"),
+        (header(pairs=(pair(b"general.name", STRING, text(b"\xff\xfe")),)), "metadata general.name is not readable"),
+        (
+            header(pairs=(pair(b"general.architecture", ARRAY, struct.pack("<IQI", UINT32, 1, 7)),)),
+            r"general.architecture is no text: \[7\]",
+        ),
+        (header(pairs=(pair(b"general.architecture", UINT32, struct.pack("<I", 7)),)), "is no text: 7"),
+    ],
+)
+def test_a_header_that_claims_the_impossible(tmp_path, content, message):
+    (tmp_path / "model.gguf").write_bytes(content)
+    with pytest.raises(AtlasError, match=message) as caught:
+        Checkpoint.from_folder(tmp_path)
+    assert caught.value.where == tmp_path / "model.gguf" and caught.value.remedy
+
+
+def test_a_tensor_without_dimensions_is_a_number(tmp_path):
+    data = described(b"token_embd.weight", ())
+    content = header(tensors=1, after=data)
+    content += bytes(-len(content) % 32) + struct.pack("<f", 2.5)
+    (tmp_path / "model.gguf").write_bytes(content)
+    checkpoint = Checkpoint.from_folder(tmp_path)
+    assert checkpoint.entries["token_embd.weight"].shape == () and checkpoint.read("token_embd.weight").item() == 2.5

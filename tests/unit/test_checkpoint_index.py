@@ -1,8 +1,10 @@
 """The safetensors index from headers, every kind of damage, and reading of tensors and rows."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,18 @@ def test_shards_without_an_index(sharded):
         (b'{"a": {}, "a": {}}', b"", None, "a is there twice"),
         (b"\xff\xfe garbage", b"", None, "not a safetensors header"),
         (b"[1]", b"", None, "no JSON object"),
+        ({"a": tensor(0, 16, [4], ["F32"])}, b"x" * 16, None, r"type that is not known: \['F32'\]"),
+        ({"a": tensor(0, 16, [4], {"F": 1})}, b"x" * 16, None, "type that is not known"),
+        ({"a": tensor(0, 16, [4], 5)}, b"x" * 16, None, "type that is not known: 5"),
+        ({"a": tensor(0, 0, [1 << 62, 1 << 62, 0])}, b"", None, "impossible shape"),
+        ({"a": tensor(0, 0, [0, 1 << 62])}, b"", None, "impossible shape"),
+        ({"a": tensor(0, 16, [1 << 40] * 200_000)}, b"x" * 16, None, "impossible shape"),
+        ({"a": tensor(0, 16, {"4": 4})}, b"x" * 16, None, "impossible shape"),
+        ({"a": tensor(0, 16, 4)}, b"x" * 16, None, "lacks a dtype, a shape or offsets"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", b"", None, "not a safetensors header"),
+        (b'{"a": ' + b"9" * 5000 + b"}", b"", None, "not a safetensors header"),
+        ({"a\ud800": tensor(0, 16, [4])}, b"x" * 16, None, r"1 tensor name\(s\) with characters .* 'a\\ud800'"),
+        ({"a\x1b[2J": tensor(0, 16, [4])}, b"x" * 16, None, r"tensor name\(s\) with characters"),
         (b"{}", b"", 1 << 40, "claims a header of"),
         (b"{}", b"", 100, "truncated: the header needs 108 bytes"),
     ],
@@ -112,7 +126,71 @@ def test_damaged_file(tmp_path, header, data, length, message):
     path = raw_file(tmp_path / "model.safetensors", header, data, length)
     with pytest.raises(AtlasError, match=message) as caught:
         Checkpoint.from_folder(tmp_path)
-    assert caught.value.where == path and caught.value.remedy
+    assert caught.value.where in (path, tmp_path) and caught.value.remedy
+
+
+def test_a_name_that_comes_twice_is_found_at_once_among_many(tmp_path):
+    names = [f'"{number}": {{}}' for number in range(200_000)]
+    raw_file(tmp_path / "model.safetensors", f"{{{', '.join([*names, names[-1]])}}}".encode())
+    began = time.process_time()
+    with pytest.raises(AtlasError, match="199999 is there twice"):
+        Checkpoint.from_folder(tmp_path)
+    assert time.process_time() - began < 10  # 20 minutes where each is looked for among all
+
+
+CONFIGURATIONS = {
+    "architectures": ('{"architectures": 5}', '{"architectures": [["x"]]}', '{"architectures": "LlamaForCausalLM"}'),
+    "model_type": ('{"model_type": ["llama"]}', '{"model_type": {}}', '{"model_type": 5}'),
+    "text_config": ('{"text_config": "x"}', '{"text_config": [1]}'),
+    "quantization_config": ('{"quantization_config": "gptq"}',),
+    "not valid JSON": (
+        "[" * 100_000,
+        '{"a": ' * 100_000 + "1" + "}" * 100_000,
+        f'{{"vocab_size": {"9" * 5000}}}',
+        "{",
+        '"\\ud800',
+        "\x00",
+    ),
+    "no JSON object": ("5", "[]", "null"),
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "content"),
+    [(said, text) for said, texts in CONFIGURATIONS.items() for text in texts],
+    ids=lambda x: x[:40],
+)
+def test_a_configuration_of_another_structure(tmp_path, said, content):
+    save_file({"a": torch.zeros(2)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(AtlasError, match=said) as caught:
+        Checkpoint.from_folder(tmp_path)
+    assert caught.value.where == tmp_path / "config.json" and caught.value.remedy
+
+
+def test_null_stands_for_what_a_configuration_leaves_out(tmp_path):
+    save_file({"a": torch.zeros(2)}, tmp_path / "model.safetensors")
+    content = '{"architectures": null, "model_type": null, "text_config": null, "quantization_config": null}'
+    (tmp_path / "config.json").write_text(content)
+    assert set(Checkpoint.from_folder(tmp_path).entries) == {"a"}
+
+
+@pytest.mark.parametrize("shard", ["x" * 5000, "a\x00b", "x" * 300 + ".safetensors"])
+def test_an_index_that_names_what_cannot_be_a_file(sharded, shard):
+    folder, _, index = sharded
+    _rewrite(folder, index, c=shard)
+    with pytest.raises(AtlasError, match="missing file") as caught:
+        Checkpoint.from_folder(folder)
+    assert len(str(caught.value)) < 3000
+
+
+def test_a_file_name_that_is_not_utf_8(tmp_path):
+    save_file({"a": torch.zeros(2)}, tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").rename(tmp_path / os.fsdecode(b"\xff.safetensors"))
+    for open_it in (lambda: Checkpoint.from_folder(tmp_path), lambda: make_manifest(str(tmp_path))):
+        with pytest.raises(AtlasError, match="a file name is not UTF-8") as caught:
+            open_it()
+        assert r"\udcff.safetensors" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"1234567"])

@@ -1,10 +1,11 @@
 """One checkpoint: its configuration, the index of its tensors, and lazy reading."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from weight_atlas.checkpoint.files import PICKLE_SUFFIXES, WeightFiles, weight_files
-from weight_atlas.checkpoint.index import TensorEntry, shards_in
+from weight_atlas.checkpoint.files import PICKLE_SUFFIXES, WeightFiles, check_file_names, weight_files
+from weight_atlas.checkpoint.index import TensorEntry, check_names, shards_in
 from weight_atlas.checkpoint.quantized.packed import Settings, Store
 from weight_atlas.checkpoint.quantized.store import QuantizedStore
 from weight_atlas.checkpoint.source import parse_source, top_files
@@ -15,6 +16,20 @@ from weight_atlas.tables import read_json
 if TYPE_CHECKING:
     import torch
 
+# What the rest of the program takes for granted about a configuration: keys, test, wording.
+_STRUCTURE: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (
+        ("architectures",),
+        lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value),
+        "a list of names",
+    ),
+    (("model_type", "peft_type"), lambda value: isinstance(value, str), "a name"),
+    (
+        ("text_config", "llm_config", "language_config", "thinker_config", "quantization_config", "compression_config"),
+        lambda value: isinstance(value, dict),
+        "an object",
+    ),
+)
 _RUN_AGAIN = "run again: snakemake --forcerun fetch_checkpoint"
 
 
@@ -48,7 +63,9 @@ class Checkpoint:
             raise AtlasError("the folder does not exist", where=folder, remedy="check `source` in the configuration")
         names = top_files(folder) if names is None else names
         weights = weight_files(names, where=folder, chosen=file, shards_in=lambda index: shards_in(folder, index))
+        check_file_names(weights.all, where=folder)
         store, config = _opened(folder, names, weights, key)
+        check_names(store.entries, folder)
         return cls(folder, config, store, family)
 
     def read(self, name: str, rows: slice | None = None) -> "torch.Tensor":
@@ -123,4 +140,9 @@ def _config(folder: Path, names: list[str], name: str) -> dict:
     config = read_json(folder / name)
     if not isinstance(config, dict):
         raise AtlasError(f"{name} holds no JSON object", where=folder / name, remedy="restore the file")
+    for keys, kind, said in _STRUCTURE:
+        for key in keys:
+            if (value := config.get(key)) is not None and not kind(value):
+                what = f"{key} must be {said}, not {str(value)[:100]}"
+                raise AtlasError(what, where=folder / name, remedy=f"restore {key} as the model's makers gave it")
     return config

@@ -138,6 +138,13 @@ def weight_files(
     )
 
 
+def check_file_names(names: Iterable[str], *, where: object) -> None:
+    """AtlasError for a file name that is no text, which no manifest could hold."""
+    for name in names:
+        if name.encode("utf-8", "replace").decode() != name:
+            raise AtlasError("a file name is not UTF-8", where=f"{where}/{name}", remedy="rename the file")
+
+
 def _weights(names: Iterable[str]) -> list[str]:
     return [name for name in names if is_weight_file(name)]
 

@@ -22,6 +22,7 @@ _PLAIN = {
     "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64",
 }  # fmt: skip
 _ELEMENTS_AT_ONCE = 1 << 22
+_AGAIN = "download or copy the file again"
 # GGUF's names below "<architecture>." -> the names that config.json uses.
 _CONFIG_KEYS = {
     "block_count": "num_hidden_layers",
@@ -56,13 +57,13 @@ class GgufStore:
         for shard in shards:
             reader = _reader(folder / shard)
             if not self.config:
-                self.config = _config(_metadata(reader))
+                self.config = _config(_metadata(reader, folder / shard), folder / shard)
             for tensor in reader.tensors:
                 if tensor.name in self.entries:
                     raise duplicate(tensor.name, self.entries[tensor.name].shard, shard, folder)
                 self.entries[tensor.name] = _entry(tensor, shard)
         embedding = self.entries.get("token_embd.weight")
-        if embedding is not None:
+        if embedding is not None and len(embedding.shape) == 2:
             self.config.setdefault("vocab_size", embedding.shape[0])
             self.config["tie_word_embeddings"] = "output.weight" not in self.entries
 
@@ -81,7 +82,7 @@ class GgufStore:
         flat, width = tensor.view(-1, shape[-1]), shape[-1]
         packed = entry.bytes // (np.prod(entry.shape[:-1], dtype=int) or 1)  # bytes of a line of the last dimension
         offset = entry.offset + start * row_bytes
-        lines = max(1, _ELEMENTS_AT_ONCE // width)
+        lines = max(1, _ELEMENTS_AT_ONCE // max(1, width))
         for begin in range(0, len(flat), lines):
             part = flat[begin : begin + lines]
             stored = torch.empty((len(part), packed), dtype=torch.uint8)
@@ -100,10 +101,10 @@ class GgufStore:
 
 
 def _reader(path: Path):
-    from gguf import GGUFReader
+    from weight_atlas.checkpoint.gguf_header import BoundedReader
 
     try:
-        reader = GGUFReader(path)
+        reader = BoundedReader(path)
         if reader.byte_order != "I":
             raise ValueError("its byte order is not this machine's")
         size = path.stat().st_size
@@ -114,11 +115,11 @@ def _reader(path: Path):
         raise AtlasError(
             f"not a readable GGUF file, or truncated: {type(error).__name__}: {error}",
             where=path,
-            remedy="download or copy the file again",
+            remedy=_AGAIN,
         ) from error
     if ends and max(ends)[0] > size:
         what = f"truncated: tensor {max(ends)[1]} ends at byte {max(ends)[0]} of {size}"
-        raise AtlasError(what, where=path, remedy="download or copy the file again")
+        raise AtlasError(what, where=path, remedy=_AGAIN)
     return reader
 
 
@@ -149,19 +150,24 @@ def _dequantized(stored: np.ndarray, dtype: str) -> np.ndarray:
         return dequantize(stored, GGMLQuantizationType[dtype])
 
 
-def _metadata(reader: Any) -> dict[str, Any]:
+def _metadata(reader: Any, path: Path) -> dict[str, Any]:
     """Scalar metadata, and lists of numbers of at most a few per layer; vocabularies are left out."""
     found = {}
     for name, field in reader.fields.items():
         if name.startswith(("GGUF.", "tokenizer.")) or len(field.data) > 4096:
             continue
-        value = field.contents()
+        try:
+            value = field.contents()
+        except (ValueError, IndexError, TypeError) as error:
+            raise AtlasError(f"metadata {name} is not readable: {error}", where=path, remedy=_AGAIN) from error
         found[name] = value.item() if isinstance(value, np.generic) else value
     return found
 
 
-def _config(metadata: dict[str, Any]) -> dict[str, Any]:
+def _config(metadata: dict[str, Any], path: Path) -> dict[str, Any]:
     architecture = metadata.get("general.architecture", "")
+    if not isinstance(architecture, str):
+        raise AtlasError(f"general.architecture is no text: {architecture}", where=path, remedy=_AGAIN)
     config: dict[str, Any] = {"architectures": ["GGUF"], "model_type": architecture, "gguf": metadata}
     for name, key in _CONFIG_KEYS.items():
         if (value := metadata.get(f"{architecture}.{name}")) is not None:

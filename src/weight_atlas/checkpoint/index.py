@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import CONTROL, AtlasError
 
 # Bits of one element.
 DTYPE_BITS = {
@@ -19,6 +19,8 @@ DTYPE_BITS = {
     "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
 }  # fmt: skip
 _LONGEST_HEADER = 100_000_000  # bytes; the reference implementation refuses longer ones
+_MOST_DIMENSIONS = 64
+_LARGEST = 2**56  # elements, and bytes of an offset
 _AGAIN = "download or copy the file again"
 
 
@@ -73,7 +75,7 @@ def weight_map(path: Path) -> dict[str, str]:
             raise TypeError("its values must be file names")
     except OSError as error:
         raise AtlasError(f"cannot read the index: {error.strerror}", where=path, remedy=_AGAIN) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise AtlasError(f"not a shard index: {type(error).__name__}: {error}", where=path, remedy=_AGAIN) from error
     return mapping
 
@@ -81,13 +83,20 @@ def weight_map(path: Path) -> dict[str, str]:
 def shards_in(folder: Path, index: str) -> list[str]:
     """The shards that an index names, each there; a missing one is an AtlasError."""
     shards = sorted(set(weight_map(folder / index).values()))
-    if missing := [shard for shard in shards if not (folder / shard).is_file()]:
+    if missing := [shard for shard in shards if not _is_file(folder / shard)]:
         raise AtlasError(
             f"the index names {len(missing)} missing file(s), first {missing[0]}",
             where=folder / index,
             remedy="download or copy the missing files again",
         )
     return shards
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for a file, for example
+        return False
 
 
 def check_index(path: Path, entries: dict[str, TensorEntry]) -> None:
@@ -136,7 +145,7 @@ def _raw_header(path: Path) -> tuple[int, int, dict]:
             header = json.loads(file.read(length), object_pairs_hook=_unique)
     except OSError as error:
         raise AtlasError(f"cannot read: {error.strerror}", where=path, remedy="check path and permissions") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"not a safetensors header: {error}") from error
     if not isinstance(header, dict):
         raise _damaged(path, "not a safetensors header: no JSON object")
@@ -146,20 +155,22 @@ def _raw_header(path: Path) -> tuple[int, int, dict]:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} is there twice")
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"{twice} is there twice")
     return result
 
 
 def _entry(path: Path, name: str, info: object, start: int) -> TensorEntry:
     try:
         dtype, shape, (begin, end) = info["dtype"], info["shape"], info["data_offsets"]
-        natural = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+        possible = len(shape) <= _MOST_DIMENSIONS and all(map(_is_size, (*shape, begin, end)))
     except (TypeError, KeyError, ValueError, IndexError) as error:
         raise _damaged(path, f"tensor {name} lacks a dtype, a shape or offsets") from error
-    if not natural or end < begin:
+    # Dimensions of 0 count as 1, since strides are computed so.
+    if not possible or end < begin or math.prod(size or 1 for size in shape) > _LARGEST:
         raise _damaged(path, f"tensor {name} has an impossible shape or offsets: {shape}, [{begin}, {end}]")
-    if dtype not in DTYPE_BITS:
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         raise AtlasError(
             f"tensor {name} has a type that is not known: {dtype}",
             where=path,
@@ -169,6 +180,17 @@ def _entry(path: Path, name: str, info: object, start: int) -> TensorEntry:
     if needed != end - begin:
         raise _damaged(path, f"tensor {name} needs {needed} bytes ({dtype} {shape}) but its offsets span {end - begin}")
     return TensorEntry(name, dtype, tuple(shape), path.name, end - begin, offset=start + begin)
+
+
+def _is_size(number: object) -> bool:
+    return type(number) is int and 0 <= number <= _LARGEST
+
+
+def check_names(entries: Iterable[str], where: object) -> None:
+    """AtlasError for tensor names that no table could hold or no terminal show."""
+    if strange := [name for name in entries if CONTROL.search(name) or "\n" in name]:
+        what = f"{len(strange)} tensor name(s) with characters that are no part of a name, first {strange[0]!r}"
+        raise AtlasError(what, where=where, remedy="get the checkpoint from a source that you trust")
 
 
 def _damaged(path: Path, what: str) -> AtlasError:

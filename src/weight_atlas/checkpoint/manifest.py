@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.checkpoint.files import ALL_CODE, CODE_PATTERNS, side_files, weight_files
+from weight_atlas.checkpoint.files import ALL_CODE, CODE_PATTERNS, check_file_names, side_files, weight_files
 from weight_atlas.checkpoint.index import shards_in
 from weight_atlas.checkpoint.source import Source, parse_source, top_files
 from weight_atlas.errors import AtlasError
@@ -38,6 +38,7 @@ def make_manifest(
             raise AtlasError("`revision` is for models on the hub", where=source, remedy="remove it from this model")
         folder, known = parsed.folder, {}
         names = local_names(parsed)
+    check_file_names(names, where=source)
     # Index the tensors: a damaged checkpoint is best told of here, before anything is computed from it.
     Checkpoint.from_folder(folder, parsed.file, names=names, key=key)
     with ThreadPoolExecutor(max(1, threads)) as pool:

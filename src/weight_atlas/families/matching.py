@@ -3,6 +3,7 @@
 Numbers in a name become '#', so that one look-up in a dict finds the rows of a name, whatever its layer and expert.
 """
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from weight_atlas.families.roles import Role
 from weight_atlas.families.schema import Family, Row
 
 _SLOTS = ("layer", "expert", "index")
+# One way of writing a count: no sign, no zeros before it, no digits of other scripts, no more than a table can hold.
+_NUMBER = re.compile("0|[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class Match:
 def pattern_of(name: str) -> tuple[str, list[int]]:
     """A name with '#' for each part that is a number, and those numbers."""
     parts = name.split(".")
-    numbers = [int(part) for part in parts if part.isdecimal()]
-    return (".".join("#" if part.isdecimal() else part for part in parts) if numbers else name), numbers
+    numbers = [int(part) for part in parts if _NUMBER.fullmatch(part)]
+    return (".".join("#" if _NUMBER.fullmatch(part) else part for part in parts) if numbers else name), numbers
 
 
 class Matcher:
@@ -113,7 +116,7 @@ def _slots(pattern: str) -> tuple[str, list[str | int]]:
                 raise AtlasError(f"{part} is not a place: use {{layer}}, {{expert}} or {{index}}", where=pattern)
             slots.append(part[1:-1])
             parts.append("#")
-        elif part.isdecimal():
+        elif _NUMBER.fullmatch(part):
             slots.append(int(part))
             parts.append("#")
         else:

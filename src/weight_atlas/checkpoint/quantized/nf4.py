@@ -11,7 +11,15 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from weight_atlas.checkpoint.quantized.bits import looked_up
-from weight_atlas.checkpoint.quantized.packed import Packed, Settings, Store, in_pieces, misfit, missing
+from weight_atlas.checkpoint.quantized.packed import (
+    COMPUTED,
+    Packed,
+    Settings,
+    Store,
+    in_pieces,
+    misfit,
+    missing,
+)
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -44,7 +52,8 @@ def _matrix(store: Store, name: str, state: str) -> Packed:
     try:
         told = json.loads(store.raw(state))
         shape, kind = tuple(told["shape"]), str(told["quant_type"]).upper()
-    except (ValueError, KeyError, TypeError) as error:
+        _check(told, shape)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         remedy = "get all files of the checkpoint again, from one version of it"
         raise AtlasError(f"{state} is not readable: {error}", where=store.folder, remedy=remedy) from error
     wanted = [f"{name}.absmax", f"{name}.quant_map"]
@@ -57,6 +66,17 @@ def _matrix(store: Store, name: str, state: str) -> Packed:
         raise misfit(store, name, f"{name}.absmax")
     values = partial(_values, store, name, told, shape)
     return Packed(name, kind, shape, (name, state, *wanted), values)
+
+
+def _check(told: dict[str, Any], shape: tuple[int, ...]) -> None:
+    """ValueError for a state that cannot be true."""
+    blocks = [told["blocksize"], told.get("nested_blocksize", 1)]
+    if not shape or not all(type(size) is int and 0 < size < 2**31 for size in (*shape, *blocks)):
+        raise ValueError(f"impossible sizes: shape {list(shape)}, blocks of {blocks}")
+    if told.get("dtype", "float16") not in COMPUTED:
+        raise ValueError(f"a type that models do not compute in: {told['dtype']}")
+    if not isinstance(told.get("nested_offset", 0.0), int | float):
+        raise ValueError(f"an impossible offset: {told['nested_offset']}")
 
 
 def _values(

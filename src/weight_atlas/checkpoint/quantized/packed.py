@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 _ELEMENTS_AT_ONCE = 1 << 21
+COMPUTED = ("bfloat16", "float16", "float32")  # the types that models compute in
 
 
 class Store(Protocol):
@@ -57,7 +58,7 @@ class Settings:
     @classmethod
     def of(cls, folder: Path, config: dict) -> "Settings":
         """From config.json, else from the file that some quantizers write beside it."""
-        inner = config.get("text_config") or {}
+        inner = config["text_config"] if isinstance(config.get("text_config"), dict) else {}
         declared = next(
             (
                 part[key]
@@ -68,12 +69,12 @@ class Settings:
             None,
         )
         declared = declared or _beside(folder)
+        _check(declared, folder)
         method = str(declared.get("quant_method") or declared.get("quant_algo") or "").lower()
         dtype = str(
             next((part[key] for part in (config, inner) for key in ("dtype", "torch_dtype") if part.get(key)), "")
         )
-        known = ("bfloat16", "float16", "float32")
-        return cls(method, declared, dtype if dtype in known else "bfloat16")
+        return cls(method, declared, dtype if dtype in COMPUTED else "bfloat16")
 
 
 def _beside(folder: Path) -> dict[str, Any]:
@@ -83,9 +84,31 @@ def _beside(folder: Path) -> dict[str, Any]:
             try:
                 found = json.loads(path.read_text(encoding="utf-8"))
                 return {"quant_method": method, **found, **found.get("quantization", {})}
-            except (ValueError, TypeError, AttributeError) as error:
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 raise AtlasError(f"not a settings file: {error}", where=path, remedy="restore the file") from error
     return {}
+
+
+def _check(declared: dict[str, Any], where: Path) -> None:
+    """AtlasError for settings whose structure is not what the schemes take for granted."""
+    groups, block = declared.get("config_groups") or {}, declared.get("weight_block_size")
+    wrong = [
+        *(["config_groups"] if not isinstance(groups, dict) or not all(map(_is_group, groups.values())) else []),
+        *(["weight_block_size"] if block is not None and not _is_block(block) else []),
+    ]
+    if wrong:
+        what = f"the quantization settings' {wrong[0]} has another structure: {str(declared[wrong[0]])[:100]}"
+        raise AtlasError(what, where=where, remedy="restore the settings as the model's makers gave them")
+
+
+def _is_group(group: Any) -> bool:
+    weights = group.get("weights") or {} if isinstance(group, dict) else None
+    block = weights.get("block_structure") if isinstance(weights, dict) else 0
+    return block is None or _is_block(block)
+
+
+def _is_block(block: Any) -> bool:
+    return isinstance(block, list) and len(block) == 2 and all(type(size) is int and size > 0 for size in block)
 
 
 def missing(store: Store, packed: str, wanted: str) -> AtlasError:
