@@ -213,6 +213,68 @@ def test_gptq(tmp_path, random, bits, version):
     assert set(checkpoint.entries) == {"m.weight"}
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize(
+    ("settings", "stored_version", "said"),
+    [
+        ({"checkpoint_format": "gptq"}, 1, ""),
+        ({"checkpoint_format": "gptq"}, 2, "version 2 of GPTQ, not as version 1"),
+        ({"checkpoint_format": "gptq_v2"}, 2, ""),
+        ({"checkpoint_format": "gptq_v2"}, 1, "version 1 of GPTQ, not as version 2"),
+        ({"format": "gptq_v2"}, 2, ""),
+        ({}, 1, ""),
+        ({}, 2, "version 2 of GPTQ, not as version 1"),
+        ({"quant_method": "auto-round", "packing_format": "auto_round:auto_gptq"}, 1, ""),
+        ({"quant_method": "auto-round", "packing_format": "auto_round:auto_gptq"}, 2, "version 2 of GPTQ"),
+        ({"quant_method": "auto-round", "packing_format": "auto_round"}, 2, ""),
+        ({"quant_method": "auto-round", "packing_format": "auto_round:gptqmodel"}, 2, ""),
+    ],
+    ids=str,
+)
+def test_zeros_of_a_symmetric_gptq_matrix_tell_their_version(tmp_path, random, bits, settings, stored_version, said):
+    middle = 2 ** (bits - 1)
+    q, scale = random.integers(0, 2**bits, (64, 32)), torch.rand(2, 32).half()
+    group = random.permutation(np.repeat([0, 1], 32)).astype(np.int32)
+    tensors = {
+        "m.qweight": bit_stream(q, bits),
+        "m.qzeros": bit_stream(np.full((32, 2), middle - (stored_version == 1)), bits).T,
+        "m.scales": scale,
+        "m.g_idx": torch.from_numpy(group),
+    }
+    method = settings.get("quant_method", "gptq")
+    more = {key: value for key, value in settings.items() if key != "quant_method"}
+    checkpoint = stored(tmp_path, tensors, method, bits=bits, sym=True, desc_act=True, **more)
+    expected = ((q - middle) * scale.double().numpy()[group]).T
+    check(checkpoint, "m.weight", expected, torch.float16, f"GPTQ{bits}")
+    assert said in checkpoint.entries["m.weight"].remark and bool(said) == bool(checkpoint.entries["m.weight"].remark)
+
+
+@pytest.mark.parametrize(("sym", "zero"), [(False, 8), (True, None)])
+def test_zeros_that_do_not_contradict_their_settings_are_read_as_declared(tmp_path, random, sym, zero):
+    q, scale = random.integers(0, 16, (64, 32)), torch.rand(2, 32).half()
+    on_disk = random.integers(0, 16, (2, 32)) if zero is None else np.full((2, 32), zero)
+    tensors = {"m.qweight": bit_stream(q, 4), "m.qzeros": bit_stream(on_disk.T, 4).T, "m.scales": scale}
+    checkpoint = stored(tmp_path, tensors, "gptq", bits=4, sym=sym, checkpoint_format="gptq")
+    expected = ((q - ((on_disk + 1) % 16).repeat(32, axis=0)) * scale.double().numpy().repeat(32, axis=0)).T
+    check(checkpoint, "m.weight", expected, torch.float16, "GPTQ4")
+    assert checkpoint.entries["m.weight"].remark == ""
+
+
+def test_zeros_whose_version_cannot_be_told_are_refused(tmp_path, random):
+    on_disk = np.stack((np.full(32, 8), random.integers(0, 16, 32)))
+    words = {"m.qweight": bit_stream(random.integers(0, 16, (64, 32)), 4), "m.scales": torch.rand(2, 32).half()}
+    checkpoint = stored(tmp_path, words | {"m.qzeros": bit_stream(on_disk.T, 4).T}, "gptq", sym=True)
+    with pytest.raises(AtlasError, match="version of the GPTQ format cannot be told") as caught:
+        checkpoint.read("m.weight")
+    assert caught.value.where == "m.qzeros" and "checkpoint_format" in caught.value.remedy
+
+
+def test_what_is_packed_into_other_words_is_listed_with_the_reason(tmp_path):
+    words = {"m.qweight": torch.zeros(16, 8).short(), "m.qzeros": torch.zeros(1, 2).short()}
+    checkpoint = stored(tmp_path, words | {"m.scales": torch.ones(1, 8)}, "gptq", bits=4, pack_dtype="int16")
+    assert checkpoint.entries["m.weight"].note == "packed into words of type I16, which are not read"
+
+
 def test_awq(tmp_path, random):
     q, zero, scale = random.integers(0, 16, (64, 24)), random.integers(0, 16, (2, 24)), torch.rand(2, 24).half()
 
@@ -320,6 +382,42 @@ def test_scales_missing_beside_packed_weights(tmp_path, method, tensors, lost):
 def test_scales_of_another_shape(tmp_path, tensors):
     with pytest.raises(AtlasError, match="do not fit together"):
         stored(tmp_path, tensors)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"config_groups": [1]},
+        {"config_groups": {"group_0": "x"}},
+        {"config_groups": {"group_0": {"weights": 5}}},
+        {"weight_block_size": 128},
+        {"weight_block_size": ["a", "b"]},
+        {"weight_block_size": [0, 128]},
+    ],
+    ids=str,
+)
+def test_settings_of_another_structure(tmp_path, settings):
+    tensors = {"m.weight": torch.zeros(256, 256).to(FP8), "m.weight_scale_inv": torch.ones(2, 2)}
+    with pytest.raises(AtlasError, match=f"{next(iter(settings))} has another structure"):
+        stored(tmp_path, tensors, "fp8", **settings)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"dtype": "__class__"}, {"dtype": []}, {"shape": ["x"]}, {"shape": [-4, -4]}, {"blocksize": 0}, {"shape": []},
+     {"nested_blocksize": "x"}],
+    ids=str,
+)  # fmt: skip
+def test_an_nf4_state_that_cannot_be_true(tmp_path, change):
+    state = {"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [4, 4]} | change
+    tensors = {
+        "m.weight": torch.zeros(8, 1, dtype=torch.uint8),
+        "m.weight.absmax": torch.ones(1),
+        "m.weight.quant_map": torch.zeros(16),
+        STATE: torch.frombuffer(bytearray(json.dumps(state).encode()), dtype=torch.uint8),
+    }
+    with pytest.raises(AtlasError, match="is not readable"):
+        stored(tmp_path, tensors, "bitsandbytes", load_in_4bit=True)
 
 
 def test_what_cannot_be_unfolded_is_listed_with_the_reason(tmp_path):

@@ -32,6 +32,7 @@ class TensorEntry:
     shape: of the values. shard: file name. bytes: stored, everything that the values need included.
     offset: of the data in the shard, in bytes (-1 where the format has its own reader).
     parts: stored tensors that it is made of beside its own data (scales, zeros). note: why it cannot be read, or "".
+    remark: what had to be decided to read it, or "".
     """
 
     name: str
@@ -42,6 +43,7 @@ class TensorEntry:
     offset: int = -1
     parts: tuple[str, ...] = ()
     note: str = ""
+    remark: str = ""
 
 
 def safetensors_entries(folder: Path, shards: Iterable[str], index: str | None = None) -> dict[str, TensorEntry]:

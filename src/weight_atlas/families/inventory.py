@@ -89,7 +89,7 @@ def _matches(family: Family, quantities: Quantities, checkpoint: "Checkpoint", a
 
 def _rows(entry: "TensorEntry", match: Match, family: Family, quantities: Quantities) -> Iterator[dict[str, Any]]:
     row = match.row
-    stack, note = row.stack or family.stack, row.note or entry.note
+    stack, note = row.stack or family.stack, row.note or entry.note or entry.remark
     depth = quantities.of("encoder_n_layers" if stack == "encoder" else "n_layers") or quantities.of("n_layers")
     if match.layer is not None and isinstance(depth, int) and match.layer >= depth and stack != "other":
         stack, note = "other", note or f"beyond the {depth} layers of the model: a multi-token prediction layer"

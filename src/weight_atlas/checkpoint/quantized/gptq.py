@@ -2,8 +2,9 @@
 
 W[out, in] = (q[in, out] - zero[group of in, out]) * scale[group of in, out].
 GPTQ (arXiv:2210.17323, as AutoGPTQ writes it) packs q along the inputs and keeps each input's group in g_idx; its
-first format stores zero - 1. AWQ (arXiv:2306.00978, "gemm") packs along the outputs, 8 to a word in the order
-0 2 4 6 1 3 5 7.
+first format stores zero - 1, the second zero itself. Settings often name the wrong one, but a symmetric matrix tells:
+its zeros are all 2^(bits - 1), so that it stores one less in the first format. AWQ (arXiv:2306.00978, "gemm") packs
+along the outputs, 8 to a word in the order 0 2 4 6 1 3 5 7, and stores zero itself.
 """
 
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from weight_atlas.checkpoint.quantized.packed import (
     missing,
     scale_dtype,
 )
+from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 # Place in a word -> output: undoes the order in which AWQ packs.
 _AWQ_PLACES = (0, 4, 1, 5, 2, 6, 3, 7)
 _LAYOUTS = ("", "gptq", "gptq_v2", "gemm")
+# What AutoRound calls the formats that store zero itself.
+_ZERO_ITSELF = ("gptq_v2", "auto_round", "auto_round:gptqmodel")
 _LINES = 8  # outputs are unpacked by whole words
 
 
@@ -47,7 +51,10 @@ def _matrix(store: Store, settings: Settings, stem: str, packed: tuple[int, ...]
     name, zeros, groups = f"{stem}.qweight", f"{stem}.qzeros", f"{stem}.g_idx"
     parts = (name, zeros, f"{stem}.scales", *([groups] if groups in store.entries else []))
     stored = store.entries[zeros].shape
-    kind = str(settings.options.get("checkpoint_format") or settings.options.get("version") or "").lower()
+    kind, words = _declared(settings), {store.entries[part].dtype for part in (name, zeros)}
+    if words != {"I32"}:  # GPTQModel can pack into others
+        note = f"packed into words of type {', '.join(sorted(words))}, which are not read"
+        return Packed(f"{stem}.weight", store.entries[name].dtype, packed, parts, note=note)
     if kind not in _LAYOUTS or any(len(shape) != 2 for shape in (packed, scales, stored)):
         return Packed(
             f"{stem}.weight", "I32", packed, parts, note=f"packed in a layout that is not read: {kind or packed}"
@@ -59,20 +66,50 @@ def _matrix(store: Store, settings: Settings, stem: str, packed: tuple[int, ...]
         return Packed(f"{stem}.weight", "AWQ4", shape, parts, values)
     if packed[1] == scales[1] and stored[0] == scales[0] and bits in (2, 3, 4, 8):
         shape = (scales[1], packed[0] * 32 // bits)
-        values = partial(_gptq_values, store, settings, stem, shape, bits)
-        return Packed(f"{stem}.weight", f"GPTQ{bits}", shape, parts, values)
+        version, remark = _version(store, settings, zeros, bits, shape[0])
+        values = partial(_gptq_values, store, settings, stem, shape, bits, version, symmetric=bool(remark))
+        return Packed(f"{stem}.weight", f"GPTQ{bits}", shape, parts, values, remark=remark)
     raise misfit(store, name, f"{stem}.scales")
 
 
+def _declared(settings: Settings) -> str:
+    """The format that the settings name, or ""."""
+    options = settings.options
+    return str(options.get("checkpoint_format") or options.get("format") or options.get("version") or "").lower()
+
+
+def _version(store: Store, settings: Settings, zeros: str, bits: int, outputs: int) -> tuple[int, str]:
+    """The format of a matrix's zeros, 1 or 2, and a remark where it is not the one that the settings say."""
+    packing = str(settings.options.get("packing_format") or "").lower()
+    declared = 2 if {_declared(settings), packing} & set(_ZERO_ITSELF) else 1
+    if settings.options.get("sym", True) is False or not outputs or not store.entries[zeros].shape[0]:
+        return declared, ""
+    first = unpack(store.read(zeros, slice(0, 1)), bits, outputs)
+    middle, found = 2 ** (bits - 1), int(first[0, 0])
+    proved = {middle: 2, middle - 1: 1}.get(found) if bool((first == found).all()) else None
+    if proved in (None, declared):
+        return declared, ""
+    said = "as the settings say" if _declared(settings) or packing else "as is usual"
+    return proved, f"zero points are stored as version {proved} of GPTQ, not as version {declared}, {said}: all {found}"
+
+
 def _gptq_values(
-    store: Store, settings: Settings, stem: str, shape: tuple[int, int], bits: int, start: int, stop: int
-) -> "torch.Tensor":
+    store: Store, settings: Settings, stem: str, shape: tuple[int, int], bits: int, version: int,
+    start: int, stop: int, *, symmetric: bool,
+) -> "torch.Tensor":  # fmt: skip
     import torch
 
     inputs = shape[1]
     words, scales = store.read(f"{stem}.qweight"), store.read(f"{stem}.scales").float().T.contiguous()
     zeros = unpack(store.read(f"{stem}.qzeros"), bits, shape[0]).T.contiguous()
-    if settings.options.get("checkpoint_format", "gptq") != "gptq_v2":
+    if symmetric and not bool((zeros == zeros[0, 0]).all()):
+        raise AtlasError(
+            "the version of the GPTQ format cannot be told: the first zero points are those of a symmetric matrix in "
+            "another version than the settings say, the others are not",
+            where=f"{stem}.qzeros",
+            remedy="set checkpoint_format (gptq or gptq_v2) and sym in the model's quantization settings as they are",
+        )
+    if version == 1:
         zeros = (zeros + 1) & (2**bits - 1)
     if f"{stem}.g_idx" in store.entries:
         group = store.read(f"{stem}.g_idx").long()

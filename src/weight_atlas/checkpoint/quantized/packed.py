@@ -36,7 +36,7 @@ class Packed:
 
     name: of the tensor they stand for. dtype: what it is stored in, for people: "NF4", "F8_E4M3+block128".
     shape: of its values. parts: the stored tensors, packed values first. values(start, stop): rows of the values.
-    note: why it cannot be unfolded, or "".
+    note: why it cannot be unfolded, or "". remark: what had to be decided to unfold it, or "".
     """
 
     name: str
@@ -45,6 +45,7 @@ class Packed:
     parts: tuple[str, ...]
     values: Callable[[int, int], "torch.Tensor"] | None = None
     note: str = ""
+    remark: str = ""
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,9 @@ class QuantizedStore:
     def _logical(self, packed: Packed, first: TensorEntry) -> TensorEntry:
         stored = sum(self._store.entries[part].bytes for part in packed.parts)
         return TensorEntry(
-            packed.name, packed.dtype, packed.shape, first.shard, stored, parts=packed.parts, note=packed.note
-        )
+            packed.name, packed.dtype, packed.shape, first.shard, stored, parts=packed.parts, note=packed.note,
+            remark=packed.remark,
+        )  # fmt: skip
 
     def read(self, name: str, rows: slice | None = None) -> "torch.Tensor":
         """The values of a tensor in the type that the model computes in; one that is not packed, as stored."""
