@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.adapters import is_adapter, match_adapter
+from weight_atlas.families.adapters import Adapter, is_adapter
 from weight_atlas.families.layouts import Selection, logical_shape
 from weight_atlas.families.matching import Match, Matcher
 from weight_atlas.families.pieces import NO_HEADS, Piece, head_columns, pieces_of
@@ -71,7 +71,8 @@ def matrices(inventory: pd.DataFrame) -> pd.DataFrame:
 def _matches(family: Family, quantities: Quantities, checkpoint: "Checkpoint", allow_other: bool) -> dict[str, Match]:
     matcher, config, entries = Matcher(family, quantities), checkpoint.config, checkpoint.entries
     if is_adapter(config, entries):
-        found = {name: match_adapter(matcher, name, entry.shape, config) for name, entry in entries.items()}
+        adapter = Adapter(config)
+        found = {name: adapter.match(matcher, name, entry.shape) for name, entry in entries.items()}
     else:
         found = {name: matcher.match(name, entry.shape) for name, entry in entries.items()}
     unknown = [name for name, match in found.items() if match is None]
