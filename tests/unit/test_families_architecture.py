@@ -24,7 +24,7 @@ def checkpoint(config: dict, shapes: dict[str, tuple[int, ...]]) -> SimpleNamesp
         for size in shape:
             count *= size
         entries[name] = SimpleNamespace(
-            name=name, dtype="BF16", shape=shape, shard="x", bytes=2 * count, offset=-1, note=""
+            name=name, dtype="BF16", shape=shape, shard="x", bytes=2 * count, offset=-1, note="", remark=""
         )
     return SimpleNamespace(config=config, entries=entries, family=None)
 

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from weight_atlas.families.architecture import architecture
 from weight_atlas.families.matching import Matcher
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.schema import Family, put_together
+from weight_atlas.vocabulary.readout import read_readout
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8, "intermediate_size": 12,
@@ -58,7 +60,7 @@ def headers_only(config: dict, shapes: dict, **more) -> SimpleNamespace:
     """A checkpoint of which nothing but headers can be read."""
     entries = {
         name: SimpleNamespace(
-            name=name, dtype="BF16", shape=shape, shard="x", bytes=2 * math.prod(shape), offset=-1, note="",
+            name=name, dtype="BF16", shape=shape, shard="x", bytes=2 * math.prod(shape), offset=-1, note="", remark="",
             **more,
         )
         for name, shape in shapes.items()
@@ -194,6 +196,36 @@ class TestTied:
         body = inventory(make({**CONFIG, "architectures": ["LlamaModel"]}, tensors))
         assert "W_U" not in set(body["role"])
 
+    def test_a_separate_output_embedding_that_is_not_stored_is_missing(self, make):
+        tensors = {name: shape for name, shape in SHAPES.items() if name != "lm_head.weight"}
+        checkpoint = make({**CONFIG, "tie_word_embeddings": False}, tensors)
+        table = inventory(checkpoint)
+        assert "W_U" not in set(table["role"]) and set(table["tied_to"]) == {""} and set(table["note"]) == {""}
+        with pytest.raises(AtlasError, match=r"no unembedding.*not the token embedding, and none is stored"):
+            read_readout(checkpoint, table)
+
+    @pytest.mark.parametrize(
+        ("outer", "inner", "tied"),
+        [(True, False, True), (False, True, False), (None, False, False), (None, True, True), (None, None, True)],
+    )
+    def test_of_places_that_disagree_the_outermost_counts(self, make, outer, inner, tied):
+        # transformers asks the configuration of the model that has the head, which is the whole model.
+        tensors = {f"language_model.{name}": shape for name, shape in SHAPES.items() if name != "lm_head.weight"}
+        config = {"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava", "text_config": {**CONFIG}}
+        for place, said in ((config, outer), (config["text_config"], inner)):
+            if said is not None:
+                place["tie_word_embeddings"] = said
+        assert ("W_U" in set(inventory(make(config, tensors))["role"])) == tied
+
+    def test_an_input_embedding_that_is_not_stored_is_the_output_one(self, make):
+        tensors = {name: shape for name, shape in SHAPES.items() if name != "model.embed_tokens.weight"}
+        checkpoint = make({**CONFIG, "tie_word_embeddings": True}, tensors)
+        (row,) = inventory(checkpoint).query("role == 'W_E'").itertuples()
+        assert row.tied_to == row.tensor == "lm_head.weight" and row.id.endswith("#W_E")
+        assert torch.equal(load_piece(checkpoint, row), checkpoint.read("lm_head.weight"))
+        separate = inventory(make({**CONFIG, "tie_word_embeddings": False}, tensors))
+        assert "W_E" not in set(separate["role"])
+
 
 def test_layers_beyond_the_model_predict_further_tokens():
     config = {**CONFIG, "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3"}
@@ -278,3 +310,21 @@ def test_the_trained_encoder_without_a_prefix():
     assert len(heads) == 6 and (heads["n_heads"] == 12).all() and (heads["head_dim"] == 32).all()
     assert table.query("role == 'other'")["tensor"].tolist() == ["embeddings.position_ids"]
     assert pd.isna(table.set_index("role").loc["W_E", "layer"])
+
+
+@pytest.mark.parametrize("number", ["9" * 23, "9" * 5000, "1" * 10, "-1", "00", "٣", "1e3"])
+def test_a_layer_number_that_is_none_is_no_layer(make, number):
+    name = f"model.layers.{number}.self_attn.q_proj.weight"
+    checkpoint = make(CONFIG, {**SHAPES, name: (8, 8)})
+    with pytest.raises(AtlasError, match=r"no row of family llama explains 1 of \d+ tensors"):
+        inventory(checkpoint)
+    (row,) = inventory(checkpoint, allow_other=True).query("tensor == @name").itertuples()
+    assert row.role == "other" and pd.isna(row.layer)
+
+
+def test_a_decision_about_packed_values_is_stated(make):
+    checkpoint = make(CONFIG, SHAPES)
+    name = "model.layers.0.mlp.up_proj.weight"
+    checkpoint.entries[name] = replace(checkpoint.entries[name], remark="zero points are stored as version 2 of GPTQ")
+    table = inventory(checkpoint).set_index("tensor")
+    assert table.loc[name, "note"] == "zero points are stored as version 2 of GPTQ" and table.loc[name, "readable"]

@@ -54,7 +54,7 @@ def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: 
         for name, match in matches.items()
         for row in _rows(checkpoint.entries[name], match, chosen, quantities)
     ]  # fmt: skip
-    rows = tie(checkpoint, rows, matches, quantities)
+    rows = tie(checkpoint, rows, matches)
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     stacks = table["stack"].map(_STACKS).astype("int64")
     order = (stacks * (1 << 20) + table["layer"].fillna(-1)).argsort(kind="stable")

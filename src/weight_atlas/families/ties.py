@@ -1,9 +1,11 @@
 """Tied tensors: recorded, and counted once."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from weight_atlas.families.adapters import is_adapter
 from weight_atlas.families.matching import Match
-from weight_atlas.families.quantities import Quantities
+from weight_atlas.families.quantities import flat
 from weight_atlas.families.roles import Role
 
 if TYPE_CHECKING:
@@ -13,14 +15,13 @@ _CHUNK = 1 << 26  # bytes compared at once
 _HEADLESS = ("Model", "Classification", "QuestionAnswering", "MultipleChoice", "Encoder")
 
 
-def tie(
-    checkpoint: "Checkpoint", rows: list[dict[str, Any]], matches: dict[str, Match], quantities: Quantities
-) -> list[dict[str, Any]]:
-    """Mark rows whose data is another tensor's, and add the output embedding where only the input one is stored.
+def tie(checkpoint: "Checkpoint", rows: list[dict[str, Any]], matches: dict[str, Match]) -> list[dict[str, Any]]:
+    """Mark rows whose data is another tensor's, and add the embedding where only one of the two is stored.
 
     Copies that a family declares (`same_as`), and an output embedding that config.json does not say to be separate,
-    count as tied when the stored values are the same. A model with a language model head that stores none uses its
-    token embedding, whatever config.json says: composite models say it in several places that may disagree.
+    count as tied when the stored values are the same. Of a model with a language model head that stores only the
+    token embedding or only the head, either serves as the other, unless config.json says that they are separate: then
+    one of them is missing, and no row stands for it.
     """
     by_name = {row["tensor"]: row for row in rows}
     for row in rows:
@@ -29,13 +30,31 @@ def tie(
             _tie_if_same(checkpoint, row, twin)
     inputs = [row for row in rows if row["role"] == Role.W_E and not row["component"] and not row["tied_to"]]
     outputs = [row for row in rows if row["role"] == Role.W_U and not row["component"]]
-    if len(inputs) != 1:
+    tied = tied_embeddings(checkpoint.config)
+    if tied is False:
         return rows
-    separate = quantities.key("tie_word_embeddings") is False
-    for row in outputs:
-        if not row["tied_to"] and not separate:
+    for row in outputs if len(inputs) == 1 else ():
+        if not row["tied_to"]:
             _tie_if_same(checkpoint, row, inputs[0])
-    return rows if outputs or _headless(checkpoint.config) else [*rows, _output_of(inputs[0])]
+    if _headless(checkpoint.config) or is_adapter(checkpoint.config, checkpoint.entries):
+        return rows
+    said = "" if tied else ", as far as config.json tells"
+    if len(inputs) == 1 and not outputs:
+        return [*rows, _twin(inputs[0], Role.W_U, f"not stored: the model uses the token embedding{said}")]
+    if tied and len(outputs) == 1 and not inputs:
+        return [*rows, _twin(outputs[0], Role.W_E, "not stored: the model uses the output embedding")]
+    return rows
+
+
+def tied_embeddings(config: Mapping[str, Any]) -> bool | None:
+    """Whether config.json says that the token embedding is also the unembedding; None: it does not say.
+
+    Composite models say it in several places that may disagree: the outermost counts, since the head belongs to the
+    whole model, and that of the language part where the outermost is silent.
+    """
+    said = config.get("tie_word_embeddings")
+    said = flat(config).get("tie_word_embeddings") if said is None else said
+    return None if said is None else bool(said)
 
 
 def _tie_if_same(checkpoint: "Checkpoint", row: dict[str, Any], twin: dict[str, Any]) -> None:
@@ -53,13 +72,13 @@ def _headless(config: dict) -> bool:
     return name.endswith(_HEADLESS) and not name.endswith(("LMHeadModel", "DoubleHeadsModel", "MTModel"))
 
 
-def _output_of(embedding: dict[str, Any]) -> dict[str, Any]:
-    note = "not stored: the model uses the token embedding"
-    return embedding | {
-        "role": Role.W_U.value,
-        "piece": Role.W_U.value,
-        "id": f"{embedding['tensor']}#{Role.W_U.value}",
-        "tied_to": embedding["tensor"],
+def _twin(stored: dict[str, Any], role: Role, note: str) -> dict[str, Any]:
+    """The row of an embedding that is not stored, whose data is the other one's."""
+    return stored | {
+        "role": role.value,
+        "piece": role.value,
+        "id": f"{stored['tensor']}#{role.value}",
+        "tied_to": stored["tensor"],
         "note": note,
     }
 

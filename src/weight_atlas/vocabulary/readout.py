@@ -17,6 +17,7 @@ from weight_atlas.families.architecture import architecture
 from weight_atlas.families.quantities import flat
 from weight_atlas.families.reading import load_piece
 from weight_atlas.families.roles import Role
+from weight_atlas.families.ties import tied_embeddings
 
 # What families call the norm between the last layer and the unembedding.
 FINAL_NORM = re.compile(
@@ -122,11 +123,14 @@ def residual_scale(config: Mapping[str, Any]) -> float:
 def _unembedding(checkpoint: Any, inventory: pd.DataFrame) -> torch.Tensor:
     decoder = inventory[(inventory["stack"] == "decoder") & inventory.layer.isna() & inventory.readable]
     own = decoder[(decoder["role"] == Role.W_U.value) & (decoder.component == "")]
-    if own.empty and flat(checkpoint.config).get("tie_word_embeddings") is not False:
+    tied = tied_embeddings(checkpoint.config)
+    if own.empty and tied is not False:
         own = decoder[(decoder["role"] == Role.W_E.value) & (decoder.component == "")]
     if own.empty:
+        missing = tied is False and not decoder[decoder["role"] == Role.W_E.value].empty
         raise AtlasError(
-            "the model has no unembedding: its neurons have no effect on words",
+            "the model has no unembedding: its neurons have no effect on words"
+            + (" (config.json says that it is not the token embedding, and none is stored)" if missing else ""),
             where=checkpoint.folder,
             remedy="switch off the vocabulary analyses of this model",
         )
