@@ -106,6 +106,8 @@ def read_json(path: Path) -> object:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise AtlasError("a file is missing", where=path) from error
+    except OSError as error:
+        raise AtlasError(f"cannot read: {error.strerror}", where=path, remedy="check path and permissions") from error
     except (ValueError, RecursionError) as error:  # nested without end, or a number of thousands of digits
         raise AtlasError(f"not valid JSON: {error}", where=path, remedy="restore or remove the file") from error
 

@@ -186,6 +186,8 @@ def test_ranks_of_single_modules(tmp_path):
     notes = inventory(checkpoint).set_index("tensor").note
     assert {note for name, note in notes.items() if "v_proj" in name} == {"rank 2, scale 8"}
     assert {note for name, note in notes.items() if "q_proj" in name} == {"rank 8, scale 2"}
+    other = write_adapter(tmp_path, names, r=8, lora_alpha=16, rank_pattern={"v_proj": 4})
+    assert {note for note in inventory(other).note if "says" in note} == {"rank 2 (rank_pattern says 4), scale 8"}
 
 
 def test_factors_of_stacked_experts(tmp_path):

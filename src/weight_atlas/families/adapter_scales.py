@@ -43,6 +43,9 @@ class Scales:
         """Rank and scale in words."""
         rank, scale = self.of(module, stored)
         words = [f"rank {rank}" + (f" for each of {stored // rank} experts" if rank and stored > rank else "")]
+        said = _first(self._ranks, module, None)
+        if said not in (None, rank):
+            words[0] += f" (rank_pattern says {said:g})"
         if scale is not None:
             words.append(f"scale {scale:g}")
         return ", ".join([*words, *(["of a direction: the magnitude is apart (DoRA)"] if self._decomposed else [])])

@@ -46,6 +46,14 @@ models:
 
 A LoRA adapter (PEFT) does not say what it adapts: the reading of its names that most families share is taken, unless
 `family:` says which. Its factors keep roles of their own (`lora_A`, `lora_B`), with the role they change in `of_role`.
+The inventory's `note` gives rank and scale of each update, by `alpha_pattern`, `rank_pattern` and `use_rslora` as PEFT
+reads them, so that the change of a weight is `scale * lora_B lora_A`. AdaLoRA's singular values and IA3's factors have
+role `aux`; new rows of an embedding (trainable tokens) are listed as `other`, weights stored whole keep their role.
+
+A model that stores only one of token embedding and head uses it for both, unless its `config.json` says
+`tie_word_embeddings: false` (of a composite model, its outermost level counts before that of the language part): then
+the other one is missing, and what needs it ends with an error. Where the values of a packed tensor had to be read
+otherwise than its settings say, as GPTQ zero points that contradict `sym`, the inventory's `note` says so.
 
 A GGUF file has llama.cpp's names whatever the model, and its own family.
 

@@ -89,8 +89,8 @@ def _version(store: Store, settings: Settings, zeros: str, bits: int, outputs: i
     proved = {middle: 2, middle - 1: 1}.get(found) if bool((first == found).all()) else None
     if proved in (None, declared):
         return declared, ""
-    said = "as the settings say" if _declared(settings) or packing else "as is usual"
-    return proved, f"zero points are stored as version {proved} of GPTQ, not as version {declared}, {said}: all {found}"
+    said = "the settings say" if _declared(settings) or packing else "settings that do not say mean"
+    return proved, f"zero points are all {found}: stored as version {proved} of GPTQ, where {said} version {declared}"
 
 
 def _gptq_values(
