@@ -122,6 +122,21 @@ def test_blocks_of_a_file_give_what_the_tensor_gives(tmp_path, monkeypatch, bloc
         assert found.percentiles == pytest.approx(whole.percentiles, abs=0, rel=0, nan_ok=True)
 
 
+def test_views_of_a_storage_give_their_own_values_and_places(tmp_path):
+    # In a PyTorch file a tensor may be some elements of a storage, in another order than they lie there.
+    whole = random(40, 60)
+    whole[4, 9] = 7.0
+    turned = torch.randn(8, 3, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)).conj().imag
+    views = {"every_other": whole[::2, ::3], "transposed": whole.t(), "row": whole[:1].expand(4, 60), "turned": turned}
+    torch.save(views, tmp_path / "model.pt")
+    checkpoint = Checkpoint.from_folder(tmp_path)
+    table = inventory(checkpoint, family="llama", allow_other=True)
+    for name, found in value_histograms(portions(table, checkpoint, load_piece)):
+        expected = value_histogram(views[name].resolve_neg())
+        assert np.array_equal(found.values, expected.values) and np.array_equal(found.counts, expected.counts), name
+        assert (found.absmax_row, found.absmax_col) == (expected.absmax_row, expected.absmax_col), name
+
+
 def test_results_do_not_depend_on_threads(read, tmp_path):
     checkpoint, tensors, _ = read
     written = []
