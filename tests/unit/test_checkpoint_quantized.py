@@ -390,6 +390,8 @@ def test_scales_of_another_shape(tmp_path, tensors):
         {"config_groups": [1]},
         {"config_groups": {"group_0": "x"}},
         {"config_groups": {"group_0": {"weights": 5}}},
+        {"config_groups": {"group_0": {"weights": {"num_bits": "4"}}}},
+        {"config_groups": {"group_0": {"weights": {"num_bits": -4}}}},
         {"weight_block_size": 128},
         {"weight_block_size": ["a", "b"]},
         {"weight_block_size": [0, 128]},

@@ -276,6 +276,8 @@ def test_what_stands_beside_the_factors(tmp_path, name, shape, settings, role, o
         ({"alpha_pattern": ["q_proj"]}, "alpha_pattern must be an object"),
         ({"rank_pattern": {"q_proj": {}}}, "rank_pattern of q_proj must be a number"),
         ({"r": [8]}, "r must be a number"),
+        ({"target_parameters": 5}, "target_parameters must be a list of names, not 5"),
+        ({"target_parameters": [["a.b"]]}, "target_parameters must be a list of names"),
     ],
     ids=str,
 )

@@ -11,8 +11,8 @@ from typing import Any
 
 from weight_atlas.errors import AtlasError
 
-_WHERE = "adapter_config.json"
-_REMEDY = "restore the file as it was saved with the adapter"
+WHERE = "adapter_config.json"
+REMEDY = "restore the file as it was saved with the adapter"
 
 
 class Scales:
@@ -58,7 +58,7 @@ def _first(patterns: list[tuple[re.Pattern, float]], module: str, common: float 
 def _patterns(config: Mapping[str, Any], key: str) -> list[tuple[re.Pattern, float]]:
     given = config.get(key) or {}
     if not isinstance(given, dict):
-        raise AtlasError(f"{key} must be an object, not {str(given)[:100]}", where=_WHERE, remedy=_REMEDY)
+        raise AtlasError(f"{key} must be an object, not {str(given)[:100]}", where=WHERE, remedy=REMEDY)
     found = []
     for pattern, value in given.items():
         if isinstance(value, list):  # AdaLoRA: which of the singular values are kept
@@ -67,7 +67,7 @@ def _patterns(config: Mapping[str, Any], key: str) -> list[tuple[re.Pattern, flo
             found.append((re.compile(rf"(.*\.)?({pattern})$"), _number(value, f"{key} of {pattern}")))
         except (re.error, RecursionError, OverflowError) as error:
             what = f"{key}: {pattern} is not a regular expression: {error}"
-            raise AtlasError(what, where=_WHERE, remedy=_REMEDY) from error
+            raise AtlasError(what, where=WHERE, remedy=REMEDY) from error
     return found
 
 
@@ -75,5 +75,5 @@ def _number(value: Any, key: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise AtlasError(f"{key} must be a number, not {str(value)[:100]}", where=_WHERE, remedy=_REMEDY)
+        raise AtlasError(f"{key} must be a number, not {str(value)[:100]}", where=WHERE, remedy=REMEDY)
     return value

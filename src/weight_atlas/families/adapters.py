@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.adapter_scales import Scales
+from weight_atlas.families.adapter_scales import REMEDY, WHERE, Scales
 from weight_atlas.families.matching import Match, Matcher
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.roles import Role
@@ -57,6 +57,11 @@ class Adapter:
     def __init__(self, config: Mapping[str, Any]):
         self.scales = Scales(config)
         self._config = config
+        targets = config.get("target_parameters") or []
+        if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+            what = f"target_parameters must be a list of names, not {str(targets)[:100]}"
+            raise AtlasError(what, where=WHERE, remedy=REMEDY)
+        self._targets: list[str] = targets
 
     def match(self, matcher: Matcher, name: str, shape: tuple[int, ...]) -> Match | None:
         """The row of one of an adapter's tensors: a part that belongs to a weight, or a weight stored whole."""
@@ -89,8 +94,8 @@ class Adapter:
 
     def _parameters(self, place: _Place) -> Iterator[str]:
         """Names of the parameters of a module that the adapter names as targets, rather than the module."""
-        for target in self._config.get("target_parameters") or ():
-            path, _, parameter = str(target).rpartition(".")
+        for target in self._targets:
+            path, _, parameter = target.rpartition(".")
             if f".{place.module}".endswith(f".{path}") or not path:
                 yield f"{place.module}.{parameter}"
 
@@ -179,7 +184,7 @@ def adapted_family(config: Mapping[str, Any], names: list[str], families: Iterab
     raise AtlasError(
         "no family knows the tensors that this adapter changes"
         + ("" if kind in _READ else f": it is of type {kind}, and only {', '.join(_READ)} are read"),
-        where="adapter_config.json",
+        where=WHERE,
         remedy="set `family` for this model in the configuration, to the family of the model that it adapts"
         + ("" if kind in _READ else ", and `allow_other: true` to list its tensors without a role"),
     )

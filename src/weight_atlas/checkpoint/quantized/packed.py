@@ -104,8 +104,10 @@ def _check(declared: dict[str, Any], where: Path) -> None:
 
 def _is_group(group: Any) -> bool:
     weights = group.get("weights") or {} if isinstance(group, dict) else None
-    block = weights.get("block_structure") if isinstance(weights, dict) else 0
-    return block is None or _is_block(block)
+    if not isinstance(weights, dict):
+        return False
+    block, bits = weights.get("block_structure"), weights.get("num_bits")
+    return (block is None or _is_block(block)) and (bits is None or (type(bits) is int and 0 < bits <= 64))
 
 
 def _is_block(block: Any) -> bool:
