@@ -108,7 +108,7 @@ class Adapter:
                     f"rows of {of} before training" if place.part.endswith("original") else f"token ids of rows of {of}"
                 )
             case "ia3_l":
-                return f"IA3: multiplies the {'inputs' if shape[0] == 1 else 'outputs'}"
+                return f"IA3: multiplies the {'inputs' if shape[:1] == (1,) else 'outputs'}"
             case "lora_E":
                 return "singular values of the update"
             case "lora_magnitude_vector":
@@ -181,13 +181,15 @@ def adapted_family(config: Mapping[str, Any], names: list[str], families: Iterab
     if readings:
         return load_family(max(readings.values(), key=len)[0])
     kind = str(config.get("peft_type") or "LORA").upper()
-    raise AtlasError(
-        "no family knows the tensors that this adapter changes"
-        + ("" if kind in _READ else f": it is of type {kind}, and only {', '.join(_READ)} are read"),
-        where=WHERE,
-        remedy="set `family` for this model in the configuration, to the family of the model that it adapts"
-        + ("" if kind in _READ else ", and `allow_other: true` to list its tensors without a role"),
-    )
+    if kind in _READ:
+        what = "no family knows the tensors that this adapter changes"
+        remedy = "set `family` for this model in the configuration, to the family of the model that it adapts"
+    else:
+        what = (
+            f"no family knows the tensors of this adapter: it is of type {kind}, and only {', '.join(_READ)} are read"
+        )
+        remedy = "set `allow_other: true` for this model in the configuration, to list its tensors without a role"
+    raise AtlasError(what, where=WHERE, remedy=remedy)
 
 
 def _meaning(changed: tuple[str, Match] | None) -> tuple | None:
