@@ -387,7 +387,6 @@ def test_a_huge_unused_buffer_is_never_read(tmp_path):
     code = """
 import resource, sys, torch
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from torch._subclasses.fake_tensor import FakeTensorMode
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 checkpoint = Checkpoint.from_folder(sys.argv[1], key="model")
 assert all(checkpoint.read(name).sum() == checkpoint.read(name).numel() for name in checkpoint.entries)
