@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from weight_atlas.evaluation.impact import impact_table, item_impact, window_impact
+from weight_atlas.errors import NotApplicable
+from weight_atlas.evaluation.impact import impact_table, item_impact, left_out, window_impact
+from weight_atlas.not_applicable import together
 from weight_atlas.step import run_step
 from weight_atlas.tables import read_json, read_table, write_table
 
@@ -23,17 +25,26 @@ def main(
     """Write the impact table of one ablation of one model.
 
     scores, documents, baseline_documents: of each task; descriptions, windows, baseline_windows: of each corpus.
-    resamples: of the bootstrap over items.
+    resamples: of the bootstrap over items. What does not apply to the model is left out, with a note.
     """
-    parts, variants, skipped = [], [], []
+    parts, records, skipped, how = [], [], [], {"resamples": resamples, "seed": seed}
     for description, path, unchanged in zip(descriptions, windows, baseline_windows, strict=True):
-        parts.append(window_impact(path.stem, read_table(path), read_table(unchanged)))
-        record = read_json(description)
-        variants, skipped = variants + record["variants"], skipped + record["skipped"]
+        try:
+            parts.append(window_impact(path.stem, read_table(path), read_table(unchanged)))
+            records.append(read_json(description))
+        except NotApplicable as error:
+            skipped.append(left_out(f"corpus {path.stem}", error.what))
     for score, path, unchanged in zip(scores, documents, baseline_documents, strict=True):
-        record, how = read_json(score), {"resamples": resamples, "seed": seed}
-        parts.append(item_impact(path.stem, read_table(path), read_table(unchanged), record["chance"], **how))
-        variants, skipped = variants + record["variants"], skipped + record["skipped"]
+        try:
+            record, items = read_json(score), read_table(path)
+            parts.append(item_impact(path.stem, items, read_table(unchanged), record["chance"], **how))
+            records.append(record)
+        except NotApplicable as error:
+            skipped.append(left_out(f"task {path.stem}", error.what))
+    if skipped and not records:
+        raise NotApplicable(together(each["reason"] for each in skipped))
+    variants = [each for record in records for each in record["variants"]]
+    skipped += [each for record in records for each in record["skipped"]]
     write_table(table, impact_table(parts, ablation, variants, skipped))
 
 

@@ -4,11 +4,25 @@ from pathlib import Path
 
 import pandas as pd
 
+from weight_atlas.errors import NotApplicable
+from weight_atlas.evaluation.impact import left_out
 from weight_atlas.evaluation.perplexity import perplexity_table
 from weight_atlas.figures import ablations
 from weight_atlas.figures.style import save_figure
+from weight_atlas.not_applicable import applicable
 from weight_atlas.step import run_step
 from weight_atlas.tables import read_json, read_table, write_table
+
+NOTHING = pd.DataFrame({"variant": []})
+
+
+def measured(description: Path, windows: Path) -> tuple[dict, pd.DataFrame]:
+    """An ablation's description and windows; without variants if it does not apply to the model."""
+    try:
+        return read_json(description), read_table(windows)
+    except NotApplicable as error:
+        name = windows.parent.name
+        return {"ablation": name, "variants": [], "skipped": [left_out(name, error.what)]}, NOTHING
 
 
 def main(
@@ -24,15 +38,14 @@ def main(
 
     baseline_windows: one a corpus. windows, descriptions: all ablations' on the first corpus, then on the next.
     """
-    pairs = list(zip(map(read_json, descriptions), map(read_table, windows), strict=True))
-    each = len(pairs) // len(corpora)
-    rows = pd.concat(
-        [
-            perplexity_table(corpus, read_table(path), pairs[number * each : (number + 1) * each])
-            for number, (corpus, path) in enumerate(zip(corpora, baseline_windows, strict=True))
-        ],
-        ignore_index=True,
-    )
+    each, unchanged = len(windows) // len(corpora), applicable(baseline_windows)
+    parts = []
+    for number, (corpus, path) in enumerate(zip(corpora, baseline_windows, strict=True)):
+        own = slice(number * each, (number + 1) * each)
+        if path in unchanged:
+            pairs = [measured(*pair) for pair in zip(descriptions[own], windows[own], strict=True)]
+            parts.append(perplexity_table(corpus, unchanged[path], pairs))
+    rows = pd.concat(parts, ignore_index=True)
     write_table(table, rows)
     save_figure(figure, ablations.ablation_perplexity(rows))
 

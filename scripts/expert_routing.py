@@ -8,7 +8,7 @@ from weight_atlas.lm.opening import open_live
 from weight_atlas.lm.windows import corpus_windows
 from weight_atlas.step import run_step
 from weight_atlas.super_weights.causal import with_causal_scores
-from weight_atlas.super_weights.experts import expert_table, no_experts
+from weight_atlas.super_weights.experts import check_experts, expert_table
 from weight_atlas.super_weights.findings import expert_findings
 from weight_atlas.tables import read_table, write_json, write_table
 
@@ -34,21 +34,19 @@ def main(
     trust_remote_code: bool = False,
     device: str = "cpu",
 ) -> None:
-    """Write the expert table of one model, its figure and findings; all say so for a model without experts.
+    """Write the expert table of one model, its figure and findings.
 
     router_analysis_samples: windows of text that the routing is looked at in.
     """
-    if read_table(tensor_inventory).expert.isna().all():  # the model need not be loaded to know
-        experts = no_experts()
-    else:
-        live, tokenizer = open_live(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
-        length = min(window, live.context or window)
-        options = {"window": length, "tokens": router_analysis_samples * length, "limit": live.context, "where": corpus}
-        windows = corpus_windows(read_table(text), tokenizer, **options)
-        floors = {"p_active_floor": p_active_floor, "co_spike_threshold": co_spike_threshold, "min_tokens": min_tokens}
-        experts = expert_table(live, windows, residual_ratio=residual_ratio, **floors)
-        if enable_causal_scoring:
-            experts = with_causal_scores(live, windows, experts, batch_size=batch_size)
+    check_experts(read_table(tensor_inventory))
+    live, tokenizer = open_live(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    length = min(window, live.context or window)
+    options = {"window": length, "tokens": router_analysis_samples * length, "limit": live.context, "where": corpus}
+    windows = corpus_windows(read_table(text), tokenizer, **options)
+    floors = {"p_active_floor": p_active_floor, "co_spike_threshold": co_spike_threshold, "min_tokens": min_tokens}
+    experts = expert_table(live, windows, residual_ratio=residual_ratio, **floors)
+    if enable_causal_scoring:
+        experts = with_causal_scores(live, windows, experts, batch_size=batch_size)
     write_table(table, experts)
     write_json(found, {"schema": 1, "experts": len(experts), "findings": expert_findings(experts)})
     marks = {"residual_ratio": residual_ratio, "co_spike_threshold": co_spike_threshold}

@@ -6,16 +6,18 @@ import pandas as pd
 
 from weight_atlas.figures.evaluation_impact import model_panels
 from weight_atlas.figures.style import save_figure
+from weight_atlas.not_applicable import applicable
 from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_table
+from weight_atlas.tables import write_table
 
 
 def main(headlines: list[Path], *, table: Path, figure: Path, models: list[str]) -> None:
     """Write the main metrics of all models in one table, and their figure.
 
-    headlines: of each of the models, in their order.
+    headlines: of each of the models, in their order; those that do not apply are left out.
     """
-    tables = [read_table(path).assign(model=model) for path, model in zip(headlines, models, strict=True)]
+    names = dict(zip(headlines, models, strict=True))
+    tables = [rows.assign(model=names[path]) for path, rows in applicable(headlines).items()]
     rows = pd.concat(tables, ignore_index=True)
     rows.insert(0, "model", rows.pop("model"))
     write_table(table, rows)

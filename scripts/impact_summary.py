@@ -7,13 +7,14 @@ import pandas as pd
 from weight_atlas.evaluation.impact import headlines
 from weight_atlas.figures.evaluation_impact import impact_panels
 from weight_atlas.figures.style import save_figure
+from weight_atlas.not_applicable import applicable
 from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_table
+from weight_atlas.tables import write_table
 
 
 def main(impacts: list[Path], *, table: Path, headline: Path, figure: Path) -> None:
     """Write all rows of the impact tables, those of each task's main metric, and the figure of the latter."""
-    rows = pd.concat([read_table(path) for path in impacts], ignore_index=True)
+    rows = pd.concat(applicable(impacts).values(), ignore_index=True)
     write_table(table, rows)
     write_table(headline, headlines(rows))
     save_figure(figure, impact_panels(headlines(rows)))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.not_applicable import if_applicable
 from weight_atlas.step import run_step
 from weight_atlas.tables import read_json, read_table, write_json
 
@@ -24,7 +25,8 @@ def main(
     """
     from weight_atlas.vocabulary.targets import find_targets
 
-    detected = read_json(super_weights)["super_weights"] if super_weights else []
+    artifact = if_applicable(super_weights, read_json) if super_weights else None
+    detected = artifact["super_weights"] if artifact else []
     inventory, asked = read_table(tensor_inventory), (coordinates or {}).get(model, [])
     found = find_targets(open_checkpoint(checkpoint), inventory, detected, asked, most=most)
     write_json(targets, {"schema": 1, "model": model, "factor": factor, "targets": found})

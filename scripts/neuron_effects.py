@@ -7,6 +7,7 @@ import pandas as pd
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.vocabulary import neuron_card, neurons_overview
+from weight_atlas.not_applicable import if_applicable
 from weight_atlas.step import run_step
 from weight_atlas.tables import read_json, read_table, write_table
 
@@ -34,7 +35,8 @@ def main(
     from weight_atlas.vocabulary.selection import select_neurons
 
     inventory, vocabulary, scan = (read_table(path) for path in (tensor_inventory, token_classes, neuron_labels))
-    found = [record for path in super_weights or [] for record in read_json(path)["super_weights"]]
+    detected = [if_applicable(path, read_json) for path in super_weights or []]
+    found = [record for artifact in detected if artifact for record in artifact["super_weights"]]
     chosen = select_neurons(scan, found, (neurons or {}).get(model, []), top_k=top_k, order=top_by)
     opened = open_checkpoint(checkpoint)
     made, effects = cards_of(opened, inventory, vocabulary, chosen, tokens=tokens, device=device)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from weight_atlas.figures.spectra_view import variance_explained
 from weight_atlas.figures.style import save_figure
-from weight_atlas.spectra.choice import choose_matrices
+from weight_atlas.spectra.choice import required_matrices
 from weight_atlas.spectra.ranks import components_of, effective_ranks
 from weight_atlas.step import run_step
 from weight_atlas.tables import read_table, write_table
@@ -23,7 +23,7 @@ def main(
     matrices: each ROLE, ROLE:LAYER or ROLE:LAYER:EXPERT, with LAYER a number (negative: from the end), first, middle
     or last.
     """
-    chosen = choose_matrices(read_table(singular_values), matrices)
+    chosen = required_matrices(read_table(singular_values), matrices)
     ranks = effective_ranks(chosen)
     write_table(table, ranks)
     write_table(components, components_of(chosen))

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.vocabulary_summary import models_overview
+from weight_atlas.not_applicable import applicable
 from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_json, write_table
+from weight_atlas.tables import write_json, write_table
 from weight_atlas.vocabulary.summary import summarise_classes, summarise_models
 
 
@@ -21,9 +22,10 @@ def main(
     significance: float = 0.05,
 ) -> None:
     """Write the tables, one JSON file with both, and the figure. Models are named as the files or their folders."""
-    counts = {path.stem: read_table(path) for path in labels or []}
-    cards = {path.parent.name: read_table(path).to_dict("records") for path in neurons or []}
-    effects = {path.parent.name: read_table(path) for path in weights or []}
+    read = applicable([*(labels or []), *(neurons or []), *(weights or [])])
+    counts = {path.stem: read[path] for path in labels or [] if path in read}
+    cards = {path.parent.name: read[path].to_dict("records") for path in neurons or [] if path in read}
+    effects = {path.parent.name: read[path] for path in weights or [] if path in read}
     models, by_class = summarise_models(counts, cards, effects), summarise_classes(cards, significance)
     write_table(table, models)
     write_table(classes, by_class)

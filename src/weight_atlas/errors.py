@@ -1,4 +1,4 @@
-"""The one exception that users see as a message rather than as a traceback."""
+"""The exceptions that users see as a message rather than as a traceback."""
 
 import re
 
@@ -28,11 +28,19 @@ class AtlasError(Exception):
 
     def __reduce__(self):
         # Exceptions cross process pools by their arguments; keyword-only ones need this.
-        return _rebuild, (self.what, self.where, self.remedy)
+        return _rebuild, (type(self), self.what, self.where, self.remedy)
 
 
-def _rebuild(what: str, where: object, remedy: str | None) -> AtlasError:
-    return AtlasError(what, where=where, remedy=remedy)
+class NotApplicable(AtlasError):
+    """An analysis that this model, or this text, gives no occasion for: no fault, and nothing that must be mended.
+
+    A step that ends with it leaves each of its outputs as an artifact that holds `what` as the reason, and succeeds;
+    reading such an artifact raises it again, so that what builds on it does not apply either.
+    """
+
+
+def _rebuild(kind: type[AtlasError], what: str, where: object, remedy: str | None) -> AtlasError:
+    return kind(what, where=where, remedy=remedy)
 
 
 def _shown(text: object) -> str:

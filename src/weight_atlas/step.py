@@ -18,7 +18,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 
 # `options` is spread into main()'s keywords; `code` only tells Snakemake when to run again.
 NOT_ARGUMENTS = ("code", "options")
@@ -27,8 +27,8 @@ NOT_ARGUMENTS = ("code", "options")
 def run_step(main: Callable[..., None], namespace: dict[str, Any]) -> None:
     """Call main with the job that Snakemake put into the script's globals, else with the command line.
 
-    An AtlasError ends the process with its message and exit code 1; any other exception is a defect and keeps its
-    traceback.
+    An AtlasError ends the process with its message and exit code 1, and NotApplicable with outputs that say why there
+    is nothing in them; any other exception is a defect and keeps its traceback.
     """
     job = namespace.get("snakemake")
     try:
@@ -38,14 +38,38 @@ def run_step(main: Callable[..., None], namespace: dict[str, Any]) -> None:
             _capture_output(job.log)
             _die_with_workflow()
             arguments, gpus = _from_job(main, job)
-        with _held_device(gpus) as device:
-            if "device" in arguments:
-                arguments["device"] = device
-            _limit_threads(arguments.get("threads", 1 if job is None else job.threads))
-            main(**arguments)
+        try:
+            with _held_device(gpus) as device:
+                if "device" in arguments:
+                    arguments["device"] = device
+                _limit_threads(arguments.get("threads", 1 if job is None else job.threads))
+                main(**arguments)
+        except NotApplicable as error:
+            _leave_reason(main, arguments, error)
     except AtlasError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
+
+
+def _leave_reason(main: Callable, arguments: dict[str, Any], error: NotApplicable) -> None:
+    """Write each output of main() as an artifact that says why there is nothing in it."""
+    from weight_atlas.not_applicable import write_not_applicable
+
+    print(f"not applicable: {error}", flush=True)
+    # Names in it may hold what UTF-8 does not.
+    reason = error.what.encode(errors="backslashreplace").decode()
+    for name in outputs_of(main):
+        write_not_applicable(arguments[name], reason)
+
+
+def outputs_of(main: Callable) -> list[str]:
+    """The parameters of main() that are outputs: paths by keyword that must be given."""
+    hints, wanted = get_type_hints(main), inspect.signature(main).parameters
+    return [
+        name
+        for name, parameter in wanted.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty and hints[name] is Path
+    ]
 
 
 def _from_job(main: Callable, job: Any) -> tuple[dict[str, Any], int | None]:

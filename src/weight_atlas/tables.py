@@ -15,7 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
+
+# The one column or key of an artifact that says why there is nothing in it.
+NOT_APPLICABLE = "not_applicable"
 
 
 @contextmanager
@@ -79,20 +82,27 @@ def _cell(value: object) -> object:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table that write_table wrote."""
+    """Read a table that write_table wrote; NotApplicable for one that says why there is nothing in it."""
     try:
-        match Path(path).suffix:
-            case ".parquet":
-                return pd.read_parquet(path)
-            case ".csv":
-                # A token may read "NA" or "null": only an empty cell is a missing value.
-                return pd.read_csv(path, keep_default_na=False, na_values=[""])
-            case ".jsonl":
-                return pd.read_json(path, lines=True, orient="records", dtype=False, precise_float=True)
-            case suffix:
-                raise ValueError(f"no table format for {suffix!r}: use .parquet, .csv or .jsonl")
+        table = _read(path)
     except FileNotFoundError as error:
         raise AtlasError("a table is missing", where=path, remedy="make it first: snakemake PATH") from error
+    if list(table.columns) == [NOT_APPLICABLE]:
+        raise NotApplicable(str(table[NOT_APPLICABLE].iloc[0]), where=path)
+    return table
+
+
+def _read(path: Path) -> pd.DataFrame:
+    match Path(path).suffix:
+        case ".parquet":
+            return pd.read_parquet(path)
+        case ".csv":
+            # A token may read "NA" or "null": only an empty cell is a missing value.
+            return pd.read_csv(path, keep_default_na=False, na_values=[""])
+        case ".jsonl":
+            return pd.read_json(path, lines=True, orient="records", dtype=False, precise_float=True)
+        case suffix:
+            raise ValueError(f"no table format for {suffix!r}: use .parquet, .csv or .jsonl")
 
 
 def write_json(path: Path, value: object) -> None:
@@ -101,15 +111,18 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> object:
-    """Read a JSON file; a missing or broken one is an AtlasError."""
+    """Read a JSON file; a missing or broken one is an AtlasError, one that says why nothing is in it NotApplicable."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise AtlasError("a file is missing", where=path) from error
     except OSError as error:
         raise AtlasError(f"cannot read: {error.strerror}", where=path, remedy="check path and permissions") from error
     except (ValueError, RecursionError) as error:  # nested without end, or a number of thousands of digits
         raise AtlasError(f"not valid JSON: {error}", where=path, remedy="restore or remove the file") from error
+    if isinstance(content, dict) and list(content) == [NOT_APPLICABLE]:
+        raise NotApplicable(str(content[NOT_APPLICABLE]), where=path)
+    return content
 
 
 def write_text(path: Path, text: str) -> None:

@@ -35,13 +35,18 @@ def impact_table(
     """
     known = {record["variant"]: record for record in variants}
     rows = [part.assign(**_of_variants(part.variant, known)) for part in parts if len(part)]
-    left_out = [
+    notes = [
         {"variant": each["variant"], "kind": each["kind"], "severity": NO_VARIANTS, "note": each["reason"]}
         for each in {each["variant"]: each for each in skipped}.values()
     ]
-    rows += [pd.DataFrame(left_out)] if left_out else []
+    rows += [pd.DataFrame(notes)] if notes else []
     table = pd.concat(rows or [pd.DataFrame({"variant": []})], ignore_index=True).reindex(columns=list(COLUMNS))
     return table.assign(ablation=ablation).astype({"factor": float})
+
+
+def left_out(name: str, reason: str) -> dict[str, str]:
+    """The record, for `skipped`, of a task, corpus or ablation that does not apply to the model."""
+    return {"variant": name, "kind": "not applicable", "reason": reason}
 
 
 def _of_variants(names: pd.Series, known: dict[str, dict]) -> dict[str, pd.Series]:

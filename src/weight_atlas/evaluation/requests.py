@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.evaluation.task_errors import not_built
 
 COLUMNS = ("task", "doc_id", "idx", "repeats", "type", "arguments", "context_ids", "continuation_ids", "document")
@@ -156,7 +156,7 @@ def _check_length(requests: pd.DataFrame, context: int, truncate: bool, name: st
     lengths = pd.Series([_tokens_needed(row) for row in requests.itertuples()], dtype="int64")
     long = lengths > context
     if long.any() and not truncate:
-        raise AtlasError(
+        raise NotApplicable(
             f"{int(long.sum())} of {len(requests)} requests of task {name} are longer than the model's context: up to "
             f"{int(lengths.max())} tokens, of {context}",
             where=name,

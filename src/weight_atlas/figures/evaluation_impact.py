@@ -56,7 +56,7 @@ def _width(across: int) -> float:
 
 def _labelled(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows shown here, with the name of each: its ablation and what that does; several variants share one."""
-    shown = rows[~rows.ablation.isin(ELSEWHERE)]
+    shown = rows[~rows.ablation.isin(ELSEWHERE) & rows.kind.isin(list(WORDS))]
     words = shown.kind.map(WORDS)
     names = shown.ablation.str.replace("_", " ")
     return shown.assign(label=words.where(shown.kind == "baseline", names + ": " + words))

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import torch
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families.roles import Role
 from weight_atlas.lm.foreign_code import guessed_parts
 from weight_atlas.lm.parts import EDITABLE, Part, Unexplained, parts_by_table
@@ -189,8 +189,8 @@ class Anatomy:
 def anatomy(model: torch.nn.Module, family: str | None = None) -> Anatomy:
     """Find the layers and MLP output projections of a live model.
 
-    family: its table, where the model's own configuration does not tell it. Raises AtlasError for a model with no MLP
-    output projection (such as Mamba) and for quantized modules, whose weights cannot be read or set one by one.
+    family: its table, where the model's own configuration does not tell it. Raises NotApplicable for a model with no
+    MLP output projection (such as Mamba) and for quantized modules, whose weights cannot be read or set one by one.
     """
     _refuse_quantized(model)
     parts = _parts(model, family)
@@ -198,7 +198,7 @@ def anatomy(model: torch.nn.Module, family: str | None = None) -> Anatomy:
     path = _layers_path(model, parts) if has_one else ""
     projections = _projections(model, path, parts) if has_one else []
     if not projections:
-        raise AtlasError(
+        raise NotApplicable(
             f"{type(model).__name__} has no MLP output projection",
             where=path or None,
             remedy="super weights are weights of MLP output projections: switch off super_weights for this model",
@@ -215,7 +215,7 @@ def _parts(model: torch.nn.Module, family: str | None) -> list[Part]:
 
 
 def _refuse_quantized(model: torch.nn.Module) -> None:
-    """Raise AtlasError where codes would pass for weights, or stand in their place."""
+    """Raise NotApplicable where codes would pass for weights, or stand in their place."""
     tables = (torch.int64, torch.bool)
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1 and parameter.dtype not in (*EDITABLE, *tables):
@@ -226,9 +226,9 @@ def _refuse_quantized(model: torch.nn.Module) -> None:
             raise _quantized(model, name)
 
 
-def _quantized(model: torch.nn.Module, name: str) -> AtlasError:
+def _quantized(model: torch.nn.Module, name: str) -> NotApplicable:
     module = name.rpartition(".")[0]
-    return AtlasError(
+    return NotApplicable(
         f"{type(model.get_submodule(module)).__name__} is quantized: its weights cannot be read or set one by one",
         where=module,
         remedy="take the model's unquantized checkpoint",
@@ -242,7 +242,7 @@ def _layers_path(model: torch.nn.Module, parts: Iterable[Part]) -> str:
     names = [part.name.split(f".{part.layer}.", 1) for part in inside if part.stack == stack]
     counted = Counter(split[0] for split in names if len(split) == 2)
     if not counted:
-        raise AtlasError(
+        raise NotApplicable(
             f"the layers of {type(model).__name__} were not found",
             remedy="this architecture keeps its layers in an unknown way; switch off the analyses that run it",
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.lm.anatomy import Anatomy, Coordinate
 from weight_atlas.lm.parts import EDITABLE
 from weight_atlas.lm.places import matrix_at
@@ -92,7 +92,7 @@ def _target(live: Anatomy, coordinate: Coordinate) -> torch.Tensor:
             remedy="give the step more GPUs, or memory for the whole model",
         )
     if matrix.dtype not in EDITABLE:
-        raise AtlasError(
+        raise NotApplicable(
             f"the weights at {coordinate} are quantized ({matrix.dtype}) and cannot be edited one by one",
             remedy="take the model's unquantized checkpoint",
         )

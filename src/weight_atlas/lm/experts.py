@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import NotApplicable
 from weight_atlas.families.roles import Role
 from weight_atlas.lm.anatomy import Projection
 
@@ -56,7 +56,7 @@ def routing_of(projection: Projection, inputs: tuple, keywords: dict) -> Routing
         )
     if len(given) == 1 and hidden.ndim == 2 and len(hidden) % projection.n_experts == 0:
         return _routing_by_scaled_inputs(hidden.view(projection.n_experts, -1, hidden.shape[-1]))
-    raise AtlasError(
+    raise NotApplicable(
         f"the experts of {type(projection.container).__name__} are called in an unknown way",
         where=projection.name,
         remedy="this architecture's experts cannot be analysed; its dense projections can",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families.layouts import WHOLE, Selection
 from weight_atlas.families.roles import Role
 from weight_atlas.lm.parts import Part, lies_transposed
@@ -81,7 +81,7 @@ def _layers(model: torch.nn.Module) -> list[torch.nn.Module]:
         if isinstance(module, torch.nn.ModuleList) and len(module) == depth and not NOT_LANGUAGE.search(name)
     ]
     if not lists:
-        raise AtlasError(
+        raise NotApplicable(
             f"the layers of {type(model).__name__} were not found: no list of {depth} modules",
             remedy="this architecture keeps its layers in an unknown way; switch off the analyses that run it",
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -26,14 +26,14 @@ def load_model(
     this process sees if they are several. attention: transformers' attention implementation, by default its own choice;
     "eager" where attention weights are asked for.
 
-    Raises AtlasError for a model without a causal language-model head, for weights that are missing from the
-    checkpoint (they would be random), and for lack of memory.
+    Raises NotApplicable for a model without a causal language-model head, AtlasError for weights that are missing from
+    the checkpoint (they would be random) and for lack of memory.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    configuration = _causal_configuration(checkpoint, trust_remote_code)
+    configuration = causal_configuration(checkpoint, trust_remote_code)
     if dtype == "auto":
         dtype = "bfloat16" if device == "cuda" else "float32"
     spread = device == "cuda" and torch.cuda.device_count() > 1
@@ -84,12 +84,13 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     )
 
 
-def _causal_configuration(checkpoint: Any, trust_remote_code: bool) -> Any:
+def causal_configuration(checkpoint: Any, trust_remote_code: bool) -> Any:
+    """transformers' configuration of a causal language model; NotApplicable for a checkpoint that is none."""
     from transformers import AutoConfig
 
     declared = checkpoint.config
     if not declared.get("model_type") and not declared.get("auto_map"):
-        raise AtlasError(
+        raise NotApplicable(
             "no config.json that names a model type: this checkpoint cannot be run",
             where=checkpoint.folder,
             remedy="put the model's config.json beside the weights, or switch off the analyses that run the model",
@@ -100,7 +101,7 @@ def _causal_configuration(checkpoint: Any, trust_remote_code: bool) -> Any:
         )
     architecture = (declared.get("architectures") or [""])[0]
     if not _has_causal_head(architecture, configuration):
-        raise AtlasError(
+        raise NotApplicable(
             f"{architecture or declared.get('model_type')} has no causal language-model head",
             where=checkpoint.folder,
             remedy="switch off super_weights, ablations and vocabulary for this model; weight analyses work without it",

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 
 # The window that published perplexities of this size of models use.
 DEFAULT_WINDOW = 2048
@@ -128,7 +128,7 @@ def corpus_windows(
 
 def _check(available: int, window: int, stride: int, n_prefix: int, limit: int | None, where: object) -> None:
     if limit is not None and window > limit:
-        raise AtlasError(
+        raise NotApplicable(
             f"windows of {window} tokens exceed the model's context of {limit}",
             where=where,
             remedy=f"set window to {limit} or less",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weight_atlas.errors import NotApplicable
 from weight_atlas.spectra import schedule
 from weight_atlas.spectra.attention_factors import CIRCUITS, Block, attention_blocks, head_factors
 from weight_atlas.spectra.attention_kernels import gaussian_kernel, kernel, kernel_measures
@@ -76,8 +77,12 @@ def head_table(kernels: pd.DataFrame) -> pd.DataFrame:
     LOW-RANK is an effective rank in the lowest quarter of its layer and below that of Gaussian factors by more than
     they scatter, HIGH-RANK one in the highest quarter and above it by as much; MID are the other heads beyond that
     scatter. Heads that rank like noise, and layers with fewer than four heads, have no label.
+    NotApplicable for a model without heads.
     """
     heads = kernels[kernels["head"].notna()].drop(columns=LISTS).reset_index(drop=True)
+    if heads.empty:
+        missing = ", ".join(dict.fromkeys(kernels["status"]))
+        raise NotApplicable(f"the model has no attention heads{missing and f' whose kernels can be formed: {missing}'}")
     layers = heads.groupby(["stack", "layer", "component", "circuit"])["erank"]
     return heads.assign(label=_labels(heads["erank"], layers, heads["erank_null"], heads["erank_null_sd"]))
 

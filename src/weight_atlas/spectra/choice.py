@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 
 NAMED_LAYERS = {"first": 0.0, "middle": 0.5, "last": 1.0}
 
@@ -24,6 +24,14 @@ def choose_matrices(table: pd.DataFrame, choices: list[str]) -> pd.DataFrame:
             rows = rows[rows["expert"] == _number(expert, choice)]
         found.append(rows.head(1))
     return pd.concat(found).drop_duplicates("id") if found else table.head(0)
+
+
+def required_matrices(table: pd.DataFrame, choices: list[str]) -> pd.DataFrame:
+    """choose_matrices, and NotApplicable where the model has none of them."""
+    chosen = choose_matrices(table, choices)
+    if chosen.empty:
+        raise NotApplicable(f"the model has none of the chosen matrices: {', '.join(choices) or 'none is chosen'}")
+    return chosen
 
 
 def choose_heads(kernels: pd.DataFrame, choices: list[str]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weight_atlas.errors import NotApplicable
 from weight_atlas.spectra import schedule
 
 # Taken over from the inventory; the others come from the computation.
@@ -60,7 +61,9 @@ def singular_value_table(
 def in_inventory_order(parts: list[pd.DataFrame], inventory: pd.DataFrame) -> pd.DataFrame:
     """Put the rows of all parts together in the order of the inventory, whatever the parts were."""
     place = pd.Series(range(len(inventory)), index=inventory["id"])
-    rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    if not any(map(len, parts)):
+        raise NotApplicable("the checkpoint has no weight matrix that can be read")
+    rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
     return rows.loc[rows["id"].map(place).sort_values(kind="stable").index].reset_index(drop=True)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import NotApplicable
 from weight_atlas.lm.anatomy import Anatomy, Projection
 from weight_atlas.lm.experts import ExpertActivation
 from weight_atlas.super_weights.finite import not_finite
@@ -140,7 +140,7 @@ def _weights(
     wanted = output.double().cpu()
     freedom = output.shape[1] - width
     if freedom < width:
-        raise AtlasError(
+        raise NotApplicable(
             f"{width} experts of {type(block.module).__name__} for each token cannot be told apart in "
             f"{output.shape[1]} channels",
             where=block.name,
@@ -151,7 +151,7 @@ def _weights(
     parts = solved * written
     left, size = wanted - parts.sum(1), torch.maximum(wanted.norm(dim=1), parts.norm(dim=2).amax(1))
     if bool((left.norm(dim=1) > UNEXPLAINED * size).any()):
-        raise AtlasError(
+        raise NotApplicable(
             f"the output of {type(block.module).__name__} is not a sum of its experts' outputs",
             where=block.name,
             remedy="this architecture's experts cannot be analysed: switch off super_weights and expert_routing for it",
@@ -176,7 +176,7 @@ def _places(block: Block, hidden: list[int], rows: list[int]) -> torch.Tensor:
     try:
         return torch.tensor([places[key].popleft() for key in rows])
     except IndexError:
-        raise AtlasError(
+        raise NotApplicable(
             f"the tokens that reach the experts of {type(block.module).__name__} cannot be told",
             where=block.name,
             remedy="this architecture's experts cannot be analysed: switch off super_weights and expert_routing for it",

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import NotApplicable
 from weight_atlas.families.roles import Role
 from weight_atlas.lm.anatomy import SHARED_EXPERT, Anatomy, Projection
 from weight_atlas.lm.experts import ExpertActivation, Routing, expert_activations, routing_of
@@ -88,7 +88,7 @@ def residual_output(output: Any) -> torch.Tensor:
     """The residual stream (n, length, d_model) in what a layer returns; AtlasError for another kind of stream."""
     stream = output[0] if isinstance(output, tuple) else output
     if stream.ndim != 3:
-        raise AtlasError(
+        raise NotApplicable(
             f"the layers pass on a tensor of shape {tuple(stream.shape)}, not one residual stream",
             remedy="families with several streams side by side (Gemma 3n) are not supported: switch off super_weights, "
             "super_activations and expert_routing for this model",

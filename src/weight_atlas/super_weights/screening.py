@@ -13,6 +13,8 @@ from typing import Any
 import pandas as pd
 import torch
 
+from weight_atlas.errors import NotApplicable
+
 COLUMNS = (
     "tensor", "layer", "component", "expert", "rank", "row", "column", "weight", "rms", "size", "gaussian_size",
     "path_gain", "row_score", "row_score_ratio", "row_rank",
@@ -30,8 +32,10 @@ def screen(inventory: pd.DataFrame, load: Callable[[Any], torch.Tensor], *, top:
     row_score, its ratio to the median row's, and row_rank. Scores are missing where the matrices before are not there.
     Values that are not finite are passed over.
     """
-    rows = []
-    for row in _output_projections(inventory).itertuples():
+    rows, projections = [], _output_projections(inventory)
+    if projections.empty:
+        raise NotApplicable("the model has no MLP output projection whose weights can be read")
+    for row in projections.itertuples():
         norms = _neuron_norms(inventory, row, load)
         rows += _screened(row, load(row), norms, top)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"expert": "Int64"})

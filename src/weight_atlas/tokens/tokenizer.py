@@ -9,7 +9,7 @@ with. Counts, windows and prompts all take the ids of tokenizer.json; from trans
 from pathlib import Path
 from typing import Any
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 
 # What turns a text into ids, and ids into a text.
 _PARTS = ("normalizer", "pre_tokenizer", "model", "decoder")
@@ -17,7 +17,7 @@ _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiec
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """Load the tokenizer that lies in a checkpoint's folder; one that is missing or broken is an AtlasError."""
+    """Load the tokenizer in a checkpoint's folder; a broken one is an AtlasError, a missing one NotApplicable."""
     return tokenizer_and_source(folder, trust_remote_code=trust_remote_code)[0]
 
 
@@ -26,7 +26,7 @@ def tokenizer_and_source(folder: Path, *, trust_remote_code: bool = False) -> tu
     from transformers import AutoTokenizer
 
     if not any((folder / name).is_file() for name in _FILES):
-        raise AtlasError(
+        raise NotApplicable(
             "the model comes without a tokenizer",
             where=folder,
             remedy="put its tokenizer.json beside the weights, or switch off the analyses of this model that read text",

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families.reading import load_piece
 from weight_atlas.families.roles import Role
 from weight_atlas.vocabulary.readout import Readout, post_gains, residual_scale
@@ -47,7 +47,7 @@ def down_projections(inventory: pd.DataFrame) -> pd.DataFrame:
         (inventory["role"] == Role.W_DOWN.value) & (inventory["stack"] == "decoder") & inventory.layer.notna()
     ]
     if rows.empty:
-        raise AtlasError(
+        raise NotApplicable(
             "the model has no MLP output projection, so there are no neurons",
             remedy="switch off the vocabulary analyses of this model",
         )

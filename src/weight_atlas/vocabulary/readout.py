@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families.architecture import architecture
 from weight_atlas.families.quantities import flat
 from weight_atlas.families.reading import load_piece
@@ -74,7 +74,7 @@ def fold(W_U: torch.Tensor, gain: torch.Tensor | None, *, centred: bool, scale: 
 def read_readout(checkpoint: Any, inventory: pd.DataFrame, device: str = "cpu") -> Readout:
     """The readout of a checkpoint, by its inventory and family.
 
-    AtlasError for a model without an unembedding of its own decoder.
+    NotApplicable for a model without an unembedding of its own decoder.
     """
     norm = norm_kind(checkpoint, inventory)
     W_U = _unembedding(checkpoint, inventory).to(device)
@@ -128,7 +128,8 @@ def _unembedding(checkpoint: Any, inventory: pd.DataFrame) -> torch.Tensor:
         own = decoder[(decoder["role"] == Role.W_E.value) & (decoder.component == "")]
     if own.empty:
         missing = tied is False and not decoder[decoder["role"] == Role.W_E.value].empty
-        raise AtlasError(
+        # One that was lost is a fault of the checkpoint.
+        raise (AtlasError if missing else NotApplicable)(
             "the model has no unembedding: its neurons have no effect on words"
             + (" (config.json says that it is not the token embedding, and none is stored)" if missing else ""),
             where=checkpoint.folder,

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families.quantities import flat
 from weight_atlas.lm.windows import Windows, fixed_windows, prefix_by, token_stream
 from weight_atlas.vocabulary.window_plan import ENOUGH_WINDOWS, Plan, plan_windows
@@ -31,7 +31,7 @@ def sliding_windows(
     window_len - stride tokens before it except in the first window; but where there is no prefix, nothing stands before
     the first token of the first window, or of every one if stride is a whole window, and it is not scored.
     drop_first_token: do not score it behind a prefix either. Settings that make no windows are an AtlasError that holds
-    the whole report.
+    the whole report; windows longer than the model's context do not apply to it.
     """
     prefix = prefix_by(tokenizer, bos)
     stream = token_stream(corpus, tokenizer, None if tokens is None else max(tokens, 0))
@@ -43,6 +43,8 @@ def sliding_windows(
             # It may be `tokens` alone that is too small.
             enough = max(1, plan.content + (ENOUGH_WINDOWS - 1) * plan.stride)
             plan = plan_windows(len(stream), **settings, beyond=len(token_stream(corpus, tokenizer, enough)))
+        if context is not None and plan.window_len > context:
+            raise NotApplicable(plan.problems[0], where=where, remedy=plan.remedy())
         raise AtlasError(f"no windows can be made:\n{plan.text()}", where=where, remedy=plan.remedy())
     windows = fixed_windows(stream, window=plan.window_len, stride=plan.stride, prefix=prefix, limit=context)
     if drop_first_token:
