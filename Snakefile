@@ -43,7 +43,14 @@ rule all:
     input:
         rules.atlases.input,
         rules.overview.output,
+        # What the pages link to, so that what was deleted is made again.
+        [products_of(model) for model in config["models"]],
+        [getattr(rules, name).output for name in COMPARISONS],
 
 
 onstart:
     hold_run_lock()
+
+
+onerror:
+    write_unfinished_pages()

@@ -1,8 +1,10 @@
 """The page of each model, and the page over all of them.
 
 Required: the outputs of the models' analyses and of the comparisons, report/*.rst.
-Produces: <results>/atlas/{model}.md, <results>/overview/models.md.
+Produces: <results>/atlas/{model}.md and .json, <results>/overview/models.md.
 """
+
+from snakemake.logging import logger
 
 COMPARISONS = comparisons(
     impact_comparison=["impact_summary"],
@@ -60,4 +62,23 @@ rule overview:
 
 rule atlases:
     input:
-        expand("<results>/atlas/{model}.md", model=config["models"]),
+        expand(rules.atlas.output, model=config["models"]),
+
+
+def write_unfinished_pages():
+    """After a failure: write the pages that were asked for of what there is. It must not hide the failure itself."""
+    if not (failed := {part for job in workflow.scheduler.failed for part in (job.jobs if job.is_group() else [job])}):
+        return  # the run was stopped
+    from weight_atlas.atlas.unfinished import unfinished, write_unfinished_overview, write_unfinished_page
+
+    dag, summaries = workflow.dag, {}
+    for job in unfinished(dag, ("atlas", "overview")):
+        try:
+            workflow.persistence.cleanup(job)
+            if job.rule.name == "atlas":
+                summaries[Path(job.output.summary)] = write_unfinished_page(dag, failed, job)
+            else:
+                write_unfinished_overview(dag, failed, job, summaries)
+            logger.error(f"Incomplete, since steps failed: {job.output.page_}")
+        except Exception as error:
+            logger.error(f"No page could be written: {job.output.page_}: {type(error).__name__}: {error}")

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from weight_atlas.atlas.collect import collected, link
-from weight_atlas.atlas.page import overview
+from weight_atlas.atlas.pages import write_overview
 from weight_atlas.step import run_step
-from weight_atlas.tables import read_json, write_text
 
 
 def main(
@@ -20,10 +18,7 @@ def main(
     summaries: beside the models' pages, in the order of the rows. products: what compares models, below the folder that
     also holds the page's; captions: one .rst a comparison.
     """
-    results = page_.parent.parent
-    models = {path.stem: {**read_json(path), "page": link(path.with_suffix(".md"), results)} for path in summaries}
-    sections = [product for product, _ in collected(captions or [], products or [], results)]
-    write_text(page_, overview(models, sections))
+    write_overview(page_, summaries, captions or [], products or [])
 
 
 if __name__ == "__main__":

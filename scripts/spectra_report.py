@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from weight_atlas.not_applicable import reason_of
 from weight_atlas.spectra.report import Spectra, spectra_report
 from weight_atlas.step import run_step
 from weight_atlas.tables import read_table, write_text
@@ -29,7 +30,11 @@ def main(
     """Write the page. heads: each LAYER:HEAD; matrices: each ROLE, ROLE:LAYER or ROLE:LAYER:EXPERT."""
     tables = (inventory, singular_values, attention_kernel, ranks, statistics, phase_statistics, trends)
     figures = {"ranks": ranks_figure, "kernels": kernels_figure, "heads": heads_figure, "matrices": matrices_figure}
-    links = {name: Path(os.path.relpath(path, page.parent)).as_posix() for name, path in figures.items()}
+    links = {
+        name: Path(os.path.relpath(path, page.parent)).as_posix()
+        for name, path in figures.items()
+        if reason_of(path) is None
+    }
     spectra = Spectra(*map(read_table, tables))
     write_text(page, spectra_report(model, spectra, heads=heads, matrices=matrices, figures=links))
 

@@ -36,7 +36,8 @@ def cell(value: object) -> object:
     return inline(value).replace("|", "\\|") if isinstance(value, str) else value
 
 
-def table(frame: pd.DataFrame, **formats: object) -> str:
-    """A DataFrame as a Markdown table; formats: for DataFrame.to_markdown."""
+def table(frame: pd.DataFrame, *, written: str = "", **formats: object) -> str:
+    """A DataFrame as a Markdown table; written: a column that holds Markdown; formats: for DataFrame.to_markdown."""
     # As objects, whole numbers stay whole beside columns of floats.
-    return frame.rename(columns=cell).astype(object).map(cell).to_markdown(index=False, **formats)
+    frame = frame.astype(object).apply(lambda column: column if column.name == written else column.map(cell))
+    return frame.rename(columns=cell).to_markdown(index=False, **formats)

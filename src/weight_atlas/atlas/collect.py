@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from weight_atlas.atlas.headline import Tables
-from weight_atlas.atlas.page import Product, title_of
+from weight_atlas.atlas.page import Product, capitalised, title_of
 from weight_atlas.atlas.tables import shown
+from weight_atlas.not_applicable import reason_of, together
 from weight_atlas.tables import read_json, read_table
 
 
@@ -15,30 +16,39 @@ def collected(captions: Sequence[Path], paths: Sequence[Path], results: Path) ->
     """Yield each analysis's product and the contents of its tables, in the order of the captions.
 
     captions: one .rst an analysis, named like it; paths: its outputs, files or folders, below results / its name. Links
-    are relative to a page one folder below results.
+    are relative to a page one folder below results. What says why there is nothing in it gives its reason only.
     """
     for caption in captions:
-        own = [path for path in paths if path.is_relative_to(results / caption.stem)]
-        folders = [path for path in own if path.is_dir()]
-        frames = {path: read_table(path) for path in own if path.suffix == ".csv"}
-        records = {path: read_json(path) for path in own if path.suffix == ".json"}
-        product = Product(
-            name=caption.stem,
-            caption=caption.read_text(encoding="utf-8"),
-            figures=[link(path, results) for path in own if path.suffix == ".png"],
-            files=[link(path, results) for path in own if path.suffix != ".png" and path not in folders],
-            more=[link(path, results) for folder in folders for path in sorted(folder.glob("*.png"))],
-            tables=dict(_shown(caption.stem, frames)),
-        )
-        yield product, {path.name: content for path, content in {**frames, **records}.items()}
+        yield product_of(caption, [path for path in paths if path.is_relative_to(results / caption.stem)], results)
 
 
-def _shown(analysis: str, frames: dict[Path, pd.DataFrame]) -> Iterator[tuple[str, pd.DataFrame]]:
+def product_of(caption: Path, paths: Sequence[Path], results: Path) -> tuple[Product, Tables]:
+    """The product of one analysis and the contents of its tables, by its caption and its own outputs."""
+    reasons = {path: reason_of(path) for path in paths}
+    own = [path for path in paths if reasons[path] is None]
+    folders = [path for path in own if path.is_dir()]
+    frames = {path: read_table(path) for path in own if path.suffix == ".csv"}
+    records = {path: read_json(path) for path in own if path.suffix == ".json"}
+    product = Product(
+        name=caption.stem,
+        caption=caption.read_text(encoding="utf-8"),
+        figures=[link(path, results) for path in own if path.suffix == ".png"],
+        files=[link(path, results) for path in own if path.suffix != ".png" and path not in folders],
+        more=[link(path, results) for folder in folders for path in sorted(folder.glob("*.png"))],
+        tables=dict(_shown(results / caption.stem, frames)),
+        not_applicable=together(reasons.values()),
+    )
+    return product, {path.name: content for path, content in {**frames, **records}.items()}
+
+
+def _shown(folder: Path, frames: dict[Path, pd.DataFrame]) -> Iterator[tuple[str, pd.DataFrame]]:
     """Title and content of the tables that a page shows."""
     for path, table in frames.items():
-        part = shown(analysis, table)
+        part = shown(folder.name, table)
         if part is not None:
-            yield title_of(path.stem) + (f" ({part[1]})" if part[1] else ""), part[0]
+            # Names of files in the analysis's own folder begin with the model's, which keeps its underscores.
+            title = capitalised(path.stem) if path.parent == folder else title_of(path.stem)
+            yield title + (f" ({part[1]})" if part[1] else ""), part[0]
 
 
 def link(path: Path, results: Path) -> str:

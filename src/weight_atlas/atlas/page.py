@@ -4,13 +4,19 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from weight_atlas.markdown import inline, table
+
+# What could not be made: (what failed, the words that it ended with).
+Failures = list[tuple[str, str]]
+
 
 @dataclass(frozen=True)
 class Product:
     """What one analysis left for a model.
 
     name: of the rule, such as effective_rank; caption: how to read it; figures to show, more figures and files to link:
-    paths relative to the page; tables: what to show of them in the text, by title.
+    paths relative to the page; tables: what to show of them in the text, by title. not_applicable: why there is
+    nothing, or why there is no more. missing: why what belongs here has not been made.
     """
 
     name: str
@@ -19,11 +25,22 @@ class Product:
     files: list[str] = field(default_factory=list)
     more: list[str] = field(default_factory=list)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    not_applicable: str = ""
+    missing: str = ""
 
 
-def page(model: str, headline: list[tuple[str, str]], findings: list[dict[str, str]], products: list[Product]) -> str:
-    """Markdown page of a model; headline rows are (what, value), findings have a grade and a text."""
-    parts = [f"# Atlas of {model}"]
+def page(
+    model: str,
+    headline: list[tuple[str, str]],
+    findings: list[dict[str, str]],
+    products: list[Product],
+    failures: Failures | None = None,
+) -> str:
+    """Markdown page of a model; headline rows are (what, value), findings have a grade and a text.
+
+    failures: what keeps the page from being complete; None for a complete one.
+    """
+    parts = [f"# Atlas of {inline(model)}", *_incomplete(failures)]
     if headline:
         parts.append(markdown_table(pd.DataFrame(headline, columns=["what", "value"])))
     parts += _findings(findings)
@@ -31,56 +48,91 @@ def page(model: str, headline: list[tuple[str, str]], findings: list[dict[str, s
     return "\n\n".join(parts) + "\n"
 
 
-def overview(models: dict[str, dict], products: list[Product]) -> str:
+def overview(models: dict[str, dict], products: list[Product], failures: Failures | None = None) -> str:
     """Markdown page over models: what each page says first, a row a model, then what compares them.
 
-    models: by name, the page to link to (`page`), `headline` rows and `findings`, as on that page.
+    models: by name, the page to link to (`page`; None where there is none), `headline` rows, `findings` and
+    `not_applicable` (analysis -> reason), as on that page; `incomplete`: whether the page is.
     """
-    links = {name: f"[{name}]({about['page']})" for name, about in models.items()}
+    links = {name: _linked(name, about) for name, about in models.items()}
     rows = [{"model": links[name], **dict(about["headline"])} for name, about in models.items()]
-    parts = ["# Atlas", markdown_table(pd.DataFrame(rows))]
+    parts = ["# Atlas", *_incomplete(failures), markdown_table(pd.DataFrame(rows), written="model")]
     for name, about in models.items():
-        if about["findings"]:
-            parts += [f"## {links[name]}", *_findings(about["findings"])]
+        lines = [*_findings(about["findings"]), *_not_applicable(about.get("not_applicable", {}))]
+        if lines:
+            parts += [f"## {links[name]}", "\n".join(lines)]
     parts += [_section(product) for product in products]
     return "\n\n".join(parts) + "\n"
 
 
+def _linked(name: str, about: dict) -> str:
+    link = f"[{inline(name)}]({about['page']})" if about["page"] else inline(name)
+    return f"{link} (incomplete)" if about.get("incomplete") else link
+
+
+def _incomplete(failures: Failures | None) -> list[str]:
+    if failures is None:
+        return []
+    lines = [f"- {inline(what)}: {inline(words)}" for what, words in failures]
+    return ["**This page is incomplete.** The next run makes it again.", *(["\n".join(lines)] if lines else [])]
+
+
 def _findings(findings: list[dict[str, str]]) -> list[str]:
-    return ["\n".join(f"- **{each['grade']}**: {each['text']}" for each in findings)] if findings else []
+    return ["\n".join(f"- **{each['grade']}**: {inline(each['text'])}" for each in findings)] if findings else []
+
+
+def _not_applicable(reasons: dict[str, str]) -> list[str]:
+    """One line a reason, with all that it leaves out."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(title_of(name))
+    return [f"- not applicable: {', '.join(names)}: {inline(reason)}" for reason, names in by_reason.items()]
 
 
 def _section(product: Product) -> str:
-    parts = [f"## {title_of(product.name)}", product.caption.strip()]
+    parts = [f"## {title_of(product.name)}"]
+    if product.figures or product.files or product.more or product.tables:
+        parts.append(product.caption.strip())
     parts += [f"![{title_of(product.name)}]({figure})" for figure in product.figures]
-    for title, table in product.tables.items():
-        parts += [f"**{title}**", markdown_table(table)]
+    for title, rows in product.tables.items():
+        parts += [f"**{inline(title)}**", markdown_table(rows)]
     parts += [_links("More figures", product.more), _links("Files", product.files)]
+    parts += [f"{label}: {inline(why)}" for label, why in _gaps(product) if why]
     return "\n\n".join(part for part in parts if part)
 
 
+def _gaps(product: Product) -> list[tuple[str, str]]:
+    return [("Not applicable", product.not_applicable), ("Missing", product.missing)]
+
+
 def _links(label: str, paths: list[str]) -> str:
-    links = ", ".join(f"[{path.removeprefix('../')}]({path})" for path in paths)
+    links = ", ".join(f"[{inline(path.removeprefix('../'))}]({path})" for path in paths)
     return f"{label}: {links}" if paths else ""
 
 
 def title_of(name: str) -> str:
     """Heading for a product's name: effective_rank -> Effective rank."""
-    words = name.replace("_", " ").replace("cdf", "CDF")
+    return capitalised(name.replace("_", " ").replace("cdf", "CDF"))
+
+
+def capitalised(words: str) -> str:
+    """Words with a capital at their beginning."""
     return words[:1].upper() + words[1:]
 
 
-def markdown_table(table: pd.DataFrame) -> str:
-    """A DataFrame as a Markdown table: four significant digits, empty cells for missing values, no raw pipes."""
-    shown = table.astype(object).map(_cell)
-    return shown.to_markdown(index=False, disable_numparse=True)
+def markdown_table(frame: pd.DataFrame, *, written: str = "") -> str:
+    """A DataFrame as a Markdown table: four significant digits, empty cells for missing values, texts shown whole.
+
+    written: a column that holds Markdown already.
+    """
+    return table(frame.astype(object).map(_readable), written=written, disable_numparse=True)
 
 
-def _cell(value: object) -> str:
+def _readable(value: object) -> str:
     if value is None or (isinstance(value, float) and pd.isna(value)) or value is pd.NA:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e4 or abs(value) >= 1e9 else f"{value:,.0f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return str(value)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from weight_atlas.markdown import inline
 from weight_atlas.spectra.choice import choose_heads, choose_matrices
 from weight_atlas.spectra.ranks import notebook_view
 from weight_atlas.spectra.report_kernels import head_section, heads_section, singular_value_section, table
@@ -29,13 +30,14 @@ def spectra_report(
     """The page.
 
     heads, matrices: what is looked at closely (see choose_heads, choose_matrices). figures: title -> link, under the
-    names "ranks", "kernels", "heads" and "matrices".
+    names "ranks", "kernels", "heads" and "matrices"; those that do not apply to the model are left out.
     """
     sections = [
-        *[f"# Spectra of {model}", ""],
+        *[f"# Spectra of {inline(model)}", ""],
         *["## Model configuration", "", table(model_configuration(spectra.inventory)), ""],
         *_attention(spectra.kernels, heads, figures),
-        *["## Singular values of single matrices", "", f"![components]({figures['matrices']})", ""],
+        *["## Singular values of single matrices", ""],
+        *_figure("components", figures.get("matrices")),
         *_single(spectra.singular_values, matrices),
         *_effective_rank(spectra, figures["ranks"]),
         *_phases(spectra.phases),
@@ -79,16 +81,22 @@ def _attention(kernels: pd.DataFrame, heads: list[str], figures: dict[str, str])
         *["## Attention kernels of chosen heads", ""],
         "Kernels are computed from their factors, so that eigenvalues which must be zero are zero, not rounding noise. "
         f"Rotary positions, norms of queries and keys, and biases are not part of them. {folded}".rstrip(),
-        *["", f"![chosen heads]({figures['heads']})", ""],
+        "",
+        *_figure("chosen heads", figures.get("heads")),
     ]
     chosen = choose_heads(kernels, heads)
     for _, row in chosen.iterrows():
         lines += head_section(row)
     return [
         *lines,
-        *["## Attention kernels of all layers and heads", "", f"![heat maps]({figures['kernels']})", ""],
+        *["## Attention kernels of all layers and heads", ""],
+        *_figure("heat maps", figures.get("kernels")),
         *heads_section(kernels),
     ]
+
+
+def _figure(title: str, link: str | None) -> list[str]:
+    return [f"![{title}]({link})", ""] if link else []
 
 
 def _single(singular_values: pd.DataFrame, matrices: list[str]) -> list[str]:

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from weight_atlas.markdown import inline
+from weight_atlas.markdown import table as markdown_table
 from weight_atlas.spectra.attention_kernels import milestones
 from weight_atlas.spectra.attention_table import summary_by_head, summary_by_layer
 from weight_atlas.spectra.ranks import rank_measures
@@ -15,8 +17,7 @@ def table(rows: pd.DataFrame | dict[str, object], digits: int = 4) -> str:
     """A Markdown table; a dict becomes one of metrics and values."""
     if isinstance(rows, dict):
         rows = pd.DataFrame({"Metric": rows.keys(), "Value": [str(value) for value in rows.values()]})
-    # As objects, whole numbers stay whole beside columns of floats.
-    return rows.astype(object).to_markdown(index=False, floatfmt=f".{digits}f", missingval="")
+    return markdown_table(rows, floatfmt=f".{digits}f", missingval="")
 
 
 def head_section(row: pd.Series) -> list[str]:
@@ -118,7 +119,7 @@ def heads_section(kernels: pd.DataFrame) -> list[str]:
 def singular_value_section(row: pd.Series) -> list[str]:
     """One matrix: its shape, ends of its spectrum, and how many components hold how much of the energy."""
     sigma, rows, columns = np.asarray(row["sigma"]), row["rows"], row["cols"]
-    lines = [f"### {row['id']}", ""]
+    lines = [f"### {inline(row['id'])}", ""]
     if not len(sigma) or sigma[0] == 0:
         return [*lines, f"No spectrum: {row['method']}.", ""]
     needed = milestones(sigma)
