@@ -62,7 +62,8 @@ def _explained(error: Any, where: str) -> AtlasError:
         return AtlasError(
             f"{error.instance!r} cannot be a name",
             where=place,
-            remedy="use letters, digits, '.', '_' and '-', beginning with a letter or digit and without '..'",
+            remedy="use letters, digits, '.', '_' and '-', beginning with a letter or digit and without '..', a part "
+            "20 times in a row, or an end such as .csv or .steps, which the names of results have",
         )
     if error.validator == "required":
         missing = re.match(r"'(.*)' is a required property", error.message)[1]

@@ -8,9 +8,9 @@ import re
 
 import pandas as pd
 
-# What begins emphasis, code, HTML, entities, strikethrough, mathematics and headings; an underscore inside a word does
-# not. A backslash would take the character after it along.
-_MARKUP = re.compile(r"[`*<>&~$#\\]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+# What begins emphasis, code, HTML, entities, strikethrough, mathematics and headings; underscores after a letter do not.
+# A backslash would take the character after it along.
+_MARKUP = re.compile(r"[`*<>&~$#\\]|(?<![A-Za-z0-9_])_+")
 _LINK = re.compile(r"\](?=[(\[:])|://|www\.|@")
 
 
@@ -20,7 +20,7 @@ def inline(text: str) -> str:
         return _code(repr(text))
     if _LINK.search(text) or (_MARKUP.search(text) and " " not in text):
         return _code(text)
-    return _MARKUP.sub(r"\\\g<0>", text)
+    return _MARKUP.sub(lambda found: "".join(f"\\{character}" for character in found[0]), text)
 
 
 def _code(text: str) -> str:

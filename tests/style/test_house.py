@@ -1,6 +1,7 @@
 """The house rules that a machine can check."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -106,6 +107,30 @@ def test_steps_declare_what_they_need(name):
     for resource in ("mem_mb", "runtime"):
         assert f"{resource}=" in block
     assert f"/{name}/" in re.search(r"output:\n(.*?)\n    \w+:", block, flags=re.S)[1] or name.startswith("fetch_")
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_outputs_are_the_paths_that_main_must_be_given_by_keyword(name):
+    """Where a step does not apply, these are written as artifacts that say so."""
+    outputs = set(
+        re.findall(r"^        (\w+)=", re.search(r"output:\n(.*?)\n    \w+:", STEPS[name], flags=re.S)[1], flags=re.M)
+    )
+    tree = ast.parse((ROOT / f"scripts/{name}.py").read_text())
+    (main,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
+    given = zip(main.args.kwonlyargs, main.args.kw_defaults, strict=True)
+    assert outputs == {
+        each.arg for each, default in given if default is None and ast.unparse(each.annotation) == "Path"
+    }
+
+
+def test_no_name_of_a_model_ends_like_a_file_of_the_results():
+    """Else the file of one model is a folder, or a file, of another."""
+    pattern = json.loads((ROOT / "schemas/config.schema.json").read_text())["$defs"]["name"]["pattern"]
+    text = "\n".join(path.read_text() for path in RULE_FILES)
+    ends = set(re.findall(r"\{(?:model|corpus|ablation|task|scatteritem)\}((?:\.\w+)+)\"", text))
+    assert {".csv", ".steps.csv", ".changes.parquet", ".log"} <= ends
+    for end in {part for whole in ends for part in (whole, whole.rpartition(".")[0]) if part}:
+        assert not re.match(pattern, f"x{end}"), end
 
 
 def test_captions_serve_the_page_too():

@@ -49,6 +49,20 @@ def test_shipped_configurations_are_valid(path):
         ({"models": {".hidden": {"source": "x"}}}, ["cannot be a name"]),
         ({"models": {"a\n": {"source": "x"}}}, ["cannot be a name"]),
         ({"corpora": {"c": {"source": 3}}}, ["corpora.c.source"]),
+        # Files and folders of the results would be of one name, or of the wrong model.
+        ({"models": {"x.json": {"source": "x"}}}, ["'x.json' cannot be a name", "which the names of results have"]),
+        ({"models": {"x.iterations": {"source": "x"}}}, ["cannot be a name"]),
+        ({"corpora": {"x.png": {"source": "x"}}}, ["cannot be a name"]),
+        ({"ablations": {"x.parquet": {"zero": {}}}}, ["cannot be a name"]),
+        # Snakemake takes what repeats 20 times for a wildcard that never ends.
+        ({"models": {"m" + 20 * "-1": {"source": "x"}}}, ["cannot be a name", "20 times in a row"]),
+        ({"models": {20 * "0": {"source": "x"}}}, ["cannot be a name"]),
+        ({"pathvars": {"results": ""}}, ["pathvars.results"]),
+        ({"pathvars": {"logs": ""}}, ["pathvars.logs"]),
+        ({"models": {"m": {"source": ""}}}, ["models.m.source"]),
+        ({"corpora": {"c": {"source": ""}}}, ["corpora.c.source"]),
+        ({"corpora": {"c": {"source": [""]}}}, ["corpora.c.source"]),
+        ({"tasks": {"t": {"folder": ""}}}, ["tasks.t.folder"]),
     ],
 )
 def test_one_clear_message(change, parts):
@@ -56,6 +70,11 @@ def test_one_clear_message(change, parts):
         check({**GOOD, **change})
     for part in parts:
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["llama-3.1", "a_b__c_", "step.1000", "x.jsonl.gz", "0" * 19, "a.b-c_d", "json"])
+def test_names_that_collide_with_nothing_are_taken(name):
+    check({"models": {name: {"source": "x"}}})
 
 
 def walk(schema, path=""):

@@ -14,6 +14,7 @@ from weight_atlas.atlas.collect import product_of
 from weight_atlas.atlas.headline import Tables
 from weight_atlas.atlas.page import Failures, Product, overview, page
 from weight_atlas.atlas.pages import about, summary_of, top_of
+from weight_atlas.errors import AtlasError
 from weight_atlas.tables import atomic
 
 # Older than any input, so that the next run makes the page again; 1980 is the first year that archives can hold.
@@ -31,6 +32,11 @@ def write_unfinished_page(dag: Any, failed: Collection[Any], job: Any) -> dict[s
     page_, model = Path(job.output.page_), str(job.wildcards.model)
     Path(job.output.summary).unlink(missing_ok=True)
     found = list(_collected(dag, failed, job, page_.parent.parent))
+    try:
+        top_of(found)
+    except Exception:
+        # It may be what the page failed on: the sections are shown without it.
+        found = [(product, {}) for product, _ in found]
     _write(page_, page(model, *top_of(found), [product for product, _ in found], _failures(dag, failed, job)))
     return {**summary_of(model, found), "page": f"../{page_.parent.name}/{page_.name}", "incomplete": True}
 
@@ -40,12 +46,19 @@ def write_unfinished_overview(dag: Any, failed: Collection[Any], job: Any, summa
 
     summaries: of the models whose pages are incomplete, by their path; the others' are read.
     """
-    page_, models = Path(job.output.page_), {}
-    for path in _paths(job.input.summaries):
-        nothing = {"headline": [], "findings": [], "page": None, "incomplete": True}
-        models[path.stem] = summaries.get(path) or (about(path, page_.parent.parent) if path.exists() else nothing)
+    page_ = Path(job.output.page_)
+    models = {
+        path.stem: summaries.get(path) or _about(path, page_.parent.parent) for path in _paths(job.input.summaries)
+    }
     products = [product for product, _ in _collected(dag, failed, job, page_.parent.parent)]
     _write(page_, overview(models, products, _failures(dag, failed, job)))
+
+
+def _about(summary: Path, results: Path) -> dict[str, Any]:
+    try:
+        return dict(about(summary, results))
+    except AtlasError:  # there is none, or it is what the overview failed on
+        return {"headline": [], "findings": [], "page": None, "incomplete": True}
 
 
 def _write(path: Path, text: str) -> None:
@@ -92,8 +105,13 @@ def _cause(dag: Any, failed: Collection[Any], makers: Iterable[Any]) -> str:
 
 
 def _failures(dag: Any, failed: Collection[Any], job: Any) -> Failures:
-    upstream = sorted({each for each in _before(dag, job) if each in failed}, key=_named)
-    return [(f"{_named(each)} failed", last_words(Path(each.log[0]) if each.log else None)) for each in upstream]
+    """What failed of all that a job builds on; if nothing did, what stopped the run."""
+    upstream = {each for each in _before(dag, job) if each in failed}
+    what = "{} failed" if upstream else "the run was stopped, since {} failed"
+    return [
+        (what.format(_named(each)), last_words(Path(each.log[0]) if each.log else None))
+        for each in sorted(upstream or failed, key=_named)
+    ]
 
 
 def _before(dag: Any, job: Any) -> list[Any]:
