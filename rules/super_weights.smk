@@ -243,6 +243,6 @@ rule super_activation_tables:
 
 
 rule expert_routings:
-    """The experts of all models; the table of a model without a mixture of experts is empty."""
+    """The experts of all models; for a model without a mixture of experts the table says so."""
     input:
         for_models("expert_routing", "<results>/expert_routing/{model}.csv"),
