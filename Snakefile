@@ -53,4 +53,4 @@ onstart:
 
 
 onerror:
-    write_unfinished_pages()
+    write_unfinished_pages(workflow, logger.error)

@@ -4,8 +4,6 @@ Required: the outputs of the models' analyses and of the comparisons, report/*.r
 Produces: <results>/atlas/{model}.md and .json, <results>/overview/models.md.
 """
 
-from snakemake.logging import logger
-
 COMPARISONS = comparisons(
     impact_comparison=["impact_summary"],
     vocabulary_summary=["neuron_labels", "neuron_effects", "super_weight_cards"],
@@ -63,22 +61,3 @@ rule overview:
 rule atlases:
     input:
         expand(rules.atlas.output, model=config["models"]),
-
-
-def write_unfinished_pages():
-    """After a failure: write the pages that were asked for of what there is. It must not hide the failure itself."""
-    if not (failed := {part for job in workflow.scheduler.failed for part in (job.jobs if job.is_group() else [job])}):
-        return  # the run was stopped
-    from weight_atlas.atlas.unfinished import unfinished, write_unfinished_overview, write_unfinished_page
-
-    dag, summaries = workflow.dag, {}
-    for job in unfinished(dag, ("atlas", "overview")):
-        try:
-            workflow.persistence.cleanup(job)
-            if job.rule.name == "atlas":
-                summaries[Path(job.output.summary)] = write_unfinished_page(dag, failed, job)
-            else:
-                write_unfinished_overview(dag, failed, job, summaries)
-            logger.error(f"Incomplete, since steps failed: {job.output.page_}")
-        except Exception as error:
-            logger.error(f"No page could be written: {job.output.page_}: {type(error).__name__}: {error}")

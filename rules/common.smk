@@ -8,6 +8,7 @@ import json
 
 from weight_atlas.configuration import configured
 from weight_atlas.errors import AtlasError
+from weight_atlas.failed_run import write_unfinished_pages
 from weight_atlas.gpu_lease import visible_devices
 from weight_atlas.provenance import code_digest
 from weight_atlas.run_lock import hold

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from weight_atlas.figures.attention_kernel import head_pages, kernel_maps
 from weight_atlas.figures.style import save_figure
-from weight_atlas.spectra.attention_table import head_table, summary_by_head, summary_by_layer
+from weight_atlas.spectra.attention_table import check_heads, head_table, summary_by_head, summary_by_layer
 from weight_atlas.spectra.choice import choose_heads
 from weight_atlas.step import run_step
 from weight_atlas.tables import read_table, write_table
@@ -25,6 +25,7 @@ def main(
     heads: each LAYER:HEAD, with LAYER a number (negative: from the end), first, middle or last.
     """
     kernels = read_table(attention_kernel)
+    check_heads(kernels)
     write_table(table, head_table(kernels))
     write_table(by_head, summary_by_head(kernels))
     write_table(by_layer, summary_by_layer(kernels))

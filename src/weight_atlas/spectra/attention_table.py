@@ -71,18 +71,21 @@ def attention_kernels(
     return _table([row for rows in results for row in rows])
 
 
+def check_heads(kernels: pd.DataFrame) -> None:
+    """NotApplicable for a model without attention heads, or without any whose kernels can be formed."""
+    if kernels["head"].isna().all():
+        missing = ", ".join(dict.fromkeys(kernels["status"]))
+        raise NotApplicable(f"the model has no attention heads{missing and f' whose kernels can be formed: {missing}'}")
+
+
 def head_table(kernels: pd.DataFrame) -> pd.DataFrame:
     """The measures of every head without the spectra, with a label.
 
     LOW-RANK is an effective rank in the lowest quarter of its layer and below that of Gaussian factors by more than
     they scatter, HIGH-RANK one in the highest quarter and above it by as much; MID are the other heads beyond that
     scatter. Heads that rank like noise, and layers with fewer than four heads, have no label.
-    NotApplicable for a model without heads.
     """
     heads = kernels[kernels["head"].notna()].drop(columns=LISTS).reset_index(drop=True)
-    if heads.empty:
-        missing = ", ".join(dict.fromkeys(kernels["status"]))
-        raise NotApplicable(f"the model has no attention heads{missing and f' whose kernels can be formed: {missing}'}")
     layers = heads.groupby(["stack", "layer", "component", "circuit"])["erank"]
     return heads.assign(label=_labels(heads["erank"], layers, heads["erank_null"], heads["erank_null_sd"]))
 

@@ -9,7 +9,6 @@ from weight_atlas.lm.windows import Windows
 from weight_atlas.super_weights.calibration import Calibration, Seen, calibrate, co_spike_sums, experts_of
 from weight_atlas.super_weights.routing import position_entropy
 
-NO_EXPERTS = "the model has no mixture of experts"
 COLUMNS = (
     "layer", "component", "expert", "tokens", "p_active", "mean_weight", "position_entropy", "max_input", "max_output",
     "row", "column", "weight", "input_value", "contribution", "contribution_ratio", "persistence", "co_spike_score",
@@ -27,7 +26,7 @@ def expert_table(
     residual_ratio: float = 50.0,
     persistence: float = 0.5,
 ) -> pd.DataFrame:
-    """One row per routed expert of every layer; NotApplicable for a model without any.
+    """One row per routed expert of every layer; empty for a model without any.
 
     tokens, p_active: how many and what share of the tokens the router sent to it, read from what the router returned.
     position_entropy: of their positions, nats. max_input, max_output: largest |x| and |y| of its output projection.
@@ -40,7 +39,7 @@ def expert_table(
     """
     experts = experts_of(live)
     if not experts:
-        raise NotApplicable(NO_EXPERTS)
+        return pd.DataFrame(columns=list(COLUMNS))
     calibration = calibrate(live, windows)
     scores = {
         place: xy / np.sqrt(xx * yy) if xx * yy > 0 else 0.0
@@ -61,7 +60,7 @@ def expert_table(
 def check_experts(inventory: pd.DataFrame) -> None:
     """NotApplicable for a checkpoint without a mixture of experts: the model need not be loaded to know."""
     if inventory.expert.isna().all():
-        raise NotApplicable(NO_EXPERTS)
+        raise NotApplicable("the model has no mixture of experts")
 
 
 def _row(projection: Projection, expert: int, calibration: Calibration, length: int, scores: dict) -> dict:

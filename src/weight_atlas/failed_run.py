@@ -1,0 +1,30 @@
+"""After a failed run: the pages that it asked for, written in the workflow's own process of what there is."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write_unfinished_pages(workflow: Any, say: Callable[[str], None]) -> None:
+    """Write the pages and the overview that a run asked for and did not come to, marked incomplete.
+
+    workflow: Snakemake's, after its last job. A run that was stopped, in which nothing failed, leaves none. What goes
+    wrong here is said, and does not take the place of the failure itself.
+    """
+    failed = {part for job in workflow.scheduler.failed for part in (job.jobs if job.is_group() else [job])}
+    if not failed:
+        return
+    # Building the graph of jobs, which every dry run does, must not pay for pandas.
+    from weight_atlas.atlas.unfinished import unfinished, write_unfinished_overview, write_unfinished_page
+
+    dag, summaries = workflow.dag, {}
+    for job in unfinished(dag, ("atlas", "overview")):
+        try:
+            workflow.persistence.cleanup(job)
+            if job.rule.name == "atlas":
+                summaries[Path(job.output.summary)] = write_unfinished_page(dag, failed, job)
+            else:
+                write_unfinished_overview(dag, failed, job, summaries)
+            say(f"Incomplete, since steps failed: {job.output.page_}")
+        except Exception as error:
+            say(f"No page could be written: {job.output.page_}: {type(error).__name__}: {error}")
