@@ -71,7 +71,7 @@ def models(tmp_path_factory):
 
 def test_a_source_alone_gives_a_complete_page_for_models_of_every_kind(models, tmp_path):
     """All default analyses; what does not apply is skipped with its reason, and a second look has nothing to do."""
-    tasks = {"phrase": {"name": "bundled:phrase"}, "long": {"name": "bundled:order", "fewshot": 6}}
+    tasks = {"documents": {"name": "bundled:documents"}, "long": {"name": "bundled:order", "fewshot": 6}}
     config = {"models": models, **QUICK, "tasks": tasks, "bundled_tasks": {"items": 8}}
     assert in_process.run(tmp_path, config) == {}
     reasons = {
@@ -95,7 +95,7 @@ def test_a_source_alone_gives_a_complete_page_for_models_of_every_kind(models, t
     assert "](../super_weights/" not in text
     # The one model that can be run is compared alone, on the task that fits into its context.
     impact = pd.read_csv(tmp_path / "results/impact_summary/gpt2.csv")
-    assert set(impact.task.dropna()) == {"text", "phrase"}
+    assert set(impact.task.dropna()) == {"text", "documents"}
     (note,) = set(impact.note[impact.kind == "not applicable"])
     assert "longer than the model's context" in note and "128" in note
     assert set(pd.read_csv(tmp_path / "results/impact_comparison/models.csv").model) == {"gpt2"}
