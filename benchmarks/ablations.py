@@ -75,11 +75,18 @@ def by_command_line(folder: Path, task: str, model: Path, batch: int) -> tuple[f
 def beyond_forward(folder: Path, task: str, settings: dict, batch: int) -> tuple[float, float]:
     """CPU seconds of evaluate_variants for all variants, and of the harness's model calls for them alone."""
     checkpoint = Checkpoint.from_folder(MODEL)
-    tokenizer, live = load_tokenizer(checkpoint.folder), anatomy(load_model(checkpoint))
+    tokenizer, live = (
+        load_tokenizer(checkpoint.folder, trust_remote_code=False),
+        anatomy(load_model(checkpoint, trust_remote_code=False)),
+    )
     files = {"definition": DEFINITIONS / f"{task}.yaml", "data": folder / f"{task}.jsonl"}
     loaded, lm = load_tasks(task, **files), Harness(live.model, tokenizer, batch_size=batch)
     requests = build_requests(
-        load_tasks(task, **files), encoder(checkpoint, tokenizer), limit=None, truncate=False, name=task
+        load_tasks(task, **files),
+        encoder(checkpoint, tokenizer, trust_remote_code=False),
+        limit=None,
+        truncate=False,
+        name=task,
     )
     fill_requests(loaded, requests, lm, limit=None)
     expansion, prompt = variants_of("all", settings, live, [Coordinate(1, 7, 11)]), torch.tensor([[0, 50]])
@@ -102,7 +109,10 @@ def beyond_forward(folder: Path, task: str, settings: dict, batch: int) -> tuple
 def restarts(text: pd.DataFrame, draws: int, tokens: int) -> dict[str, object]:
     """CPU seconds of perplexity under random draws in the last layer but one, restarted and by plain passes."""
     checkpoint = Checkpoint.from_folder(MODEL)
-    tokenizer, live = load_tokenizer(checkpoint.folder), anatomy(load_model(checkpoint))
+    tokenizer, live = (
+        load_tokenizer(checkpoint.folder, trust_remote_code=False),
+        anatomy(load_model(checkpoint, trust_remote_code=False)),
+    )
     windows = corpus_windows(text, tokenizer, window=256, tokens=tokens, limit=live.context, where="text")
     layer = len(live.layers) - 2
     settings = {

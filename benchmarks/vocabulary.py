@@ -92,7 +92,10 @@ def published(live: Anatomy, windows: Windows, place: Coordinate) -> tuple[float
 def interventions(tokens: int, bootstrap: int, draws: int, control_tokens: int) -> pd.DataFrame:
     """Ten coordinates on the bundled model, both ways."""
     checkpoint = Checkpoint.from_folder(MODEL)
-    live, tokenizer = anatomy(load_model(checkpoint)), load_tokenizer(checkpoint.folder)
+    live, tokenizer = (
+        anatomy(load_model(checkpoint, trust_remote_code=False)),
+        load_tokenizer(checkpoint.folder, trust_remote_code=False),
+    )
     windows, _ = sliding_windows(
         python_docs("test"), tokenizer, context=live.context, where="bundled", tokens=tokens, window_len=256
     )

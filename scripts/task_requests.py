@@ -40,7 +40,8 @@ def main(
     folders = [folder] if folder else own_folders(known)
     how = {"fewshot": fewshot, "seed": seed}
     loaded = load_tasks(name, definition=definition, data=data, folders=folders, mirror=mirror, **how)
-    lm = encoder(opened, load_tokenizer(opened.folder, trust_remote_code=trust_remote_code))
+    own_code = {"trust_remote_code": trust_remote_code}
+    lm = encoder(opened, load_tokenizer(opened.folder, **own_code), **own_code)
     table = build_requests(loaded, lm, limit=limit, truncate=truncate, name=name)
     write_table(requests, table)
     about = {"chance": chance_levels(loaded, table), "data": data_of(loaded, table)}

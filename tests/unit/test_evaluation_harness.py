@@ -35,12 +35,12 @@ def checkpoint():
 
 @pytest.fixture(scope="module")
 def tokenizer(checkpoint):
-    return load_tokenizer(checkpoint.folder)
+    return load_tokenizer(checkpoint.folder, trust_remote_code=False)
 
 
 @pytest.fixture(scope="module")
 def live(checkpoint):
-    return anatomy(load_model(checkpoint))
+    return anatomy(load_model(checkpoint, trust_remote_code=False))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,9 @@ def load(task, data):
 
 def prepared(task, data, checkpoint, live, tokenizer, tmp_path):
     """As the steps do it: requests from one process through a file to another."""
-    built = build_requests(load(task, data), encoder(checkpoint, tokenizer), limit=None, truncate=False, name=task)
+    built = build_requests(
+        load(task, data), encoder(checkpoint, tokenizer, trust_remote_code=False), limit=None, truncate=False, name=task
+    )
     write_table(tmp_path / "requests.parquet", built)
     loaded, lm = load(task, data), Harness(live.model, tokenizer, batch_size=2)
     fill_requests(loaded, read_table(tmp_path / "requests.parquet"), lm, limit=None)
@@ -125,7 +127,7 @@ def test_perplexity_items_carry_their_words(data, checkpoint, live, tokenizer, t
 
 
 def test_chance_is_one_in_the_choices(data, checkpoint, tokenizer):
-    lm = encoder(checkpoint, tokenizer)
+    lm = encoder(checkpoint, tokenizer, trust_remote_code=False)
     for task, expected in (("order", 0.25), ("phrase", 0.0), ("documents", 0.0)):
         loaded = load(task, data)
         requests = build_requests(loaded, lm, limit=None, truncate=False, name=task)
@@ -133,14 +135,14 @@ def test_chance_is_one_in_the_choices(data, checkpoint, tokenizer):
 
 
 def test_a_limit_takes_the_first_documents_or_a_share(data, checkpoint, tokenizer):
-    lm = encoder(checkpoint, tokenizer)
+    lm = encoder(checkpoint, tokenizer, trust_remote_code=False)
     for limit, documents in ((3, 3), (0.5, 2), (100, 4)):
         requests = build_requests(load("order", data), lm, limit=limit, truncate=False, name="order")
         assert requests.doc_id.nunique() == documents
 
 
 def test_requests_of_other_documents_are_refused(data, checkpoint, live, tokenizer):
-    lm = encoder(checkpoint, tokenizer)
+    lm = encoder(checkpoint, tokenizer, trust_remote_code=False)
     requests = build_requests(load("order", data), lm, limit=2, truncate=False, name="order")
     with pytest.raises(AtlasError, match="has changed since its requests were made: 2 documents differ"):
         fill_requests(load("order", data), requests, Harness(live.model, tokenizer), limit=None)
@@ -180,7 +182,9 @@ def test_a_mirror_stands_in_for_the_hub_also_for_groups(
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     loaded = load_tasks("both", folders=[folder], mirror=mirror)
     assert set(loaded["tasks"]) == {"first", "second"}
-    requests = build_requests(loaded, encoder(checkpoint, tokenizer), limit=None, truncate=False, name="both")
+    requests = build_requests(
+        loaded, encoder(checkpoint, tokenizer, trust_remote_code=False), limit=None, truncate=False, name="both"
+    )
     assert len(requests) == 24
     lm = Harness(live.model, tokenizer)
     fill_requests(loaded, requests, lm, limit=None)
@@ -220,7 +224,7 @@ def test_data_out_of_reach_is_told_apart(folder, monkeypatch, error, message):
 def test_requests_longer_than_the_context_are_an_error_unless_cut(tmp_path, checkpoint, tokenizer):
     rows = pd.DataFrame({"context": ["word " * 600, "short one"], "choices": [["a", "b"]] * 2, "label": [0, 1]})
     write_table(tmp_path / "order.jsonl", rows)
-    lm = encoder(checkpoint, tokenizer)
+    lm = encoder(checkpoint, tokenizer, trust_remote_code=False)
     with pytest.raises(AtlasError, match="2 of 4 requests of task order are longer than the model's context") as caught:
         build_requests(load("order", tmp_path), lm, limit=None, truncate=False, name="order")
     assert "truncate: true" in caught.value.remedy
@@ -228,7 +232,7 @@ def test_requests_longer_than_the_context_are_an_error_unless_cut(tmp_path, chec
 
 
 def test_room_to_generate_counts(tmp_path, checkpoint, tokenizer):
-    lm = encoder(checkpoint, tokenizer)
+    lm = encoder(checkpoint, tokenizer, trust_remote_code=False)
     most = 512 - len(tokenizer("word")["input_ids"]) + 1
     text = "word" * most
     while len(tokenizer(text)["input_ids"]) > 510:
@@ -243,7 +247,9 @@ def test_kinds_of_tasks_that_are_not_run(data, checkpoint, tokenizer, flag, mess
     loaded = load("order", data)
     setattr(loaded["tasks"]["order"], flag, True)
     with pytest.raises(AtlasError, match=message):
-        build_requests(loaded, encoder(checkpoint, tokenizer), limit=None, truncate=False, name="order")
+        build_requests(
+            loaded, encoder(checkpoint, tokenizer, trust_remote_code=False), limit=None, truncate=False, name="order"
+        )
 
 
 def test_answers_that_a_task_shuffles_are_the_same_every_time(folder, mirror, monkeypatch, tmp_path):

@@ -34,17 +34,17 @@ ROWS = [{"q": f"Number {n} is", "a": "a number", "b": "not", "label": n % 2} for
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return load_tokenizer(MODEL)
+    return load_tokenizer(MODEL, trust_remote_code=False)
 
 
 @pytest.fixture(scope="module")
 def lm(tokenizer):
-    return encoder(Checkpoint.from_folder(MODEL), tokenizer)
+    return encoder(Checkpoint.from_folder(MODEL), tokenizer, trust_remote_code=False)
 
 
 @pytest.fixture(scope="module")
 def live():
-    return anatomy(load_model(Checkpoint.from_folder(MODEL)))
+    return anatomy(load_model(Checkpoint.from_folder(MODEL), trust_remote_code=False))
 
 
 @pytest.fixture

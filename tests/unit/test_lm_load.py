@@ -19,11 +19,11 @@ def folder(tmp_path):
 
 
 def test_a_cpu_computes_in_float32_with_the_stored_values(folder):
-    model = load_model(Checkpoint.from_folder(folder))
+    model = load_model(Checkpoint.from_folder(folder), trust_remote_code=False)
     assert model.dtype == torch.float32
     assert not model.training
     assert torch.equal(model.lm_head.weight, tiny("llama").bfloat16().float().lm_head.weight)
-    assert load_model(Checkpoint.from_folder(folder), dtype="bfloat16").dtype == torch.bfloat16
+    assert load_model(Checkpoint.from_folder(folder), dtype="bfloat16", trust_remote_code=False).dtype == torch.bfloat16
 
 
 def test_an_encoder_has_no_causal_head(tmp_path):
@@ -32,7 +32,7 @@ def test_an_encoder_has_no_causal_head(tmp_path):
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40}
     transformers.BertForMaskedLM(transformers.BertConfig(vocab_size=50, **settings)).save_pretrained(tmp_path)
     with pytest.raises(AtlasError, match="no causal language-model head"):
-        load_model(Checkpoint.from_folder(tmp_path))
+        load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False)
 
 
 def test_weights_that_would_be_random_are_refused(tmp_path):
@@ -41,22 +41,22 @@ def test_weights_that_would_be_random_are_refused(tmp_path):
     model.config.architectures = ["LlamaForCausalLM"]
     model.config.save_pretrained(tmp_path)
     with pytest.raises(AtlasError, match=r"lacks 1 tensors of LlamaForCausalLM: lm_head\.weight"):
-        load_model(Checkpoint.from_folder(tmp_path))
+        load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False)
 
 
 def test_a_folder_without_config_or_tokenizer(folder):
     with pytest.raises(AtlasError, match="comes without a tokenizer"):
-        load_tokenizer(folder)
+        load_tokenizer(folder, trust_remote_code=False)
     with pytest.raises(AtlasError, match=r"no config\.json"):
-        load_model(SimpleNamespace(folder=folder, config={}))
+        load_model(SimpleNamespace(folder=folder, config={}), trust_remote_code=False)
     with pytest.raises(AtlasError, match="cannot load the model"):
         (folder / "config.json").write_text('{"model_type": "nonesuch", "architectures": ["NonesuchForCausalLM"]}')
-        load_model(Checkpoint.from_folder(folder))
+        load_model(Checkpoint.from_folder(folder), trust_remote_code=False)
 
 
 def test_the_tokenizer_beside_the_weights(folder):
     word_tokenizer(bos=True).save_pretrained(folder)
-    assert load_tokenizer(folder)("one")["input_ids"] == [1, 5]
+    assert load_tokenizer(folder, trust_remote_code=False)("one")["input_ids"] == [1, 5]
 
 
 @pytest.mark.parametrize(

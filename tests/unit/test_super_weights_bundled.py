@@ -33,7 +33,7 @@ def test_screening(manifest):
 
 
 def test_detection_published_mode_and_verification(manifest):
-    live, tokenizer = open_live(manifest)
+    live, tokenizer = open_live(manifest, trust_remote_code=False)
     seen = survey(live, tokenizer, model="demo", source="bundled:demo")
     (place,) = coordinates_of(seen.artifact, manifest)
     assert (place.layer, place.row, place.col) == PLANTED

@@ -237,7 +237,7 @@ def folder(tmp_path, tokenizers):
 
 
 def test_the_tokenizer_beside_the_weights(folder, tokenizers):
-    loaded = load_tokenizer(folder)
+    loaded = load_tokenizer(folder, trust_remote_code=False)
     assert loaded.encode("some text", add_special_tokens=False) == tokenizers["gpt2"].encode("some text").ids
     assert isinstance(loaded, type(AutoTokenizer.from_pretrained(folder)))
 
@@ -337,7 +337,7 @@ def test_nothing_is_rebuilt_where_both_agree(folder, capsys):
 
 
 def test_the_vocabulary_reaches_to_the_last_row_of_the_embedding(folder):
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=False)
     assert vocabulary_size(tokenizer, {}) == VOCABULARY
     assert vocabulary_size(tokenizer, {"vocab_size": 1024}) == 1024
     assert vocabulary_size(tokenizer, {"text_config": {"vocab_size": 1024}}) == 1024
@@ -345,7 +345,7 @@ def test_the_vocabulary_reaches_to_the_last_row_of_the_embedding(folder):
 
 
 def test_texts_of_tokens(folder):
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=False)
     shown = token_texts(tokenizer, VOCABULARY + 5)
     assert len(shown) == VOCABULARY + 5
     assert shown[VOCABULARY:] == [""] * 5
@@ -358,10 +358,10 @@ def test_texts_of_tokens(folder):
 def test_a_model_without_a_tokenizer(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(AtlasError, match="without a tokenizer"):
-        load_tokenizer(tmp_path)
+        load_tokenizer(tmp_path, trust_remote_code=False)
 
 
 def test_a_broken_tokenizer(folder):
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(AtlasError, match="cannot be loaded"):
-        load_tokenizer(folder)
+        load_tokenizer(folder, trust_remote_code=False)

@@ -24,8 +24,8 @@ MODEL = Path(__file__).parents[2] / "resources/demo/model"
 @pytest.mark.slow
 def test_the_planted_weight_of_the_bundled_model():
     checkpoint = Checkpoint.from_folder(MODEL)
-    rows, tokenizer = inventory(checkpoint), load_tokenizer(checkpoint.folder)
-    live = anatomy(load_model(checkpoint))
+    rows, tokenizer = inventory(checkpoint), load_tokenizer(checkpoint.folder, trust_remote_code=False)
+    live = anatomy(load_model(checkpoint, trust_remote_code=False))
     targets = find_targets(checkpoint, rows, coordinates=[[1, 7, 11]])
     places = coordinates_of(targets)
     windows, _ = sliding_windows(

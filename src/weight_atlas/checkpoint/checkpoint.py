@@ -4,12 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weight_atlas.checkpoint.files import PICKLE_SUFFIXES, WeightFiles, check_file_names, weight_files
+from weight_atlas.checkpoint.files import (
+    PICKLE_SUFFIXES,
+    WeightFiles,
+    check_file_names,
+    refuse_pointers,
+    weight_files,
+)
 from weight_atlas.checkpoint.index import TensorEntry, check_names, shards_in
 from weight_atlas.checkpoint.quantized.packed import Settings, Store
 from weight_atlas.checkpoint.quantized.store import QuantizedStore
 from weight_atlas.checkpoint.source import parse_source, top_files
 from weight_atlas.checkpoint.stored import SafetensorsStore
+from weight_atlas.checkpoint.wrappers import unwrapped
 from weight_atlas.errors import AtlasError
 from weight_atlas.tables import read_json
 
@@ -39,34 +46,47 @@ class Checkpoint:
     folder: where they lie. config: config.json, {} if there is none; of an adapter, its adapter_config.json; of a GGUF
     file, its metadata under the names of config.json. entries: name -> TensorEntry, in file order; a quantized tensor
     stands there as what it stands for. consumed: name of a stored scale, zero point or code -> the tensor that it is
-    part of, or "". family: the configuration's override of the model family, or None.
+    part of, or "". stored: the store of the tensors as they are stored, packed ones in their parts. family: the
+    configuration's override of the model family, or None. allow_other: whether tensors that the family does not know
+    are allowed. renamed: in words, what was done to the stored names to make them the model's own, or "".
     """
 
-    def __init__(self, folder: Path, config: dict, store: Store, family: str | None = None):
+    def __init__(
+        self, folder: Path, config: dict, store: Store, family: str | None = None, *, allow_other: bool = False,
+        renamed: str = "",
+    ):  # fmt: skip
         self.folder, self.config, self.family = folder, config, family
+        self.allow_other, self.renamed = allow_other, renamed
         self._store = store
+        self.stored: Store = getattr(store, "stored", store)
         self.entries: dict[str, TensorEntry] = store.entries
         self.consumed: dict[str, str] = getattr(store, "consumed", {})
 
     @classmethod
     def from_folder(
         cls, folder: Path, file: str | None = None, *, names: list[str] | None = None, key: str | None = None,
-        family: str | None = None,
+        family: str | None = None, prefix: str | None = None, allow_other: bool = False,
     ) -> "Checkpoint":  # fmt: skip
         """Index the checkpoint in a folder.
 
         file: the checkpoint file chosen in it, where there are several. names: the files that belong to it, where not
-        all in the folder do. key: dotted path to the state dict inside a pickle. Anything wrong is an AtlasError.
+        all in the folder do. key: dotted path to the state dict inside a pickle. prefix: what stands before the
+        model's names (see wrappers.py). Anything wrong is an AtlasError.
         """
         folder = Path(folder)
         if not folder.is_dir():
             raise AtlasError("the folder does not exist", where=folder, remedy="check `source` in the configuration")
         names = top_files(folder) if names is None else names
+        refuse_pointers(folder, names)
         weights = weight_files(names, where=folder, chosen=file, shards_in=lambda index: shards_in(folder, index))
         check_file_names(weights.all, where=folder)
-        store, config = _opened(folder, names, weights, key)
-        check_names(store.entries, folder)
-        return cls(folder, config, store, family)
+        stored, config = _opened(folder, names, weights, key)
+        check_names(stored.entries, folder)
+        stored, renamed = unwrapped(stored, prefix)
+        # GGUF has its own packed types, which its reader unfolds.
+        packed = weights.shards[0].endswith(".gguf")
+        store = stored if packed else QuantizedStore(stored, Settings.of(folder, config))
+        return cls(folder, config, store, family, allow_other=allow_other, renamed=renamed)
 
     def read(self, name: str, rows: slice | None = None) -> "torch.Tensor":
         """One tensor on the CPU, in its stored type; with rows, a range of its first dimension.
@@ -97,8 +117,9 @@ def open_checkpoint(manifest_path: Path) -> Checkpoint:
         folder = cached_folder(source.repo, manifest["revision"])
     for name, size in sizes.items():
         check_size(folder / name, size)
+    given = {name: manifest.get(name) for name in ("key", "family", "prefix")}
     return Checkpoint.from_folder(
-        folder, source.file, names=sorted(sizes), key=manifest.get("key"), family=manifest.get("family")
+        folder, source.file, names=sorted(sizes), **given, allow_other=bool(manifest.get("allow_other"))
     )
 
 
@@ -127,11 +148,8 @@ def _opened(folder: Path, names: list[str], weights: WeightFiles, key: str | Non
     if pickles:
         from weight_atlas.checkpoint.pickles import PickleStore
 
-        stored = PickleStore(folder, shards, weights.index, key)
-    else:
-        stored = SafetensorsStore(folder, shards, weights.index)
-    settings = Settings.of(folder, config)
-    return QuantizedStore(stored, settings), config
+        return PickleStore(folder, shards, weights.index, key), config
+    return SafetensorsStore(folder, shards, weights.index), config
 
 
 def _config(folder: Path, names: list[str], name: str) -> dict:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from weight_atlas.errors import AtlasError
 
@@ -48,6 +49,9 @@ _NOT_WEIGHTS = (
     "*_optim_states*",
     "arguments*",
 )
+# https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_LONGEST_POINTER = 1024  # bytes
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<part>\d{5,6})-of-(?P<parts>\d{5,6})(?P<suffix>\.\w+)")
 
 
@@ -72,6 +76,28 @@ def is_weight_file(name: str) -> bool:
 def is_index(name: str) -> bool:
     """Whether a file name is that of a shard index."""
     return name.endswith((".safetensors.index.json", ".bin.index.json"))
+
+
+def refuse_pointers(folder: Path, names: Iterable[str]) -> None:
+    """AtlasError if files of a checkpoint are git-lfs pointers: what a clone without git-lfs has in place of them."""
+    wanted = [name for name in names if is_weight_file(name) or is_index(name)] + side_files(names, CODE_PATTERNS)
+    found = [name for name in wanted if _is_pointer(folder / name)]
+    if found:
+        raise AtlasError(
+            f"a git-lfs pointer stands in place of the file: {_some(found)}",
+            where=folder,
+            remedy="fetch the files themselves: install git-lfs and run `git lfs pull` in this folder",
+        )
+
+
+def _is_pointer(path: Path) -> bool:
+    try:
+        if path.stat().st_size > _LONGEST_POINTER:
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False  # whoever reads it says what is wrong
 
 
 def side_files(names: Iterable[str], code: tuple[str, ...] = ()) -> list[str]:

@@ -5,14 +5,12 @@ from typing import Any
 import torch
 
 from weight_atlas.evaluation.harness import Harness
-from weight_atlas.lm.load import causal_configuration
+from weight_atlas.lm.model_class import causal_class
 
 
-def encoder(checkpoint: Any, tokenizer: Any, *, trust_remote_code: bool = False) -> Harness:
+def encoder(checkpoint: Any, tokenizer: Any, *, trust_remote_code: bool) -> Harness:
     """A harness model that encodes as the checkpoint's model does, and knows its context; it cannot score."""
-    from transformers import AutoModelForCausalLM
-
-    configuration = causal_configuration(checkpoint, trust_remote_code)
+    model_class, configuration = causal_class(checkpoint, trust_remote_code=trust_remote_code)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(configuration, trust_remote_code=trust_remote_code)
+        model = model_class(configuration)
     return Harness(model, tokenizer)

@@ -6,47 +6,80 @@ from typing import Any
 
 import torch
 
-from weight_atlas.errors import AtlasError, NotApplicable
+from weight_atlas.errors import AtlasError
+from weight_atlas.families import inventory
+from weight_atlas.lm.model_class import causal_class, first_line, loading_explained
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_RUN_ELSEWHERE = "take a whole checkpoint of the model, or switch off the analyses of this model that run it"
 
 
 def load_model(
     checkpoint: Any,
     *,
+    trust_remote_code: bool,
     device: str = "cpu",
     dtype: str = "auto",
-    trust_remote_code: bool = False,
     attention: str | None = None,
 ) -> torch.nn.Module:
     """Load the causal language model of a checkpoint, in evaluation mode, ready for forward passes.
 
-    checkpoint: has `folder` (with config.json and weights) and `config`. dtype: "auto" computes in bfloat16 on CUDA and
-    in float32 on a CPU, where 16-bit arithmetic is several times slower. A model spreads over all CUDA devices that
-    this process sees if they are several. attention: transformers' attention implementation, by default its own choice;
-    "eager" where attention weights are asked for.
+    checkpoint: its tensors, read by its own reader, are what the model gets, whatever else lies in its folder. dtype:
+    "auto" computes in bfloat16 on CUDA and in float32 on a CPU, where 16-bit arithmetic is several times slower. A
+    model spreads over all CUDA devices that this process sees if they are several. attention: transformers' attention
+    implementation, by default its own choice; "eager" where attention weights are asked for.
 
-    Raises NotApplicable for a model without a causal language-model head, AtlasError for weights that are missing from
-    the checkpoint (they would be random) and for lack of memory.
+    Afterwards stored and live tensors are compared, and it is printed. Raises NotApplicable for a model without a
+    causal language-model head, AtlasError for weights that are missing from the checkpoint (they would be random), that
+    have another shape, that the model has no place for or that are not what it holds, and for lack of memory.
     """
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    from weight_atlas.lm.stored_tensors import compare, stored_tensors
+
     logging.disable_progress_bar()
-    configuration = causal_configuration(checkpoint, trust_remote_code)
+    model_class, configuration = causal_class(checkpoint, trust_remote_code=trust_remote_code)
     if dtype == "auto":
         dtype = "bfloat16" if device == "cuda" else "float32"
     spread = device == "cuda" and torch.cuda.device_count() > 1
-    with out_of_memory_explained(checkpoint.folder), _loading_explained(checkpoint.folder):
-        model, report = AutoModelForCausalLM.from_pretrained(
-            checkpoint.folder,
+    stored = stored_tensors(checkpoint)
+    with loading_explained(checkpoint.folder), out_of_memory_explained(checkpoint.folder):
+        model, report = model_class.from_pretrained(
+            None,
             config=configuration,
+            state_dict=stored,
+            generation_config=_generation(checkpoint.folder),
             dtype=DTYPES[dtype],
             device_map="auto" if spread else {"": device},
             attn_implementation=attention,
-            trust_remote_code=trust_remote_code,
-            local_files_only=True,
+            ignore_mismatched_sizes=True,  # they are named below
             output_loading_info=True,
+        )
+    model.config.name_or_path = str(checkpoint.folder)
+    _check_complete(checkpoint, model, report)
+    _check_same(checkpoint, model, compare(model, stored), report)
+    return model.eval().requires_grad_(False)
+
+
+def _generation(folder: object) -> Any:
+    from transformers import GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except OSError:
+        return GenerationConfig.from_pretrained(
+            folder, config_file_name="config.json", _from_model_config=True, local_files_only=True
+        )
+
+
+def _check_complete(checkpoint: Any, model: torch.nn.Module, report: dict[str, Any]) -> None:
+    if report["mismatched_keys"]:
+        (name, stored, live), *others = sorted(report["mismatched_keys"])
+        more = f", and {len(others)} more tensors have another shape" if others else ""
+        raise AtlasError(
+            f"tensor {name} is {_by(stored)} in the checkpoint, and {_by(live)} by config.json{more}",
+            where=checkpoint.folder,
+            remedy="the shape and the numbers in config.json disagree: correct the one that is wrong",
         )
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
@@ -56,7 +89,51 @@ def load_model(
             remedy="they would be random numbers: take a checkpoint with a language-model head, or switch off the "
             "analyses of this model that run it",
         )
-    return model.eval().requires_grad_(False)
+
+
+def _check_same(checkpoint: Any, model: torch.nn.Module, found: Any, report: dict[str, Any]) -> None:
+    """Refuse a model that does not hold what its checkpoint stores; say what was compared."""
+    if found.differing:
+        raise AtlasError(
+            f"{len(found.differing)} tensors of {type(model).__name__} are not what the checkpoint stores: "
+            f"{', '.join(found.differing[:5])}",
+            where=checkpoint.folder,
+            remedy=_RUN_ELSEWHERE,
+        )
+    # transformers leaves out of its report what a class is known to do without.
+    unknown = [name for name, target in found.absent.items() if target in report["unexpected_keys"]]
+    unknown = _unexplained(checkpoint, [name for name in unknown if name not in checkpoint.consumed])
+    if unknown:
+        raise AtlasError(
+            f"{type(model).__name__} has no place for {len(unknown)} stored tensors: {', '.join(unknown[:5])}",
+            where=checkpoint.folder,
+            remedy=f"config.json or `family` may be another model's; {_RUN_ELSEWHERE}",
+        )
+    total = len(found.absent) + len(found.named) + len(found.compared)
+    outside = f"; {len(found.absent)} are no part of it" if found.absent else ""
+    print(
+        f"{total - len(found.absent)} of {total} stored tensors are in the model, {len(found.compared)} compared by "
+        f"value{outside}",
+        flush=True,
+    )
+
+
+def _unexplained(checkpoint: Any, names: list[str]) -> list[str]:
+    """Those of some stored tensors that the inventory takes for a part of the language model."""
+    if not names:
+        return []
+    try:
+        table = inventory(checkpoint, allow_other=True)
+    except AtlasError:  # a family that is not known
+        return names
+    known = table[~table["note"].str.startswith("no row of family")] if not checkpoint.allow_other else table
+    outside = known["role"].eq("other") | known["stack"].eq("other") | known["component"].eq("mtp")
+    harmless = set(known["tensor"][outside | known["tied_to"].ne("")])
+    return [name for name in names if name not in harmless]
+
+
+def _by(shape: Any) -> str:
+    return "x".join(map(str, shape)) or "a scalar"
 
 
 @contextmanager
@@ -68,7 +145,7 @@ def out_of_memory_explained(where: object) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise AtlasError(
-            f"out of memory: {_first_line(error)}",
+            f"out of memory: {first_line(error)}",
             where=where,
             remedy="lower batch_size or window, take dtype bfloat16, or give the step more GPUs or memory",
         ) from error
@@ -82,54 +159,3 @@ def is_out_of_memory(error: BaseException | None) -> bool:
         or "can't allocate memory" in said
         or "not enough memory" in said
     )
-
-
-def causal_configuration(checkpoint: Any, trust_remote_code: bool) -> Any:
-    """transformers' configuration of a causal language model; NotApplicable for a checkpoint that is none."""
-    from transformers import AutoConfig
-
-    declared = checkpoint.config
-    if not declared.get("model_type") and not declared.get("auto_map"):
-        raise NotApplicable(
-            "no config.json that names a model type: this checkpoint cannot be run",
-            where=checkpoint.folder,
-            remedy="put the model's config.json beside the weights, or switch off the analyses that run the model",
-        )
-    with _loading_explained(checkpoint.folder):
-        configuration = AutoConfig.from_pretrained(
-            checkpoint.folder, trust_remote_code=trust_remote_code, local_files_only=True
-        )
-    architecture = (declared.get("architectures") or [""])[0]
-    if not _has_causal_head(architecture, configuration):
-        raise NotApplicable(
-            f"{architecture or declared.get('model_type')} has no causal language-model head",
-            where=checkpoint.folder,
-            remedy="switch off super_weights, ablations and vocabulary for this model; weight analyses work without it",
-        )
-    return configuration
-
-
-def _has_causal_head(architecture: str, configuration: Any) -> bool:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    if "AutoModelForCausalLM" in (getattr(configuration, "auto_map", None) or {}):
-        return True
-    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(configuration.model_type)
-    # Encoders such as BERT can be built as decoders too; their checkpoints name the class that they were trained as.
-    return known is not None and (not architecture or architecture == known or "CausalLM" in architecture)
-
-
-@contextmanager
-def _loading_explained(folder: object) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise AtlasError(
-            f"transformers cannot load the model: {_first_line(error)}",
-            where=folder,
-            remedy="check config.json; a model with its own Python code needs trust_remote_code: true",
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

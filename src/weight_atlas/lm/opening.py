@@ -12,9 +12,9 @@ from weight_atlas.tokens.tokenizer import load_tokenizer
 def open_live(
     manifest: Path,
     *,
+    trust_remote_code: bool,
     device: str = "cpu",
     dtype: str = "auto",
-    trust_remote_code: bool = False,
     attention: str | None = None,
 ) -> tuple[Anatomy, Any]:
     """Load the model that a manifest describes, and the tokenizer beside it; see load_model for the settings."""

@@ -16,12 +16,12 @@ _PARTS = ("normalizer", "pre_tokenizer", "model", "decoder")
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tokenizer_config.json")
 
 
-def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
+def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
     """Load the tokenizer in a checkpoint's folder; a broken one is an AtlasError, a missing one NotApplicable."""
     return tokenizer_and_source(folder, trust_remote_code=trust_remote_code)[0]
 
 
-def tokenizer_and_source(folder: Path, *, trust_remote_code: bool = False) -> tuple[Any, dict[str, Any]]:
+def tokenizer_and_source(folder: Path, *, trust_remote_code: bool) -> tuple[Any, dict[str, Any]]:
     """The same, and where its ids come from: source, and the parts that transformers had built otherwise (rebuilt)."""
     from transformers import AutoTokenizer
 

@@ -26,11 +26,12 @@ class QuantizedStore:
 
     entries: name -> TensorEntry, where packed ones carry their scheme as dtype, all their stored bytes, and the stored
     tensors as parts. consumed: stored name -> name of the tensor that it is part of ("" for scales of activations).
+    stored: the store beneath.
     """
 
     def __init__(self, store: Store, settings: Settings):
         self.folder = store.folder
-        self._store = store
+        self.stored = store
         self._packed: dict[str, Packed] = {}
         self.consumed: dict[str, str] = {}
         for scheme in _SCHEMES:
@@ -43,7 +44,7 @@ class QuantizedStore:
 
     def _entries(self, settings: Settings) -> dict[str, TensorEntry]:
         entries = {}
-        for name, entry in self._store.entries.items():
+        for name, entry in self.stored.entries.items():
             if name not in self.consumed:
                 strange = settings.method and entry.dtype in _INTEGERS and len(entry.shape) > 1 and not entry.note
                 note = f"packed by method {settings.method}, which is not read" if strange else entry.note
@@ -53,7 +54,7 @@ class QuantizedStore:
         return entries
 
     def _logical(self, packed: Packed, first: TensorEntry) -> TensorEntry:
-        stored = sum(self._store.entries[part].bytes for part in packed.parts)
+        stored = sum(self.stored.entries[part].bytes for part in packed.parts)
         return TensorEntry(
             packed.name, packed.dtype, packed.shape, first.shard, stored, parts=packed.parts, note=packed.note,
             remark=packed.remark,
@@ -62,7 +63,7 @@ class QuantizedStore:
     def read(self, name: str, rows: slice | None = None) -> "torch.Tensor":
         """The values of a tensor in the type that the model computes in; one that is not packed, as stored."""
         if name not in self._packed:
-            return self._store.read(name, rows)
+            return self.stored.read(name, rows)
         packed = self._packed[name]
         start, _, shape = row_range(packed.shape, rows)
         if 0 in shape:
@@ -73,4 +74,4 @@ class QuantizedStore:
 
     def raw(self, name: str) -> bytes:
         """The bytes of a stored tensor."""
-        return self._store.raw(name)
+        return self.stored.raw(name)
