@@ -25,8 +25,10 @@ rule fetch_checkpoint:
         mem_mb=1000,
         runtime=720,
     params:
-        options=options("fetch_checkpoint", "source", "revision", "family", "key", "trust_remote_code"),
-        # Being older than the manifest does not show that a file was replaced; its own size and time do.
+        options=options(
+            "fetch_checkpoint", "source", "revision", "family", "key", "prefix", "allow_other", "trust_remote_code"
+        ),
+        # Being older than the manifest does not show that a file was replaced; its own state does.
         code=lambda wildcards: [
             code_of("fetch_checkpoint")(wildcards),
             local_state(config["models"][wildcards.model]["source"]),

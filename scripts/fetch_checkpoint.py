@@ -15,6 +15,8 @@ def main(
     revision: str | None = None,
     family: str | None = None,
     key: str | None = None,
+    prefix: str | None = None,
+    allow_other: bool = False,
     trust_remote_code: bool = False,
     threads: int = 4,
 ) -> None:
@@ -24,7 +26,14 @@ def main(
     """
     print(f"{source}: {len(files)} local files" if files else source, flush=True)
     written = make_manifest(
-        source, revision=revision, family=family, key=key, remote_code=trust_remote_code, threads=threads
+        source,
+        revision=revision,
+        family=family,
+        key=key,
+        prefix=prefix,
+        allow_other=allow_other,
+        remote_code=trust_remote_code,
+        threads=threads,
     )
     write_json(manifest, written)
     total = sum(file["size"] for file in written["files"])

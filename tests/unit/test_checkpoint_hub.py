@@ -184,6 +184,22 @@ def test_a_truncated_file_in_the_cache(fetch, tmp_path):
     assert "is damaged: 1000 bytes" in output and str(blob) in output
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_bit_that_fell_over_in_the_cache(fetch, tmp_path, name):
+    """The manifest says what lies here, and so finds it out, with the hub and without."""
+    with standin_hub({"org/name": Repository(_files())}) as hub:
+        assert fetch(hub.endpoint)[0] == 0
+        blob = next((tmp_path / "hub").rglob(f"snapshots/*/{name}")).resolve()
+        content = bytearray(blob.read_bytes())
+        content[-2] ^= 1
+        blob.write_bytes(content)
+        for endpoint in (hub.endpoint, "http://127.0.0.1:9"):
+            code, output, _ = fetch(endpoint, "hf://org/name", "--revision", COMMIT)
+            assert code == 1
+            assert "a file in the hub cache is damaged" in output and f"where: {blob}" in output
+            assert "delete this file and run again" in output
+
+
 @pytest.mark.parametrize(
     ("repository", "source", "revision", "message"),
     [

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from weight_atlas.checkpoint.files import weight_files
@@ -80,6 +81,56 @@ def test_state_shows_a_file_replaced_by_an_older_one(tmp_path):
     before = local_state(str(tmp_path))
     os.utime(tmp_path / "model.safetensors", (1, 1))
     assert local_state(str(tmp_path)) != before
+
+
+def _folder_of(folder: Path, content: bytes) -> Path:
+    _touch(folder, "model.safetensors")
+    (folder / "model.safetensors").write_bytes(content)
+    os.utime(folder / "model.safetensors", ns=(10**18, 10**18))
+    return folder
+
+
+def test_state_shows_a_link_that_points_elsewhere(tmp_path):
+    for name in ("one", "two"):
+        _folder_of(tmp_path / name, b"same")
+    link = tmp_path / "latest"
+    states = []
+    for name in ("one", "two"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(name)
+        states.append(local_state(str(link)))
+    assert states[0].keys() == states[1].keys() and states[0] != states[1]
+
+
+def test_state_shows_a_link_of_one_file_that_points_elsewhere(tmp_path):
+    """As in a snapshot of the hub's cache."""
+    folder, file = tmp_path / "snapshot", tmp_path / "snapshot/model.safetensors"
+    folder.mkdir()
+    states = []
+    for name in ("one", "two"):
+        file.unlink(missing_ok=True)
+        file.symlink_to(_folder_of(tmp_path / name, b"same") / "model.safetensors")
+        states.append(local_state(str(folder)))
+    assert states[0] != states[1]
+
+
+def test_state_shows_other_bytes_of_the_same_size_and_time(tmp_path):
+    states = [
+        local_state(str(_folder_of(tmp_path / "model", np.random.default_rng(seed).bytes(100_000)))) for seed in (0, 1)
+    ]
+    assert states[0] != states[1]
+
+
+def test_state_stays_with_a_folder_that_moves_and_a_file_that_is_put_back(tmp_path, monkeypatch):
+    content = np.random.default_rng(0).bytes(100_000)
+    states = []
+    for work in ("first", "second"):
+        (tmp_path / work).mkdir()
+        monkeypatch.chdir(tmp_path / work)
+        _folder_of(Path("ckpt-1"), content)
+        Path("latest").symlink_to("ckpt-1")
+        states.append(local_state("latest"))
+    assert states[0] == states[1]
 
 
 def test_a_dry_run_imports_nothing_heavy():

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from weight_atlas.checkpoint.files import side_files, weight_files
@@ -25,6 +26,18 @@ _NETWORK_REMEDY = (
     "that is in the hub cache as `revision`"
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the hub says about a file's bytes: their SHA-256 or, of a small file, their git hash; None: nothing.
+
+    checked: whether the bytes here were compared with it just now, as they arrived.
+    """
+
+    digest: str | None
+    checked: bool = False
 
 
 def cached_folder(repo: str, commit: str) -> Path:
@@ -41,11 +54,13 @@ def cached_folder(repo: str, commit: str) -> Path:
     return folder
 
 
-def download(source: Source, revision: str | None, *, code: tuple[str, ...], threads: int) -> tuple[Path, str, dict]:
+def download(
+    source: Source, revision: str | None, *, code: tuple[str, ...], threads: int
+) -> tuple[Path, str, dict[str, Known]]:
     """Bring the files that the analyses need into the hub cache.
 
     code: patterns of the model's own modules to fetch too.
-    Returns the snapshot folder, the commit, and {file name: SHA-256 where the hub knows it, else None}.
+    Returns the snapshot folder, the commit, and what the hub says of each file.
     What is complete in the cache is not asked for again; a commit that is wholly there needs no network.
     """
     from huggingface_hub import HfApi
@@ -64,17 +79,20 @@ def download(source: Source, revision: str | None, *, code: tuple[str, ...], thr
         return _download(source, info, code, threads)
 
 
-def _download(source: Source, info, code: tuple[str, ...], threads: int) -> tuple[Path, str, dict]:
+def _download(source: Source, info, code: tuple[str, ...], threads: int) -> tuple[Path, str, dict[str, Known]]:
     from huggingface_hub import constants, hf_hub_download
 
     files = {file.rfilename: file for file in info.siblings or [] if "/" not in file.rfilename}
     cache = _repo_cache(Path(constants.HF_HUB_CACHE), source.repo)
     folder = cache / "snapshots" / info.sha
+    arrived: set[str] = set()
 
     def fetch(name: str) -> None:
         file = files[name]
         if file.lfs is not None and not (folder / name).exists():
-            _fetch_large(cache / "blobs" / file.lfs.sha256, source.repo, info.sha, name, file.lfs)
+            blob = cache / "blobs" / file.lfs.sha256
+            if _fetch_large(blob, source.repo, info.sha, name, file.lfs):
+                arrived.add(name)
         hf_hub_download(source.repo, name, revision=info.sha, token=_token())
 
     def shards(index: str) -> list[str]:
@@ -89,7 +107,8 @@ def _download(source: Source, info, code: tuple[str, ...], threads: int) -> tupl
         for name, _ in zip(wanted, pool.map(fetch, wanted), strict=True):
             _check_size(folder / name, files[name].lfs.size if files[name].lfs else files[name].size)
             print(f"{name}: {(folder / name).stat().st_size} bytes", flush=True)
-    return folder, info.sha, {name: files[name].lfs.sha256 if files[name].lfs else None for name in wanted}
+    digests = {name: files[name].lfs.sha256 if files[name].lfs else files[name].blob_id for name in wanted}
+    return folder, info.sha, {name: Known(digest, name in arrived) for name, digest in digests.items()}
 
 
 def _named_shards(folder: Path, index: str, names) -> list[str]:
@@ -103,8 +122,11 @@ def _named_shards(folder: Path, index: str, names) -> list[str]:
     return shards
 
 
-def _fetch_large(blob: Path, repo: str, commit: str, name: str, lfs) -> None:
-    """Download one large file to its place in the cache, going on from what an interrupted run left."""
+def _fetch_large(blob: Path, repo: str, commit: str, name: str, lfs) -> bool:
+    """Download one large file to its place in the cache, going on from what an interrupted run left.
+
+    Returns whether it did, and so whether the bytes are known to be right.
+    """
     from filelock import FileLock
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.file_download import http_get
@@ -113,12 +135,12 @@ def _fetch_large(blob: Path, repo: str, commit: str, name: str, lfs) -> None:
     from weight_atlas.checkpoint.manifest import sha256
 
     if lfs.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
-        return  # only the hub's own protocol carries it: left to hf_hub_download
+        return False  # only the hub's own protocol carries it: left to hf_hub_download
     blob.parent.mkdir(parents=True, exist_ok=True)
     part = blob.with_name(f"{blob.name}.weight-atlas.incomplete")
     with FileLock(part.with_suffix(".lock")):
         if blob.exists():
-            return
+            return False
         with part.open("ab") as file:
             if (begun := file.tell()) > lfs.size:
                 file.truncate(begun := 0)
@@ -139,9 +161,12 @@ def _fetch_large(blob: Path, repo: str, commit: str, name: str, lfs) -> None:
             )
         part.replace(blob)
     part.with_suffix(".lock").unlink(missing_ok=True)
+    return True
 
 
-def _from_cache(source: Source, revision: str | None, code: tuple[str, ...]) -> tuple[Path, str, dict] | None:
+def _from_cache(
+    source: Source, revision: str | None, code: tuple[str, ...]
+) -> tuple[Path, str, dict[str, Known]] | None:
     """The same answer as download()'s from the cache alone, if revision is a commit and all of it is there."""
     from huggingface_hub import constants
 
@@ -159,7 +184,7 @@ def _from_cache(source: Source, revision: str | None, code: tuple[str, ...]) -> 
         return None
     # The cache names a large file's content by its SHA-256, small ones by their git hash.
     blobs = {name: (folder / name).resolve().name for name in {*side_files(names, code), *weights.all}}
-    return folder, revision, {name: blob if len(blob) == 64 else None for name, blob in blobs.items()}
+    return folder, revision, {name: Known(blob if _DIGEST.fullmatch(blob) else None) for name, blob in blobs.items()}
 
 
 def _repo_cache(cache: Path, repo: str) -> Path:

@@ -4,12 +4,23 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.checkpoint.files import ALL_CODE, CODE_PATTERNS, check_file_names, side_files, weight_files
+from weight_atlas.checkpoint.files import (
+    ALL_CODE,
+    CODE_PATTERNS,
+    check_file_names,
+    refuse_pointers,
+    side_files,
+    weight_files,
+)
 from weight_atlas.checkpoint.index import shards_in
 from weight_atlas.checkpoint.source import Source, parse_source, top_files
 from weight_atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    from weight_atlas.checkpoint.hub import Known
 
 
 def make_manifest(
@@ -18,14 +29,19 @@ def make_manifest(
     revision: str | None = None,
     family: str | None = None,
     key: str | None = None,
+    prefix: str | None = None,
+    allow_other: bool = False,
     remote_code: bool = False,
     threads: int = 1,
 ) -> dict:
     """Bring a source's files here if they are not, check them, and describe them.
 
     Local files stay where they are; a hub repository goes into the hub's own cache, at the commit that revision (a
-    branch, tag or commit; None: the default branch) stands for now. remote_code: fetch the model's own modules too.
-    Returns {source, revision, family, key, files: [{name, size, sha256}]}, in which nothing depends on time or place.
+    branch, tag or commit; None: the default branch) stands for now. prefix: what stands before the names of the
+    model's tensors. allow_other: allow tensors that its family does not know. remote_code: fetch the model's own
+    modules too.
+    Returns {source, revision, family, key, prefix, allow_other, files: [{name, size, sha256}]}, in which nothing
+    depends on time or place; each SHA-256 is that of the bytes that lie here.
     """
     parsed = parse_source(source)
     if parsed.repo is not None:
@@ -39,15 +55,38 @@ def make_manifest(
         folder, known = parsed.folder, {}
         names = local_names(parsed)
     check_file_names(names, where=source)
+    digests = _digests(folder, names, known, threads) if known else None
     # Index the tensors: a damaged checkpoint is best told of here, before anything is computed from it.
-    Checkpoint.from_folder(folder, parsed.file, names=names, key=key)
+    checkpoint = Checkpoint.from_folder(folder, parsed.file, names=names, key=key, prefix=prefix)
+    if checkpoint.renamed:
+        print(checkpoint.renamed, flush=True)
+    digests = digests or _digests(folder, names, known, threads)
+    files = [{"name": name, "size": (folder / name).stat().st_size, "sha256": digests[name]} for name in names]
+    given = {"family": family, "key": key, "prefix": prefix, "allow_other": allow_other}
+    return {"source": source, "revision": revision, **given, "files": files}
+
+
+def _digests(folder: Path, names: list[str], known: dict[str, "Known"], threads: int) -> dict[str, str]:
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        digests = list(pool.map(lambda name: known.get(name) or sha256(folder / name), names))
-    files = [
-        {"name": name, "size": (folder / name).stat().st_size, "sha256": digest}
-        for name, digest in zip(names, digests, strict=True)
-    ]
-    return {"source": source, "revision": revision, "family": family, "key": key, "files": files}
+        found = pool.map(lambda name: _digest(folder / name, known.get(name)), names)
+        return dict(zip(names, found, strict=True))
+
+
+def _digest(path: Path, known: "Known | None") -> str:
+    """SHA-256 of a file; AtlasError if it is not what the hub has.
+
+    The bytes in the cache are read, whatever its names say: a disk may have lost some.
+    """
+    if known is not None and known.checked:
+        return known.digest
+    digest = sha256(path)
+    if known is not None and known.digest not in (None, digest, git_hash(path) if len(known.digest) == 40 else None):
+        raise AtlasError(
+            "a file in the hub cache is damaged: its bytes are not those that the hub has",
+            where=path.resolve(),
+            remedy="delete this file and run again: it is downloaded anew",
+        )
+    return digest
 
 
 def local_names(source: Source) -> list[str]:
@@ -56,6 +95,7 @@ def local_names(source: Source) -> list[str]:
     if not folder.is_dir():
         raise AtlasError("the folder does not exist", where=folder, remedy="check `source` in the configuration")
     names = top_files(folder)
+    refuse_pointers(folder, names)
     try:
         weights = weight_files(
             names, where=folder, chosen=source.file, shards_in=lambda index: shards_in(folder, index)
@@ -86,3 +126,9 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise AtlasError(f"cannot read: {error.strerror}", where=path, remedy="check path and permissions") from error
+
+
+def git_hash(path: Path) -> str:
+    """Hex SHA-1 under which git keeps a file of this content: what the hub records of its small files."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

@@ -35,7 +35,7 @@ def load_model(
     """
     from transformers.utils import logging
 
-    from weight_atlas.lm.stored_tensors import compare, stored_tensors
+    from weight_atlas.lm.stored_tensors import compare, keep_padding_rows, stored_tensors
 
     logging.disable_progress_bar()
     model_class, configuration = causal_class(checkpoint, trust_remote_code=trust_remote_code)
@@ -54,9 +54,11 @@ def load_model(
             attn_implementation=attention,
             ignore_mismatched_sizes=True,  # they are named below
             output_loading_info=True,
+            local_files_only=True,
         )
     model.config.name_or_path = str(checkpoint.folder)
     _check_complete(checkpoint, model, report)
+    keep_padding_rows(model, stored)
     _check_same(checkpoint, model, compare(model, stored), report)
     return model.eval().requires_grad_(False)
 

@@ -44,6 +44,10 @@ class StoredTensor:
         self.sample = sample_of(tensor)
         return tensor[part]
 
+    def row(self, number: int) -> torch.Tensor:
+        """One row."""
+        return self._checkpoint.stored.read(self._name, slice(number, number + 1))[0]
+
 
 def stored_tensors(checkpoint: Any) -> dict[str, StoredTensor]:
     """All tensors of a checkpoint by name, as a state dict whose values are not read yet."""
@@ -57,6 +61,23 @@ def sample_of(tensor: torch.Tensor) -> torch.Tensor:
     if flat is None:
         return tensor.detach()[torch.unravel_index(places.to(tensor.device), tensor.shape)].clone()
     return flat[places.to(tensor.device)].clone()
+
+
+@torch.no_grad()
+def keep_padding_rows(model: torch.nn.Module, stored: dict[str, StoredTensor]) -> None:
+    """Give embeddings back their stored padding rows: the code of some models writes zeros there when it is loaded."""
+    live = model.state_dict(keep_vars=True)
+    rows = {
+        id(module.weight): module.padding_idx
+        for module in model.modules()
+        if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None and not module.weight.is_meta
+    }
+    shapes = {tuple(tensor.shape) for tensor in live.values() if id(tensor) in rows}
+    for name, target, _, converter in _ways(
+        model, [name for name in stored if stored[name].entry.shape in shapes], live
+    ):
+        if converter is None and (row := rows.get(id(live.get(target)))) is not None:
+            live[target].data[row] = stored[name].row(row).to(live[target])
 
 
 @dataclass
