@@ -13,8 +13,11 @@ def main(checkpoint: Path, *, table: Path, allow_other: bool = False) -> None:
 
     allow_other: take tensors that no row of the model's family explains as `other` instead of ending with an error.
     """
-    tensors = inventory(open_checkpoint(checkpoint), allow_other=allow_other)
+    opened = open_checkpoint(checkpoint)
+    tensors = inventory(opened, allow_other=allow_other)
     write_table(table, tensors)
+    if opened.renamed:
+        print(opened.renamed, flush=True)
     own = tensors[tensors["tied_to"] == ""]
     print(f"{len(tensors)} logical tensors, {own['parameters'].sum():,} parameters, {own['bytes'].sum():,} bytes")
 

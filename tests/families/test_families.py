@@ -19,7 +19,7 @@ from forward_checks import (
     live_routers,
     mixer,
 )
-from forward_truth import Pieces, observe, without_inner_norms
+from forward_truth import LENGTH, Pieces, observe, without_inner_norms
 from name_list import NAMES, NameList, read_list, rows_of
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
@@ -29,14 +29,17 @@ from weight_atlas.families import inventory, load_piece
 from weight_atlas.families.layouts import Selection, extract, place
 from weight_atlas.families.roles import MATRIX_ROLES, Role
 from weight_atlas.lm.anatomy import anatomy
+from weight_atlas.lm.load import load_model
 from weight_atlas.lm.parts import parts_by_table
 
 # One of each way of storing things; all others are marked slow.
 QUICK = {
     "bart", "bert_masked", "codegen", "dbrx", "deepseek_v3", "falcon", "falcon_rw", "gemma3", "gpt2", "gpt_bigcode",
-    "gpt_neox", "gpt_oss", "granitemoe", "jamba", "llama", "llama4_text", "mamba2", "minimax", "mixtral", "modernbert",
-    "olmo2", "phi3", "qwen3_next", "rwkv", "t5_gated",
+    "gpt_neox", "gpt_oss", "granitemoe", "jamba", "llama", "llama4_text", "llava", "mamba2", "minimax", "mixtral",
+    "modernbert", "olmo2", "phi3", "qwen3_next", "rwkv", "t5_gated",
 }  # fmt: skip
+# Endings of the names of classes that are causal language models.
+TEXT_ALONE = ("ForCausalLM", "LMHeadModel", "GenerationDecoder")
 # What the probe cannot see, and why.
 UNSEEN = {
     "apertus": {"feed-forward"},  # an activation with parameters of its own
@@ -173,6 +176,29 @@ def _anatomy(saved: Saved):
     decoder_only = not saved.model.config.is_encoder_decoder
     # XLM keeps attention and feed-forward parts in two lists: there is no module of a layer.
     return anatomy(saved.model) if fed and runs and decoder_only and saved.name != "xlm" else None
+
+
+def test_loaded_model_holds_every_stored_tensor(saved: Saved, capsys) -> None:
+    """What is run has the saved model's class and logits; every tensor, experts included, is found by its values."""
+    text = saved.wanted.model_class.endswith(TEXT_ALONE)
+    seeing = hasattr(saved.model.config, "vision_config")
+    if not (text or seeing):
+        with pytest.raises(AtlasError, match="no causal language-model head"):
+            load_model(saved.checkpoint, trust_remote_code=False)
+        return
+    live = load_model(saved.checkpoint, trust_remote_code=False)
+    total = len(saved.checkpoint.entries)
+    assert f"{total} of {total} stored tensors are in the model, {total} compared by value\n" in capsys.readouterr().out
+    assert type(live) is type(saved.model)
+    asked = saved.model.state_dict()
+    assert all(torch.equal(tensor, asked[name]) for name, tensor in live.state_dict().items())
+    tokens = torch.arange(LENGTH).reshape(1, -1) + 7
+    with torch.no_grad():
+        torch.testing.assert_close(live(tokens).logits, saved.model(tokens).logits, rtol=1e-5, atol=1e-5)
+    if seeing:
+        found = anatomy(live)
+        assert len(found.layers) == saved.inventory["layer"].nunique()
+        assert "vision" not in found.layers_path
 
 
 def test_live_model_computes_with_the_pieces(saved: Saved) -> None:

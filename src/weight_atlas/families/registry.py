@@ -13,6 +13,7 @@ from weight_atlas.families.schema import FOLDER, Family, load_family, own_family
 
 HOW_TO_ADD = (
     "if it follows the names of a known family, set `family: llama` (or another) for this model in the configuration; "
+    "if training put the model inside another module, set `prefix` to what stands before its names; "
     "else add a table: docs/families.md says how; `allow_other: true` keeps unexplained tensors without a role, also "
     "where no family fits at all: their values are analysed one by one"
 )
