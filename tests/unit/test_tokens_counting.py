@@ -291,7 +291,7 @@ def llama_folder(tmp_path):
 
 def test_ids_are_those_of_tokenizer_json_where_transformers_builds_another(llama_folder, capsys):
     stored = Tokenizer.from_file(str(llama_folder / "tokenizer.json"))
-    tokenizer, source = tokenizer_and_source(llama_folder)
+    tokenizer, source = tokenizer_and_source(llama_folder, trust_remote_code=False)
     size = stored.get_vocab_size()
     counted = count_tokens(tokenizer, [WHITE_SPACE], size)
     flat = [id for text in WHITE_SPACE for id in stored.encode(text, add_special_tokens=False).ids]
@@ -320,7 +320,7 @@ def test_tokens_that_only_the_configuration_knows_are_kept(llama_folder):
     stored = Tokenizer.from_file(str(llama_folder / "tokenizer.json"))
     size = stored.get_vocab_size()
     path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": "[PAD]"}))
-    tokenizer = load_tokenizer(llama_folder)
+    tokenizer = load_tokenizer(llama_folder, trust_remote_code=False)
     assert (tokenizer.pad_token_id, len(tokenizer)) == (size, size + 1)
     assert tokenizer("  lead[PAD]", add_special_tokens=False)["input_ids"][-1] == size
     assert (
@@ -330,8 +330,8 @@ def test_tokens_that_only_the_configuration_knows_are_kept(llama_folder):
 
 
 def test_nothing_is_rebuilt_where_both_agree(folder, capsys):
-    assert tokenizer_and_source(folder)[1] == {"source": "tokenizer.json", "rebuilt": []}
-    assert capsys.readouterr().out == "" and load_tokenizer(folder).decode(
+    assert tokenizer_and_source(folder, trust_remote_code=False)[1] == {"source": "tokenizer.json", "rebuilt": []}
+    assert capsys.readouterr().out == "" and load_tokenizer(folder, trust_remote_code=False).decode(
         [0, VOCABULARY - 1], skip_special_tokens=True
     )
 

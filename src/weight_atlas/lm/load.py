@@ -128,7 +128,7 @@ def _unexplained(checkpoint: Any, names: list[str]) -> list[str]:
         table = inventory(checkpoint, allow_other=True)
     except AtlasError:  # a family that is not known
         return names
-    known = table[~table["note"].str.startswith("no row of family")] if not checkpoint.allow_other else table
+    known = table if checkpoint.allow_other else table[~table["note"].str.endswith("explains it")]
     outside = known["role"].eq("other") | known["stack"].eq("other") | known["component"].eq("mtp")
     harmless = set(known["tensor"][outside | known["tied_to"].ne("")])
     return [name for name in names if name not in harmless]
