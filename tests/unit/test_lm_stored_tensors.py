@@ -134,6 +134,34 @@ def test_a_padding_row_is_what_is_stored(tmp_path):
     assert torch.equal(live.get_input_embeddings().weight, model.model.embed_tokens.weight)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="unpacked by transformers only where there is no GPU")
+def test_a_quantized_checkpoint_runs_as_transformers_unpacks_it(tmp_path, capsys, models):
+    import transformers
+
+    packed = {}
+    for name, tensor in models[0].state_dict().items():
+        if "proj" in name:
+            packed[name] = (tensor * 100).to(torch.float8_e4m3fn)
+            packed[f"{name}_scale_inv"] = torch.full([-(-size // 32) for size in tensor.shape], 0.01)
+        else:
+            packed[name] = tensor
+    models[0].config.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["quantization_config"] = {
+        "quant_method": "fp8",
+        "weight_block_size": [32, 32],
+        "activation_scheme": "dynamic",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    written(tmp_path / "model.safetensors", packed)
+    live = load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False)
+    assert "67 of 67 stored tensors are in the model, 11 compared by value" in capsys.readouterr().out
+    given = {"dtype": torch.float32, "device_map": {"": "cpu"}}
+    plain = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, **given)
+    ids = torch.arange(5, 15)[None]
+    assert torch.equal(live(ids).logits, plain(ids).logits)
+
+
 def test_tensors_without_a_place_in_the_model_are_refused(tmp_path, models):
     tensors = models[0].state_dict()
     models[0].config.save_pretrained(tmp_path)

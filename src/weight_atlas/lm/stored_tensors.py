@@ -26,6 +26,8 @@ class StoredTensor:
     def __init__(self, checkpoint: Any, name: str):
         self._checkpoint, self._name = checkpoint, name
         self.entry = checkpoint.stored.entries[name]
+        # Stands there as a part of another tensor, or as nothing that can be read.
+        self.packed = name in checkpoint.consumed or bool(getattr(checkpoint.entries.get(name), "note", "packed"))
         self.sample: torch.Tensor | None = None
 
     def get_dtype(self) -> str:
@@ -107,9 +109,12 @@ class _Group:
 def compare(model: torch.nn.Module, stored: dict[str, StoredTensor]) -> Comparison:
     """Look for every stored tensor in a live model that was just loaded from them."""
     result, live = Comparison(), model.state_dict()
+    # What transformers' quantizers unpack, or compute with as it is packed, is no longer told by values.
+    result.named += [name for name, tensor in stored.items() if tensor.packed]
+    plain = [name for name, tensor in stored.items() if not tensor.packed]
     groups: dict[str, _Group] = {}
     taken: dict[str, str] = {}
-    for name, target, before, converter in _ways(model, list(stored), live):
+    for name, target, before, converter in _ways(model, plain, live):
         if target not in live:
             result.absent[name] = target
         elif converter is not None:
