@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from project import SMALL, Project, digests
-from slurm_cluster import Cluster, install
+from slurm_cluster import CPUS, Cluster, install
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,6 +33,8 @@ def test_the_profile_runs_the_whole_workflow(cluster, small, tmp_path):
         timeout=900,
     )
     assert digests(project.folder / "results") == digests(small.folder / "results")
+    asked = [int(cpus) for cpus in re.findall(r"NumCPUs=(\d+)", jobs_of(cluster))]
+    assert max(asked) == CPUS == declared_cpus(cluster)  # steps that ask for 4 threads have what the node offers
     requested = requested_gpus(cluster)
     assert requested["super_weights"] == requested["variant_perplexity"] == 1
     assert all(count == 0 for rule, count in requested.items() if rule not in gpu_rules(project)), requested
@@ -40,11 +42,20 @@ def test_the_profile_runs_the_whole_workflow(cluster, small, tmp_path):
     assert done.returncode == 0
 
 
+def jobs_of(cluster):
+    """What the controller remembers of finished jobs."""
+    return subprocess.run(["scontrol", "show", "job"], env=cluster, capture_output=True, text=True, check=True).stdout
+
+
+def declared_cpus(cluster):
+    show = subprocess.run(["sinfo", "-h", "-o", "%c"], env=cluster, capture_output=True, text=True, check=True).stdout
+    return int(show)
+
+
 def requested_gpus(cluster):
-    """GPUs that each rule's job asked for, from the controller's memory of finished jobs."""
-    show = subprocess.run(["scontrol", "show", "job"], env=cluster, capture_output=True, text=True, check=True).stdout
+    """GPUs that each rule's job asked for."""
     gpus = {}
-    for job in show.split("\n\n"):
+    for job in jobs_of(cluster).split("\n\n"):
         if rule := re.search(r"Comment=(?:rule_)?(\w+?)(?:_wildcards\S*)?\s", job):
             gpus[rule[1]] = int(match[1]) if (match := re.search(r"TresPerJob=gres:gpu:(\d+)", job)) else 0
     return gpus
