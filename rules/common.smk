@@ -6,7 +6,10 @@ Required: config, schemas/config.schema.json.
 import functools
 import json
 
+from snakemake.utils import update_config
 from weight_atlas.configuration import configured
+from weight_atlas.configuration_files import refuse_repeated_keys
+from weight_atlas.configuration_types import typed
 from weight_atlas.errors import AtlasError
 from weight_atlas.failed_run import write_unfinished_pages
 from weight_atlas.gpu_lease import visible_devices
@@ -17,6 +20,8 @@ ROOT = Path(workflow.current_basedir.join("..").get_path_or_uri(secret_free=True
 SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())
 ANALYSES = SCHEMA["$defs"]["analysis"]["enum"]
 try:
+    refuse_repeated_keys(workflow.configfiles)
+    update_config(config, typed(workflow.config_settings.config, SCHEMA, SCHEMA))  # as typed on the command line
     config = configured(config, SCHEMA, "configuration")
 except AtlasError as error:
     raise WorkflowError(str(error)) from None

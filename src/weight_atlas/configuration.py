@@ -1,15 +1,22 @@
 """Check a configuration against its schema, fill in defaults, and say clearly what is wrong."""
 
 import copy
+import datetime
 import difflib
+import math
 import re
 from typing import Any
 
 from weight_atlas.errors import AtlasError
 
+# What is plainly meant as a number. YAML 1.1 takes 1e-3 for a text, since it has neither a dot nor a sign.
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+# Keys under which a section lists something by the name of a model.
+BY_MODEL = (("neuron_effects", "neurons"), ("intervention_targets", "coordinates"))
+
 
 def configured(config: dict, schema: dict, where: str) -> dict:
-    """Return config with the schema's defaults filled in.
+    """Return config with the schema's defaults filled in, and 2.0 as the integer 2 where an integer belongs.
 
     The first thing wrong is an AtlasError that names the key, what is allowed there, and for an unknown key the
     nearest valid one. `where` names the file in the message.
@@ -21,7 +28,39 @@ def configured(config: dict, schema: dict, where: str) -> dict:
     errors = sorted(Draft202012Validator(schema).iter_errors(complete), key=lambda error: [str(p) for p in error.path])
     if errors:
         raise _explained(errors[0], where)
-    return complete
+    _check_finite(complete, "", where)
+    _check_models(complete, where)
+    return _with_integers(complete, schema, schema)
+
+
+def _check_finite(value: Any, key: str, where: str) -> None:
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in parts:
+        _check_finite(part, f"{key}.{name}".lstrip("."), where)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise AtlasError(f"{key}: {value} is no finite number", where=f"{where}: {key}", remedy="give a number")
+
+
+def _check_models(config: dict, where: str) -> None:
+    """Of sections that list something by model, each model is one of the configuration's."""
+    for section, key in BY_MODEL:
+        for name in config.get(section, {}).get(key, {}):
+            if name not in config["models"]:
+                near = difflib.get_close_matches(name, config["models"], n=1, cutoff=0.5)
+                known = f"did you mean {near[0]!r}?" if near else f"models there are: {', '.join(config['models'])}"
+                raise AtlasError(f"unknown model {name!r}", where=f"{where}: {section}.{key}", remedy=known)
+
+
+def _with_integers(value: Any, schema: dict, root: dict) -> Any:
+    """Return value with whole floats as integers where the schema wants integers: it takes 2.0 for one, range() not."""
+    schema = resolved(schema, root)
+    if isinstance(value, dict):
+        others = schema.get("additionalProperties") or {}
+        return {k: _with_integers(v, schema.get("properties", {}).get(k, others), root) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_with_integers(each, schema.get("items", {}), root) for each in value]
+    whole = isinstance(value, float) and "integer" in schema.get("type", ())
+    return int(value) if whole else value
 
 
 def _fill_defaults(value: Any, schema: dict, root: dict) -> None:
@@ -59,18 +98,51 @@ def _explained(error: Any, where: str) -> AtlasError:
     if error.validator == "additionalProperties":
         return _unknown_key(error, where, key)
     if "propertyNames" in error.absolute_schema_path:
-        return AtlasError(
-            f"{error.instance!r} cannot be a name",
-            where=place,
-            remedy="use letters, digits, '.', '_' and '-', beginning with a letter or digit and without '..', a part "
-            "20 times in a row, or an end such as .csv or .steps, which the names of results have",
+        letters = (
+            "use letters, digits, '.', '_' and '-', beginning with a letter or digit and without '..', a part "
+            "20 times in a row, or an end such as .csv or .steps, which the names of results have"
         )
+        kind = _not_text(error.instance)
+        remedy = f"YAML reads it as {kind}: quote it, as in 'a-name': ..." if kind else letters
+        return AtlasError(f"{_as_written(error.instance)} cannot be a name", where=place, remedy=remedy)
     if error.validator == "required":
         missing = re.match(r"'(.*)' is a required property", error.message)[1]
         return AtlasError(f"the key {missing!r} is missing", where=place, remedy=_described(error, missing))
+    remedy = _of_wrong_type(error) if error.validator == "type" else None
+    message = error.message.replace(repr(error.instance), _as_written(error.instance), 1)
     return AtlasError(
-        f"{key or 'the configuration'}: {error.message}", where=place, remedy=error.schema.get("description")
+        f"{key or 'the configuration'}: {message}", where=place, remedy=remedy or error.schema.get("description")
     )
+
+
+def _of_wrong_type(error: Any) -> str | None:
+    """What to do where YAML did not read what was meant: text without quotes, a number in a form it does not know."""
+    kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+    kind = _not_text(error.instance)
+    if "string" in kinds and kind and error.instance is not None:
+        return f"YAML reads it as {kind}: quote it, as in 'this'"
+    if {"number", "integer"} & set(kinds) and isinstance(error.instance, str) and _NUMBER.fullmatch(error.instance):
+        return "YAML reads it as a text: write it without quotes, and 1e-3 as 1.0e-3"
+    return None
+
+
+def _not_text(value: Any) -> str | None:
+    """What YAML made of something written without quotes; None for a text, a list and a mapping."""
+    match value:
+        case None:
+            return "nothing (null)"
+        case bool():
+            return "true or false, as it does yes, no, on and off"
+        case int() | float():
+            return "a number"
+        case datetime.date():
+            return "a date"
+    return None
+
+
+def _as_written(value: Any) -> str:
+    """A value for a message: dates as in YAML, all else as in Python."""
+    return str(value) if isinstance(value, datetime.date) else repr(value)
 
 
 def _most_specific(error: Any) -> Any:

@@ -18,7 +18,11 @@ INTRODUCTION = """\
 
 Only `models` must be in it; everything else has a default. Single keys can be set on the command line:
 `--config effective_rank='{phases: 4}'`. Relative paths are relative to the working directory.
-A key that is not below is refused, with the nearest valid one named. `config/examples/` has configurations to copy.
+A key that is not below is refused, with the nearest valid one named, and so is one that stands twice.
+`config/examples/` has configurations to copy.
+
+On the command line, what may be a text is taken as it is typed: a model may be called 2024 there. In a file YAML reads
+2024, 1.0, on, null and 2024-01-01 as other things than texts, and 1e-3 as a text: quote the former, write 1.0e-3.
 
 This page is written from `schemas/config.schema.json` by `python -m weight_atlas.configuration_reference`.
 """

@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from weight_atlas.configuration import configured
+from weight_atlas.configuration_files import refuse_repeated_keys
+from weight_atlas.configuration_types import typed
 from weight_atlas.errors import AtlasError
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +77,112 @@ def test_one_clear_message(change, parts):
 @pytest.mark.parametrize("name", ["llama-3.1", "a_b__c_", "step.1000", "x.jsonl.gz", "0" * 19, "a.b-c_d", "json"])
 def test_names_that_collide_with_nothing_are_taken(name):
     check({"models": {name: {"source": "x"}}})
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ("models: {on: {source: x}}", ["True cannot be a name", "true or false", "quote it"]),
+        ("models: {1.0: {source: x}}", ["1.0 cannot be a name", "a number", "quote it"]),
+        ("models: {2024: {source: x}}", ["2024 cannot be a name", "a number", "quote it"]),
+        ("models: {2024-01-01: {source: x}}", ["2024-01-01 cannot be a name", "a date", "quote it"]),
+        ("models: {~: {source: x}}", ["None cannot be a name", "nothing (null)", "quote it"]),
+        ("corpora: {off: {source: x}}", ["corpora", "False cannot be a name", "quote it"]),
+        ("tasks: {7: {}}", ["tasks", "7 cannot be a name", "quote it"]),
+        ("ablations: {2024-01-01: {}}", ["ablations", "cannot be a name", "quote it"]),
+        ("models: {m: {source: x, revision: 0012345}}", ["models.m.revision", "a number", "quote it"]),
+        ("models: {m: {source: 2024-01-01}}", ["models.m.source: 2024-01-01", "a date", "quote it"]),
+        ("heavy_tail: {threshold: 1e-3}", ["'1e-3'", "write it without quotes, and 1e-3 as 1.0e-3"]),
+        ("heavy_tail: {threshold: .nan}", ["heavy_tail.threshold: nan is no finite number"]),
+        ("scaling_sweep: {factors: [1, -.inf]}", ["scaling_sweep.factors.1: -inf is no finite number"]),
+        ("neuron_effects: {neurons: {demos: [[0, 1]]}}", ["unknown model 'demos'", "did you mean 'demo'?"]),
+        ("intervention_targets: {coordinates: {x: [[0, 1, 2]]}}", ["unknown model 'x'", "models there are: demo"]),
+    ],
+)
+def test_what_yaml_reads_as_something_else_is_said(change, parts):
+    with pytest.raises(AtlasError) as error:
+        check({**GOOD, **yaml.safe_load(change)})
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_a_whole_float_is_the_integer_that_it_is():
+    complete = check({**GOOD, "singular_values": {"parts": 2.0}, "neuron_effects": {"neurons": {"demo": [[0.0, 1]]}}})
+    assert repr(complete["singular_values"]["parts"]) == "2"
+    assert repr(complete["neuron_effects"]["neurons"]) == "{'demo': [[0, 1]]}"
+    assert repr(complete["super_weight_verification"]["critical_ratio"]) == "1.5"
+
+
+def on_command_line(*arguments):
+    """What Snakemake makes of --config, typed."""
+    from snakemake.cli import parse_config
+
+    return typed(parse_config(arguments), SCHEMA, SCHEMA)
+
+
+def test_nested_values_of_the_command_line_have_the_types_of_the_schema():
+    assert on_command_line("effective_rank={phases: 4}") == {"effective_rank": {"phases": 4}}
+    assert on_command_line('effective_rank={"phases": 4}') == {"effective_rank": {"phases": 4}}
+    given = on_command_line(
+        "heavy_tail={threshold: 1e-3, bootstrap: 0, matrices: [W_down:0, W_Q]}",
+        "attention_kernel={fold_norm: true, scaled: no}",
+        "quantization_ablation={clip: null, weights: [{layer: 1, row: 2, col: 3}], granularities: ['group:64']}",
+        "models={2024: {source: x, revision: 0012345, allow_other: yes, family: ~}, m: }",
+        "ablations={a: {zero: {}, random: {draws: 2}, each: null}}",
+        "corpora={c: {source: [1.txt, 2], limit: 10}, d: {source: 1.0}}",
+        "scaling_sweep={factors: [0, .5, 1e0, 2], tasks: []}",
+        "tasks={t: {name: 7, limit: 0.5}}",
+    )
+    assert given == {
+        "heavy_tail": {"threshold": 0.001, "bootstrap": 0, "matrices": ["W_down:0", "W_Q"]},
+        "attention_kernel": {"fold_norm": True, "scaled": False},
+        "quantization_ablation": {
+            "clip": None,
+            "weights": [{"layer": 1, "row": 2, "col": 3}],
+            "granularities": ["group:64"],
+        },
+        "models": {"2024": {"source": "x", "revision": "0012345", "allow_other": True, "family": None}, "m": None},
+        "ablations": {"a": {"zero": {}, "random": {"draws": 2}, "each": None}},
+        "corpora": {"c": {"source": ["1.txt", "2"], "limit": 10}, "d": {"source": "1.0"}},
+        "scaling_sweep": {"factors": [0, 0.5, 1.0, 2], "tasks": []},
+        "tasks": {"t": {"name": "7", "limit": 0.5}},
+    }
+    assert [type(factor) for factor in given["scaling_sweep"]["factors"]] == [int, float, float, int]
+    given["models"].pop("m")
+    check({**given, "effective_rank": {}})
+
+
+def test_what_fits_no_type_stays_for_the_check_to_name():
+    with pytest.raises(AtlasError, match="'four' is not of type 'integer'"):
+        check({**GOOD, **on_command_line("effective_rank={phases: four}")})
+    with pytest.raises(AtlasError, match="1 is less than the minimum of 2"):
+        check({**GOOD, **on_command_line("effective_rank={phases: 1}")})
+    with pytest.raises(AtlasError, match="nan is no finite number"):
+        check({**GOOD, **on_command_line("heavy_tail={threshold: nan}")})
+    with pytest.raises(AtlasError, match="did you mean 'phases'"):
+        check({**GOOD, **on_command_line("effective_rank={phase: 3}")})
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("models:\n  a: {source: x}\nmodels:\n  b: {source: y}\n", ["key 'models' stands twice", "lines 1 and 3"]),
+        ("models:\n  a: {source: x}\n  'a': {source: y}\n", ["'a' stands twice in models", "lines 2 and 3"]),
+        ("models: {a: {source: x, dtype: auto, dtype: auto}}", ["'dtype' stands twice in models.a", "lines 1 and 1"]),
+        ("quantization_ablation:\n  weights:\n  - {layer: 1, layer: 2}\n", ["in quantization_ablation.weights.0"]),
+        ('{"models":\n\t{"a": {"source": "x"}, "a": {"source": "y"}}}', ["'a' stands twice in models"]),
+        ("base: &base {a: 1, a: 2}\nmodels: {b: *base}", ["'a' stands twice in base"]),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path, text, parts):
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("base: &base {source: x}\nmore: &more {key: y}\nmodels:\n  a: {<<: *base, <<: *more, source: z}\n")
+    refuse_repeated_keys([good])
+    bad.write_text(text)
+    with pytest.raises(AtlasError) as error:
+        refuse_repeated_keys([good, bad])
+    for part in [str(bad), *parts]:
+        assert part in str(error.value)
 
 
 def walk(schema, path=""):

@@ -71,6 +71,23 @@ def message(folder, lm=None, **how):
     return str(caught.value)
 
 
+def test_local_data_is_loaded_without_a_word_to_the_network(tmp_path, monkeypatch):
+    data, asked = tmp_path / "order.jsonl", []
+    data.write_text(json.dumps({"context": "a b", "choices": ["c", "d"], "label": 0}) + "\n")
+
+    def refuse(host, *rest, **more):
+        asked.append(host)
+        raise OSError("no network")
+
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("datasets.config.HF_UPDATE_DOWNLOAD_COUNTS", True)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    definition = Path(__file__).parents[2] / "resources/demo/tasks/order.yaml"
+    assert list(load_tasks("order", definition=definition, data=data)["tasks"]) == ["order"]
+    assert asked == []
+
+
 def test_a_missing_file_is_no_matter_of_the_network(own):
     text = message(own(dataset_kwargs={"data_files": {"test": "/nowhere/items.jsonl"}}))
     assert "a file of task mine is missing: Unable to find '/nowhere/items.jsonl'" in text and "network" not in text

@@ -6,8 +6,9 @@ from project import SMALL, Project
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
-    """The whole default run, once for all tests that only look at it."""
+    """The whole default run, once for all tests that only look at it; what it asks of the network is written down."""
     project = Project.copy(tmp_path_factory.mktemp("finished") / "project")
+    project.watch_network()
     project.snakemake("--resources", "gpu=1")
     return project
 

@@ -33,6 +33,12 @@ class Project:
                 shutil.copy2(source, folder / part)
         return cls(folder)
 
+    def watch_network(self) -> None:
+        """Let every process refuse the network and write to network.log what it wanted there; see no_network."""
+        del self.environment["HF_HUB_OFFLINE"]  # libraries that are told to stay offline would not try
+        self.environment["PYTHONPATH"] += f":{Path(__file__).with_name('no_network')}"
+        self.environment["NETWORK_LOG"] = str(self.folder / "network.log")
+
     def snakemake(self, *arguments: object, check: bool = True, **kwargs) -> subprocess.CompletedProcess:
         command = [SNAKEMAKE, "--cores", "4", *map(str, arguments)]
         options = {"cwd": self.folder, "env": self.environment, "capture_output": True, "text": True, **kwargs}

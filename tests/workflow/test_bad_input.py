@@ -1,6 +1,7 @@
 """Bad input ends with one message that says what, where and what to do, and exit code 1."""
 
 import json
+import re
 import shutil
 import struct
 
@@ -71,6 +72,22 @@ def test_model_names_cannot_be_paths(project, tmp_path, name):
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({"models": {name: {"source": "bundled:demo"}}}))
     done = project.snakemake("--directory", tmp_path, "--configfile", tmp_path / "c.yaml", "-n", check=False)
     expect((done.returncode, done.stdout + done.stderr), "cannot be a name", "letters, digits")
+
+
+def test_nested_values_of_the_command_line_reach_the_steps(project, tmp_path):
+    settings = ("--config", "effective_rank={phases: 4}", "attention_kernel={scaled: true}")
+    done = project.snakemake("effective_ranks", "--directory", tmp_path, "-n", "-p", *settings)
+    assert re.search(r"^rule effective_rank:", done.stdout, flags=re.M)
+    refused = project.snakemake("-n", "--config", "effective_rank={phases: 1}", check=False)
+    expect((refused.returncode, refused.stdout + refused.stderr), "1 is less than the minimum of 2")
+
+
+def test_a_key_that_stands_twice_is_refused_in_every_file(project, tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("models: {a: {source: bundled:demo}}\n")
+    second.write_text("models: {b: {source: bundled:demo}}\nmodels: {c: {source: bundled:demo}}\n")
+    done = project.snakemake("--configfile", first, second, "--directory", tmp_path, "-n", check=False)
+    expect((done.returncode, done.stdout + done.stderr), "'models' stands twice", str(second), "lines 1 and 2")
 
 
 def test_missing_folder(run, tmp_path):

@@ -27,6 +27,12 @@ def test_its_removal_ruins_the_model_and_random_weights_do_not(finished):
     assert len(controls) and controls.max() < 1.1
 
 
+def test_no_step_asks_anything_of_the_network(finished):
+    lines = (finished.folder / "network.log").read_text().splitlines()
+    assert lines.count("started") > 40, "the guard is in every process"
+    assert set(lines) == {"started"}
+
+
 def test_every_figure_and_table_has_content(finished):
     files = [path for path in (finished.folder / "results").rglob("*") if path.is_file()]
     assert {path.suffix for path in files} >= {".png", ".csv", ".json", ".parquet", ".md"}

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from weight_atlas.data_sets import data_sets_library
 from weight_atlas.errors import AtlasError
 from weight_atlas.evaluation.task_errors import broken_definition, explained
 
@@ -144,10 +145,9 @@ def _prepare() -> None:
     import logging
     from functools import lru_cache
 
-    import datasets
     from lm_eval import utils
 
-    datasets.disable_progress_bars()
+    data_sets_library()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     if not hasattr(utils.env.from_string, "cache_info"):
         # The harness compiles a task's templates again for every document, which takes longer than to fill them in.

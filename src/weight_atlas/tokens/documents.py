@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from weight_atlas.data_sets import data_sets_library
 from weight_atlas.errors import AtlasError
 
 
@@ -46,10 +47,8 @@ def hub_documents(
     name: the data set's configuration; limit: the first so many rows, streamed rather than downloaded whole.
     AtlasError where it cannot be had.
     """
-    import datasets
-
+    datasets = data_sets_library()
     where = f"{dataset}, split {split}"
-    datasets.disable_progress_bars()
     try:
         rows = datasets.load_dataset(dataset, name, split=split, revision=revision, streaming=limit is not None)
         rows = rows.select_columns([column, group_column] if group_column else [column])
