@@ -6,12 +6,13 @@ Produces: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}
 """
 
 from weight_atlas.checkpoint.source import local_files, local_state
+from weight_atlas.paths import for_snakemake
 
 
 rule fetch_checkpoint:
     """Bring a model's checkpoint here, check it, and write its manifest."""
     input:
-        files=lambda wildcards: local_files(config["models"][wildcards.model]["source"]),
+        files=lambda wildcards: for_snakemake(local_files(config["models"][wildcards.model]["source"])),
     output:
         manifest="<results>/checkpoints/{model}.json",
     log:

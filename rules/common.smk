@@ -9,10 +9,12 @@ import json
 from snakemake.utils import update_config
 from weight_atlas.configuration import configured
 from weight_atlas.configuration_files import refuse_repeated_keys
+from weight_atlas.configuration_paths import check_paths
 from weight_atlas.configuration_types import typed
 from weight_atlas.errors import AtlasError
 from weight_atlas.failed_run import write_unfinished_pages
 from weight_atlas.gpu_lease import visible_devices
+from weight_atlas.paths import check_place
 from weight_atlas.provenance import code_digest
 from weight_atlas.run_lock import hold
 
@@ -23,6 +25,8 @@ try:
     refuse_repeated_keys(workflow.configfiles)
     update_config(config, typed(workflow.config_settings.config, SCHEMA, SCHEMA))  # as typed on the command line
     config = configured(config, SCHEMA, "configuration")
+    check_paths(config)
+    check_place(ROOT, "weight-atlas")
 except AtlasError as error:
     raise WorkflowError(str(error)) from None
 

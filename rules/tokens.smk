@@ -4,13 +4,14 @@ Required: the sources of the corpora in the configuration; <results>/checkpoints
 Produces: <results>/corpus/{corpus}.parquet, .json; <results>/token_counts/{model}/{corpus}.parquet, .json, .png.
 """
 
+from weight_atlas.paths import for_snakemake
 from weight_atlas.tokens.sources import local_files as corpus_files, source_state
 
 
 rule corpus:
     """Bring a corpus here, as a table of documents."""
     input:
-        files=lambda wildcards: corpus_files(config["corpora"][wildcards.corpus]["source"]),
+        files=lambda wildcards: for_snakemake(corpus_files(config["corpora"][wildcards.corpus]["source"])),
     output:
         table="<results>/corpus/{corpus}.parquet",
         description=report(

@@ -19,16 +19,20 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from weight_atlas.errors import AtlasError, NotApplicable
+from weight_atlas.file_errors import explained
 
 # `options` is spread into main()'s keywords; `code` only tells Snakemake when to run again.
 NOT_ARGUMENTS = ("code", "options")
+# Where a job's output went before its log took it: a descriptor.
+_TERMINAL = [2]
 
 
 def run_step(main: Callable[..., None], namespace: dict[str, Any]) -> None:
     """Call main with the job that Snakemake put into the script's globals, else with the command line.
 
-    An AtlasError ends the process with its message and exit code 1, and NotApplicable with outputs that say why there
-    is nothing in them; any other exception is a defect and keeps its traceback.
+    An AtlasError ends the process with its message and exit code 1, and so does what the file system refuses;
+    NotApplicable ends it with outputs that say why there is nothing in them. Any other exception is a defect and keeps
+    its traceback.
     """
     job = namespace.get("snakemake")
     try:
@@ -46,9 +50,24 @@ def run_step(main: Callable[..., None], namespace: dict[str, Any]) -> None:
                 main(**arguments)
         except NotApplicable as error:
             _leave_reason(main, arguments, error)
+        sys.stdout.flush()  # a log that cannot be written fails here rather than at the very end
     except AtlasError as error:
+        _end(error)
+    except OSError as error:
+        if (message := explained(error)) is None:
+            raise
+        _end(message)
+
+
+def _end(error: AtlasError) -> None:
+    """Print a message and exit with code 1; on the terminal where the log cannot take it, as on a full disk."""
+    try:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+    except OSError:
+        os.dup2(_TERMINAL[0], 1)
+        os.dup2(_TERMINAL[0], 2)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    sys.exit(1)
 
 
 def _leave_reason(main: Callable, arguments: dict[str, Any], error: NotApplicable) -> None:
@@ -130,6 +149,7 @@ def _capture_output(log: Any) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         descriptor = os.open(log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        _TERMINAL[0] = os.dup(2)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         os.close(descriptor)

@@ -9,13 +9,14 @@ import math
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from weight_atlas.errors import AtlasError, NotApplicable
+from weight_atlas.file_errors import explained
 
 # The one column or key of an artifact that says why there is nothing in it.
 NOT_APPLICABLE = "not_applicable"
@@ -25,19 +26,24 @@ NOT_APPLICABLE = "not_applicable"
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside path; on leaving without an exception it becomes path.
 
-    The suffix is kept, since plotting libraries choose the format by it.
+    The suffix is kept, since plotting libraries choose the format by it. A full disk and the like are AtlasErrors.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(_default_mode())
         temporary.replace(path)
+    except OSError as error:
+        if (message := explained(error, path)) is not None:
+            raise message from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that could not be made
+            temporary.unlink(missing_ok=True)
 
 
 def _default_mode() -> int:
@@ -82,14 +88,33 @@ def _cell(value: object) -> object:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table that write_table wrote; NotApplicable for one that says why there is nothing in it."""
-    try:
+    """Read a table that write_table wrote.
+
+    AtlasError for one that is missing or damaged, NotApplicable for one that says why there is nothing in it.
+    """
+    if (suffix := Path(path).suffix) not in (".parquet", ".csv", ".jsonl"):
+        raise ValueError(f"no table format for {suffix!r}: use .parquet, .csv or .jsonl")
+    with reading(path):
         table = _read(path)
-    except FileNotFoundError as error:
-        raise AtlasError("a table is missing", where=path, remedy="make it first: snakemake PATH") from error
     if list(table.columns) == [NOT_APPLICABLE]:
         raise NotApplicable(str(table[NOT_APPLICABLE].iloc[0]), where=path)
     return table
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say in an AtlasError which table is missing or damaged, should reading it here fail."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise AtlasError("a table is missing", where=path, remedy="make it first: snakemake PATH") from error
+    except (ValueError, OSError) as error:
+        # What pyarrow, pandas and the decoding of texts raise for damaged files is of these two kinds.
+        raise AtlasError(
+            f"a table cannot be read: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
+            where=path,
+            remedy="make it again: remove the file and run the same command",
+        ) from error
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -99,10 +124,8 @@ def _read(path: Path) -> pd.DataFrame:
         case ".csv":
             # A token may read "NA" or "null": only an empty cell is a missing value.
             return pd.read_csv(path, keep_default_na=False, na_values=[""])
-        case ".jsonl":
+        case _:
             return pd.read_json(path, lines=True, orient="records", dtype=False, precise_float=True)
-        case suffix:
-            raise ValueError(f"no table format for {suffix!r}: use .parquet, .csv or .jsonl")
 
 
 def write_json(path: Path, value: object) -> None:

@@ -195,3 +195,40 @@ def test_threads_are_limited(monkeypatch):
         [sys.executable, "-c", code, "--threads", "2"], capture_output=True, text=True, env=environment, check=True
     )
     assert done.stdout.split(maxsplit=1)[0] == "2"
+
+
+@pytest.mark.parametrize("log", ["/dev/full", None])
+def test_a_full_disk_ends_a_step_with_a_message_on_the_terminal(tmp_path, log):
+    """Also where the log is on that disk: /dev/full takes nothing."""
+    code = f"""
+import errno, os
+from types import SimpleNamespace
+from weight_atlas import step
+step._die_with_workflow = lambda: None
+
+class Named(dict):
+    pass
+
+def main(*, table):
+    print("working", flush={log is not None})
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "table.csv")
+
+job = SimpleNamespace(rule="r", input=Named(), output=Named(table="table.csv"), params=Named(), wildcards=Named(),
+                      resources=dict(), threads=1, log={[log] if log else []})
+main.__annotations__ = dict(table=str)
+step.run_step(main, dict(snakemake=job))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "error: no space left on the device" in done.stderr and "what to do: free some room" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_the_file_system_refuses_is_a_message(capsys):
+    def main(*, table: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(table))
+
+    with pytest.raises(SystemExit) as end:
+        run_step(main, {"snakemake": job(None, outputs={"table": "a.csv"})})
+    assert end.value.code == 1
+    assert "error: permission denied\n  where: a.csv" in capsys.readouterr().err

@@ -1,16 +1,21 @@
 """Artifacts are atomic, deterministic and free of what JSON lacks."""
 
+import errno
 import json
 import os
 import stat
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.figures.style import save_figure
 from weight_atlas.run_lock import hold
 from weight_atlas.tables import atomic, plain, read_json, read_table, write_json, write_table, write_text
+from weight_atlas.tokens.corpora import document_batches
+from weight_atlas.weights.store import read_parts
 
 TABLE = pd.DataFrame(
     {
@@ -109,3 +114,90 @@ def test_a_run_lock_is_exclusive_and_needs_no_cleaning(tmp_path):
         hold(tmp_path / ".snakemake/lock")
     os.close(descriptor)
     os.close(hold(tmp_path / ".snakemake/lock"))
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A folder on a device of 64 KB that is full but for two blocks."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root")
+    (folder / "filler").write_bytes(b"x" * 56 * 1024)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_message_and_leaves_no_partial_file(full_disk):
+    from matplotlib.figure import Figure
+
+    table = pd.DataFrame({"value": np.random.default_rng(0).random(5000)})
+    figure = Figure()
+    figure.subplots().plot(table.value[:50])
+    writes = {
+        "t.parquet": write_table, "t.csv": write_table, "t.jsonl": write_table,
+        "t.json": lambda path, table: write_json(path, table.value.tolist()),
+        "t.txt": lambda path, table: write_text(path, str(table.value.tolist())),
+        "t.png": lambda path, table: save_figure(path, figure),
+    }  # fmt: skip
+    for name, write in writes.items():
+        for path in (full_disk / name, full_disk / "a" / "folder" / name):
+            with pytest.raises(AtlasError, match="no space left on the device") as error:
+                write(path, table)
+            assert str(path) in str(error.value) and "free some room" in str(error.value)
+    assert [path.name for path in full_disk.rglob("*") if path.is_file()] == ["filler"]
+    write_table(full_disk / "small.csv", TABLE)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.EDQUOT, "quota"), (errno.EROFS, "read-only"), (errno.EACCES, "permission denied"), (errno.EIO, "device")],
+)
+def test_what_else_a_file_system_refuses_is_said(tmp_path, number, said):
+    with pytest.raises(AtlasError, match=said) as error, atomic(tmp_path / "a.csv"):
+        raise OSError(number, os.strerror(number))
+    assert str(tmp_path / "a.csv") in str(error.value)
+
+
+def test_other_errors_while_writing_stay_what_they_are(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic(tmp_path / "a.csv"):
+        (tmp_path / "nowhere").read_text()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+@pytest.mark.parametrize("left", [0, 0.5])
+def test_a_truncated_table_is_to_be_made_again(tmp_path, suffix, left):
+    path = tmp_path / f"a{suffix}"
+    write_table(path, TABLE.assign(name='quoted, "text"'))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * left)])
+    if (suffix, left) == (".jsonl", 0):
+        assert read_table(path).empty  # a table of no rows is written so
+        return
+    with pytest.raises(AtlasError, match="cannot be read") as error:
+        read_table(path)
+    assert str(path) in str(error.value) and "make it again" in str(error.value)
+
+
+@pytest.mark.parametrize("read", [read_parts, document_batches], ids=lambda read: read.__name__)
+def test_a_truncated_table_that_is_read_in_parts_is_to_be_made_again(tmp_path, read):
+    path = tmp_path / "a.parquet"
+    write_table(path, pd.DataFrame({"text": [f"text {number}" for number in range(500)]}))
+    assert list(read(path))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(AtlasError, match="make it again"):
+        list(read(path))
+    path.unlink()
+    with pytest.raises(AtlasError, match="a table is missing"):
+        list(read(path))
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_the_run_goes_on_with_a_warning(tmp_path, monkeypatch, capsys, number):
+    def refuse(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    os.close(hold(tmp_path / ".snakemake/lock"))
+    assert f"warning: the file system of {tmp_path} has no locks" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from pathlib import Path
 import weight_atlas
 from weight_atlas.checkpoint.files import CODE_PATTERNS, WEIGHT_SUFFIXES, is_index, is_weight_file, side_files
 from weight_atlas.errors import AtlasError
+from weight_atlas.paths import user_path
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Of each file that many blocks of that many bytes are looked at when it is asked whether it is still the same.
@@ -52,7 +53,7 @@ def parse_source(text: str) -> Source:
         return _hub_source(text, rest)
     if colon and rest.startswith("//"):
         raise AtlasError(f"unknown kind of source: {scheme}://", where=text, remedy=_REMEDY)
-    path = Path(text).expanduser()
+    path = user_path(text)
     if path.suffix in WEIGHT_SUFFIXES and not path.is_dir():
         return Source(text, folder=path.parent, file=path.name)
     return Source(text, folder=path)

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from weight_atlas.paths import user_path
+
 # Definitions that may speak of files elsewhere; only these are parsed, since a folder may hold thousands.
 ELSEWHERE = re.compile(r"^\s*[\"']?(include|data_files|data_dir|dataset_path|!function)\b", re.MULTILINE)
 
@@ -25,7 +27,7 @@ def task_state(folder: str | None, mirror: str | None) -> str | None:
     """
     if folder is None and mirror is None:
         return None
-    files = {file for place in (folder, mirror) if place for file in _files(Path(place).expanduser())}
+    files = {file for place in (folder, mirror) if place for file in _files(user_path(place))}
     files |= {file for path in sorted(files) if path.suffix == ".yaml" for file in _named(path, mirror)}
     digest = hashlib.sha256()
     for path in sorted(files):

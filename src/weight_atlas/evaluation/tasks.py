@@ -9,6 +9,7 @@ from typing import Any
 from weight_atlas.data_sets import data_sets_library
 from weight_atlas.errors import AtlasError
 from weight_atlas.evaluation.task_errors import broken_definition, explained
+from weight_atlas.paths import user_path
 
 # The seeds of the harness's own command line: for the choice of worked examples, and for all else that is drawn.
 FEWSHOT_SEED = 1234
@@ -110,6 +111,8 @@ def _from_definition(definition: Path, data: Path) -> dict[str, Any]:
 def _by_name(name: str, folders: list[Path] | None, mirror: Path | None) -> dict[str, Any]:
     from lm_eval.tasks import TaskManager
 
+    folders = folders and [user_path(str(folder)) for folder in folders]
+    mirror = mirror and user_path(str(mirror))
     for folder in [*(folders or []), *([mirror] if mirror else [])]:
         if not Path(folder).is_dir():
             raise AtlasError("the folder does not exist", where=folder, remedy=f"check the settings of task {name}")

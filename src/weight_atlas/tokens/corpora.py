@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.tables import reading
 from weight_atlas.tokens.documents import Document, file_documents, hub_documents
 from weight_atlas.tokens.installation import versions
 from weight_atlas.tokens.python_docs import python_docs
@@ -95,7 +96,7 @@ def document_batches(table: Path, characters: int = 1 << 24) -> Iterator[list[st
     from pyarrow.parquet import ParquetFile
 
     batch, size = [], 0
-    with ParquetFile(table) as file:
+    with reading(table), ParquetFile(table) as file:
         for rows in file.iter_batches(batch_size=1024, columns=["text"]):
             for text in rows.column(0).to_pylist():
                 if batch and size + len(text) > characters:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.paths import user_path
 from weight_atlas.tokens.installation import versions
 
 BUNDLED, HUB = "bundled:", "hf:"
@@ -31,9 +32,16 @@ def hub_dataset(source: str | list[str]) -> str | None:
     return name
 
 
+def check_source(source: str | list[str]) -> None:
+    """Raise AtlasError for a source that cannot mean anything; nothing is opened."""
+    if not is_bundled(source) and not hub_dataset(source):
+        for pattern in [source] if isinstance(source, str) else source:
+            user_path(pattern)
+
+
 def matching_files(pattern: str) -> list[Path]:
     """Return the files that a path or glob of the configuration means, sorted; for a folder, all texts below it."""
-    path = Path(pattern).expanduser()
+    path = user_path(pattern)
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
     if path.is_file():

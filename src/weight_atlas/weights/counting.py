@@ -9,7 +9,13 @@ import numpy as np
 
 _SCAN = 4_096
 
-_compiled = numba.njit(nogil=True, cache=True)
+
+def _compiled(function):
+    """Compile a function, and keep the machine code for other processes where there is a place to keep it."""
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # neither this file's folder nor the user's cache folder can be written
+        return numba.njit(nogil=True)(function)
 
 
 @_compiled

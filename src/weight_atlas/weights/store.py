@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.tables import atomic
+from weight_atlas.tables import atomic, reading
 from weight_atlas.weights.record import Histogram
 
 # Taken over from the inventory; the others are those of Histogram.row().
@@ -72,15 +72,8 @@ def write_parts(path: Path, parts: Iterable[pd.DataFrame]) -> int:
 
 def read_parts(path: Path, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
     """The parts of a table that write_parts wrote."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        file = pq.ParquetFile(path)
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise AtlasError(
-            "no table of value histograms", where=path, remedy=f"make it again: snakemake --force {path}"
-        ) from error
-    with file:
+    with reading(path), pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group, columns=columns).to_pandas()

@@ -1,0 +1,41 @@
+"""Paths as users write them in a configuration. Light: the workflow imports it for every dry run."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from weight_atlas.errors import AtlasError
+
+# To Snakemake {x} is a wildcard and <x> a path variable wherever they stand in a file's name, and nothing escapes them.
+NOT_FOR_SNAKEMAKE = frozenset("{}<>\n\r")
+
+
+def user_path(text: str) -> Path:
+    """Return a path of the configuration, with ~ and ~user filled in; an AtlasError where it can be no path."""
+    if "\0" in text:
+        raise AtlasError("a path that holds a NUL character", where=repr(text), remedy="write it without")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise AtlasError(
+            f"no home folder is known for {Path(text).parts[0]}",
+            where=text,
+            remedy="write the path in full; a folder that is really named so begins with ./",
+        ) from error
+
+
+def for_snakemake(paths: Iterable[str]) -> list[str]:
+    """The paths that can be inputs of a rule: those that Snakemake does not take for patterns.
+
+    A step still reads the others, and runs again when their sizes or times change, which its parameters hold.
+    """
+    return [path for path in paths if not NOT_FOR_SNAKEMAKE & set(path)]
+
+
+def check_place(place: Path, what: str) -> None:
+    """Raise AtlasError for a folder in which Snakemake cannot work, since all that lies in it would be a pattern."""
+    if NOT_FOR_SNAKEMAKE & set(str(place)):
+        raise AtlasError(
+            f"{what} lies below a folder whose name holds a brace, an angle bracket or a line break",
+            where=repr(str(place)),
+            remedy="Snakemake takes these for wildcards: move or rename the folder, or link to it",
+        )
