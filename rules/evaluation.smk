@@ -12,17 +12,15 @@ over models impact_comparison.
 
 
 rule bundled_tasks:
-    """The items of three small tasks, made from a corpus: word order, paragraphs, fixed phrases."""
+    """The items of a small task, made from a corpus: word order, paragraphs or fixed phrases."""
     input:
         text=corpus_of("bundled_tasks"),
     output:
-        order="<results>/bundled_tasks/order.jsonl",
-        documents="<results>/bundled_tasks/documents.jsonl",
-        phrase="<results>/bundled_tasks/phrase.jsonl",
+        table="<results>/bundled_tasks/{bundled}.jsonl",
     log:
-        "<logs>/bundled_tasks.log",
+        "<logs>/bundled_tasks/{bundled}.log",
     benchmark:
-        "<benchmarks>/bundled_tasks.tsv"
+        "<benchmarks>/bundled_tasks/{bundled}.tsv"
     conda:
         "../envs/analysis.yaml"
     threads: 1

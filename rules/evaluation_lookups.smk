@@ -4,7 +4,7 @@ Required: config, checked.
 """
 
 from weight_atlas.evaluation.by_hand import check_weights
-from weight_atlas.evaluation.names import bundled_task, known_names
+from weight_atlas.evaluation.names import BUNDLED_TASKS, bundled_task, known_names
 from weight_atlas.evaluation.task_files import task_state
 
 QUANTIZATION = ("formats", "granularities", "symmetric", "clip", "matrices")
@@ -49,6 +49,7 @@ MAIN_CORPUS = next(iter(EVALUATION_CORPORA), "none")
 wildcard_constraints:
     ablation="|".join(map(re.escape, ABLATIONS)),
     task="|".join(map(re.escape, config["tasks"])) or "none",
+    bundled="|".join(BUNDLED_TASKS),
 
 
 def tasks_of(ablation):

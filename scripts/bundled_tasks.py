@@ -1,4 +1,4 @@
-"""Items of the three bundled tasks, made from a corpus."""
+"""Items of a bundled task, made from a corpus."""
 
 from pathlib import Path
 
@@ -7,15 +7,14 @@ from weight_atlas.step import run_step
 from weight_atlas.tables import read_table, write_table
 
 
-def main(text: Path, *, order: Path, documents: Path, phrase: Path, items: int = 60, seed: int = 0) -> None:
-    """Write the items of the tasks `order`, `documents` and `phrase`, at most `items` of each.
+def main(text: Path, *, table: Path, bundled: str, items: int = 60, seed: int = 0) -> None:
+    """Write the items of one bundled task, at most `items`.
 
-    text: the corpus.
+    text: the corpus. bundled: order, documents or phrase.
     """
-    tasks = bundled_items(read_table(text), items=items, seed=seed)
-    for name, path in (("order", order), ("documents", documents), ("phrase", phrase)):
-        write_table(path, tasks[name])
-        print(f"{name}: {len(tasks[name])} items", flush=True)
+    made = bundled_items(read_table(text), items=items, seed=seed, tasks=[bundled])[bundled]
+    write_table(table, made)
+    print(f"{bundled}: {len(made)} items", flush=True)
 
 
 if __name__ == "__main__":

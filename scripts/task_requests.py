@@ -4,7 +4,7 @@ from pathlib import Path
 
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.step import run_step
-from weight_atlas.tables import write_json, write_table
+from weight_atlas.tables import read_table, write_json, write_table
 
 
 def main(
@@ -36,6 +36,8 @@ def main(
     from weight_atlas.tokens.tokenizer import load_tokenizer
 
     opened, name = open_checkpoint(checkpoint), name or task
+    if data is not None:
+        read_table(data)  # one that the corpus does not make says so, and has no requests
     known = [] if definition or folder else definition_folders(name)
     folders = [folder] if folder else own_folders(known)
     how = {"fewshot": fewshot, "seed": seed}

@@ -42,8 +42,9 @@ def work(tmp_path_factory):
     text = {"source": "bundled:python-docs", "split": "test"}
     step("corpus", "--table", folder / "c.parquet", "--description", folder / "c.json",
          *(word for key, value in text.items() for word in (f"--{key}", value)))  # fmt: skip
-    outputs = [word for task in TASKS for word in (f"--{task}", folder / f"{task}.jsonl")]
-    step("bundled_tasks", "--text", folder / "c.parquet", *outputs, "--items", 30)
+    for task in TASKS:
+        step("bundled_tasks", "--text", folder / "c.parquet", "--table", folder / f"{task}.jsonl",
+             "--bundled", task, "--items", 30)  # fmt: skip
     return folder
 
 

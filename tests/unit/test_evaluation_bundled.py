@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.evaluation.bundled import bundled_items, order_items, phrase_items, phrases
+from weight_atlas.evaluation.passages import LONGEST, SHORTEST, joined, passages, words
 
 
 def paragraph(number, words=40):
@@ -97,3 +98,118 @@ def test_bounds_of_paragraphs_and_phrases(corpus):
     late = [f"{paragraph(4, 10)} as well as {paragraph(5)}"]
     fixed = {("as", "well"): "as"}
     assert phrase_items(early, fixed, items=9, seed=0).empty and len(phrase_items(late, fixed, items=9, seed=0)) == 1
+
+
+# Words, and a fixed phrase of three, in scripts with spaces; characters in scripts without.
+SPACED = {
+    "Cyrillic": ("река течёт мимо города где люди читают старые книги и пишут письма о дожде", "так же как"),
+    "Arabic": ("يجري النهر قرب مدينة صغيرة حيث يقرأ الناس كتبا قديمة ويكتبون رسائل عن المطر", "في كل يوم"),
+    "Hindi": ("नदी छोटे शहर के पास बहती है जहाँ लोग पुरानी किताबें पढ़ते और चिट्ठियाँ लिखते हैं", "इस के साथ"),
+    "Korean": ("강은 작은 도시 옆을 흐르고 사람들은 오래된 책을 읽고 긴 편지를 쓴다", "그 뿐만 아니라"),
+    "Greek": ("το ποτάμι περνά δίπλα από μια πόλη όπου οι άνθρωποι διαβάζουν παλιά βιβλία", "και για αυτό"),
+}
+UNSPACED = {
+    "Chinese": "河流经过一座小城人们在那里读旧书写长信谈论雨和火车",
+    "Japanese": "川は小さな町のそばを流れ人々は古い本を読み長い手紙を書く",
+    "Thai": "แม่น้ำไหลผ่านเมืองเล็กๆที่ผู้คนอ่านหนังสือเก่าและเขียนจดหมายยาว",
+}
+
+
+def written(pieces, glue, *, paragraphs=40, length=45, phrase=""):
+    """Paragraphs of so many pieces drawn at random, each with the phrase near its end."""
+    rng = np.random.default_rng(0)
+    drawn = [glue.join(rng.choice(pieces, length).tolist()) for _ in range(paragraphs)]
+    return "\n\n".join(glue.join([text, phrase] if phrase else [text]) for text in drawn)
+
+
+def one_file(text):
+    return pd.DataFrame({"document": ["prose.txt"], "text": [text], "group": ""})
+
+
+@pytest.mark.parametrize("script", SPACED)
+def test_one_file_in_a_script_with_spaces_makes_every_task(script):
+    vocabulary, phrase = SPACED[script]
+    made = bundled_items(one_file(written(vocabulary.split(), " ", phrase=phrase)), items=10, seed=0)
+    assert [len(made[task]) for task in ("order", "documents")] == [10, 10]
+    assert phrase.split()[2] in set(made["phrase"].answer)
+    for row in made["order"].itertuples():
+        assert {tuple(sorted(choice.split())) for choice in row.choices} == {tuple(sorted(row.choices[0].split()))}
+
+
+@pytest.mark.parametrize("script", UNSPACED)
+def test_one_file_in_a_script_without_spaces_makes_what_it_can(script):
+    characters = [word.strip() for word in words(UNSPACED[script])]
+    corpus = one_file(written(characters, ""))
+    made = bundled_items(corpus, items=10, seed=0, tasks=["order", "documents"])
+    assert [len(table) for table in made.values()] == [10, 10]
+    for row in made["order"].itertuples():
+        assert f"{row.context}{row.choices[row.label]}" in corpus.text[0]
+        assert len({tuple(sorted(words(choice)[1:])) for choice in row.choices}) <= 4
+        assert len({"".join(sorted(choice)) for choice in row.choices}) == 1
+    with pytest.raises(NotApplicable, match="no fixed phrase"):
+        bundled_items(corpus, items=10, seed=0, tasks=["phrase"])
+
+
+def test_a_character_keeps_its_marks_and_other_words_stay_whole():
+    assert words("นี้ใช้ Python 3") == [" นี้", "ใ", "ช้", " Python", " 3"]
+    assert words("用Python写 代码") == [" 用", "Python", "写", " 代", "码"]
+    assert joined(words("用Python写\n代码")) == "用Python写 代码"
+    assert [word.strip() for word in words("a\tb  naïve\x1fc")] == "a\tb  naïve\x1fc".split()
+
+
+def test_one_text_file_is_enough_for_every_task():
+    paragraph = (
+        "When the old mill was sold, the people of the town came together to decide what should be done with it, and "
+        "number {n} of the speakers said that the river, not the mill, was what they had all come to depend on."
+    )
+    text = "\n\n".join(paragraph.format(n=n) for n in range(400))
+    made = bundled_items(one_file(text), items=4, seed=0)
+    assert {task: len(table) for task, table in made.items()} == {"order": 4, "documents": 4, "phrase": 4}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("\n".join(paragraph(i, 6) for i in range(100)), id="a line for each short sentence"),
+        pytest.param("\n\n".join(paragraph(i, 6) for i in range(100)), id="short paragraphs, as in a dialogue"),
+        pytest.param("\n\n".join(paragraph(i, 400) for i in range(4)), id="long paragraphs on one line"),
+        pytest.param(paragraph(0, 5000), id="no line at all"),
+        pytest.param("\r\n\r\n".join(paragraph(i, 40) for i in range(20)), id="line ends of Windows"),
+        pytest.param(
+            "\n\n".join(f"def f{i}(x):\n    y = x + {i}\n\n    return y * {i} - x" for i in range(80)), id="code"
+        ),
+        pytest.param("河流经过一座小城" * 3 + "。" + "人们在那里读旧书写长信" * 200, id="Chinese without a line"),
+    ],
+)
+def test_any_layout_makes_passages_of_the_right_length(text):
+    found = passages([text], wanted=10)
+    assert len(found) >= 10 or "人们" in text
+    assert found and all(SHORTEST <= len(words(passage)) <= LONGEST for passage in found)
+    everything = joined(words(text))
+    assert all(joined(words(passage)) in everything for passage in found)
+    made = bundled_items(one_file(text), items=10, seed=0, tasks=["order", "documents"])
+    assert all(len(table) for table in made.values())
+
+
+def test_code_keeps_its_indent():
+    text = "\n\n".join(f"def f{i}(x):\n    y = x + {i}\n\n    return y * {i} - x" for i in range(80))
+    assert all("\n    y = x + " in passage for passage in passages([text], wanted=10))
+
+
+def test_paragraphs_that_fit_are_not_cut_where_there_are_enough():
+    fitting = [paragraph(i, 50) for i in range(10)]
+    text = "\n\n".join([*fitting, paragraph(99, 400)])
+    assert passages([text], wanted=10) == fitting
+    assert len(passages([text], wanted=11)) == 14
+
+
+def test_only_what_is_asked_for_is_made():
+    text = written(list(UNSPACED["Chinese"]), "")
+    assert list(bundled_items(one_file(text), items=5, seed=0, tasks=["order"])) == ["order"]
+
+
+@pytest.mark.parametrize("task", ["order", "documents", "phrase"])
+def test_what_a_corpus_does_not_make_does_not_apply(task):
+    for text in ("too short", "", "\n\n\n", "7 " * 20):
+        with pytest.raises(NotApplicable, match=f"for the bundled task {task}"):
+            bundled_items(one_file(text), items=5, seed=0, tasks=[task])

@@ -1,48 +1,70 @@
 """The items of three small tasks, made from any corpus: word order, perplexity of paragraphs, fixed phrases.
 
 They stand in for the usual benchmarks where there is no network, and are easy enough for a model of a million
-parameters: what an ablation does to it shows. The words of a paragraph are its pieces between spaces.
+parameters: what an ablation does to it shows. What a word and a paragraph are in any script is said in `passages`.
 """
 
-import re
 from collections import Counter
+from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import NotApplicable
+from weight_atlas.evaluation.names import BUNDLED_TASKS
+from weight_atlas.evaluation.passages import (
+    BLANK_LINE, LONGEST, SHORTEST, as_documents, is_plain, joined, passages, words,
+)  # fmt: skip
 
-SHORTEST, LONGEST = 30, 110  # words of a paragraph that is taken
 CHOICES, CHOICE_WORDS = 4, 12
-# Text that is read of a large corpus: the first documents.
-CHARACTERS = 20_000_000
-BLANK_LINE = re.compile(r"\n\s*\n")
+# Text that is read of a large corpus: the first documents, and of each no more than that.
+CHARACTERS, DOCUMENT_CHARACTERS = 20_000_000, 20_000_000
 # A phrase: two words after which the third is nearly certain, seen so often and in so many documents.
 PHRASE_COUNT, PHRASE_DOCUMENTS, PHRASE_SHARE, PHRASE_CONTEXT = 8, 3, 0.8, 12
 
 
-def bundled_items(corpus: pd.DataFrame, *, items: int, seed: int) -> dict[str, pd.DataFrame]:
-    """Return the items of the tasks `order`, `documents` and `phrase`, at most `items` of each.
+def bundled_items(
+    corpus: pd.DataFrame, *, items: int, seed: int, tasks: Iterable[str] = BUNDLED_TASKS
+) -> dict[str, pd.DataFrame]:
+    """Return the items of the tasks named, of `order`, `documents` and `phrase`: at most `items` of each.
 
-    corpus: columns document and text, paragraphs apart by an empty line. An AtlasError where the corpus has too few.
+    corpus: columns document and text, paragraphs apart by an empty line. NotApplicable where it does not make a task.
     """
     corpus = corpus[corpus.text.str.len().cumsum().shift(fill_value=0) < CHARACTERS]
-    paragraphs = _paragraphs(corpus)
+    corpus = corpus.assign(text=corpus.text.str[:DOCUMENT_CHARACTERS])
+    paragraphs = passages(corpus.text, wanted=items)
     shuffled = [paragraphs[place] for place in np.random.default_rng(seed).permutation(len(paragraphs))]
-    tasks = {
-        "order": order_items(shuffled, items=items, seed=seed),
-        "documents": pd.DataFrame({"page": shuffled[:items]}),
-        "phrase": phrase_items(shuffled, phrases(corpus), items=items, seed=seed),
-    }
-    for name, table in tasks.items():
+    made = {task: _items(task, shuffled, corpus, items, seed) for task in tasks}
+    for task, table in made.items():
         if table.empty:
-            raise AtlasError(
-                f"the corpus has no paragraph for the bundled task {name}",
-                remedy=f"set bundled_tasks.corpus to one with more paragraphs ({SHORTEST} to {LONGEST} words, apart by "
-                f"blank lines), or leave bundled:{name} out of `tasks`",
-            )
-    return tasks
+            raise _not_made(task, bool(paragraphs))
+    return made
+
+
+def _items(task: str, paragraphs: list[str], corpus: pd.DataFrame, items: int, seed: int) -> pd.DataFrame:
+    match task:
+        case "order":
+            return order_items(paragraphs, items=items, seed=seed)
+        case "documents":
+            return pd.DataFrame({"page": paragraphs[:items]})
+        case "phrase":
+            return phrase_items(paragraphs, phrases(corpus), items=items, seed=seed)
+    raise ValueError(f"no bundled task {task!r}")
+
+
+def _not_made(task: str, has_paragraphs: bool) -> NotApplicable:
+    if task == "phrase" and has_paragraphs:
+        return NotApplicable(
+            "the corpus has no fixed phrase for the bundled task phrase: two words that one third nearly always follows",
+            remedy="set bundled_tasks.corpus to a longer text in a script that puts spaces between words, or leave "
+            "bundled:phrase out of `tasks`",
+        )
+    return NotApplicable(
+        f"the corpus has no paragraph for the bundled task {task}",
+        remedy=f"set bundled_tasks.corpus to one with more text ({SHORTEST} to {LONGEST} words make a paragraph), or "
+        f"leave bundled:{task} out of `tasks`",
+    )
 
 
 def order_items(paragraphs: list[str], *, items: int, seed: int) -> pd.DataFrame:
@@ -53,18 +75,18 @@ def order_items(paragraphs: list[str], *, items: int, seed: int) -> pd.DataFrame
     rows = []
     for number, paragraph in enumerate(paragraphs[:items]):
         rng = np.random.default_rng([seed, number])
-        words = paragraph.split()
-        half = len(words) // 2
-        true = words[half : half + CHOICE_WORDS]
+        found = words(paragraph)
+        half = len(found) // 2
+        true = found[half : half + CHOICE_WORDS]
         false: list[str] = []
         for _ in range(100):
-            shuffled = " ".join(rng.permutation(true).tolist())
-            if len(false) < CHOICES - 1 and shuffled != " ".join(true) and shuffled not in false:
+            shuffled = joined(rng.permutation(true).tolist())
+            if len(false) < CHOICES - 1 and shuffled != joined(true) and shuffled not in false:
                 false.append(shuffled)
         label = int(rng.integers(CHOICES))
-        choices = [*false[:label], " ".join(true), *false[label:]]
+        choices = [*false[:label], joined(true), *false[label:]]
         if len(choices) == CHOICES:
-            rows.append((" ".join(words[:half]), choices, label))
+            rows.append((joined(found[:half]), choices, label))
     return pd.DataFrame(rows, columns=["context", "choices", "label"])
 
 
@@ -76,28 +98,34 @@ def phrase_items(paragraphs: list[str], phrases: dict[tuple[str, str], str], *, 
     """
     rows, taken = [], Counter()
     for number, paragraph in enumerate(paragraphs):
-        words = paragraph.split()
+        found = words(paragraph)
+        bare = [word.strip() for word in found]
         places = [
             place
-            for place in range(PHRASE_CONTEXT, len(words))
-            if phrases.get((words[place - 2], words[place - 1])) == words[place]
-            and taken[words[place]] < max(items // 10, 1)
+            for place in range(PHRASE_CONTEXT, len(bare))
+            if phrases.get((bare[place - 2], bare[place - 1])) == bare[place]
+            and taken[bare[place]] < max(items // 10, 1)
         ]
         if places and len(rows) < items:
             place = places[int(np.random.default_rng([seed, number]).integers(len(places)))]
-            taken[words[place]] += 1
-            rows.append((" ".join(words[:place]), words[place]))
+            taken[bare[place]] += 1
+            rows.append((joined(found[:place]), bare[place]))
     return pd.DataFrame(rows, columns=["context", "answer"])
 
 
 def phrases(corpus: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Pairs of words that are nearly always followed by the same word, and that word (letters only)."""
+    """Pairs of words that are nearly always followed by the same word, and that word (letters alone).
+
+    In a corpus of fewer documents than a phrase must be seen in, each passage counts as a document.
+    """
+    if len(corpus) < PHRASE_DOCUMENTS:
+        corpus = as_documents(corpus)
     following: dict[tuple[str, str], Counter] = {}
     documents: dict[tuple[str, str], set] = {}
     for document, text in zip(corpus.document, corpus.text, strict=True):
         for paragraph in BLANK_LINE.split(text):
-            words = paragraph.split()
-            for pair, third in zip(pairwise(words), words[2:], strict=False):
+            bare = [word.strip() for word in words(paragraph)]
+            for pair, third in zip(pairwise(bare), bare[2:], strict=False):
                 following.setdefault(pair, Counter())[third] += 1
                 documents.setdefault(pair, set()).add(document)
     fixed = {}
@@ -105,11 +133,6 @@ def phrases(corpus: pd.DataFrame) -> dict[tuple[str, str], str]:
         word, count = min(counts.items(), key=lambda item: (-item[1], item[0]))
         total = counts.total()
         often = total >= PHRASE_COUNT and len(documents[pair]) >= PHRASE_DOCUMENTS
-        if often and count >= PHRASE_SHARE * total and re.fullmatch("[A-Za-z]+", word):
+        if often and count >= PHRASE_SHARE * total and is_plain(word):
             fixed[pair] = word
     return fixed
-
-
-def _paragraphs(corpus: pd.DataFrame) -> list[str]:
-    pieces = (piece for text in corpus.text for piece in BLANK_LINE.split(text))
-    return list(dict.fromkeys(piece for piece in pieces if SHORTEST <= len(piece.split()) <= LONGEST))
