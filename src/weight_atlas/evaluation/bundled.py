@@ -14,7 +14,14 @@ import pandas as pd
 from weight_atlas.errors import NotApplicable
 from weight_atlas.evaluation.names import BUNDLED_TASKS
 from weight_atlas.evaluation.passages import (
-    BLANK_LINE, LONGEST, SHORTEST, as_documents, is_plain, joined, passages, words,
+    BLANK_LINE,
+    LONGEST,
+    SHORTEST,
+    as_documents,
+    is_plain,
+    joined,
+    passages,
+    words,
 )  # fmt: skip
 
 CHOICES, CHOICE_WORDS = 4, 12
@@ -56,7 +63,7 @@ def _items(task: str, paragraphs: list[str], corpus: pd.DataFrame, items: int, s
 def _not_made(task: str, has_paragraphs: bool) -> NotApplicable:
     if task == "phrase" and has_paragraphs:
         return NotApplicable(
-            "the corpus has no fixed phrase for the bundled task phrase: two words that one third nearly always follows",
+            "the corpus has no fixed phrase for the bundled task phrase: no two words fix the one after them",
             remedy="set bundled_tasks.corpus to a longer text in a script that puts spaces between words, or leave "
             "bundled:phrase out of `tasks`",
         )

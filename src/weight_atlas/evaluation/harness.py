@@ -18,6 +18,7 @@ from lm_eval.models.huggingface import HFLM
 from weight_atlas.errors import AtlasError
 from weight_atlas.evaluation.batches import first_batch, halving
 from weight_atlas.evaluation.expansion import Expansion, without
+from weight_atlas.evaluation.special_tokens import first_prefix, padding_id
 from weight_atlas.evaluation.tasks import seed_everything
 from weight_atlas.evaluation.variants import BASELINE, Refused, Variant, applied
 from weight_atlas.lm.anatomy import Anatomy
@@ -30,7 +31,10 @@ class Harness(HFLM):
 
     def __init__(self, model: torch.nn.Module, tokenizer: Any, *, batch_size: int | None = None):
         """batch_size: None takes the largest power of two up to 64 on CUDA (16 elsewhere) that memory allows."""
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=first_batch(model.device.type, batch_size))
+        tokenizer.pad_token_id = padding_id(tokenizer, model.get_input_embeddings().weight.shape[0])
+        size = first_batch(model.device.type, batch_size)
+        prefix = first_prefix(tokenizer)
+        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=size, prefix_token_id=prefix)
         self._pairs: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
         self._texts: dict[str, list[int]] = {}
 
@@ -55,6 +59,10 @@ class Harness(HFLM):
         if string not in self._texts:
             self._texts[string] = super().tok_encode(string)
         return self._texts[string]
+
+    def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str | None:
+        # Asked for the text of the EOS token, which a tokenizer need not have: none then ends a generation.
+        return None if tokens is None else super().tok_decode(tokens, skip_special_tokens=skip_special_tokens)
 
 
 def evaluate_variants(

@@ -6,6 +6,7 @@ from typing import Any
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.lm.anatomy import Anatomy, anatomy
 from weight_atlas.lm.load import load_model
+from weight_atlas.lm.token_ids import refuse_ids_beyond
 from weight_atlas.tokens.tokenizer import load_tokenizer
 
 
@@ -21,4 +22,5 @@ def open_live(
     checkpoint = open_checkpoint(manifest)
     tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=trust_remote_code)
     model = load_model(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code, attention=attention)
+    refuse_ids_beyond(model, tokenizer, checkpoint.folder)
     return anatomy(model, checkpoint.family), tokenizer
