@@ -60,7 +60,7 @@ rule ablation_perplexity:
     benchmark:
         "<benchmarks>/ablation_perplexity/{model}.tsv"
     conda:
-        "../envs/analysis.yaml"
+        "../envs/lm.yaml"
     threads: 1
     resources:
         mem_mb=2000,

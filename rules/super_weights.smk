@@ -89,7 +89,7 @@ rule super_weights:
     benchmark:
         "<benchmarks>/super_weights/{model}.tsv"
     conda:
-        "../envs/analysis.yaml"
+        "../envs/lm.yaml"
     threads: 1
     resources:
         gpu=one_gpu,
@@ -129,7 +129,7 @@ rule super_weight_verification:
     benchmark:
         "<benchmarks>/super_weight_verification/{model}.tsv"
     conda:
-        "../envs/analysis.yaml"
+        "../envs/lm.yaml"
     threads: 1
     resources:
         gpu=one_gpu,
@@ -167,7 +167,7 @@ rule super_activations:
     benchmark:
         "<benchmarks>/super_activations/{model}.tsv"
     conda:
-        "../envs/analysis.yaml"
+        "../envs/lm.yaml"
     threads: 1
     resources:
         gpu=one_gpu,
@@ -205,7 +205,7 @@ rule expert_routing:
     benchmark:
         "<benchmarks>/expert_routing/{model}.tsv"
     conda:
-        "../envs/analysis.yaml"
+        "../envs/lm.yaml"
     threads: 1
     resources:
         gpu=one_gpu,

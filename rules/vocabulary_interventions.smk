@@ -77,7 +77,7 @@ rule interventions:
     benchmark:
         "<benchmarks>/interventions/{model}.tsv"
     conda:
-        "../envs/analysis.yaml"
+        "../envs/lm.yaml"
     threads: 1
     resources:
         gpu=one_gpu,
@@ -123,7 +123,7 @@ rule cascade:
     benchmark:
         "<benchmarks>/cascade/{model}.tsv"
     conda:
-        "../envs/analysis.yaml"
+        "../envs/lm.yaml"
     threads: 1
     resources:
         gpu=one_gpu,
@@ -173,7 +173,7 @@ rule super_weight_cards:
     benchmark:
         "<benchmarks>/super_weight_cards/{model}.tsv"
     conda:
-        "../envs/analysis.yaml"
+        "../envs/lm.yaml"
     threads: 1
     resources:
         mem_mb=8000,

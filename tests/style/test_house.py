@@ -5,10 +5,14 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import yaml
+
+from weight_atlas.provenance import closure
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "src/weight_atlas"
@@ -154,6 +158,43 @@ def test_environments_are_pinned_to_the_lock():
         for line in pip:
             name, version = line.split("==")
             assert lock[name.lower().replace("_", "-")] == version, f"{path.name}: {line}"
+
+
+# What a step needs that none of its files imports: transformers asks for it when load_model places a model, and pandas
+# when it writes parquet or Markdown.
+UNSEEN = {
+    "weight_atlas/lm/load.py": {"accelerate", "safetensors", "tokenizers"},
+    "weight_atlas/tables.py": {"pyarrow"},
+    "weight_atlas/atlas/page.py": {"tabulate"},
+}
+DISTRIBUTIONS = packages_distributions()
+
+
+def distributions(files):
+    """The distributions that files of the project import from, at the top or inside functions, by normalised name."""
+    modules = {name.split(".")[0] for path in files.values() if path.suffix == ".py" for name in imports(path) if name}
+    outside = modules - set(sys.stdlib_module_names) - {"weight_atlas", "snakemake"}
+    unseen = {each for name in files for each in UNSEEN.get(name, ())}
+    return {normalised(DISTRIBUTIONS[module][0]) for module in outside} | unseen
+
+
+def normalised(name):
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", name)[0]).lower()
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_the_environment_of_a_step_has_all_that_the_step_imports(name):
+    environment = re.search(r'"\.\./(envs/\w+\.yaml)"', STEPS[name])[1]
+    dependencies = yaml.safe_load((ROOT / environment).read_text())["dependencies"]
+    (pip,) = (item["pip"] for item in dependencies if isinstance(item, dict))
+    needed = distributions(closure(ROOT / f"scripts/{name}.py", ROOT / "src"))
+    assert needed - {normalised(line) for line in pip} == set(), environment
+
+
+def test_the_project_declares_all_that_it_imports():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    files = {path.relative_to(ROOT / "src").as_posix(): path for path in LIBRARY.rglob("*.py")}
+    assert distributions(files) - {normalised(line) for line in declared} == set()
 
 
 def run(*command):
