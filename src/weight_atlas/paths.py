@@ -37,5 +37,5 @@ def check_place(place: Path, what: str) -> None:
         raise AtlasError(
             f"{what} lies below a folder whose name holds a brace, an angle bracket or a line break",
             where=repr(str(place)),
-            remedy="Snakemake takes these for wildcards: move or rename the folder, or link to it",
+            remedy="Snakemake takes these for wildcards: move or rename the folder",
         )
