@@ -344,6 +344,14 @@ def test_whatever_a_task_is_made_of_shows_in_its_state(own, state, tmp_path, mon
     assert len({first, second, state()}) == 3
 
 
+def test_definitions_that_include_each_other_have_a_state(own, state, tmp_path):
+    folder = own(include="../other.yaml")
+    (tmp_path / "other.yaml").write_text("include: own/mine.yaml")
+    before = state()
+    touched(tmp_path / "other.yaml", f"include: {folder.name}/mine.yaml  # once more")
+    assert before != state()
+
+
 def test_a_mirror_and_what_is_relative_to_it_show_in_the_state(own, state, tmp_path):
     own(dataset_kwargs={"data_files": {"test": "beside.jsonl"}})
     mirror = tmp_path / "mirror"

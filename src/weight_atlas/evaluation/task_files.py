@@ -28,7 +28,7 @@ def task_state(folder: str | None, mirror: str | None) -> str | None:
     if folder is None and mirror is None:
         return None
     files = {file for place in (folder, mirror) if place for file in _files(user_path(place))}
-    files |= {file for path in sorted(files) if path.suffix == ".yaml" for file in _named(path, mirror)}
+    files |= {file for path in sorted(files) if path.suffix == ".yaml" for file in _named(path, mirror, set())}
     digest = hashlib.sha256()
     for path in sorted(files):
         state = path.stat()
@@ -43,8 +43,14 @@ def _files(place: Path) -> Iterator[Path]:
             yield path
 
 
-def _named(path: Path, mirror: str | None) -> Iterator[Path]:
-    """Files outside that a definition names: an include, data files and folders; all that can be found."""
+def _named(path: Path, mirror: str | None, seen: set[Path]) -> Iterator[Path]:
+    """Files outside that a definition names: an include, data files and folders; all that can be found.
+
+    seen: definitions already read, since two may include each other, which the step then says.
+    """
+    if path.resolve() in seen:
+        return
+    seen.add(path.resolve())
     text = path.read_text(encoding="utf-8", errors="replace")
     if not ELSEWHERE.search(text):
         return
@@ -57,7 +63,7 @@ def _named(path: Path, mirror: str | None) -> Iterator[Path]:
         included = path.parent / include
         if included.is_file():
             yield included
-            yield from _named(included, mirror) if included != path else ()
+            yield from _named(included, mirror, seen)
     keywords = settings.get("dataset_kwargs")
     keywords = keywords if isinstance(keywords, dict) else {}
     folders = [Path(base) for base in (mirror or ".",)]
