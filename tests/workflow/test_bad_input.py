@@ -90,6 +90,19 @@ def test_a_key_that_stands_twice_is_refused_in_every_file(project, tmp_path):
     expect((done.returncode, done.stdout + done.stderr), "'models' stands twice", str(second), "lines 1 and 2")
 
 
+def test_braces_and_line_breaks_in_paths_are_no_wildcards(project, tmp_path):
+    model = shutil.copytree(DEMO, tmp_path / "{draft}" / "a<results>\n{model}")
+    (tmp_path / "{corpus}.txt").write_text("A text.\n")
+    models, corpora = {"mine": {"source": str(model)}}, {"c": {"source": str(tmp_path / "{corpus}.txt")}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"models": models, "corpora": corpora}))
+    where = ("--directory", tmp_path / "{run}", "--configfile", tmp_path / "c.yaml", "--", "checkpoints", "corpora")
+    project.snakemake(*where)
+    assert project.would_run(*where) == set()
+    (model / "generation_config.json").unlink()
+    (tmp_path / "{corpus}.txt").write_text("Another text.\n")
+    assert project.would_run(*where) >= {"fetch_checkpoint", "corpus"}
+
+
 def test_missing_folder(run, tmp_path):
     expect(run("checkpoints", model={"source": str(tmp_path / "nowhere")}), "error:", "nowhere")
 
