@@ -88,6 +88,16 @@ def test_local_data_is_loaded_without_a_word_to_the_network(tmp_path, monkeypatc
     assert asked == []
 
 
+def test_a_perplexity_beyond_the_largest_number_is_infinite(tmp_path):
+    data = tmp_path / "documents.jsonl"
+    data.write_text(json.dumps({"page": "河流经过一座小城"}) + "\n")
+    definition = Path(__file__).parents[2] / "resources/demo/tasks/documents.yaml"
+    (task,) = load_tasks("documents", definition=definition, data=data)["tasks"].values()
+    perplexity = task.aggregation()["word_perplexity"]
+    assert perplexity([(-700.0, 1), (-800.0, 1)]) == float("inf")
+    assert perplexity([(-3.0, 1), (-5.0, 3)]) == pytest.approx(2.718281828459045**2)
+
+
 def test_a_missing_file_is_no_matter_of_the_network(own):
     text = message(own(dataset_kwargs={"data_files": {"test": "/nowhere/items.jsonl"}}))
     assert "a file of task mine is missing: Unable to find '/nowhere/items.jsonl'" in text and "network" not in text

@@ -1,7 +1,10 @@
 """Load tasks of lm-evaluation-harness: its own by name, those of a local folder, and a definition with local data."""
 
 import difflib
+import math
+from collections.abc import Callable
 from contextlib import chdir, nullcontext
+from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,7 +40,25 @@ def load_tasks(
         if (fewshot is not None and own != 0) or own is None:
             task.set_config(key="num_fewshot", value=fewshot or 0)
         task.set_fewshot_seed(seed=seed)
+        if aggregations := getattr(task, "_aggregation_list", None):
+            task._aggregation_list = {metric: without_overflow(each) for metric, each in aggregations.items()}
     return loaded
+
+
+def without_overflow(aggregation: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """An aggregation of the harness that returns infinity where it would end in OverflowError.
+
+    A perplexity is one of words: a paragraph without spaces is a single word, whose loss soon exceeds 709 nats.
+    """
+
+    @wraps(aggregation)
+    def bounded(items: Any) -> Any:
+        try:
+            return aggregation(items)
+        except OverflowError:
+            return math.inf
+
+    return bounded
 
 
 def seed_everything() -> None:
