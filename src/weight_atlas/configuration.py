@@ -11,6 +11,8 @@ from weight_atlas.errors import AtlasError
 
 # What is plainly meant as a number. YAML 1.1 takes 1e-3 for a text, since it has neither a dot nor a sign.
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+# What weights are multiplied by: infinity is a number there, whose effect is an answer.
+FACTORS = {"factor", "factors"}
 # Keys under which a section lists something by the name of a model.
 BY_MODEL = (("neuron_effects", "neurons"), ("intervention_targets", "coordinates"))
 
@@ -37,7 +39,8 @@ def _check_finite(value: Any, key: str, where: str) -> None:
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, part in parts:
         _check_finite(part, f"{key}.{name}".lstrip("."), where)
-    if isinstance(value, float) and not math.isfinite(value):
+    may_be_infinite = FACTORS & set(key.split("."))
+    if isinstance(value, float) and (math.isnan(value) if may_be_infinite else not math.isfinite(value)):
         raise AtlasError(f"{key}: {value} is no finite number", where=f"{where}: {key}", remedy="give a number")
 
 

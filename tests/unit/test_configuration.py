@@ -1,6 +1,7 @@
 """Wrong configurations get one clear message; defaults come from the schema."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,8 @@ def test_names_that_collide_with_nothing_are_taken(name):
         ("models: {m: {source: 2024-01-01}}", ["models.m.source: 2024-01-01", "a date", "quote it"]),
         ("heavy_tail: {threshold: 1e-3}", ["'1e-3'", "write it without quotes, and 1e-3 as 1.0e-3"]),
         ("heavy_tail: {threshold: .nan}", ["heavy_tail.threshold: nan is no finite number"]),
-        ("scaling_sweep: {factors: [1, -.inf]}", ["scaling_sweep.factors.1: -inf is no finite number"]),
+        ("super_weight_verification: {critical_ratio: .inf}", ["critical_ratio: inf is no finite number"]),
+        ("scaling_sweep: {factors: [1, .nan]}", ["scaling_sweep.factors.1: nan is no finite number"]),
         ("neuron_effects: {neurons: {demos: [[0, 1]]}}", ["unknown model 'demos'", "did you mean 'demo'?"]),
         ("intervention_targets: {coordinates: {x: [[0, 1, 2]]}}", ["unknown model 'x'", "models there are: demo"]),
     ],
@@ -104,6 +106,10 @@ def test_what_yaml_reads_as_something_else_is_said(change, parts):
         check({**GOOD, **yaml.safe_load(change)})
     for part in parts:
         assert part in str(error.value)
+
+
+def test_a_weight_may_be_multiplied_by_infinity():
+    assert check({**GOOD, "scaling_sweep": {"factors": [1, math.inf]}})["scaling_sweep"]["factors"] == [1, math.inf]
 
 
 def test_a_whole_float_is_the_integer_that_it_is():
