@@ -24,14 +24,12 @@ def main(
     """
     from weight_atlas.checkpoint.checkpoint import open_checkpoint
     from weight_atlas.families import load_piece, matrices
-    from weight_atlas.families.registry import find_family
+    from weight_atlas.families.reading import load_gain
 
     weights, tensors = open_checkpoint(checkpoint), read_table(inventory)
     gains = None
     if fold_norm:
-        family = find_family(weights.config, weights.entries, weights.family, allow_other=True)
-        offset = 1.0 if "1 + w" in family.describe.get("norm", "") else 0.0
-        gains = norm_gains(tensors, lambda row: load_piece(weights, row), offset)
+        gains = norm_gains(tensors, lambda row: load_gain(weights, row))
         print(f"gains of {len(gains)} norms before the attention", flush=True)
     kernels = attention_kernels(
         matrices(tensors), lambda row: load_piece(weights, row), gains=gains, scaled=scaled, threads=threads

@@ -37,11 +37,12 @@ INNER_NORMS = (
 
 @dataclass
 class Observation:
-    """One run of a model: inputs and outputs of its modules by name, and the operands of products."""
+    """One run of a model: inputs and outputs of its modules by name, the operands of products, and the logits."""
 
     inputs: dict[str, torch.Tensor] = field(default_factory=dict)
     outputs: dict[str, torch.Tensor] = field(default_factory=dict)
     operands: list[torch.Tensor] = field(default_factory=list)
+    logits: torch.Tensor | None = None
 
 
 class _Operands(TorchFunctionMode):
@@ -76,7 +77,7 @@ def observe(model: torch.nn.Module, length: int = LENGTH) -> Observation:
     if "use_cache" in inspect.signature(model.forward).parameters:
         more["use_cache"] = False
     with torch.no_grad(), _Operands(seen.operands):
-        model(tokens, **more)
+        seen.logits = getattr(model(tokens, **more), "logits", None)
     for hook in hooks:
         hook.remove()
     return seen
@@ -88,7 +89,7 @@ def _keep(seen: Observation, name: str):
         tensor = next((value for value in given if isinstance(value, torch.Tensor) and value.is_floating_point()), None)
         if tensor is not None and name not in seen.inputs:
             seen.inputs[name] = tensor.detach().clone()
-        result = output[0] if isinstance(output, tuple) else output
+        result = output[0] if isinstance(output, tuple | list) else output
         if isinstance(result, torch.Tensor) and name not in seen.outputs:
             seen.outputs[name] = result.detach().clone()
 

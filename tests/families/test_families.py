@@ -19,8 +19,9 @@ from forward_checks import (
     live_routers,
     mixer,
 )
-from forward_truth import LENGTH, Pieces, observe, without_inner_norms
+from forward_truth import LENGTH, Observation, Pieces, observe, without_inner_norms
 from name_list import NAMES, NameList, read_list, rows_of
+from residual_checks import last_layer, neurons, norms, places, readout_is_the_logits
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
@@ -31,6 +32,7 @@ from weight_atlas.families.roles import MATRIX_ROLES, Role
 from weight_atlas.lm.anatomy import anatomy
 from weight_atlas.lm.load import load_model
 from weight_atlas.lm.parts import parts_by_table
+from weight_atlas.vocabulary.readout import read_readout
 
 # One of each way of storing things; all others are marked slow.
 QUICK = {
@@ -51,6 +53,22 @@ UNSEEN = {
     "jetmoe": {"experts"},  # they take tokens sorted by expert
     "xlnet": {"W_Q", "heads", "W_O out"},  # biases join the queries; the output matrix has no module of its own
 }
+# Where the residual stream after the last layer is, if not the last layer's output.
+STREAM = {
+    "xlm": ("outputs", "transformer.layer_norm2.3"),  # its layers are no modules
+    "gemma3n_text": ("inputs", "model.norm"),  # several streams, made one before the norm
+    "deepseek_v4": ("inputs", "model.norm"),
+    "hy_v4": ("inputs", "model.norm"),
+    "inkling2_text": ("inputs", "model.norm"),  # a weighted sum of all layers' outputs
+}
+# What stands between a neuron and the stream, so that its vector is not what it adds.
+BETWEEN = {
+    **dict.fromkeys(["bart", "openai-gpt", "opt_350m", "xlm", "xlnet"], "a norm of the stream itself"),
+    **dict.fromkeys(["gemma3n_text", "deepseek_v4", "hy_v4", "inkling2_text"], "the stream is one of several"),
+    "gemma4_text": "a gate of per-layer embeddings",
+    "inkling_text": "a convolution along the sequence",
+    "rwkv": "a gate",
+}
 
 
 @dataclass
@@ -62,6 +80,12 @@ class Saved:
     model: torch.nn.Module
     checkpoint: Checkpoint
     inventory: pd.DataFrame
+    seen: Observation
+
+    def residual(self, seen: Observation, pieces: Pieces) -> torch.Tensor:
+        """The residual stream after the last layer."""
+        side, module = STREAM.get(self.name) or ("outputs", last_layer(pieces))
+        return getattr(seen, side)[module]
 
 
 @pytest.fixture(
@@ -76,7 +100,7 @@ def saved(request, tmp_path_factory) -> Iterator[Saved]:
     model = wanted.build()
     model.save_pretrained(folder)
     checkpoint = Checkpoint.from_folder(folder)
-    yield Saved(request.param, wanted, model, checkpoint, inventory(checkpoint))
+    yield Saved(request.param, wanted, model, checkpoint, inventory(checkpoint), observe(model))
     for file in folder.iterdir():
         file.unlink()
 
@@ -199,6 +223,29 @@ def test_loaded_model_holds_every_stored_tensor(saved: Saved, capsys) -> None:
         found = anatomy(live)
         assert len(found.layers) == saved.inventory["layer"].nunique()
         assert "vision" not in found.layers_path
+def test_norms_compute_and_stand_as_their_rows_say(saved: Saved) -> None:
+    pieces = Pieces(saved.checkpoint, saved.inventory, saved.model)
+    checks = [*norms(pieces, saved.seen, saved.model), *places(pieces, saved.seen)]
+    wrong = [what for what, good in checks if not good]
+    assert not wrong, wrong
+
+
+def test_readout_of_the_last_residual_stream_is_the_logits(saved: Saved) -> None:
+    """And what a neuron of the last layer adds to that stream is its vector, norms after the MLP included."""
+    unembeddings = saved.inventory.query("role == 'W_U' and stack == 'decoder'")
+    if unembeddings.empty or saved.name == "modernbert-decoder":
+        with pytest.raises(AtlasError, match=r"no unembedding|no linear map"):
+            read_readout(saved.checkpoint, saved.inventory)
+        return
+    pieces, readout = (
+        Pieces(saved.checkpoint, saved.inventory, saved.model),
+        read_readout(saved.checkpoint, saved.inventory),
+    )
+    checks = list(readout_is_the_logits(readout, saved.residual(saved.seen, pieces), saved.seen.logits))
+    if saved.name not in BETWEEN:
+        checks += neurons(pieces, saved.model, readout, saved.seen, lambda seen: saved.residual(seen, pieces))
+    wrong = [what for what, good in checks if not good]
+    assert not wrong, wrong
 
 
 def test_live_model_computes_with_the_pieces(saved: Saved) -> None:

@@ -11,6 +11,7 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory, load_piece, matrices
 from weight_atlas.families.architecture import architecture
+from weight_atlas.vocabulary.readout import post_gains, read_readout
 
 HEADS, KV_HEADS, WIDTH, D_MODEL, D_FF, EXPERTS = 4, 2, 8, 32, 48, 3
 
@@ -36,7 +37,7 @@ def weights(layers: int = 2) -> dict[tuple[str, int | None], torch.Tensor]:
     return found
 
 
-def write_gguf(folder, architecture: str, tensors: dict[str, torch.Tensor]) -> Checkpoint:
+def write_gguf(folder, architecture: str, tensors: dict[str, torch.Tensor], **metadata) -> Checkpoint:
     writer = gguf.GGUFWriter(folder / "model.gguf", architecture)
     writer.add_block_count(2)
     writer.add_embedding_length(D_MODEL)
@@ -44,6 +45,8 @@ def write_gguf(folder, architecture: str, tensors: dict[str, torch.Tensor]) -> C
     writer.add_head_count_kv(KV_HEADS)
     writer.add_feed_forward_length(D_FF)
     writer.add_expert_count(EXPERTS)
+    for method, value in metadata.items():
+        getattr(writer, method)(value)
     for name, tensor in tensors.items():
         writer.add_tensor(name, tensor.contiguous().numpy())
     writer.write_header_to_file()
@@ -80,6 +83,38 @@ def test_gguf_gives_each_head_its_rows_in_the_usual_order(tmp_path, architecture
     assert table.query("role == 'other'")["tensor"].tolist() == ["rope_freqs.weight"]
     summary = architecture(checkpoint.config, table)
     assert (summary["n_layers"], summary["d_ff"], summary["tied"]) == (2, D_FF, True)
+
+
+@pytest.mark.parametrize(
+    ("architecture_name", "epsilon", "kind"),
+    [("llama", "add_layer_norm_rms_eps", "RMSNorm"), ("gpt2", "add_layer_norm_eps", "LayerNorm")],
+)
+def test_gguf_readout_folds_the_final_norm(tmp_path, architecture_name, epsilon, kind):
+    gain, head, bias = torch.randn(D_MODEL), torch.randn(20, D_MODEL), torch.randn(D_MODEL)
+    tensors = {"token_embd.weight": torch.randn(20, D_MODEL), "output.weight": head, "output_norm.weight": gain}
+    tensors |= {"blk.1.post_ffw_norm.weight": gain} | ({"output_norm.bias": bias} if kind == "LayerNorm" else {})
+    checkpoint = write_gguf(tmp_path, architecture_name, tensors, **{epsilon: 1e-6})
+    table = inventory(checkpoint)
+    assert set(table.query("role == 'norm'")["norm"]) == {kind}
+    h = torch.randn(3, D_MODEL)
+    norm = {
+        "RMSNorm": lambda: h / h.square().mean(-1, keepdim=True).sqrt() * gain,
+        "LayerNorm": lambda: torch.nn.functional.layer_norm(h, (D_MODEL,), gain, bias),
+    }[kind]
+    assert torch.allclose(read_readout(checkpoint, table).logits(h), norm() @ head.T, rtol=1e-4, atol=1e-4)
+    assert torch.equal(post_gains(checkpoint, table)[1], gain)
+
+
+def test_gguf_scales_are_factors_or_divisors_by_model(tmp_path):
+    tensors = {
+        name: torch.ones(size) for name, size in [("token_embd.weight", (20, D_MODEL)), ("output_norm.weight", D_MODEL)]
+    }
+    for name, wanted in (("granite", 0.125), ("command-r", 8.0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        checkpoint = write_gguf(folder, name, tensors, add_logit_scale=8.0, add_layer_norm_rms_eps=1e-6)
+        readout = read_readout(checkpoint, inventory(checkpoint))
+        assert torch.equal(readout.unembedding, torch.full((20, D_MODEL), wanted))
 
 
 def test_gguf_fused_and_stacked_tensors(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.document import document
 from weight_atlas.families.matching import Matcher
-from weight_atlas.families.quantities import Quantities
+from weight_atlas.families.quantities import Quantities, context_of
 from weight_atlas.families.registry import family_names, find_family
 from weight_atlas.families.roles import CATEGORY, MEANING, Role
 from weight_atlas.families.schema import FOLDER, Family, load_family, put_together, read_family
@@ -35,6 +35,16 @@ DebertaV2ForMaskedLM T5ForConditionalGeneration BartForConditionalGeneration
 @pytest.mark.parametrize("architecture", PROMISED)
 def test_promised_families_are_known(architecture):
     assert find_family({"architectures": [architecture]}).modules
+
+
+@pytest.mark.parametrize("name", family_names())
+def test_each_table_says_what_its_norms_compute_and_which_is_the_final_one(name):
+    family = load_family(name)
+    assert family.describe["norm"]
+    rows = [row for rows in (*family.modules.values(), *family.tensors.values()) for row in rows]
+    final = [row for row in rows if row.component == "final" and row.stack in (None, "decoder")]
+    # A decoder that has none must say so, lest it be forgotten.
+    assert final or family.stack == "encoder" or family.describe["final_norm"]
 
 
 @pytest.mark.parametrize("name", family_names())
@@ -71,6 +81,12 @@ def test_every_fragment_is_used():
         ("modules: {a: {role: W_Q, pieces: [W_Q, W_K], layout: blocks}}", "either `role` or `pieces`"),
         ("modules: {a: {pieces: [W_Q, W_K]}}", "`pieces` need a layout"),
         ("tensors: {a: other}", "needs a `note`"),
+        ("modules: {a: {role: norm, component: post_ffn}}", "unknown place of a norm post_ffn: use final, "),
+        ("modules: {a: {role: norm, norm: ScaleNorm}}", "unknown norm ScaleNorm"),
+        ("modules: {a: {role: W_O, norm: RMSNorm}}", "only a row of role `norm`"),
+        ("describe: {norm: ScaleNorm}", "unknown norm ScaleNorm: use RMSNorm, "),
+        ("describe: {final_norm: no}", "final_norm|Input should be"),
+        ("describe: {final_norm: missing}", "unknown final_norm missing: use none, without parameters"),
         ("modules: {a: W_Q}\nmodules: {b: W_K}", "modules given twice"),
         ("modules:\n  a: W_Q\n  a: W_K", "a given twice"),
         ("[1, 2]", "not a valid family file"),
@@ -127,6 +143,31 @@ def test_quantities_are_keys_products_and_lists():
     assert values.of("vocabulary") is None
     with pytest.raises(AtlasError, match="not divisible"):
         Quantities(family, {"hidden_size": 7, "num_attention_heads": 2}).of("head_dim")
+
+
+def test_scales_are_products_of_what_the_configuration_gives():
+    def scale(name, family, **config):
+        return Quantities(load_family(family), config).scale(name)
+
+    assert scale("logits", "llama") == scale("mlp", "llama", hidden_size=64) == 1.0
+    assert scale("logits", "granite", logits_scaling=8.0) == 0.125
+    # The same key is a factor in one family and a divisor in others.
+    assert scale("logits", "hyperclovax", logits_scaling=8.0) == 8.0
+    assert scale("logits", "cohere") == 0.0625 and scale("logits", "cohere", logit_scale=0.25) == 0.25
+    assert scale("logits", "minicpm3", hidden_size=1024, dim_model_base=256) == 0.25
+    assert scale("mlp", "minicpm3", scale_depth=1.4, num_hidden_layers=49) == pytest.approx(0.2)
+    assert scale("mlp", "falcon_h1", mlp_multipliers=[0.5, 0.75]) == 0.75
+    assert scale("logits", "mpt", logit_scale="inv_sqrt_d_model", d_model=64) == 0.125
+    assert scale("logits", "t5", model_type="t5", d_model=64) == 0.125
+    assert scale("logits", "t5", model_type="t5", d_model=64, tie_word_embeddings=False) == 1.0
+    assert scale("logits", "t5", model_type="mt5", d_model=64) == 1.0
+    assert scale("logits", "granite", logits_scaling=0) == scale("mlp", "granite", residual_multiplier=None) == 1.0
+
+
+def test_contexts_are_read_by_every_key_that_families_have():
+    assert context_of({"max_sequence_length": 9}) == context_of({"text_config": {"n_ctx": 9}}) == 9
+    assert context_of({"context_length": 9}) is None and context_of({"n_positions": -1}) is None
+    assert context_of({"context_length": 9}, load_family("rwkv")) == 9
 
 
 def test_every_role_has_a_meaning_and_a_category():

@@ -225,13 +225,16 @@ def test_gain_and_scale_are_folded_where_asked():
     assert table["folded"].all() and not attention_kernels(rows, load)["folded"].any()
 
 
-def test_norms_before_attention_are_found_by_name():
-    rows = [
-        {"tensor": name, "role": "norm", "stack": "decoder", "layer": 2, "cols": pd.NA}
-        for name in ("h.2.ln_1.weight", "h.2.ln_1.bias", "h.2.ln_2.weight", "layers.2.post_attention_layernorm.weight")
+def test_norms_before_attention_are_found_by_their_place():
+    places = [
+        *(("decoder", 2, "pre_attention"), ("decoder", 2, "pre_mlp"), ("decoder", 3, "post_attention")),
+        *(("decoder", 4, "pre_attention"), ("decoder", 4, "pre_attention"), ("encoder", 2, "pre_attention")),
     ]
-    gains = norm_gains(pd.DataFrame(rows), lambda row: torch.full((3,), 0.5), offset=1.0)
-    assert list(gains) == [("decoder", 2)] and gains["decoder", 2].tolist() == [1.5] * 3
+    rows = pd.DataFrame(places, columns=["stack", "layer", "component"]).assign(role="norm")
+    bias = {"stack": "decoder", "layer": 5, "component": "pre_attention", "role": "bias"}
+    gains = norm_gains(pd.concat([rows, pd.DataFrame([bias])]), lambda row: torch.full((3,), 1.5))
+    # Layer 4 has a norm each for queries and keys.
+    assert list(gains) == [("decoder", 2), ("encoder", 2)] and gains["decoder", 2].tolist() == [1.5] * 3
 
 
 def test_labels_and_summaries():

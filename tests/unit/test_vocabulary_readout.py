@@ -7,9 +7,10 @@ import torch
 import transformers
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory
 from weight_atlas.vocabulary.neurons import neuron_blocks, of_component
-from weight_atlas.vocabulary.readout import fold, logit_scale, read_readout
+from weight_atlas.vocabulary.readout import final_norm, fold, logit_scale, read_readout
 
 
 def saved(folder, kind, **changes):
@@ -42,6 +43,79 @@ def test_granite_scales_logits_and_residuals(tmp_path):
     assert torch.allclose(readout.unembedding, model.lm_head.weight * model.model.norm.weight / 4.0)
     block = next(neuron_blocks(checkpoint, rows, readout))
     assert torch.allclose(block.vectors, model.model.layers[0].mlp.down_proj.weight * 0.25)
+
+
+def residuals(n=5, seed=3):
+    return 2.0 * torch.randn(n, lm_models.D, generator=torch.Generator().manual_seed(seed))
+
+
+def test_gains_near_zero_are_folded_as_the_model_folds_them(tmp_path):
+    """MiniMax M3 stores w of 1 + w, which begins at 0: without the 1 the readout has hardly anything to do with it."""
+    folders = [tmp_path / kind for kind in ("minimax_m3_vl_text", "gemma", "nemotron")]
+    for folder in folders:
+        model, checkpoint, rows = saved(folder, folder.name, layer_types=None, **lm_models.EXPERTS)
+        h = residuals()
+        with torch.no_grad():
+            wanted = model.lm_head(model.model.norm(h))
+        assert torch.allclose(read_readout(checkpoint, rows).logits(h), wanted, rtol=1e-4, atol=1e-5), folder.name
+
+
+def test_biases_of_norm_and_head_are_the_offset(tmp_path):
+    model, checkpoint, rows = saved(tmp_path, "phimoe", **lm_models.EXPERTS, lm_head_bias=True)
+    torch.nn.init.normal_(model.lm_head.bias)
+    torch.nn.init.normal_(model.model.norm.bias)
+    model.save_pretrained(tmp_path)
+    checkpoint, rows = opened(tmp_path)
+    readout, h = read_readout(checkpoint, rows), residuals()
+    with torch.no_grad():
+        assert torch.allclose(readout.logits(h), model.lm_head(model.model.norm(h)), rtol=1e-4, atol=1e-4)
+    some = readout.rows(torch.tensor([7, 2]))
+    assert torch.allclose(some.logits(h), readout.logits(h)[:, [7, 2]], rtol=1e-5, atol=1e-6)
+
+
+def test_a_softcap_bends_the_logits_and_no_effect(tmp_path):
+    model, checkpoint, rows = saved(tmp_path, "gemma2", final_logit_softcapping=0.5)
+    readout, h = read_readout(checkpoint, rows), residuals()
+    with torch.no_grad():
+        plain = model.lm_head(model.model.norm(h))
+    assert readout.softcap == 0.5 and torch.allclose(readout.logits(h), 0.5 * torch.tanh(plain / 0.5), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("llama", "model.norm.weight"),
+        ("lfm2", "model.embedding_norm.weight"),
+        ("gpt2", "transformer.ln_f.weight"),
+    ],
+)
+def test_a_checkpoint_without_its_final_norm_is_an_error(tmp_path, kind, name):
+    _, checkpoint, rows = saved(tmp_path, kind)
+    assert final_norm(checkpoint, rows).tensor == name
+    with pytest.raises(AtlasError, match="norm between the last layer and the unembedding is missing"):
+        read_readout(checkpoint, rows[rows.tensor != name])
+
+
+def test_a_head_that_is_no_linear_map_is_refused_by_its_name(tmp_path):
+    _, checkpoint, rows = saved(tmp_path, "modernbert-decoder")
+    assert final_norm(checkpoint, rows).tensor == "model.final_norm.weight"
+    with pytest.raises(AtlasError, match=r"no linear map of the residual stream: lm_head\.dense\.weight"):
+        read_readout(checkpoint, rows)
+
+
+def test_gains_of_both_branches_of_an_mlp(tmp_path):
+    """Gemma 4 has a norm on its dense part, one on its experts, and one on their sum."""
+    model, checkpoint, rows = saved(
+        tmp_path, "gemma4_text", **lm_models.EXPERTS, enable_moe_block=True, top_k_experts=2,
+        hidden_size_per_layer_input=0, global_head_dim=16,
+    )  # fmt: skip
+    layer = model.model.layers[1]
+    whole = layer.post_feedforward_layernorm.weight
+    blocks = neuron_blocks(checkpoint, rows, read_readout(checkpoint, rows))
+    found = {block.expert: block.vectors for block in blocks if block.layer == 1}
+    dense = layer.mlp.down_proj.weight * (layer.post_feedforward_layernorm_1.weight * whole)[:, None]
+    routed = layer.experts.down_proj[2] * (layer.post_feedforward_layernorm_2.weight * whole)[:, None]
+    assert torch.allclose(found[None], dense) and torch.allclose(found[2], routed)
 
 
 def test_scales_multiply():

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.families.quantities import context_of
 from weight_atlas.vocabulary.window_plan import plan_windows
 from weight_atlas.vocabulary.windows import (
-    context_of,
     sliding_windows,
     text_ids,
     windows_for,

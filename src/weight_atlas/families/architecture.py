@@ -8,7 +8,6 @@ import pandas as pd
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.registry import find_family
 from weight_atlas.families.roles import CATEGORY, Role
-from weight_atlas.families.schema import Family
 
 # In the order of the configuration table: name, meaning.
 FIELDS: dict[str, str] = {
@@ -60,19 +59,12 @@ def architecture(config: Mapping[str, Any], inventory: pd.DataFrame, family: str
     if (inventory["role"] != Role.OTHER.value).any() or inventory.empty:
         table = find_family(config, inventory["tensor"], family)
         quantities = Quantities(table, config)
-        values |= {"family": table.name} | _said(table, quantities) | _from_shapes(inventory)
+        values |= {"family": table.name} | {fact: quantities.said(fact) for fact in table.describe}
+        values |= _from_shapes(inventory)
         values |= {name: value for name in FIELDS if (value := _of_all_layers(quantities, name)) is not None}
         values |= _of_parts(inventory)
     values |= _size(inventory)
     return {name: values[name] for name in FIELDS if values.get(name) is not None}
-
-
-def _said(family: Family, quantities: Quantities) -> dict[str, str]:
-    """The facts that the family's table states and that hold for this configuration."""
-    return {
-        fact: next((saying.say for saying in sayings if quantities.holds(saying.when)), None)
-        for fact, sayings in family.describe.items()
-    }
 
 
 def _of_all_layers(quantities: Quantities, name: str) -> Any:

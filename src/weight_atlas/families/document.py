@@ -4,6 +4,7 @@ import inspect
 import sys
 
 from weight_atlas.families import layouts
+from weight_atlas.families.norms import FINAL_NORMS, NORM_PLACES, NORMS
 from weight_atlas.families.registry import family_names
 from weight_atlas.families.roles import MATRIX_ROLES, MEANING, Role
 from weight_atlas.families.schema import COMMON, Family, load_family, own_family
@@ -100,26 +101,40 @@ What a family file may say:
 | `buffers` | whole tensor name: why this stored constant is no parameter |
 | `others` | beginning of names: why this part is not analysed |
 | `configuration` | where a quantity stands in `config.json`: keys, products, quotients; the first found counts |
+| `scales` | what multiplies `logits`, or what an `mlp` adds to the residual stream: factors, all that are found |
 | `assume` | values of keys that `config.json` leaves out |
-| `describe` | kind of norm, positions, attention... where no key tells |
+| `describe` | kind of norm, positions, attention... where no key tells; `final_norm`, see below |
 
 In names, `{layer}`, `{expert}` and `{index}` stand for numbers. A row is a role, or a mapping with
-`role` or `pieces`, and `layout`, `sizes`, `groups`, `component`, `stack`, `heads`, `head_dim`, `bias`, `same_as`,
-`buffer`, `note`, and the conditions `when`, `unless` (values in `config.json`), `kind` (of the layer) and `shape`;
-`weight_atlas.families.schema.Row` says what each means. A list of rows must exclude each other by their conditions.
+`role` or `pieces`, and `layout`, `sizes`, `groups`, `component`, `norm`, `stack`, `heads`, `head_dim`, `bias`,
+`same_as`, `buffer`, `note`, and the conditions `when`, `unless` (values in `config.json`), `kind` (of the layer) and
+`shape`; `weight_atlas.families.schema.Row` says what each means. A list of rows must exclude each other by their
+conditions.
+
+## Norms
+
+The `component` of a norm says where it stands, `describe: {norm: ...}` what the family's norms compute, and `norm` in
+a row what that one computes where it differs. A decoder needs a norm at the place `final`, or says in
+`describe: {final_norm: ...}` why it stores none; the checkpoint that lacks it is an error.
 """
 
 
 def document() -> str:
     """The whole page as Markdown."""
     families = [own_family(name) for name in family_names()]
-    lines = ["## Families", "", "| family | models | found by | attention | feed-forward | remarks |"]
+    lines = [*_meanings("place of a norm", NORM_PLACES), *_meanings("norm", NORMS)]
+    lines += _meanings("`final_norm`", FINAL_NORMS)
+    lines += ["## Families", "", "| family | models | found by | attention | feed-forward | remarks |"]
     lines += ["|---|---|---|---|---|---|", *map(_line, families), ""]
     lines += ["## Roles", "", "| role | meaning | spectrum |", "|---|---|---|"]
     lines += [f"| `{role}` | {MEANING[role]} | {'yes' if role in MATRIX_ROLES else ''} |" for role in Role]
     lines += ["", "## Layouts", "", "```text", _layouts(), "```", ""]
     lines += ["## Fragments to extend", "", "| file | what it adds |", "|---|---|", *_fragments(families), ""]
     return "\n".join([HEAD, *lines])
+
+
+def _meanings(title: str, meanings: dict[str, str]) -> list[str]:
+    return [f"| {title} | meaning |", "|---|---|", *(f"| `{word}` | {said} |" for word, said in meanings.items()), ""]
 
 
 def _line(own: Family) -> str:

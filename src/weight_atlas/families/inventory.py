@@ -26,6 +26,7 @@ COLUMNS: dict[str, str] = {
     "layer": "Int64", "expert": "Int64", "rows": "Int64", "cols": "Int64", "dtype": "str", "shard": "str",
     "stored_shape": "str", "layout": "str", "selection": "str", "n_heads": "Int64", "head_dim": "Int64",
     "parameters": "int64", "bytes": "int64", "tied_to": "str", "readable": "bool", "note": "str",
+    "norm": "str",
 }  # fmt: skip
 _STACKS = {"encoder": 0, "decoder": 1, "other": 2}
 
@@ -39,12 +40,12 @@ def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: 
 
     Columns: tensor (name on disk), piece (its name in a fused tensor, or ""), id (unique), role (a Role), of_role (for
     a bias: the role it belongs to; for an adapter: the role it changes), component (part of the block where the role
-    does not say it: shared_expert, cross_attention, pooler...), stack (encoder, decoder, other), layer, expert, rows
-    and cols (logical (out, in); vectors have no cols), dtype (as stored), shard, stored_shape, layout (names of
-    layouts.py), selection (where the piece lies, for load_piece), n_heads and head_dim (of this piece), parameters
-    (0 for stored constants), bytes, tied_to (the tensor whose data this is, counted there), readable, note (why it is
-    `other` or not readable, or what is special about it). Sorted by stack and layer, within them in file order; what
-    is in no layer comes first.
+    does not say it: shared_expert, cross_attention, pooler...; of a norm, where it stands), stack (encoder, decoder,
+    other), layer, expert, rows and cols (logical (out, in); vectors have no cols), dtype (as stored), shard,
+    stored_shape, layout (names of layouts.py), selection (where the piece lies, for load_piece), n_heads and head_dim
+    (of this piece), parameters (0 for stored constants), bytes, tied_to (the tensor whose data this is, counted there),
+    readable, note (why it is `other` or not readable, or what is special about it), norm (what a norm computes, of
+    NORMS). Sorted by stack and layer, within them in file order; what is in no layer comes first.
     """
     chosen = find_family(checkpoint.config, checkpoint.entries, family or checkpoint.family, allow_other)
     quantities = Quantities(chosen, checkpoint.config)
@@ -129,6 +130,7 @@ def _rows(entry: "TensorEntry", match: Match, family: Family, quantities: Quanti
             "tied_to": "",
             "readable": not entry.note,
             "note": note,
+            "norm": (row.norm or quantities.said("norm") or "") if piece.role is Role.NORM and not row.bias else "",
         }
 
 

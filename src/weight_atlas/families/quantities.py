@@ -1,10 +1,11 @@
 """The numbers that a config.json gives about a model, under one set of names."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.schema import Family
+from weight_atlas.families.schema import COMMON, Family, load_family
 
 # Where composite models keep the configuration of their language part.
 LANGUAGE_PARTS = ("text_config", "llm_config", "language_config", "thinker_config.text_config", "llm")
@@ -17,7 +18,7 @@ class Quantities:
     """
 
     def __init__(self, family: Family, config: Mapping[str, Any]):
-        self._sources = family.configuration
+        self._sources, self._scales, self._sayings = family.configuration, family.scales, family.describe
         self._config = {**family.assume, **{key: value for key, value in flat(config).items() if value is not None}}
 
     def of(self, name: str, layer: int | None = None) -> Any:
@@ -46,10 +47,40 @@ class Quantities:
                 result //= value
         return result
 
+    def said(self, fact: str) -> str | None:
+        """What the family's table states about a fact (`describe`) for this configuration, or None."""
+        return next((saying.say for saying in self._sayings.get(fact, ()) if self.holds(saying.when)), None)
+
+    def scale(self, name: str) -> float:
+        """What the model multiplies its "logits", or what an "mlp" adds, by: the product of the factors of which
+        config.json gives every key; 1 for most models."""
+        factors = [self._scaling(source.use) for source in self._scales.get(name, ()) if self.holds(source.when)]
+        return math.prod(factor for factor in factors if factor is not None)
+
+    def _scaling(self, expression: str) -> float | None:
+        words = expression.replace("*", " * ").replace("/", " / ").split()
+        values = [self._real(word) for word in words[::2]]
+        if not all(values):  # 0 switches a factor off, as an absent key does
+            return None
+        result = values[0]
+        for operator, value in zip(words[1::2], values[1:], strict=True):
+            result = result * value if operator == "*" else result / value
+        return result
+
+    def _real(self, word: str) -> float | None:
+        if word.startswith("sqrt("):
+            value = self._real(word[len("sqrt(") : -1])
+            return None if value is None else math.sqrt(value)
+        value = self._factor(word, None, None)
+        return float(value) if isinstance(value, int | float) else None
+
     def holds(self, conditions: Mapping[str, Any]) -> bool:
-        """Whether config.json has these values; an absent key counts as false, and a list means any of its values."""
+        """Whether config.json has these values; an absent key counts as false, a list means any of its values, and
+        "any" any value at all."""
         return all(
-            (self.key(key) or False) in (wanted if isinstance(wanted, list) else [wanted])
+            self.key(key) is not None
+            if wanted == "any"
+            else (self.key(key) or False) in (wanted if isinstance(wanted, list) else [wanted])
             for key, wanted in conditions.items()
         )
 
@@ -59,7 +90,10 @@ class Quantities:
         if dotted in value:
             return value[dotted]
         for part in dotted.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+            if isinstance(value, list) and part.isdecimal():
+                value = value[int(part)] if int(part) < len(value) else None
+            else:
+                value = value.get(part) if isinstance(value, Mapping) else None
         return value
 
     def kind(self, layer: int | None) -> str | None:
@@ -113,3 +147,12 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(part, Mapping):
             result |= {key: value for key, value in part.items() if value is not None}
     return result
+
+
+def context_of(config: Mapping[str, Any], family: Family | None = None) -> int | None:
+    """The longest sequence that a model takes, where its configuration says.
+
+    family: whose reading of the configuration counts; else the one that most families share.
+    """
+    value = Quantities(family or load_family(COMMON), config).of("context")
+    return value if isinstance(value, int) and value > 0 else None

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from weight_atlas.families.layouts import Selection, extract, needed_rows
+from weight_atlas.families.norms import gain_offset
 
 if TYPE_CHECKING:
     import torch
@@ -18,3 +19,8 @@ def load_piece(checkpoint: "Checkpoint", row: Any) -> "torch.Tensor":
     selection = Selection.decode(row.selection)
     rows, within = needed_rows(checkpoint.entries[row.tensor].shape, selection)
     return extract(checkpoint.read(row.tensor, rows), within).contiguous()
+
+
+def load_gain(checkpoint: "Checkpoint", row: Any) -> "torch.Tensor":
+    """What a norm multiplies by, float32: the weight of its inventory row, or 1 + w where the model stores w."""
+    return load_piece(checkpoint, row).float() + gain_offset(row.norm)

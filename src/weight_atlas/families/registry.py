@@ -9,7 +9,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.families.adapters import adapted_family, is_adapter
 from weight_atlas.families.matching import pattern_of
 from weight_atlas.families.quantities import flat
-from weight_atlas.families.schema import FOLDER, Family, load_family, own_family
+from weight_atlas.families.schema import COMMON, FOLDER, Family, load_family, own_family
 
 HOW_TO_ADD = (
     "if it follows the names of a known family, set `family: llama` (or another) for this model in the configuration; "
@@ -17,8 +17,10 @@ HOW_TO_ADD = (
     "else add a table: docs/families.md says how; `allow_other: true` keeps unexplained tensors without a role, also "
     "where no family fits at all: their values are analysed one by one"
 )
-# Of a checkpoint that no family explains and that is looked at tensor by tensor.
-NO_FAMILY = Family(name="none", title="no family")
+# Of a checkpoint that no family explains and that is looked at tensor by tensor; numbers are read as most families do.
+NO_FAMILY = Family(name="none", title="no family").model_copy(
+    update={"configuration": load_family(COMMON).configuration}
+)
 
 
 @cache

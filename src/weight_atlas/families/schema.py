@@ -9,15 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.layouts import LAYOUTS
+from weight_atlas.families.norms import FINAL_NORMS, NORM_PLACES, NORMS
 from weight_atlas.families.roles import Role
 
 FOLDER = Path(__file__).parent
 COMMON = "_common"
-_MERGED = ("configuration", "assume", "modules", "tensors", "buffers", "others", "describe")
+_MERGED = ("configuration", "scales", "assume", "modules", "tensors", "buffers", "others", "describe")
 _INHERITED = ("stack", "prefixes")
 
 
-Fact = Literal["norm", "positions", "activation", "attention", "order"]
+Fact = Literal["norm", "final_norm", "positions", "activation", "attention", "order"]
 
 
 class _Strict(BaseModel):
@@ -45,7 +46,8 @@ class Row(_Strict):
 
     role, or pieces (the roles in a fused tensor, in stored order) with layout (see layouts.py), sizes and groups.
     bias: it is the bias of that role or of those pieces. component: the part of the block, where the role alone does
-    not say it. heads: the quantity that counts its heads, or head_dim: the one that gives their width. same_as: a
+    not say it; of a norm, where it stands (NORM_PLACES). norm: what this norm computes, where it differs from the
+    family's others. heads: the quantity that counts its heads, or head_dim: the one that gives their width. same_as: a
     tensor that holds the same data. buffer: no parameter but a constant that the model stores.
     A row counts only when: keys of config.json have these values; unless: they have these; kind: the layer is of this
     kind (Quantities.kind); shape: the tensor has this stored shape (quantities, or "any").
@@ -57,6 +59,7 @@ class Row(_Strict):
     sizes: tuple[str, ...] = ()
     groups: str | None = None
     component: str = ""
+    norm: str = ""
     stack: Literal["decoder", "encoder", "other"] | None = None
     heads: str | None = None
     head_dim: str | None = None
@@ -87,6 +90,12 @@ class Row(_Strict):
             raise ValueError("`pieces` need a layout that says how they share the tensor, and only they have one")
         if self.sizes and len(self.sizes) != len(self.pieces):
             raise ValueError("`sizes` and `pieces` differ in length")
+        if self.norm and self.role is not Role.NORM:
+            raise ValueError("only a row of role `norm` says which `norm` it is")
+        if self.role is Role.NORM and self.component and self.component not in NORM_PLACES:
+            raise ValueError(f"unknown place of a norm {self.component}: use {', '.join(NORM_PLACES)}")
+        if self.norm and self.norm not in NORMS:
+            raise ValueError(f"unknown norm {self.norm}: use {', '.join(NORMS)}")
         if self.role is Role.OTHER and not self.note:
             raise ValueError("role `other` needs a `note` that says why")
         return self
@@ -99,7 +108,10 @@ class Family(_Strict):
     modules: name patterns of modules, each with a `.weight` and perhaps a `.bias`. tensors: patterns of whole tensor
     names. buffers: patterns of stored constants -> the reason. others: name prefixes of parts that are not analysed ->
     the reason. A pattern holds {layer}, {expert} and {index} where a number stands. prefixes: what may stand before a
-    name. assume: values of config.json keys that are absent. describe: facts that no key tells.
+    name. scales: what the model multiplies its logits by ("logits"), and what an MLP adds to the residual stream
+    ("mlp"): factors, of which each counts whose keys config.json gives. assume: values of config.json keys that are
+    absent. describe: facts that no key tells; final_norm: "none" or "without parameters", for a decoder that stores no
+    norm before its unembedding.
     """
 
     name: str
@@ -111,6 +123,7 @@ class Family(_Strict):
     stack: Literal["decoder", "encoder"] = "decoder"
     prefixes: tuple[str, ...] = ("",)
     configuration: dict[str, tuple[Source, ...]] = Field(default_factory=dict)
+    scales: dict[Literal["logits", "mlp"], tuple[Source, ...]] = Field(default_factory=dict)
     assume: dict[str, Any] = Field(default_factory=dict)
     modules: dict[str, tuple[Row, ...] | None] = Field(default_factory=dict)
     tensors: dict[str, tuple[Row, ...] | None] = Field(default_factory=dict)
@@ -123,7 +136,7 @@ class Family(_Strict):
     def _one_or_more(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("configuration", mode="before")
+    @field_validator("configuration", "scales", mode="before")
     @classmethod
     def _sources(cls, value: object) -> object:
         return {key: [_expand(item, "use") for item in _listed(given)] for key, given in dict(value).items()}
@@ -132,6 +145,14 @@ class Family(_Strict):
     @classmethod
     def _sayings(cls, value: object) -> object:
         return {key: [_expand(item, "say") for item in _listed(given)] for key, given in dict(value).items()}
+
+    @field_validator("describe")
+    @classmethod
+    def _known(cls, value: dict[str, tuple[Saying, ...]]) -> dict[str, tuple[Saying, ...]]:
+        for fact, known in (("norm", NORMS), ("final_norm", FINAL_NORMS)):
+            if unknown := {saying.say for saying in value.get(fact, ())} - set(known):
+                raise ValueError(f"unknown {fact} {', '.join(sorted(unknown))}: use {', '.join(known)}")
+        return value
 
     @field_validator("modules", "tensors", mode="before")
     @classmethod

@@ -10,11 +10,6 @@ import pandas as pd
 ROLES = ("W_Q", "W_K", "W_V", "W_O", "W_Q_a", "W_Q_b", "W_KV_a", "W_KV_b")
 # What each circuit needs; the second alternative is attention through a low-rank latent.
 CIRCUITS = {"QK": (("W_Q", "W_K"), ("W_Q", "W_KV_a", "W_KV_b")), "OV": (("W_V", "W_O"), ("W_KV_a", "W_KV_b", "W_O"))}
-# Names of the norm whose output the attention reads. Names that also stand for norms after it are left out.
-PRE_ATTENTION_NORMS = (
-    *("input_layernorm", "ln_1", "ln_attn", "attn_norm", "attention_norm", "operator_norm", "temporal_pre_norm"),
-    *("pre_attention_layernorm", "input_norm"),
-)
 
 
 @dataclass(frozen=True)
@@ -48,20 +43,15 @@ def attention_blocks(matrices: pd.DataFrame) -> list[Block]:
     ]
 
 
-def norm_gains(
-    inventory: pd.DataFrame, load: Callable[[Any], Any], offset: float = 0.0
-) -> dict[tuple[str, int], np.ndarray]:
-    """Gain of the norm that stands before the attention, by (stack, layer), where the inventory names one.
+def norm_gains(inventory: pd.DataFrame, load: Callable[[Any], Any]) -> dict[tuple[str, int], np.ndarray]:
+    """Gain of the norm whose output the attention reads, by (stack, layer), where the inventory has one.
 
-    offset: what the model adds to a stored gain (1 where it is stored as 1 + w). Models that normalise after the
-    attention, or without a gain, give none.
+    load(row) gives the gain that the norm multiplies by. Models that normalise after the attention, or without a gain,
+    give none, and neither do layers with a norm each for queries, keys and values.
     """
-    vectors = inventory[(inventory["role"] == "norm") & inventory["layer"].notna() & inventory["cols"].isna()]
-    return {
-        (row.stack, int(row.layer)): load(row).double().numpy() + offset
-        for row in vectors.itertuples(index=False)
-        if row.tensor.split(".")[-1] == "weight" and row.tensor.split(".")[-2] in PRE_ATTENTION_NORMS
-    }
+    norms = inventory[(inventory["role"] == "norm") & (inventory["component"] == "pre_attention")]
+    norms = norms[~norms.duplicated(["stack", "layer"], keep=False)]
+    return {(row.stack, int(row.layer)): load(row).double().numpy() for row in norms.itertuples(index=False)}
 
 
 def head_factors(

@@ -1,6 +1,7 @@
 """Neurons of a model: what each writes into the residual stream, layer by layer, expert by expert."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,11 +84,11 @@ def neuron_blocks(
 
     rows: of `down_projections`, if not all.
     """
-    gains, scale = post_gains(checkpoint, inventory), residual_scale(checkpoint.config)
+    gains, scale = _gains(checkpoint, inventory), residual_scale(checkpoint)
     device = readout.unembedding.device
     for row in (down_projections(inventory) if rows is None else rows).itertuples():
         W_down = load_piece(checkpoint, row).to(device)
-        gain = gains.get(int(row.layer))
+        gain = gains(row)
         vectors = vectors_of(W_down, None if gain is None else gain.to(device), scale)
         if vectors.shape[0] != readout.unembedding.shape[1]:
             raise AtlasError(
@@ -95,3 +96,16 @@ def neuron_blocks(
             )
         expert = None if pd.isna(row.expert) else int(row.expert)
         yield NeuronBlock(int(row.layer), expert, row.component, row.tensor, vectors)
+
+
+def _gains(checkpoint: Any, inventory: pd.DataFrame) -> Callable[[Any], torch.Tensor | None]:
+    """For the row of an output projection, the gains of all norms between it and the residual stream."""
+    places = ("post_mlp", "post_dense", "post_experts")
+    whole, dense, experts = (post_gains(checkpoint, inventory, place) for place in places)
+
+    def gain(row: Any) -> torch.Tensor | None:
+        branch = dense if pd.isna(row.expert) and row.component == "" else experts
+        found = [gains[int(row.layer)] for gains in (branch, whole) if int(row.layer) in gains]
+        return math.prod(found[1:], start=found[0]) if found else None
+
+    return gain

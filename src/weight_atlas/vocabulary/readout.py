@@ -4,27 +4,21 @@ What is left out is the division by the norm's root mean square, which differs f
 logits alike.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 import torch
 
 from weight_atlas.errors import AtlasError, NotApplicable
-from weight_atlas.families.architecture import architecture
-from weight_atlas.families.quantities import flat
-from weight_atlas.families.reading import load_piece
+from weight_atlas.families.norms import centres
+from weight_atlas.families.quantities import Quantities
+from weight_atlas.families.reading import load_gain, load_piece
+from weight_atlas.families.registry import find_family
 from weight_atlas.families.roles import Role
+from weight_atlas.families.schema import COMMON, Family, load_family
 from weight_atlas.families.ties import tied_embeddings
-
-# What families call the norm between the last layer and the unembedding.
-FINAL_NORM = re.compile(
-    r"(^|\.)(norm|ln_f|norm_f|final_norm|final_layer_?norm|ln_out|transformer\.norm)\.(weight|bias)$"
-)
-# A norm on what the feed-forward part adds to the residual stream.
-POST_NORM = re.compile(r"(^|\.)(post_feedforward_layernorm|post_mlp_layernorm|post_ffw_layernorm)\.weight$")
 
 
 @dataclass(frozen=True)
@@ -33,12 +27,16 @@ class Readout:
 
     unembedding: (V, d_model) float32, W_U diag(gain) times the logit scale; its rows are centred over d_model where
     the norm is a LayerNorm, which sees no mean. centred: whether it is. softcap: c of c tanh(logit / c), or None; it is
-    monotone with slope 1 at zero, so effects are given before it.
+    monotone with slope 1 at zero, so effects are given before it. offset: (V,) what the biases of norm and head add to
+    every token's logits, or None; effects are differences, which it leaves alone. eps: the constant in the norm's
+    division; None where the unembedding reads the residual stream as it is.
     """
 
     unembedding: torch.Tensor
     centred: bool
     softcap: float | None = None
+    offset: torch.Tensor | None = None
+    eps: float | None = None
 
     @property
     def vocabulary(self) -> int:
@@ -50,8 +48,19 @@ class Readout:
 
     def rows(self, ids: torch.Tensor) -> "Readout":
         """The readout of some token ids only (a view of it, where they are the first ones)."""
-        first = torch.equal(ids, torch.arange(len(ids)))
-        return Readout(self.unembedding[: len(ids)] if first else self.unembedding[ids], self.centred, self.softcap)
+        chosen = slice(len(ids)) if torch.equal(ids, torch.arange(len(ids))) else ids
+        offset = None if self.offset is None else self.offset[chosen]
+        return replace(self, unembedding=self.unembedding[chosen], offset=offset)
+
+    def logits(self, residual: torch.Tensor) -> torch.Tensor:
+        """The model's logits (n, V) of residual vectors (n, d_model) after the last layer, norm, biases and all."""
+        hidden = self.seen(residual.T).T.to(self.unembedding.dtype)
+        if self.eps is not None:
+            hidden = hidden / (hidden.square().mean(dim=-1, keepdim=True) + self.eps).sqrt()
+        logits = hidden @ self.unembedding.T
+        if self.offset is not None:
+            logits = logits + self.offset
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
 
 def fold(W_U: torch.Tensor, gain: torch.Tensor | None, *, centred: bool, scale: float = 1.0) -> torch.Tensor:
@@ -74,54 +83,90 @@ def fold(W_U: torch.Tensor, gain: torch.Tensor | None, *, centred: bool, scale: 
 def read_readout(checkpoint: Any, inventory: pd.DataFrame, device: str = "cpu") -> Readout:
     """The readout of a checkpoint, by its inventory and family.
 
-    NotApplicable for a model without an unembedding of its own decoder.
+    NotApplicable for a model without an unembedding of its own decoder, or whose head is no linear map; AtlasError for a
+    checkpoint that lacks the norm which its family has before the unembedding.
     """
-    norm = norm_kind(checkpoint, inventory)
-    W_U = _unembedding(checkpoint, inventory).to(device)
-    row = _final_norm(inventory)
-    gain = None if row is None else _gain(checkpoint, row, norm).to(device)
-    if row is None and norm != "LayerNorm without parameters":
-        norm = "none"
-    scale, softcap = logit_scale(checkpoint.config), flat(checkpoint.config).get("final_logit_softcapping")
-    centred = norm.startswith("LayerNorm")
-    return Readout(fold(W_U, gain, centred=centred, scale=scale), centred, softcap or None)
+    quantities, decoder = _quantities(checkpoint), _outside_layers(inventory)
+    W_U = _unembedding(checkpoint, decoder).to(device)
+    norm = final_norm(checkpoint, inventory)
+    kind = norm.norm if norm is not None else _unstored(quantities)
+    scale, centred = quantities.scale("logits"), centres(kind)
+    gain = None if norm is None else load_gain(checkpoint, norm).to(device)
+    shifts = [_bias(checkpoint, decoder, Role.W_U)]
+    if norm is not None and (shift := _bias(checkpoint, decoder, Role.NORM, norm.component)) is not None:
+        shifts.append(W_U.float() @ shift.to(device))
+    shifts = [shift.to(device) for shift in shifts if shift is not None]
+    return Readout(
+        fold(W_U, gain, centred=centred, scale=scale),
+        centred,
+        quantities.of("logit_softcap") or None,
+        scale * sum(shifts) if shifts else None,
+        float(quantities.of("norm_eps") or 0.0) if kind else None,
+    )
 
 
-def norm_kind(checkpoint: Any, inventory: pd.DataFrame) -> str:
-    """The norm of a model's family: RMSNorm, LayerNorm, either "with gain 1 + w", LayerNorm without parameters."""
-    return architecture(checkpoint.config, inventory, checkpoint.family).get("norm", "RMSNorm")
+def final_norm(checkpoint: Any, inventory: pd.DataFrame) -> Any:
+    """The row of the norm between a decoder's last layer and its unembedding; None for a model that stores none.
+
+    A norm that its family has and the checkpoint lacks is an AtlasError, and so is a second one.
+    """
+    quantities = _quantities(checkpoint)
+    if quantities.said("final_norm") is not None:
+        return None
+    outside = _outside_layers(inventory)
+    found = list(outside[(outside["role"] == Role.NORM.value) & (outside.component == "final")].itertuples())
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(row.tensor for row in found)
+    raise AtlasError(
+        f"more than one final norm: {names}"
+        if found
+        else "the norm between the last layer and the unembedding is missing",
+        where=checkpoint.folder,
+        remedy="take the model's whole checkpoint; a model of another make needs its own `family`: docs/families.md",
+    )
 
 
-def logit_scale(config: Mapping[str, Any]) -> float:
-    """What a model's configuration multiplies logits by (Cohere, Granite, Falcon-H1, MiniCPM, MPT); 1 for most."""
-    config = flat(config)
-    d_model = config.get("hidden_size") or config.get("d_model") or 1
-    given = config.get("logit_scale")
-    scale = d_model**-0.5 if given == "inv_sqrt_d_model" else float(given or 1.0)
-    scale /= float(config.get("logits_scaling") or 1.0)
-    scale *= float(config.get("lm_head_multiplier") or 1.0)
-    return scale * float(config.get("dim_model_base") or d_model) / d_model
+def logit_scale(config: Mapping[str, Any], family: Family | None = None) -> float:
+    """What a model's configuration multiplies logits by (Cohere, Granite, Falcon-H1, MiniCPM, MPT); 1 for most.
+
+    family: whose reading of the configuration counts; else the one that most families share.
+    """
+    return Quantities(family or load_family(COMMON), config).scale("logits")
 
 
-def post_gains(checkpoint: Any, inventory: pd.DataFrame) -> dict[int, torch.Tensor]:
-    """Layer -> (d_model,) gain of the norm on what its feed-forward part adds, for families that have one."""
-    norm = norm_kind(checkpoint, inventory)
-    norms = inventory[
-        (inventory["role"] == Role.NORM.value) & inventory.layer.notna() & (inventory["stack"] == "decoder")
+def post_gains(checkpoint: Any, inventory: pd.DataFrame, place: str = "post_mlp") -> dict[int, torch.Tensor]:
+    """Layer -> (d_model,) gain of the norm on what its feed-forward part adds, for families that have one.
+
+    place: where that norm stands (of NORM_PLACES): "post_dense" and "post_experts" are of one branch only, before
+    "post_mlp" of the whole.
+    """
+    rows = inventory[
+        (inventory["role"] == Role.NORM.value) & (inventory.component == place) & (inventory["stack"] == "decoder")
     ]
-    return {
-        int(row.layer): _gain(checkpoint, row, norm)
-        for row in norms[norms.tensor.str.contains(POST_NORM.pattern.replace("(", "(?:"))].itertuples()
-    }
+    return {int(row.layer): load_gain(checkpoint, row) for row in rows.itertuples()}
 
 
-def residual_scale(config: Mapping[str, Any]) -> float:
-    """What a model's configuration multiplies each layer's addition to the residual stream by (Granite); 1 for most."""
-    return float(flat(config).get("residual_multiplier") or 1.0)
+def residual_scale(checkpoint: Any) -> float:
+    """What a model multiplies each MLP's addition to the residual stream by (Granite, MiniCPM); 1 for most."""
+    return _quantities(checkpoint).scale("mlp")
 
 
-def _unembedding(checkpoint: Any, inventory: pd.DataFrame) -> torch.Tensor:
-    decoder = inventory[(inventory["stack"] == "decoder") & inventory.layer.isna() & inventory.readable]
+def _quantities(checkpoint: Any) -> Quantities:
+    family = find_family(checkpoint.config, checkpoint.entries, checkpoint.family, allow_other=True)
+    return Quantities(family, checkpoint.config)
+
+
+def _unstored(quantities: Quantities) -> str:
+    """What a final norm without parameters computes, or "" where there is no norm."""
+    return quantities.said("norm") if quantities.said("final_norm") == "without parameters" else ""
+
+
+def _outside_layers(inventory: pd.DataFrame) -> pd.DataFrame:
+    return inventory[(inventory["stack"] == "decoder") & inventory.layer.isna() & inventory.readable]
+
+
+def _unembedding(checkpoint: Any, decoder: pd.DataFrame) -> torch.Tensor:
     own = decoder[(decoder["role"] == Role.W_U.value) & (decoder.component == "")]
     tied = tied_embeddings(checkpoint.config)
     if own.empty and tied is not False:
@@ -135,23 +180,23 @@ def _unembedding(checkpoint: Any, inventory: pd.DataFrame) -> torch.Tensor:
             where=checkpoint.folder,
             remedy="switch off the vocabulary analyses of this model",
         )
+    transforms = decoder[(decoder["role"] == Role.W_DENSE.value) & (decoder.component == "transform")]
+    if len(transforms):
+        raise NotApplicable(
+            f"the head is no linear map of the residual stream: {transforms.tensor.iloc[0]} and an activation stand "
+            "before the unembedding, so that a neuron has no effect on words of its own",
+            where=checkpoint.folder,
+            remedy="switch off the vocabulary analyses of this model",
+        )
     W_U = load_piece(checkpoint, next(own.itertuples()))
-    projection = decoder[decoder.tensor.str.endswith("project_out.weight")]
+    projection = decoder[decoder.component == "unembedding projection"]
     if len(projection):
         W_U = W_U.float() @ load_piece(checkpoint, next(projection.itertuples())).float()
     return W_U
 
 
-def _final_norm(inventory: pd.DataFrame) -> Any:
-    norms = inventory[
-        (inventory["role"] == Role.NORM.value) & inventory.layer.isna() & (inventory["stack"] == "decoder")
-    ]
-    found = [row for row in norms.itertuples() if FINAL_NORM.search(row.tensor)]
-    if len(found) > 1:
-        raise AtlasError(f"more than one final norm: {', '.join(row.tensor for row in found)}")
-    return found[0] if found else None
-
-
-def _gain(checkpoint: Any, row: Any, norm: str) -> torch.Tensor:
-    weight = load_piece(checkpoint, row).float()
-    return weight + 1.0 if "1 + w" in norm else weight
+def _bias(checkpoint: Any, decoder: pd.DataFrame, role: Role, component: str = "") -> torch.Tensor | None:
+    """The bias of the head or of the final norm, float32, or None where none is stored."""
+    biases = decoder[(decoder["role"] == Role.BIAS.value) & (decoder.of_role == role.value)]
+    row = next(biases[biases.component == component].itertuples(), None)
+    return None if row is None else load_piece(checkpoint, row).float().flatten()

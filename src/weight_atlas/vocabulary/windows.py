@@ -1,6 +1,5 @@
 """Sliding windows for interventions: over a corpus, with settings that fit it, or a report of what would."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,6 @@ import pandas as pd
 import torch
 
 from weight_atlas.errors import AtlasError, NotApplicable
-from weight_atlas.families.quantities import flat
 from weight_atlas.lm.windows import Windows, fixed_windows, prefix_by, token_stream
 from weight_atlas.vocabulary.window_plan import ENOUGH_WINDOWS, Plan, plan_windows
 
@@ -52,13 +50,6 @@ def sliding_windows(
         scored[:, len(prefix)] = False
         windows = Windows(windows.ids, scored, windows.prefix)
     return windows, plan
-
-
-def context_of(config: Mapping[str, Any]) -> int | None:
-    """The longest sequence that a model takes, where its config.json says."""
-    known = flat(config)
-    names = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx", "seq_length")
-    return next((known[name] for name in names if isinstance(known.get(name), int) and known[name] > 0), None)
 
 
 def windows_for(windows: Windows, tokens: int | None) -> int:
