@@ -101,7 +101,7 @@ What a family file may say:
 | `buffers` | whole tensor name: why this stored constant is no parameter |
 | `others` | beginning of names: why this part is not analysed |
 | `configuration` | where a quantity stands in `config.json`: keys, products, quotients; the first found counts |
-| `scales` | what multiplies `logits`, or what an `mlp` adds to the residual stream: factors, all that are found |
+| `scales` | what multiplies `logits`, what an `mlp` adds, or `routed` experts: all factors that are found |
 | `assume` | values of keys that `config.json` leaves out |
 | `describe` | kind of norm, positions, attention... where no key tells; `final_norm`, see below |
 

@@ -52,8 +52,8 @@ class Quantities:
         return next((saying.say for saying in self._sayings.get(fact, ()) if self.holds(saying.when)), None)
 
     def scale(self, name: str) -> float:
-        """What the model multiplies its "logits", or what an "mlp" adds, by: the product of the factors of which
-        config.json gives every key; 1 for most models."""
+        """What the model multiplies its "logits", what an "mlp" adds, or what its "routed" experts give by: the product
+        of the factors of which config.json gives every key; 1 for most models."""
         factors = [self._scaling(source.use) for source in self._scales.get(name, ()) if self.holds(source.when)]
         return math.prod(factor for factor in factors if factor is not None)
 
@@ -95,6 +95,12 @@ class Quantities:
             else:
                 value = value.get(part) if isinstance(value, Mapping) else None
         return value
+
+    @property
+    def context(self) -> int | None:
+        """The longest sequence that the model takes, where its configuration says."""
+        value = self.of("context")
+        return value if isinstance(value, int) and value > 0 else None
 
     def kind(self, layer: int | None) -> str | None:
         """The kind of a layer, as "linear_attention" or "full_attention", where config.json tells; else None.
@@ -154,5 +160,4 @@ def context_of(config: Mapping[str, Any], family: Family | None = None) -> int |
 
     family: whose reading of the configuration counts; else the one that most families share.
     """
-    value = Quantities(family or load_family(COMMON), config).of("context")
-    return value if isinstance(value, int) and value > 0 else None
+    return Quantities(family or load_family(COMMON), config).context

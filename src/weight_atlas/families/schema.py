@@ -108,8 +108,9 @@ class Family(_Strict):
     modules: name patterns of modules, each with a `.weight` and perhaps a `.bias`. tensors: patterns of whole tensor
     names. buffers: patterns of stored constants -> the reason. others: name prefixes of parts that are not analysed ->
     the reason. A pattern holds {layer}, {expert} and {index} where a number stands. prefixes: what may stand before a
-    name. scales: what the model multiplies its logits by ("logits"), and what an MLP adds to the residual stream
-    ("mlp"): factors, of which each counts whose keys config.json gives. assume: values of config.json keys that are
+    name. scales: what the model multiplies its logits by ("logits"), what an MLP adds to the residual stream
+    ("mlp"), and what its routed experts give beside their routing weights ("routed"): factors, of which each counts
+    whose keys config.json gives. assume: values of config.json keys that are
     absent. describe: facts that no key tells; final_norm: "none" or "without parameters", for a decoder that stores no
     norm before its unembedding.
     """
@@ -123,7 +124,7 @@ class Family(_Strict):
     stack: Literal["decoder", "encoder"] = "decoder"
     prefixes: tuple[str, ...] = ("",)
     configuration: dict[str, tuple[Source, ...]] = Field(default_factory=dict)
-    scales: dict[Literal["logits", "mlp"], tuple[Source, ...]] = Field(default_factory=dict)
+    scales: dict[Literal["logits", "mlp", "routed"], tuple[Source, ...]] = Field(default_factory=dict)
     assume: dict[str, Any] = Field(default_factory=dict)
     modules: dict[str, tuple[Row, ...] | None] = Field(default_factory=dict)
     tensors: dict[str, tuple[Row, ...] | None] = Field(default_factory=dict)
