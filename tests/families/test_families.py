@@ -19,9 +19,9 @@ from forward_checks import (
     live_routers,
     mixer,
 )
-from forward_truth import LENGTH, Observation, Pieces, observe, without_inner_norms
+from forward_truth import LENGTH, Observation, Pieces, first, observe, without_inner_norms
 from name_list import NAMES, NameList, read_list, rows_of
-from residual_checks import last_layer, neurons, norms, places, readout_is_the_logits
+from residual_checks import last_layer, near, neurons, norms, places, readout_is_the_logits
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
@@ -32,13 +32,16 @@ from weight_atlas.families.roles import MATRIX_ROLES, Role
 from weight_atlas.lm.anatomy import anatomy
 from weight_atlas.lm.load import load_model
 from weight_atlas.lm.parts import parts_by_table
+from weight_atlas.super_weights.attribution import added_by_mlps
+from weight_atlas.super_weights.prompts import Prompts
+from weight_atlas.super_weights.recording import record
 from weight_atlas.vocabulary.readout import read_readout
 
 # One of each way of storing things; all others are marked slow.
 QUICK = {
-    "bart", "bert_masked", "codegen", "dbrx", "deepseek_v3", "falcon", "falcon_rw", "gemma3", "gpt2", "gpt_bigcode",
-    "gpt_neox", "gpt_oss", "granitemoe", "jamba", "llama", "llama4_text", "llava", "mamba2", "minimax", "mixtral",
-    "modernbert", "olmo2", "phi3", "qwen3_next", "rwkv", "t5_gated",
+    "bart", "bert_masked", "codegen", "ctrl", "dbrx", "deepseek_v3", "falcon", "falcon_rw", "gemma3", "gpt2",
+    "gpt_bigcode", "gpt_neox", "gpt_oss", "granitemoe", "jamba", "lfm3", "llama", "llama4_text", "llava", "mamba2",
+    "minimax", "mixtral", "modernbert", "olmo2", "phi3", "qwen3_next", "rwkv", "t5_gated",
 }  # fmt: skip
 # Endings of the names of classes that are causal language models.
 TEXT_ALONE = ("ForCausalLM", "LMHeadModel", "GenerationDecoder")
@@ -68,6 +71,14 @@ BETWEEN = {
     "gemma4_text": "a gate of per-layer embeddings",
     "inkling_text": "a convolution along the sequence",
     "rwkv": "a gate",
+}
+
+
+# Where more lies between the stream before the feed-forward part and the one after it.
+MORE = {
+    **dict.fromkeys(["beam", "doge", "minimax"], "the stream itself is scaled or normalised"),
+    **dict.fromkeys(["falcon", "falcon_qkv_bias", "gpt_neox"], "attention runs beside"),
+    "jetmoe": "its experts are not recorded: they are called in a way of their own",
 }
 
 
@@ -246,6 +257,26 @@ def test_readout_of_the_last_residual_stream_is_the_logits(saved: Saved) -> None
         checks += neurons(pieces, saved.model, readout, saved.seen, lambda seen: saved.residual(seen, pieces))
     wrong = [what for what, good in checks if not good]
     assert not wrong, wrong
+
+
+def test_live_mlps_add_what_attribution_makes_of_their_outputs(saved: Saved) -> None:
+    """Through the norms that follow them and what the model multiplies them by."""
+    live = _anatomy(saved)
+    if live is None or saved.name in BETWEEN or saved.name in MORE:
+        return
+    tokens = torch.arange(LENGTH).reshape(1, -1) + 7
+    names = [[str(token) for token in tokens[0].tolist()]]
+    recording = record(live, Prompts(tokens, torch.ones_like(tokens, dtype=torch.bool), [False], [0], names), tokens=5)
+    for layer in range(len(live.layers)):
+        norm = live.parts_of(Role.NORM, layer, component="pre_mlp")
+        written = [
+            (flow, flow.factor[at] * flow.y[at])
+            for flow in recording.flows_of(layer)
+            for at in (flow.token == 0).nonzero()[:, 0].tolist()
+        ]
+        if norm and written:
+            before, after = first(saved.seen.inputs[norm[0].module]), first(recording.residual[layer + 1])
+            assert near(added_by_mlps(live, layer, written), after - before), layer
 
 
 def test_live_model_computes_with_the_pieces(saved: Saved) -> None:

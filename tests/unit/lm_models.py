@@ -10,7 +10,6 @@ from weight_atlas.lm.anatomy import Anatomy, Coordinate, Projection
 from weight_atlas.lm.experts import routing_of
 from weight_atlas.lm.places import matrix_at
 from weight_atlas.lm.windows import Windows
-from weight_atlas.super_weights.attribution import POST_NORM
 from weight_atlas.super_weights.prompts import Prompts
 
 D, FF, LAYERS, VOCABULARY = 64, 96, 4, 300
@@ -138,10 +137,10 @@ def plant(
         each = activation
     up[col] = hidden * each / hidden.norm() ** 2
     coordinate = projection.coordinate(row, col, expert)
-    for name, module in live.layers[layer].named_children():
-        if POST_NORM.match(name):
-            # What this norm lets through is at most its gain times sqrt(d_model).
-            module.weight[row] = write / D**0.5
+    norm = live.norm_at(layer, "post_mlp")
+    if norm is not None:
+        # What this norm lets through is at most its gain times sqrt(d_model).
+        norm.weight[row] = write / D**0.5
     down = matrix_at(live, coordinate)
     down[:, col] *= 0.01
     down[row, col] = write / activation

@@ -12,9 +12,10 @@ from functools import cached_property
 import torch
 
 from weight_atlas.errors import AtlasError, NotApplicable
+from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.roles import Role
 from weight_atlas.lm.foreign_code import guessed_parts
-from weight_atlas.lm.parts import EDITABLE, Part, Unexplained, parts_by_table
+from weight_atlas.lm.parts import EDITABLE, Part, Unexplained, parts_by_table, quantities_of
 
 SHARED_EXPERT = "shared_expert"
 # Components of a layer whose W_down writes into the residual stream; others have matrices of these roles inside norms.
@@ -130,6 +131,7 @@ class Anatomy:
     layers: list[torch.nn.Module]
     projections: list[Projection]
     parts: tuple[Part, ...]
+    quantities: Quantities
 
     @property
     def d_model(self) -> int:
@@ -138,12 +140,17 @@ class Anatomy:
     @property
     def context(self) -> int | None:
         """The longest sequence that the model takes, where its configuration says."""
-        configuration = self.model.config.get_text_config()
-        for name in ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length"):
-            value = getattr(configuration, name, None)
-            if isinstance(value, int) and value > 0:
-                return value
-        return None
+        return self.quantities.context
+
+    @cached_property
+    def mlp_scale(self) -> float:
+        """What the model multiplies all that an MLP adds to the residual stream by; 1 for most."""
+        return self.quantities.scale("mlp")
+
+    def norm_at(self, layer: int, place: str) -> torch.nn.Module | None:
+        """The norm of a layer that stands at a place (of NORM_PLACES), if it has one."""
+        parts = self.parts_of(Role.NORM, layer, component=place)
+        return self.model.get_submodule(parts[0].module) if parts else None
 
     def projection(self, coordinate: Coordinate) -> Projection:
         """The projection that a W_down coordinate lies in; AtlasError where there is none or more than one."""
@@ -203,7 +210,8 @@ def anatomy(model: torch.nn.Module, family: str | None = None) -> Anatomy:
             where=path or None,
             remedy="super weights are weights of MLP output projections: switch off super_weights for this model",
         )
-    return Anatomy(model, path, list(model.get_submodule(path)), projections, tuple(parts))
+    layers = list(model.get_submodule(path))
+    return Anatomy(model, path, layers, projections, tuple(parts), quantities_of(model, family))
 
 
 def _parts(model: torch.nn.Module, family: str | None) -> list[Part]:

@@ -12,7 +12,9 @@ import torch
 
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families.layouts import WHOLE, Selection
+from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.roles import Role
+from weight_atlas.families.schema import COMMON, load_family
 from weight_atlas.lm.parts import Part, lies_transposed
 
 # What families call the projection from the MLP's neurons back to the residual stream, relative to the layer.
@@ -35,6 +37,7 @@ INPUTS = {
 }
 FUSED = re.compile(r"(^|\.)(gate_up_proj|input_linear|Wi)$")
 ROUTER = re.compile(r"(^|\.)(gate|router|shared_expert_gate)$")
+POST_MLP_NORM = re.compile(r"^post_(feedforward|mlp|ffw|ffn|ff|moe)_?(layer)?_?norm$")
 LISTED_EXPERT = re.compile(r"(^|\.)experts\.(\d+)\.")
 SHARED = re.compile(r"shared")
 NOT_LANGUAGE = re.compile("vision|visual|audio|encoder_blocks")
@@ -58,7 +61,7 @@ class _Place:
 
 
 def guessed_parts(model: torch.nn.Module) -> list[Part]:
-    """Embeddings, routers and the matrices of MLPs, layer by layer; other matrices of the layers have no role."""
+    """Embeddings, routers, the matrices of MLPs and the norms after them; other matrices of the layers have no role."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = []
     for role, module in ((Role.W_E, model.get_input_embeddings()), (Role.W_U, model.get_output_embeddings())):
@@ -71,10 +74,7 @@ def guessed_parts(model: torch.nn.Module) -> list[Part]:
 
 def _layers(model: torch.nn.Module) -> list[torch.nn.Module]:
     """The modules of the residual stream's layers: the outermost list of the configured length."""
-    configuration = model.config.get_text_config()
-    keys = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-    depths = [getattr(configuration, key, None) for key in keys]
-    depth = next((each for each in depths if isinstance(each, int)), None)
+    depth = Quantities(load_family(COMMON), model.config.to_dict()).of("n_layers")
     lists = [
         (name, list(module))
         for name, module in model.named_modules()
@@ -94,7 +94,9 @@ def _parts(place: _Place) -> Iterator[Part]:
         weight = own.get("weight")
         matrix = weight is not None and weight.ndim == 2
         inside = not NOT_MLP.search(component)
-        if ROUTER.search(component) and matrix:
+        if POST_MLP_NORM.match(component) and weight is not None:
+            yield Part(Role.NORM, "post_mlp", "decoder", place.number, None, place.names[id(weight)], weight)
+        elif ROUTER.search(component) and matrix:
             yield place.part(Role.W_ROUTER, component, None, weight)
         elif inside and "down_proj" in own and own["down_proj"].ndim == 3:
             yield from _stacked(place, component, module, own)

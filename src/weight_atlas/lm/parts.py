@@ -18,7 +18,7 @@ from weight_atlas.families.pieces import pieces_of
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.registry import find_family, tensor_list
 from weight_atlas.families.roles import Role
-from weight_atlas.families.schema import Family, Row
+from weight_atlas.families.schema import COMMON, Family, Row, load_family
 from weight_atlas.lm.live_names import Origin, origins
 
 # Types of weights that can be read and set one by one.
@@ -125,6 +125,16 @@ def _table(config: dict[str, Any], names: list[str], family: str | None) -> Fami
         if family is not None:
             return find_family(config, names, family)
         raise Unexplained(error.what, where=error.where, remedy=error.remedy) from error
+
+
+def quantities_of(model: torch.nn.Module, family: str | None = None) -> Quantities:
+    """The numbers of a live model, by its family's table; by what most families share where no table knows it."""
+    config = model.config.to_dict()
+    try:
+        table = _table(config, [name for name, _ in model.named_parameters()], family)
+    except Unexplained:
+        table = load_family(COMMON)
+    return Quantities(table, config)
 
 
 def _parts(

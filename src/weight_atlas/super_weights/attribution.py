@@ -5,7 +5,6 @@ of a weight is c_k = x_k W[r, k] (times the routing weight of its expert), its s
 as a set: one may carry the activation alone, two may share it.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,9 +13,6 @@ import torch
 from weight_atlas.lm.anatomy import Anatomy, Coordinate
 from weight_atlas.super_weights.massive import Massive
 from weight_atlas.super_weights.recording import Flow, Recording
-
-# A norm on what the MLP adds to the residual stream (Gemma 2 and 3, OLMo 2, GLM 4).
-POST_NORM = re.compile(r"^post_(feedforward|mlp|ffw|ff|moe)_?(layer)?_?norm$")
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,8 @@ def attribute(
         return Attribution(massive, layer, 0.0, float("nan"), (), (), reason)
     parts = [_part(flow, place, massive.channel) for flow in flows]
     written = sum(float(factor * y[massive.channel]) for _, y, factor in parts)
-    total = _after_norm(live, layer, [(y, factor) for _, y, factor in parts], massive.channel)
+    total = added_by_mlps(live, layer, [(flow, factor * y) for flow, (_, y, factor) in zip(flows, parts, strict=True)])
+    total = float(total[massive.channel])
     mlp_share = total / massive.jump(layer)
     values = torch.cat([(factor * contribution).double().cpu() for contribution, _, factor in parts])
     participation = float(values.abs().sum() ** 2 / (values**2).sum()) if values.any() else float("nan")
@@ -134,11 +131,25 @@ def _chosen(strongest: Sequence[Contribution], coverage: float, min_share: float
     return (chosen, "") if covered >= 0.5 else ([], "spread over many weights")
 
 
-def _after_norm(live: Anatomy, layer: int, outputs: Sequence[tuple], channel: int) -> float:
-    """What the MLPs' outputs add to the channel of the residual stream, through a norm or multiplier that follows."""
-    whole = sum((factor * y).double() for y, factor in outputs)
-    norm = next((module for name, module in live.layers[layer].named_children() if POST_NORM.match(name)), None)
-    if norm is not None:
-        with torch.no_grad():
-            whole = norm(whole[None, None].to(live.model.dtype)).double()[0, 0]
-    return float(whole[channel]) * float(getattr(live.model.config.get_text_config(), "residual_multiplier", 1.0))
+def added_by_mlps(live: Anatomy, layer: int, written: Sequence[tuple[Flow, torch.Tensor]]) -> torch.Tensor:
+    """What a layer's MLPs add to the residual stream at one token, (d_model,) float64: through the norms that follow
+    them and what the model multiplies them by.
+
+    written: of each flow, what it writes, after the routing weight.
+    """
+    dense = [y for flow, y in written if flow.expert is None and not flow.projection.shared_expert]
+    experts = [y for flow, y in written if flow.expert is not None or flow.projection.shared_expert]
+    branches = [
+        _normed(live, layer, place, sum(y.double() for y in branch))
+        for place, branch in (("post_dense", dense), ("post_experts", experts))
+        if branch
+    ]
+    return live.mlp_scale * _normed(live, layer, "post_mlp", sum(branches))
+
+
+def _normed(live: Anatomy, layer: int, place: str, y: torch.Tensor) -> torch.Tensor:
+    norm = live.norm_at(layer, place)
+    if norm is None:
+        return y
+    with torch.no_grad():
+        return norm(y[None, None].to(live.model.dtype)).double()[0, 0]

@@ -80,7 +80,7 @@ def record(live: Anatomy, prompts: Prompts, *, tokens: int = 3) -> Recording:
         for hook in hooks:
             hook.remove()
     _check_finite(live, recording)
-    recording.flows = [_gated(recording, flow) for flow in recording.flows]
+    recording.flows = [_weighted(live, recording, flow) for flow in recording.flows]
     return recording
 
 
@@ -188,7 +188,10 @@ def _shared_gate(live: Anatomy, projection: Projection) -> torch.nn.Module | Non
     return live.model.get_submodule(gates[0].module) if gates else None
 
 
-def _gated(recording: Recording, flow: Flow) -> Flow:
+def _weighted(live: Anatomy, recording: Recording, flow: Flow) -> Flow:
+    """The flow with what stands beside its routing weight: the gate of a shared expert, a factor of routed ones."""
+    if flow.expert is not None:
+        return replace(flow, factor=flow.factor * live.quantities.scale("routed"))
     gate = recording.gates.get(flow.projection.name)
     return flow if gate is None else replace(flow, factor=gate[flow.token])
 
