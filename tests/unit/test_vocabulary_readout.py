@@ -9,6 +9,8 @@ import transformers
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory
+from weight_atlas.families.reading import load_gain
+from weight_atlas.spectra.attention_factors import norm_gains
 from weight_atlas.vocabulary.neurons import neuron_blocks, of_component
 from weight_atlas.vocabulary.readout import final_norm, fold, logit_scale, read_readout
 
@@ -58,6 +60,14 @@ def test_gains_near_zero_are_folded_as_the_model_folds_them(tmp_path):
         with torch.no_grad():
             wanted = model.lm_head(model.model.norm(h))
         assert torch.allclose(read_readout(checkpoint, rows).logits(h), wanted, rtol=1e-4, atol=1e-5), folder.name
+
+
+def test_gains_before_attention_are_folded_into_kernels_as_the_model_multiplies(tmp_path):
+    model, checkpoint, rows = saved(tmp_path, "gemma2")
+    gains = norm_gains(rows, lambda row: load_gain(checkpoint, row))
+    for number, layer in enumerate(model.model.layers):
+        wanted = 1.0 + layer.input_layernorm.weight.double()
+        assert torch.allclose(torch.from_numpy(gains["decoder", number]), wanted)
 
 
 def test_biases_of_norm_and_head_are_the_offset(tmp_path):
