@@ -12,6 +12,7 @@ from weight_atlas.families.matching import Match
 from weight_atlas.families.roles import Role
 from weight_atlas.families.schema import Row
 from weight_atlas.lm.anatomy import Coordinate, anatomy
+from weight_atlas.lm.foreign_code import guessed_parts
 from weight_atlas.lm.live_names import Origin, live_names
 from weight_atlas.lm.parts import live_rows
 from weight_atlas.lm.places import matrix_at
@@ -143,3 +144,14 @@ def test_the_language_model_of_a_composite_one_is_found():
         (layer, "mlp.down_proj", (64, 96)) for layer in range(3)
     ]
     assert not any("vision" in name for _, name, _ in layer_matrices(live))
+
+
+def test_norms_after_an_mlp_are_guessed_in_foreign_code_alone():
+    model = tiny("gemma2")
+    guessed = [part for part in guessed_parts(model) if part.role is Role.NORM]
+    assert [part.layer for part in guessed] == [0, 1, 2, 3]
+    wanted = [layer.post_feedforward_layernorm for layer in model.model.layers]
+    assert [model.get_submodule(part.module) for part in guessed] == wanted
+    live = anatomy(model)
+    assert [live.norm_at(part.layer, "post_mlp") for part in guessed] == wanted
+    assert live.norm_at(0, "post_experts") is None

@@ -83,8 +83,8 @@ def fold(W_U: torch.Tensor, gain: torch.Tensor | None, *, centred: bool, scale: 
 def read_readout(checkpoint: Any, inventory: pd.DataFrame, device: str = "cpu") -> Readout:
     """The readout of a checkpoint, by its inventory and family.
 
-    NotApplicable for a model without an unembedding of its own decoder, or whose head is no linear map; AtlasError for a
-    checkpoint that lacks the norm which its family has before the unembedding.
+    NotApplicable for a model without an unembedding of its own decoder, or whose head is no linear map; AtlasError for
+    a checkpoint that lacks the norm which its family has before the unembedding.
     """
     quantities, decoder = _quantities(checkpoint), _outside_layers(inventory)
     W_U = _unembedding(checkpoint, decoder).to(device)
