@@ -234,6 +234,8 @@ def test_loaded_model_holds_every_stored_tensor(saved: Saved, capsys) -> None:
         found = anatomy(live)
         assert len(found.layers) == saved.inventory["layer"].nunique()
         assert "vision" not in found.layers_path
+
+
 def test_norms_compute_and_stand_as_their_rows_say(saved: Saved) -> None:
     pieces = Pieces(saved.checkpoint, saved.inventory, saved.model)
     checks = [*norms(pieces, saved.seen, saved.model), *places(pieces, saved.seen)]
