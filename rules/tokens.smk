@@ -1,6 +1,7 @@
 """Corpora, and counts of their tokens.
 
-Required: the sources of the corpora in the configuration; <results>/checkpoints/{model}.json.
+Required: the sources of the corpora in the configuration; <results>/checkpoints/{model}.json,
+<results>/tensor_inventory/{model}.parquet.
 Produces: <results>/corpus/{corpus}.parquet, .json; <results>/token_counts/{model}/{corpus}.parquet, .json, .png.
 """
 
@@ -45,6 +46,7 @@ rule token_counts:
     """Exact counts of a corpus's tokens, by a model's tokenizer."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
+        tensor_inventory="<results>/tensor_inventory/{model}.parquet",
         text="<results>/corpus/{corpus}.parquet",
     output:
         table="<results>/token_counts/{model}/{corpus}.parquet",

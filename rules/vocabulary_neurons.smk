@@ -10,6 +10,7 @@ rule token_classes:
     """Which tokens are digits, pronouns, punctuation: one boolean matrix."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
+        tensor_inventory="<results>/tensor_inventory/{model}.parquet",
     output:
         table="<results>/token_classes/{model}.parquet",
     log:

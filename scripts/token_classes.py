@@ -4,16 +4,17 @@ from pathlib import Path
 
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.step import run_step
-from weight_atlas.tables import write_table
-from weight_atlas.tokens.tokenizer import load_tokenizer, token_texts, vocabulary_size
+from weight_atlas.tables import read_table, write_table
+from weight_atlas.tokens.tokenizer import embedding_rows, load_tokenizer, token_texts, vocabulary_size
 from weight_atlas.vocabulary.token_classes import CLASSES, read_token_classes
 
 
-def main(checkpoint: Path, *, table: Path, trust_remote_code: bool = False) -> None:
+def main(checkpoint: Path, tensor_inventory: Path, *, table: Path, trust_remote_code: bool = False) -> None:
     """Write one row per token id: token, text, special, and a boolean column for each class."""
     opened = open_checkpoint(checkpoint)
     tokenizer = load_tokenizer(opened.folder, trust_remote_code=trust_remote_code)
-    tokens = read_token_classes(tokenizer, token_texts(tokenizer, vocabulary_size(tokenizer, opened.config)))
+    vocabulary = vocabulary_size(tokenizer, opened.config, embedding_rows(read_table(tensor_inventory)))
+    tokens = read_token_classes(tokenizer, token_texts(tokenizer, vocabulary))
     write_table(table, tokens)
     print(tokens[list(CLASSES)].sum().to_string(), flush=True)
 

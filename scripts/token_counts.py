@@ -6,15 +6,16 @@ from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.tokens import token_coverage
 from weight_atlas.step import run_step
-from weight_atlas.tables import write_json, write_table
+from weight_atlas.tables import read_table, write_json, write_table
 from weight_atlas.tokens.corpora import document_batches
 from weight_atlas.tokens.counting import count_tokens
 from weight_atlas.tokens.coverage import count_summary
-from weight_atlas.tokens.tokenizer import token_texts, tokenizer_and_source, vocabulary_size
+from weight_atlas.tokens.tokenizer import embedding_rows, token_texts, tokenizer_and_source, vocabulary_size
 
 
 def main(
     checkpoint: Path,
+    tensor_inventory: Path,
     text: Path,
     *,
     table: Path,
@@ -30,7 +31,7 @@ def main(
     """
     opened = open_checkpoint(checkpoint)
     tokenizer, ids_from = tokenizer_and_source(opened.folder, trust_remote_code=trust_remote_code)
-    vocabulary = vocabulary_size(tokenizer, opened.config)
+    vocabulary = vocabulary_size(tokenizer, opened.config, embedding_rows(read_table(tensor_inventory)))
     counted = count_tokens(tokenizer, document_batches(text), vocabulary)
     counts = counted.table(token_texts(tokenizer, vocabulary))
     write_table(table, counts)

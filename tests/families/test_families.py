@@ -1,8 +1,10 @@
 """Every family: a tiny model made by transformers and saved; its inventory; and what the live model computes."""
 
+import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -133,6 +135,44 @@ def test_inventory_adds_up(saved: Saved) -> None:
     for name, row in zip(table["tensor"], table.itertuples(), strict=True):
         numbers = [int(number) for number in re.findall(r"\.(\d+)\.", name)]
         assert pd.isna(row.layer) or row.layer in numbers or name.endswith(f".{row.layer}")
+
+
+def changed_shapes(saved: Saved) -> list[tuple[str, tuple[int, ...]]]:
+    """Every tensor of the model with one size larger by one or halved, and every matrix transposed."""
+    others = set(saved.inventory.query("role == 'other'")["tensor"])
+    found = []
+    for name, entry in saved.checkpoint.entries.items():
+        shape = entry.shape if name not in others else ()
+        for axis, size in enumerate(shape):
+            sizes = [size + 1, *([size // 2] if size % 2 == 0 else [])]
+            found += [(name, (*shape[:axis], other, *shape[axis + 1 :])) for other in sizes]
+        if len(shape) > 1 and shape[-1] != shape[-2] and min(shape[-2:]) > 1:
+            found.append((name, (*shape[:-2], shape[-1], shape[-2])))
+    return found
+
+
+def changed(saved: Saved, entries: dict) -> SimpleNamespace:
+    return SimpleNamespace(config=saved.checkpoint.config, entries=entries, family=None, read=saved.checkpoint.read)
+
+
+def test_no_tensor_can_have_another_shape(saved: Saved) -> None:
+    """Some of all changes of one shape, other ones for each family; rows beyond the vocabulary are stated instead."""
+    entries = saved.checkpoint.entries
+    for name, shape in random.Random(saved.name).sample(changed_shapes(saved), 6):
+        other = changed(saved, {**entries, name: replace(entries[name], shape=shape)})
+        try:
+            notes = inventory(other).set_index("tensor").loc[[name], "note"]
+        except AtlasError:
+            continue
+        assert notes.str.contains("rows beyond the vocabulary").any(), (name, entries[name].shape, shape)
+
+
+def test_no_layer_can_be_lost(saved: Saved) -> None:
+    layers = saved.inventory[saved.inventory["layer"].notna() & (saved.inventory["stack"] != "other")]
+    (stack, layer), lost = random.Random(saved.name).choice(list(layers.groupby(["stack", "layer"])))
+    rest = {name: entry for name, entry in saved.checkpoint.entries.items() if name not in set(lost["tensor"])}
+    with pytest.raises(AtlasError, match=f"(layers of the {stack} are missing|layer {layer} lacks)"):
+        inventory(changed(saved, rest))
 
 
 def test_pieces_rebuild_what_is_stored(saved: Saved) -> None:

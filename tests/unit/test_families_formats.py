@@ -92,7 +92,8 @@ def test_gguf_gives_each_head_its_rows_in_the_usual_order(tmp_path, architecture
 def test_gguf_readout_folds_the_final_norm(tmp_path, architecture_name, epsilon, kind):
     gain, head, bias = torch.randn(D_MODEL), torch.randn(20, D_MODEL), torch.randn(D_MODEL)
     tensors = {"token_embd.weight": torch.randn(20, D_MODEL), "output.weight": head, "output_norm.weight": gain}
-    tensors |= {"blk.1.post_ffw_norm.weight": gain} | ({"output_norm.bias": bias} if kind == "LayerNorm" else {})
+    tensors |= {"blk.0.post_ffw_norm.weight": torch.randn(D_MODEL), "blk.1.post_ffw_norm.weight": gain}
+    tensors |= {"output_norm.bias": bias} if kind == "LayerNorm" else {}
     checkpoint = write_gguf(tmp_path, architecture_name, tensors, **{epsilon: 1e-6})
     table = inventory(checkpoint)
     assert set(table.query("role == 'norm'")["norm"]) == {kind}
@@ -106,9 +107,8 @@ def test_gguf_readout_folds_the_final_norm(tmp_path, architecture_name, epsilon,
 
 
 def test_gguf_scales_are_factors_or_divisors_by_model(tmp_path):
-    tensors = {
-        name: torch.ones(size) for name, size in [("token_embd.weight", (20, D_MODEL)), ("output_norm.weight", D_MODEL)]
-    }
+    norms = ["output_norm.weight", "blk.0.ffn_norm.weight", "blk.1.ffn_norm.weight"]
+    tensors = {"token_embd.weight": torch.ones(20, D_MODEL), **{name: torch.ones(D_MODEL) for name in norms}}
     for name, wanted in (("granite", 0.125), ("command-r", 8.0)):
         folder = tmp_path / name
         folder.mkdir()

@@ -153,11 +153,18 @@ def test_two_rows_for_one_tensor_are_an_error():
             matcher.match(name, (8, 8))
 
 
-def test_a_tensor_without_elements_is_kept_and_not_analysed(make):
-    empty = {**SHAPES, "lm_head.weight": (0, 8), "model.layers.0.self_attn.q_proj.bias": (0,)}
-    table = inventory(make(CONFIG, empty)).set_index("tensor")
-    assert table.loc["lm_head.weight", ["role", "parameters", "note"]].tolist() == ["W_U", 0, "holds no elements"]
-    assert "W_U" not in set(matrices(table.reset_index())["role"])
+def test_a_tensor_without_elements_is_refused_in_the_model_and_kept_beside_it(make):
+    for name, shape, said in (
+        ("lm_head.weight", (0, 8), r"1 of 12 tensors hold no elements, such as lm_head.weight of shape \[0, 8\]"),
+        ("model.layers.0.self_attn.q_proj.bias", (0,), r"shape \[0\](.|\n)*DeepSpeed ZeRO-3"),
+    ):
+        with pytest.raises(AtlasError, match=said):
+            inventory(make(CONFIG, {**SHAPES, name: shape}))
+    beside = {**SHAPES, "vision_tower.empty.weight": (0, 8)}
+    table = inventory(make(CONFIG, beside)).set_index("tensor")
+    wanted = ["other", 0, "part of the vision encoder"]
+    assert table.loc["vision_tower.empty.weight", ["role", "parameters", "note"]].tolist() == wanted
+    assert "vision_tower.empty.weight" not in set(matrices(table.reset_index())["tensor"])
 
 
 def test_an_unreadable_tensor_is_kept_whole_with_the_reason():

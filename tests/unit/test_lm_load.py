@@ -1,5 +1,6 @@
 """Loading for forward passes: what can be run, and what each refusal says."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -42,6 +43,14 @@ def test_weights_that_would_be_random_are_refused(tmp_path):
     model.config.save_pretrained(tmp_path)
     with pytest.raises(AtlasError, match=r"lacks 1 tensors of LlamaForCausalLM: lm_head\.weight"):
         load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False)
+
+
+def test_a_config_at_odds_with_the_weights_gets_the_inventorys_message(folder):
+    config = folder / "config.json"
+    content = json.loads(config.read_text())
+    config.write_text(json.dumps({**content, "intermediate_size": content["intermediate_size"] + 8}))
+    with pytest.raises(AtlasError, match=r"reads as W_down .*\(intermediate_size in config\.json"):
+        load_model(Checkpoint.from_folder(folder), trust_remote_code=False)
 
 
 def test_a_folder_without_config_or_tokenizer(folder):

@@ -165,9 +165,9 @@ def test_a_quantized_checkpoint_runs_as_transformers_unpacks_it(tmp_path, capsys
 def test_tensors_without_a_place_in_the_model_are_refused(tmp_path, models):
     tensors = models[0].state_dict()
     models[0].config.save_pretrained(tmp_path)
-    bias = {"model.layers.0.self_attn.q_proj.bias": torch.ones(64)}
+    bias = {f"model.layers.{layer}.self_attn.q_proj.bias": torch.ones(64) for layer in range(4)}
     written(tmp_path / "model.safetensors", tensors | bias)
-    with pytest.raises(AtlasError, match=r"no place for 1 stored tensors: model\.layers\.0\.self_attn\.q_proj\.bias"):
+    with pytest.raises(AtlasError, match=r"no place for 4 stored tensors: model\.layers\.0\.self_attn\.q_proj\.bias"):
         load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False)
 
 

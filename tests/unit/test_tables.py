@@ -106,6 +106,10 @@ def test_missing_and_broken_files_are_atlas_errors(tmp_path):
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(AtlasError, match="not valid JSON"):
         read_json(tmp_path / "bad.json")
+    for endless in ("9" * 5000, "[" * 100_000):  # more digits, and deeper, than Python reads
+        (tmp_path / "endless.json").write_text(endless)
+        with pytest.raises(AtlasError, match="not valid JSON"):
+            read_json(tmp_path / "endless.json")
 
 
 def test_a_run_lock_is_exclusive_and_needs_no_cleaning(tmp_path):

@@ -342,6 +342,8 @@ def test_the_vocabulary_reaches_to_the_last_row_of_the_embedding(folder):
     assert vocabulary_size(tokenizer, {"vocab_size": 1024}) == 1024
     assert vocabulary_size(tokenizer, {"text_config": {"vocab_size": 1024}}) == 1024
     assert vocabulary_size(tokenizer, {"vocab_size": 10}) == VOCABULARY
+    assert vocabulary_size(tokenizer, {"text_config": None}) == VOCABULARY
+    assert vocabulary_size(tokenizer, {"vocab_size": 10**12}, embedding=1040) == 1040  # what is stored counts
 
 
 def test_texts_of_tokens(folder):

@@ -109,11 +109,13 @@ def _of_parts(inventory: pd.DataFrame) -> dict[str, Any]:
     feeds = part["role"].eq(Role.W_DOWN.value).any()
     # Some configurations give the width of the rotated part of a head only.
     widths = part[part["role"].isin([Role.W_Q.value, Role.W_Q_B.value])]["head_dim"].dropna().unique()
+    embeds = part[(part["role"] == Role.W_E.value) & (part["component"] == "")]
     unembeds = inventory[(inventory["role"] == Role.W_U.value) & (inventory["component"] == "")]
     return {
         **({} if attends else {"attention": "none", "n_heads": None, "n_kv_heads": None, "head_dim": None}),
         **({"head_dim": int(widths[0])} if len(widths) == 1 else {}),
         "gated": bool(part["role"].eq(Role.W_GATE.value).any()) if feeds else None,
+        **({"vocabulary": int(embeds["rows"].max())} if len(embeds) else {}),  # config.json may be behind it
         "tied": bool((unembeds["tied_to"] != "").any()) if len(unembeds) else None,
     }
 

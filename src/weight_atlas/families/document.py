@@ -45,6 +45,14 @@ models:
     analyses: [architecture_summary, weight_statistics, weight_cdf]
 ```
 
+The inventory also refuses a file that is not the whole model, or not the one that `config.json` describes: a layer, an
+expert or a tensor of one layer that is lost, layers beyond the last (unless `num_nextn_predict_layers` or their own
+tensors say that they predict further tokens), tensors without elements, and any shape that does not follow from
+`config.json`, or, where that does not give a number, from the other tensors. The message names the tensor, its shape,
+what it must be and the key of `config.json` that says so. Stated in the inventory's `note` instead: rows of an
+embedding beyond `vocab_size`; matrices of GPT-2's names that are stored (out, in), which those that are not square
+prove; and square ones where nothing proves it.
+
 A LoRA adapter (PEFT) does not say what it adapts: the reading of its names that most families share is taken, unless
 `family:` says which. Its factors keep roles of their own (`lora_A`, `lora_B`), with the role they change in `of_role`.
 The inventory's `note` gives rank and scale of each update, by `alpha_pattern`, `rank_pattern` and `use_rslora` as PEFT
@@ -103,6 +111,8 @@ What a family file may say:
 | `configuration` | where a quantity stands in `config.json`: keys, products, quotients; the first found counts |
 | `scales` | what multiplies `logits`, what an `mlp` adds, or `routed` experts: all factors that are found |
 | `assume` | values of keys that `config.json` leaves out |
+| `shapes` | logical rows and columns, by name or role, as `weight_atlas.families.shapes` reads them |
+| `some_layers` | names that a layer may lack although it is otherwise like those that have them |
 | `describe` | kind of norm, positions, attention... where no key tells; `final_norm`, see below |
 
 In names, `{layer}`, `{expert}` and `{index}` stand for numbers. A row is a role, or a mapping with

@@ -8,13 +8,18 @@ import pandas as pd
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.adapters import Adapter, is_adapter
+from weight_atlas.families.checks import hold_shapes
+from weight_atlas.families.completeness import depth_of, further_layers, hold_elements, hold_experts, hold_layers
 from weight_atlas.families.layouts import Selection, logical_shape
 from weight_atlas.families.matching import Match, Matcher
+from weight_atlas.families.orientation import oriented, stored_turned
 from weight_atlas.families.pieces import NO_HEADS, Piece, head_columns, pieces_of
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.registry import HOW_TO_ADD, NO_FAMILY, find_family, tensor_list
 from weight_atlas.families.roles import MATRIX_ROLES, Role
 from weight_atlas.families.schema import Family, Row
+from weight_atlas.families.shapes import Dimension, dimensions
+from weight_atlas.families.sizes import Sizes
 from weight_atlas.families.ties import tie
 
 if TYPE_CHECKING:
@@ -50,16 +55,31 @@ def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: 
     chosen = find_family(checkpoint.config, checkpoint.entries, family or checkpoint.family, allow_other)
     quantities = Quantities(chosen, checkpoint.config)
     matches = _matches(chosen, quantities, checkpoint, allow_other)
-    rows = [
-        row
-        for name, match in matches.items()
-        for row in _rows(checkpoint.entries[name], match, chosen, quantities)
-    ]  # fmt: skip
+    if is_adapter(checkpoint.config, checkpoint.entries):  # the sizes of the model that it changes are not in it
+        rows = _all_rows(checkpoint, matches, chosen, quantities)
+    else:
+        rows = _held_rows(checkpoint, matches, chosen, quantities)
     rows = tie(checkpoint, rows, matches)
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     stacks = table["stack"].map(_STACKS).astype("int64")
     order = (stacks * (1 << 20) + table["layer"].fillna(-1)).argsort(kind="stable")
     return table.iloc[order].reset_index(drop=True)
+
+
+def hold_to_config(checkpoint: "Checkpoint") -> None:
+    """AtlasError unless a model's tensors are all there and have the shapes that its config.json gives them.
+
+    The same as the inventory demands, for those who run a model without one; what no family's table explains passes.
+    """
+    config, entries = checkpoint.config, checkpoint.entries
+    try:
+        family = find_family(config, entries, checkpoint.family)
+    except AtlasError:
+        return
+    quantities = Quantities(family, config)
+    matches = _matches(family, quantities, checkpoint, allow_other=True)
+    if not is_adapter(config, entries):
+        _held_rows(checkpoint, matches, family, quantities)
 
 
 def matrices(inventory: pd.DataFrame) -> pd.DataFrame:
@@ -89,11 +109,48 @@ def _matches(family: Family, quantities: Quantities, checkpoint: "Checkpoint", a
     return {name: match or Match(row, "") for name, match in found.items()}
 
 
-def _rows(entry: "TensorEntry", match: Match, family: Family, quantities: Quantities) -> Iterator[dict[str, Any]]:
+def _held_rows(
+    checkpoint: "Checkpoint", matches: dict[str, Match], family: Family, quantities: Quantities
+) -> list[dict[str, Any]]:
+    """The rows of a model that is whole and has the shapes that config.json and its other tensors give it."""
+    entries, sizes = checkpoint.entries, Sizes(quantities)
+    hold_elements(entries, matches)
+    hold_layers(family, quantities, matches, sizes, next(iter(checkpoint.config.get("architectures") or []), ""))
+
+    def found(some: dict[str, Match]) -> tuple[list[dict[str, Any]], list[Dimension]]:
+        rows = _all_rows(checkpoint, some, family, quantities)
+        held = list(dimensions(family, sizes, rows, some))
+        sizes.infer((text, one.place, one.size) for one in held if one.axis < 2 for text in one.expressions[:1])
+        return rows, held
+
+    if any(map(stored_turned, matches.values())):
+        # Widths that config.json does not give are taken from what lies one way only.
+        found({name: match for name, match in matches.items() if not match.row.layout})
+        matches |= oriented(matches, entries, family, sizes)
+    rows, held = found(matches)
+    hold_experts(rows, matches, quantities)
+    hold_shapes(held, sizes)
+    return rows
+
+
+def _all_rows(
+    checkpoint: "Checkpoint", matches: dict[str, Match], family: Family, quantities: Quantities
+) -> list[dict[str, Any]]:
+    further = further_layers(matches.values(), quantities, family)
+    return [
+        row
+        for name, match in matches.items()
+        for row in _rows(checkpoint.entries[name], match, family, quantities, further)
+    ]
+
+
+def _rows(
+    entry: "TensorEntry", match: Match, family: Family, quantities: Quantities, further: dict[str, set[int]]
+) -> Iterator[dict[str, Any]]:
     row = match.row
     stack, note = row.stack or family.stack, row.note or entry.note or entry.remark
-    depth = quantities.of("encoder_n_layers" if stack == "encoder" else "n_layers") or quantities.of("n_layers")
-    if match.layer is not None and isinstance(depth, int) and match.layer >= depth and stack != "other":
+    if match.layer in further.get(stack, ()):
+        depth = depth_of(stack, quantities)
         stack, note = "other", note or f"beyond the {depth} layers of the model: a multi-token prediction layer"
     if row.role is Role.OTHER:
         stack = "other" if row.stack is None and match.layer is None else stack

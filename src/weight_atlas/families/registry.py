@@ -50,6 +50,7 @@ def find_family(
     tensors that it changes. An unknown one is an AtlasError that lists the tensors (names) by pattern, or with
     allow_other NO_FAMILY, which has no rows.
     """
+    _check_claims(config)
     if family is not None:
         return load_family(_named(family))
     if is_adapter(config, names):
@@ -81,6 +82,22 @@ def _named(name: str) -> str:
     near = difflib.get_close_matches(name, [*family_names(), *_index()], n=3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise AtlasError(f"unknown family: {name}", where="family", remedy=f"{hint}Known: {', '.join(family_names())}")
+
+
+def _check_claims(config: Mapping[str, Any]) -> None:
+    """AtlasError unless what config.json says of the model's kind are names."""
+    names = {"model_type": config.get("model_type"), "architectures": config.get("architectures")}
+    language = flat(config)
+    names |= {"model_type of the language part": language.get("model_type")}
+    names |= {"architectures of the language part": language.get("architectures")}
+    for key, value in names.items():
+        given = value if key.startswith("architectures") and isinstance(value, list) else [value]
+        if any(not isinstance(name, str) for name in given if name is not None):
+            raise AtlasError(
+                f"config.json: {key} is {str(value)[:80]}, which is no name",
+                where=f"{key.partition(' ')[0]} in config.json",
+                remedy="restore config.json from where the model comes from",
+            )
 
 
 def _first(names: object) -> list[str]:

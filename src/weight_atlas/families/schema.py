@@ -14,7 +14,7 @@ from weight_atlas.families.roles import Role
 
 FOLDER = Path(__file__).parent
 COMMON = "_common"
-_MERGED = ("configuration", "scales", "assume", "modules", "tensors", "buffers", "others", "describe")
+_MERGED = ("configuration", "scales", "assume", "modules", "tensors", "buffers", "others", "shapes", "describe")
 _INHERITED = ("stack", "prefixes")
 
 
@@ -26,7 +26,10 @@ class _Strict(BaseModel):
 
 
 class Source(_Strict):
-    """Where a quantity stands in config.json: a key, or a product such as "expand*hidden_size"; `when` must hold."""
+    """Where a quantity stands in config.json: a key, or a product such as "expand*hidden_size"; `when` must hold.
+
+    A name that is a key and a quantity means the key, else the quantity; "config.head_dim" means the key alone.
+    """
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
@@ -112,7 +115,9 @@ class Family(_Strict):
     ("mlp"), and what its routed experts give beside their routing weights ("routed"): factors, of which each counts
     whose keys config.json gives. assume: values of config.json keys that are
     absent. describe: facts that no key tells; final_norm: "none" or "without parameters", for a decoder that stores no
-    norm before its unembedding.
+    norm before its unembedding. shapes: logical rows and columns by name pattern, "role(component)", "expert role" or
+    role, each as in shapes.py. some_layers: patterns that a layer may lack although it is otherwise like those that
+    have them.
     """
 
     name: str
@@ -130,6 +135,8 @@ class Family(_Strict):
     tensors: dict[str, tuple[Row, ...] | None] = Field(default_factory=dict)
     buffers: dict[str, str | None] = Field(default_factory=dict)
     others: dict[str, str | None] = Field(default_factory=dict)
+    shapes: dict[str, tuple[str, ...] | None] = Field(default_factory=dict)
+    some_layers: tuple[str, ...] = ()
     describe: dict[Fact, tuple[Saying, ...]] = Field(default_factory=dict)
 
     @field_validator("extends", mode="before")
@@ -207,13 +214,16 @@ def put_together(family: Family, seen: tuple[str, ...] = ()) -> Family:
     """Add what a family extends: tables are merged, later ones win, and a null entry removes a row."""
     if family.name in seen:
         raise AtlasError(f"families extend each other in a circle: {' -> '.join([*seen, family.name])}")
-    names = family.extends or ((COMMON,) if family.name != COMMON else ())
+    # A fragment holds only what it adds: with the common part in it, it would undo what an earlier file changed.
+    based = family.name.startswith("_") or any(not name.startswith("_") for name in family.extends)
+    names = family.extends if based else (COMMON, *family.extends)
     layers = [put_together(own_family(base), (*seen, family.name)) for base in names] + [family]
     merged: dict[str, Any] = {field: {} for field in _MERGED}
     for layer in layers:
         for field in _MERGED:
             merged[field] |= getattr(layer, field)
         merged |= {field: getattr(layer, field) for field in _INHERITED if field in layer.model_fields_set}
-    for field in ("modules", "tensors", "buffers", "others"):
+        merged["some_layers"] = (*merged.get("some_layers", ()), *layer.some_layers)
+    for field in ("modules", "tensors", "buffers", "others", "shapes"):
         merged[field] = {key: value for key, value in merged[field].items() if value is not None}
     return family.model_copy(update=merged)

@@ -8,6 +8,7 @@ import torch
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory
+from weight_atlas.families.inventory import hold_to_config
 from weight_atlas.lm.model_class import causal_class, first_line, loading_explained
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -39,6 +40,7 @@ def load_model(
 
     logging.disable_progress_bar()
     model_class, configuration = causal_class(checkpoint, trust_remote_code=trust_remote_code)
+    hold_to_config(checkpoint)
     if dtype == "auto":
         dtype = "bfloat16" if device == "cuda" else "float32"
     spread = device == "cuda" and torch.cuda.device_count() > 1

@@ -101,14 +101,22 @@ def _found(backend: Any) -> dict[str, Any]:
     }
 
 
-def vocabulary_size(tokenizer: Any, config: dict) -> int:
+def vocabulary_size(tokenizer: Any, config: dict, embedding: int | None = None) -> int:
     """Return the number of token ids: all that the tokenizer can give, and all rows of the model's embedding.
 
-    config: the model's config.json. Many models pad their embedding beyond the tokenizer's vocabulary; a few
-    tokenizers have ids beyond the embedding.
+    config: the model's config.json. embedding: the rows of the embedding as it is stored, which counts where it is
+    known. Many models pad their embedding beyond the tokenizer's vocabulary; a few tokenizers have ids beyond the
+    embedding.
     """
-    rows = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or 0
+    said = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size") or 0
+    rows = said if embedding is None else embedding
     return max(len(tokenizer), max(tokenizer.get_vocab().values(), default=-1) + 1, int(rows))
+
+
+def embedding_rows(inventory: Any) -> int | None:
+    """Rows of the token embedding in a model's tensor inventory; None for one without."""
+    rows = inventory[(inventory["role"] == "W_E") & (inventory["component"] == "")]["rows"]
+    return int(rows.max()) if len(rows) else None
 
 
 def token_texts(tokenizer: Any, vocabulary: int) -> list[str]:

@@ -1,0 +1,146 @@
+"""Whether a file holds the whole model that config.json describes: each layer and expert, no tensor lost or empty."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.families.matching import Match
+from weight_atlas.families.quantities import Quantities
+from weight_atlas.families.roles import Role
+from weight_atlas.families.schema import Family
+from weight_atlas.families.shapes import module_of
+from weight_atlas.families.sizes import Sizes
+
+if TYPE_CHECKING:
+    from weight_atlas.checkpoint.index import TensorEntry
+
+MTP = "mtp"  # component of the tensors that only layers for further tokens have
+_COUNTED = {"": "n_experts", "shared_expert": "n_shared_experts"}  # quantities that count experts, by component
+_ONE_STACK = ("Encoder", "CausalLM", "Decoder")
+_WHOLE_AGAIN = "a file is missing or was cut short: take the checkpoint again from where it comes from"
+
+
+def hold_elements(entries: Mapping[str, "TensorEntry"], matches: Mapping[str, Match]) -> None:
+    """AtlasError if tensors of the model hold no elements."""
+    empty = [name for name, match in matches.items() if 0 in entries[name].shape and match.row.role is not Role.OTHER]
+    if not empty:
+        return
+    first = entries[empty[0]]
+    raise AtlasError(
+        f"{len(empty)} of {len(entries)} tensors hold no elements, such as {first.name} of shape {list(first.shape)}",
+        where=first.shard,
+        remedy="DeepSpeed ZeRO-3 leaves such tensors when a model is saved without gathering its parts: make the "
+        "weights with its zero_to_fp32.py, or save with stage3_gather_16bit_weights_on_model_save"
+        if any(entries[name].shape == (0,) for name in empty)
+        else _WHOLE_AGAIN,
+    )
+
+
+def depth_of(stack: str, quantities: Quantities) -> int | None:
+    """The number of layers that config.json gives a stack."""
+    encoder = quantities.of("encoder_n_layers") if stack == "encoder" else None
+    return encoder or quantities.of("stored_layers") or quantities.of("n_layers") or quantities.n_kinds()
+
+
+def further_layers(matches: Iterable[Match], quantities: Quantities, family: Family) -> dict[str, set[int]]:
+    """By stack, the layers beyond its last that predict further tokens: config.json counts them, or tensors show it."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for match in matches:
+        stack = match.row.stack or family.stack
+        depth = depth_of(stack, quantities)
+        if match.layer is None or depth is None or match.layer < depth:
+            continue
+        if match.row.component == MTP or match.layer < depth + (quantities.of("n_extra_layers") or 0):
+            found[stack].add(match.layer)
+    return found
+
+
+def hold_layers(
+    family: Family, quantities: Quantities, matches: Mapping[str, Match], sizes: Sizes, architecture: str
+) -> None:
+    """AtlasError unless the file holds the layers that config.json counts, and each the tensors that its likes have."""
+    stored: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for match in matches.values():
+        if match.layer is not None and match.row.role is not Role.OTHER and match.row.stack != "other":
+            stored[match.row.stack or family.stack][match.layer].add(match.pattern)
+    both = quantities.of("encoder_n_layers") and architecture and not any(word in architecture for word in _ONE_STACK)
+    stacks = {"encoder", "decoder"} if both else {*stored} or {family.stack}
+    further = further_layers(matches.values(), quantities, family)
+    for stack in sorted(stacks):
+        layers = {layer: names for layer, names in stored[stack].items() if layer not in further[stack]}
+        _hold_count(stack, layers, quantities)
+        _hold_likes(stack, layers, {*family.some_layers}, sizes)
+
+
+def _hold_count(stack: str, layers: Mapping[int, set[str]], quantities: Quantities) -> None:
+    depth = depth_of(stack, quantities)
+    end = max(layers, default=-1) + 1 if depth is None else depth
+    given = "the file" if depth is None else f"{_depth_key(stack, quantities)} in config.json"
+    if beyond := sorted(layer for layer in layers if layer >= end):
+        raise AtlasError(
+            f"layers {_ranges(beyond)} of the {stack} are stored, but {given} is {depth}",
+            where=given,
+            remedy=f"correct it to {beyond[-1] + 1} if these are the weights of this model; layers that predict "
+            "further tokens are counted by num_nextn_predict_layers",
+        )
+    if len(layers) < end:
+        first = next(layer for layer in range(end) if layer not in layers)
+        raise AtlasError(
+            f"{end - len(layers)} layers of the {stack} are missing from the file, the first of them layer {first}: "
+            + (f"it holds layer {end - 1}" if depth is None else f"{given} is {depth}"),
+            where=given,
+            remedy=f"{_WHOLE_AGAIN}; or correct the number of layers in config.json",
+        )
+
+
+def _depth_key(stack: str, quantities: Quantities) -> str:
+    names = ("encoder_n_layers",) if stack == "encoder" else ()
+    uses = (quantities.source(name) for name in (*names, "stored_layers", "n_layers"))
+    return next((quantities.keys(use) for use in uses if use), "the number of kinds of layers")
+
+
+def _ranges(layers: list[int]) -> str:
+    whole = layers == list(range(layers[0], layers[-1] + 1))
+    return f"{layers[0]} to {layers[-1]}" if whole and len(layers) > 2 else ", ".join(map(str, layers))
+
+
+def _hold_likes(stack: str, layers: Mapping[int, set[str]], optional: set[str], sizes: Sizes) -> None:
+    """A layer that lacks tensors of another one of its kind, and has none of its own instead, has lost them."""
+    kinds: dict[str | None, dict[frozenset, int]] = defaultdict(dict)
+    for layer, patterns in sorted(layers.items()):
+        needed = frozenset(pattern for pattern in patterns if module_of(pattern) not in optional)
+        kinds[sizes.place(stack, layer).kind].setdefault(needed, layer)
+    for signatures in kinds.values():
+        for less, layer in signatures.items():
+            for more, whole in signatures.items():
+                if less < more:
+                    lost = sorted(more - less)
+                    raise AtlasError(
+                        f"layer {layer} lacks {len(lost)} tensors that layer {whole} has: {', '.join(lost[:5])}",
+                        where=f"layer {layer} of the {stack}",
+                        remedy=_WHOLE_AGAIN,
+                    )
+
+
+def hold_experts(rows: Iterable[Mapping[str, Any]], matches: Mapping[str, Match], quantities: Quantities) -> None:
+    """AtlasError unless each layer with experts has all of them, in each of their matrices."""
+    found: dict[tuple, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for row in rows:
+        match = matches[row["tensor"]]
+        if row["expert"] is not None and match.row.component in _COUNTED and match.row.stack != "other":
+            found[match.pattern, row["role"], _COUNTED[match.row.component]][row["layer"]].add(row["expert"])
+    for (pattern, _, counted), layers in found.items():
+        most = max(len(experts) for experts in layers.values())
+        for layer, experts in layers.items():
+            given = quantities.of(counted, layer)
+            count = given if isinstance(given, int) else max(most, *(expert + 1 for expert in experts))
+            if experts == {*range(count)}:
+                continue
+            said = f"{quantities.source(counted, layer)} in config.json is {given}" if given else f"others have {most}"
+            raise AtlasError(
+                f"layer {layer} has {len(experts)} experts in {module_of(pattern)}, numbered {min(experts)} to "
+                f"{max(experts)}, and {said}",
+                where=pattern,
+                remedy=f"{_WHOLE_AGAIN}; or correct the number of experts in config.json",
+            )
