@@ -22,19 +22,19 @@ import pandas as pd
 import torch
 import yaml
 
+from weight_atlas.ablations import window_scores
+from weight_atlas.ablations.apply import applied
+from weight_atlas.ablations.bundled import bundled_items
+from weight_atlas.ablations.encoding import encoder
+from weight_atlas.ablations.harness import Harness, evaluate_variants
+from weight_atlas.ablations.requests import build_requests, fill_requests
+from weight_atlas.ablations.tasks import load_tasks
+from weight_atlas.ablations.variants import variants_of
+from weight_atlas.artifacts import write_json, write_table
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.evaluation import window_scores
-from weight_atlas.evaluation.bundled import bundled_items
-from weight_atlas.evaluation.encoding import encoder
-from weight_atlas.evaluation.expansion import variants_of
-from weight_atlas.evaluation.harness import Harness, evaluate_variants
-from weight_atlas.evaluation.requests import build_requests, fill_requests
-from weight_atlas.evaluation.tasks import load_tasks
-from weight_atlas.evaluation.variants import applied
-from weight_atlas.lm.anatomy import Coordinate, anatomy
-from weight_atlas.lm.load import load_model
-from weight_atlas.lm.windows import corpus_windows
-from weight_atlas.tables import write_json, write_table
+from weight_atlas.live.anatomy import Coordinate, anatomy
+from weight_atlas.live.load import load_model
+from weight_atlas.live.windows import corpus_windows
 from weight_atlas.tokens.python_docs import python_docs
 from weight_atlas.tokens.tokenizer import load_tokenizer
 

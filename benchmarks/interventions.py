@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from weight_atlas.lm.anatomy import Anatomy, Coordinate, anatomy
-from weight_atlas.lm.edits import zero
-from weight_atlas.lm.routes import Route, route_of
-from weight_atlas.lm.variants import score_variants
-from weight_atlas.lm.windows import Windows, fixed_windows
+from weight_atlas.live.anatomy import Anatomy, Coordinate, anatomy
+from weight_atlas.live.batched_scoring import score_edits
+from weight_atlas.live.edits import zero
+from weight_atlas.live.shortcuts import Shortcuts, shortcuts_of
+from weight_atlas.live.windows import Windows, fixed_windows
 from weight_atlas.super_weights.detection import detect
 from weight_atlas.super_weights.prompts import Prompts
 from weight_atlas.super_weights.recording import record
@@ -83,17 +83,21 @@ def interventions(live: Anatomy, window: int, candidates: int, score_every: int,
         places = np.linspace(*layers, candidates, endpoint=False).astype(int)
         variants = [(zero(weight_of(live, layer, i)),) for i, layer in enumerate(places)]
         started = now()
-        route = route_of(live, windows.ids[:1], variants)
+        route = shortcuts_of(live, windows.ids[:1], variants)
         trial = now() - started
-        full = score_variants(live, windows, variants, Route())
+        full = score_edits(live, windows, variants, Shortcuts())
         base = None
-        routes = {"full forward each": Route(), "restarted": Route(route.carried), "restarted within the layer": route}
+        routes = {
+            "full forward each": Shortcuts(),
+            "restarted": Shortcuts(route.carried),
+            "restarted within the layer": route,
+        }
         for name, way in routes.items():
             if name == "restarted within the layer" and not route.added:
                 continue
-            taken = seconds(lambda way=way, variants=variants: score_variants(live, windows, variants, way), repeats)
+            taken = seconds(lambda way=way, variants=variants: score_edits(live, windows, variants, way), repeats)
             base = base or taken
-            scores = score_variants(live, windows, variants, way)
+            scores = score_edits(live, windows, variants, way)
             error = max(abs(a.nll - b.nll).max() / a.tokens.max() for a, b in zip(full, scores, strict=True))
             rows.append((spread, name, taken, base / taken, error, trial if way.carried else 0.0))
     columns = ["candidates", "route", "seconds", "times faster", "largest error, nats", "trial, once [s]"]

@@ -20,19 +20,19 @@ import pandas as pd
 import torch
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.lm.anatomy import Anatomy, Coordinate, anatomy
-from weight_atlas.lm.edits import edited, zero
-from weight_atlas.lm.load import load_model
-from weight_atlas.lm.metrics import score_windows
-from weight_atlas.lm.windows import Windows
+from weight_atlas.live.anatomy import Anatomy, Coordinate, anatomy
+from weight_atlas.live.edits import edited, zero
+from weight_atlas.live.load import load_model
+from weight_atlas.live.scoring import score_windows
+from weight_atlas.live.windows import Windows
 from weight_atlas.tokens.python_docs import python_docs
 from weight_atlas.tokens.tokenizer import load_tokenizer
 from weight_atlas.vocabulary.bootstrap import bootstrap_changes
 from weight_atlas.vocabulary.enrichment import enrichment, prepare_classes
 from weight_atlas.vocabulary.interventions import measure_interventions
-from weight_atlas.vocabulary.measures import METRICS, prediction_measure
+from weight_atlas.vocabulary.neuron_scan import prepare, scan_block
+from weight_atlas.vocabulary.prediction_measures import METRICS, prediction_measure
 from weight_atlas.vocabulary.readout import Readout
-from weight_atlas.vocabulary.scan import prepare, scan_block
 from weight_atlas.vocabulary.windows import sliding_windows, windows_for
 
 MODEL = Path(__file__).parents[1] / "resources/demo/model"

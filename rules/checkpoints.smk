@@ -6,7 +6,7 @@ Produces: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}
 """
 
 from weight_atlas.checkpoint.source import local_files, local_state
-from weight_atlas.paths import for_snakemake
+from weight_atlas.workflow.paths import for_snakemake
 
 
 rule fetch_checkpoint:

@@ -7,16 +7,16 @@ import functools
 import json
 
 from snakemake.utils import update_config
-from weight_atlas.configuration import configured
-from weight_atlas.configuration_files import refuse_repeated_keys
-from weight_atlas.configuration_paths import check_paths
-from weight_atlas.configuration_types import typed
+from weight_atlas.workflow.configuration import configured
+from weight_atlas.workflow.configuration_files import refuse_repeated_keys
+from weight_atlas.workflow.configuration_paths import check_paths
+from weight_atlas.workflow.configuration_types import typed
 from weight_atlas.errors import AtlasError
 from weight_atlas.failed_run import write_unfinished_pages
-from weight_atlas.gpu_lease import visible_devices
-from weight_atlas.paths import check_place
-from weight_atlas.provenance import code_digest
-from weight_atlas.run_lock import hold
+from weight_atlas.workflow.gpu_lease import visible_devices
+from weight_atlas.workflow.paths import check_place
+from weight_atlas.workflow.provenance import code_digest
+from weight_atlas.workflow.run_lock import hold
 
 ROOT = Path(workflow.current_basedir.join("..").get_path_or_uri(secret_free=True)).resolve()
 SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())

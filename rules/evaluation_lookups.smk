@@ -3,9 +3,9 @@
 Required: config, checked.
 """
 
-from weight_atlas.evaluation.by_hand import check_weights
-from weight_atlas.evaluation.names import BUNDLED_TASKS, bundled_task, known_names
-from weight_atlas.evaluation.task_files import task_state
+from weight_atlas.ablations.given_weights import check_weights
+from weight_atlas.ablations.names import BUNDLED_TASKS, bundled_task, known_names
+from weight_atlas.ablations.task_files import task_state
 
 QUANTIZATION = ("formats", "granularities", "symmetric", "clip", "matrices")
 # The baseline and what scaling_sweep and quantization_ablation need are ablations like those of the configuration.

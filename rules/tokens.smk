@@ -5,7 +5,7 @@ Required: the sources of the corpora in the configuration; <results>/checkpoints
 Produces: <results>/corpus/{corpus}.parquet, .json; <results>/token_counts/{model}/{corpus}.parquet, .json, .png.
 """
 
-from weight_atlas.paths import for_snakemake
+from weight_atlas.workflow.paths import for_snakemake
 from weight_atlas.tokens.sources import local_files as corpus_files, source_state
 
 

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_json, read_table, write_json, write_table
+from weight_atlas.artifacts import read_json, read_table, write_json, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(
@@ -32,10 +32,10 @@ def main(
     inventory: of tensors, to look up weights by hand. settings: the ablation's, as JSON. batch_size: none takes what
     memory allows.
     """
-    from weight_atlas.evaluation.harness import Harness, evaluate_variants
-    from weight_atlas.evaluation.opening import open_ablation
-    from weight_atlas.evaluation.requests import fill_requests
-    from weight_atlas.evaluation.tasks import load_tasks, own_folders
+    from weight_atlas.ablations.harness import Harness, evaluate_variants
+    from weight_atlas.ablations.prepare import open_ablation
+    from weight_atlas.ablations.requests import fill_requests
+    from weight_atlas.ablations.tasks import load_tasks, own_folders
 
     task = read_json(description)
     folders, how = [folder] if folder else own_folders(task["folders"]), {key: task[key] for key in ("fewshot", "seed")}

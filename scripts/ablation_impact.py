@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from weight_atlas.ablations.impact import impact_table, item_impact, left_out, window_impact
+from weight_atlas.artifacts import read_json, read_table, write_table
 from weight_atlas.errors import NotApplicable
-from weight_atlas.evaluation.impact import impact_table, item_impact, left_out, window_impact
 from weight_atlas.not_applicable import together
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_json, read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from weight_atlas.ablations.impact import left_out
+from weight_atlas.ablations.perplexity import perplexity_table
+from weight_atlas.artifacts import read_json, read_table, write_table
 from weight_atlas.errors import NotApplicable
-from weight_atlas.evaluation.impact import left_out
-from weight_atlas.evaluation.perplexity import perplexity_table
-from weight_atlas.figures import ablations
+from weight_atlas.figures import ablation_perplexity
 from weight_atlas.figures.style import save_figure
 from weight_atlas.not_applicable import applicable
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_json, read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 NOTHING = pd.DataFrame({"variant": []})
 
@@ -47,7 +47,7 @@ def main(
             parts.append(perplexity_table(corpus, unchanged[path], pairs))
     rows = pd.concat(parts, ignore_index=True)
     write_table(table, rows)
-    save_figure(figure, ablations.ablation_perplexity(rows))
+    save_figure(figure, ablation_perplexity.ablation_perplexity(rows))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from weight_atlas.atlas.pages import write_page
-from weight_atlas.step import run_step
+from weight_atlas.pages.pages import write_page
+from weight_atlas.workflow.step import run_step
 
 
 def main(products: list[Path], captions: list[Path], *, page_: Path, summary: Path, model: str) -> None:

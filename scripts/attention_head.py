@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.figures.attention_kernel import head_pages, kernel_maps
 from weight_atlas.figures.style import save_figure
 from weight_atlas.spectra.attention_table import check_heads, head_table, summary_by_head, summary_by_layer
 from weight_atlas.spectra.choice import choose_heads
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.spectra.attention_factors import norm_gains
 from weight_atlas.spectra.attention_table import attention_kernels
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from weight_atlas.evaluation.bundled import bundled_items
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_table
+from weight_atlas.ablations.bundled import bundled_items
+from weight_atlas.artifacts import read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(text: Path, *, table: Path, bundled: str, items: int = 60, seed: int = 0) -> None:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_json, read_table, write_table
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.vocabulary_cascade import cascade_by_layer, cascade_of_tokens, cascades
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_json, read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(
@@ -29,7 +29,7 @@ def main(
 
     tokens: how many to average over. text: for the map of single tokens; none takes the beginning of the corpus.
     """
-    from weight_atlas.lm.opening import open_live
+    from weight_atlas.live.opening import open_live
     from weight_atlas.vocabulary.cascade import cascade, cascade_of_text
     from weight_atlas.vocabulary.targets import coordinates_of, edit_title, target_name, target_title
     from weight_atlas.vocabulary.windows import text_ids, windows_for, windows_from

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from weight_atlas.step import run_step
-from weight_atlas.tables import write_json, write_table
+from weight_atlas.artifacts import write_json, write_table
 from weight_atlas.tokens.corpora import describe_corpus, read_corpus
+from weight_atlas.workflow.step import run_step
 
 
 def main(

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.figures.spectra_ranks import rank_by_layer
 from weight_atlas.figures.style import save_figure
 from weight_atlas.spectra.ranks import effective_ranks, notebook_view
 from weight_atlas.spectra.trends import phase_table, statistics_by_role, trend_table
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_json, write_table
 from weight_atlas.figures import expert_routing as figures
 from weight_atlas.figures.style import save_figure
-from weight_atlas.lm.opening import open_live
-from weight_atlas.lm.windows import corpus_windows
-from weight_atlas.step import run_step
+from weight_atlas.live.opening import open_live
+from weight_atlas.live.windows import corpus_windows
 from weight_atlas.super_weights.causal import with_causal_scores
-from weight_atlas.super_weights.experts import check_experts, expert_table
+from weight_atlas.super_weights.expert_table import check_experts, expert_table
 from weight_atlas.super_weights.findings import expert_findings
-from weight_atlas.tables import read_table, write_json, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(

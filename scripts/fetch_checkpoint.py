@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import write_json
 from weight_atlas.checkpoint.manifest import make_manifest
-from weight_atlas.step import run_step
-from weight_atlas.tables import write_json
+from weight_atlas.workflow.step import run_step
 
 
 def main(

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_json, write_table
 from weight_atlas.figures.heavy_tail import alpha_by_layer, spectral_densities
 from weight_atlas.figures.style import save_figure
 from weight_atlas.spectra.choice import choose_matrices
 from weight_atlas.spectra.heavy_tails import TailSettings, heavy_tails, tail_summary, with_spectra
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_json, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from weight_atlas.figures.evaluation_impact import model_panels
+from weight_atlas.artifacts import write_table
+from weight_atlas.figures.ablation_impact import model_panels
 from weight_atlas.figures.style import save_figure
 from weight_atlas.not_applicable import applicable
-from weight_atlas.step import run_step
-from weight_atlas.tables import write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(headlines: list[Path], *, table: Path, figure: Path, models: list[str]) -> None:

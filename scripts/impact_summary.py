@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from weight_atlas.evaluation.impact import headlines
-from weight_atlas.figures.evaluation_impact import impact_panels
+from weight_atlas.ablations.impact import headlines
+from weight_atlas.artifacts import write_table
+from weight_atlas.figures.ablation_impact import impact_panels
 from weight_atlas.figures.style import save_figure
 from weight_atlas.not_applicable import applicable
-from weight_atlas.step import run_step
-from weight_atlas.tables import write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(impacts: list[Path], *, table: Path, headline: Path, figure: Path) -> None:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_json, read_table, write_table
+from weight_atlas.artifacts import read_json, read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(
@@ -28,9 +28,9 @@ def main(
 
     control_tokens: tokens that the random draws are scored on.
     """
-    from weight_atlas.lm.opening import open_live
+    from weight_atlas.live.opening import open_live
     from weight_atlas.vocabulary.interventions import measure_interventions
-    from weight_atlas.vocabulary.measures import prediction_measure, stop_words
+    from weight_atlas.vocabulary.prediction_measures import prediction_measure, stop_words
     from weight_atlas.vocabulary.targets import coordinates_of
     from weight_atlas.vocabulary.windows import windows_for, windows_from
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from weight_atlas.artifacts import read_json, read_table, write_table
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.vocabulary import neuron_card, neurons_overview
 from weight_atlas.not_applicable import if_applicable
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_json, read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(
@@ -31,7 +31,7 @@ def main(
     device: str = "cpu",
 ) -> None:
     """Write the cards of one model's neurons, as lines of JSON and flat, and a figure of each."""
-    from weight_atlas.vocabulary.cards import card_name, card_title, cards_frame, cards_of, cards_table
+    from weight_atlas.vocabulary.neuron_cards import card_name, card_title, cards_frame, cards_of, cards_table
     from weight_atlas.vocabulary.selection import select_neurons
 
     inventory, vocabulary, scan = (read_table(path) for path in (tensor_inventory, token_classes, neuron_labels))

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.vocabulary import neuron_map
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_table
 from weight_atlas.vocabulary.labels import count_labels, label_neurons, threshold_value
 from weight_atlas.vocabulary.neurons import down_projections
+from weight_atlas.workflow.step import run_step
 
 
 def main(

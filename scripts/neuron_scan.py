@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(
@@ -13,9 +13,9 @@ def main(
     """Write one row per neuron of every MLP and expert. tokens: how many to keep up and down."""
     import torch
 
+    from weight_atlas.vocabulary.neuron_scan import prepare, scan
     from weight_atlas.vocabulary.neurons import neuron_blocks
     from weight_atlas.vocabulary.readout import read_readout
-    from weight_atlas.vocabulary.scan import prepare, scan
     from weight_atlas.vocabulary.token_classes import listed_tokens, rows_with_tokens
 
     opened, inventory, classes = open_checkpoint(checkpoint), read_table(tensor_inventory), read_table(token_classes)

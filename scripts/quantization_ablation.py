@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_json, read_table, write_table
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
-from weight_atlas.figures.evaluation_quantization import plain_against_sparing
+from weight_atlas.figures.ablation_quantization import plain_against_sparing
 from weight_atlas.figures.style import save_figure
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_json, read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(
@@ -22,11 +22,11 @@ def main(
     device: str = "cpu",
 ) -> None:
     """Write a row per scheme with its impact, a row per scheme and matrix with the error, and the figure."""
-    from weight_atlas.evaluation.impact import headlines
-    from weight_atlas.evaluation.quantization_errors import scheme_errors, scheme_table
-    from weight_atlas.evaluation.variants import variant_from
-    from weight_atlas.lm.anatomy import anatomy
-    from weight_atlas.lm.load import load_model
+    from weight_atlas.ablations.apply import variant_from
+    from weight_atlas.ablations.impact import headlines
+    from weight_atlas.ablations.quantization_errors import scheme_errors, scheme_table
+    from weight_atlas.live.anatomy import anatomy
+    from weight_atlas.live.load import load_model
 
     opened = open_checkpoint(checkpoint)
     model = load_model(opened, device=device, dtype=dtype, trust_remote_code=trust_remote_code)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from weight_atlas.evaluation.impact import by_factor
-from weight_atlas.figures.evaluation_scaling import scaling_curves
+from weight_atlas.ablations.impact import by_factor
+from weight_atlas.artifacts import read_table, write_table
+from weight_atlas.figures.ablation_scaling import scaling_curves
 from weight_atlas.figures.style import save_figure
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(impact: Path, *, table: Path, figure: Path) -> None:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.spectra.table import share_of, singular_value_table
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_text
 from weight_atlas.not_applicable import reason_of
 from weight_atlas.spectra.report import Spectra, spectra_report
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_text
+from weight_atlas.workflow.step import run_step
 
 
 def main(

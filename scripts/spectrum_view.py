@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.figures.spectra_view import variance_explained
 from weight_atlas.figures.style import save_figure
 from weight_atlas.spectra.choice import required_matrices
 from weight_atlas.spectra.ranks import components_of, effective_ranks
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(

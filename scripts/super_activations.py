@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_json, read_table, write_table
 from weight_atlas.figures import super_activations as figures
 from weight_atlas.figures.style import save_figure
-from weight_atlas.lm.opening import open_live
-from weight_atlas.lm.windows import corpus_windows
-from weight_atlas.step import run_step
-from weight_atlas.super_weights.activations import super_activations
+from weight_atlas.live.opening import open_live
+from weight_atlas.live.windows import corpus_windows
 from weight_atlas.super_weights.artifact import coordinates_of
-from weight_atlas.tables import read_json, read_table, write_table
+from weight_atlas.super_weights.super_activations import super_activations
+from weight_atlas.workflow.step import run_step
 
 
 def main(

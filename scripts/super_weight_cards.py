@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_json, read_table, write_table
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.vocabulary_interventions import deltas_of, tokens_moved, weights_overview
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_json, read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(
@@ -34,9 +34,9 @@ def main(
     bootstrap: resamples of the stored windows; the model does not run. tokens: listed up and down. cascade_*: of its
     label.
     """
-    from weight_atlas.vocabulary.cards import cards_frame
+    from weight_atlas.vocabulary.neuron_cards import cards_frame
+    from weight_atlas.vocabulary.super_weight_cards import card_tables, weight_cards, weights_table
     from weight_atlas.vocabulary.targets import edit_title, target_name
-    from weight_atlas.vocabulary.weight_cards import card_tables, weight_cards, weights_table
 
     settings = {"samples": bootstrap, "seed": seed, "k": tokens, "ratio": cascade_ratio, "smallest": cascade_smallest}
     measured = (read_table(path) for path in (interventions, changes, cascade, token_classes))

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.families import load_piece
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.super_weight_screening import screening
-from weight_atlas.step import run_step
 from weight_atlas.super_weights.screening import screen
-from weight_atlas.tables import read_table, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(checkpoint: Path, tensor_inventory: Path, *, table: Path, figure: Path, top: int = 8) -> None:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_json, read_table, write_json, write_table
 from weight_atlas.figures import super_weights as figures
 from weight_atlas.figures.style import save_figure
-from weight_atlas.lm.opening import open_live
-from weight_atlas.step import run_step
+from weight_atlas.live.opening import open_live
 from weight_atlas.super_weights.survey import survey
-from weight_atlas.tables import read_json, read_table, write_json, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(

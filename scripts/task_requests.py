@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_json, write_table
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_json, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(
@@ -30,9 +30,9 @@ def main(
     copies of data sets of the hub. limit: documents, or a share of them below 1. fewshot: worked examples. truncate:
     let requests longer than the model's context be cut.
     """
-    from weight_atlas.evaluation.encoding import encoder
-    from weight_atlas.evaluation.requests import build_requests, chance_levels, data_of
-    from weight_atlas.evaluation.tasks import definition_folders, load_tasks, own_folders
+    from weight_atlas.ablations.encoding import encoder
+    from weight_atlas.ablations.requests import build_requests, chance_levels, data_of
+    from weight_atlas.ablations.tasks import definition_folders, load_tasks, own_folders
     from weight_atlas.tokens.tokenizer import load_tokenizer
 
     opened, name = open_checkpoint(checkpoint), name or task

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import write_table
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.families import inventory
-from weight_atlas.step import run_step
-from weight_atlas.tables import write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(checkpoint: Path, *, table: Path, allow_other: bool = False) -> None:

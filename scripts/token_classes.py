@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_table
 from weight_atlas.tokens.tokenizer import embedding_rows, load_tokenizer, token_texts, vocabulary_size
 from weight_atlas.vocabulary.token_classes import CLASSES, read_token_classes
+from weight_atlas.workflow.step import run_step
 
 
 def main(checkpoint: Path, tensor_inventory: Path, *, table: Path, trust_remote_code: bool = False) -> None:

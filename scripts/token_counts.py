@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_json, write_table
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.tokens import token_coverage
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_json, write_table
 from weight_atlas.tokens.corpora import document_batches
 from weight_atlas.tokens.counting import count_tokens
 from weight_atlas.tokens.coverage import count_summary
 from weight_atlas.tokens.tokenizer import embedding_rows, token_texts, tokenizer_and_source, vocabulary_size
+from weight_atlas.workflow.step import run_step
 
 
 def main(

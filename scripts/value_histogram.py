@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.families import load_piece
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_table
-from weight_atlas.weights.store import histogram_parts, write_parts
+from weight_atlas.weights.histogram_table import histogram_parts, write_parts
 from weight_atlas.weights.streaming import portions, skipped, value_histograms, warned
+from weight_atlas.workflow.step import run_step
 
 
 def main(checkpoint: Path, inventory: Path, *, table: Path, left_out: Path, threads: int = 1) -> None:

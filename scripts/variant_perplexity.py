@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_table, write_json, write_table
+from weight_atlas.artifacts import read_table, write_json, write_table
+from weight_atlas.workflow.step import run_step
 
 
 def main(
@@ -31,9 +31,9 @@ def main(
     tokens of one, none takes the model's context or 2048. tokens: of the corpus to score, none takes all. batch_size:
     none takes what memory allows.
     """
-    from weight_atlas.evaluation.opening import open_ablation
-    from weight_atlas.evaluation.window_scores import score_variants
-    from weight_atlas.lm.windows import corpus_windows
+    from weight_atlas.ablations.prepare import open_ablation
+    from weight_atlas.ablations.window_scores import score_variants
+    from weight_atlas.live.windows import corpus_windows
 
     opened = open_ablation(
         checkpoint, ablation, json.loads(settings), super_weights=super_weights, inventory=inventory, device=device,

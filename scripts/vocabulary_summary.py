@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import write_json, write_table
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.vocabulary_summary import models_overview
 from weight_atlas.not_applicable import applicable
-from weight_atlas.step import run_step
-from weight_atlas.tables import write_json, write_table
 from weight_atlas.vocabulary.summary import summarise_classes, summarise_models
+from weight_atlas.workflow.step import run_step
 
 
 def main(

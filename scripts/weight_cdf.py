@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import write_table
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.weights import cdf_by_role
-from weight_atlas.step import run_step
-from weight_atlas.tables import write_table
 from weight_atlas.weights.cdf import weight_cdf
-from weight_atlas.weights.store import read_parts
+from weight_atlas.weights.histogram_table import read_parts
+from weight_atlas.workflow.step import run_step
 
 
 def main(histograms: Path, *, table: Path, figure: Path) -> None:

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from weight_atlas.artifacts import write_table
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.weights import histograms_by_role, kurtosis_by_layer, statistics_by_layer
-from weight_atlas.step import run_step
-from weight_atlas.tables import write_table
 from weight_atlas.weights.density import role_densities
+from weight_atlas.weights.histogram_table import read_parts
 from weight_atlas.weights.statistics import weight_statistics
-from weight_atlas.weights.store import read_parts
 from weight_atlas.weights.summaries import by_layer, by_role
+from weight_atlas.workflow.step import run_step
 
 
 def main(

@@ -16,9 +16,9 @@ from torch.nn.functional import cross_entropy
 from train import sequences
 from transformers import LlamaForCausalLM
 
-from weight_atlas.evaluation.quantized_models import quantized_layers
-from weight_atlas.evaluation.quantizers import Scheme
-from weight_atlas.lm.anatomy import Coordinate, anatomy
+from weight_atlas.ablations.quantized_models import quantized_layers
+from weight_atlas.ablations.quantizers import Scheme
+from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.tokens.python_docs import python_docs
 
 SEQUENCES = 64

@@ -15,7 +15,7 @@ def write_unfinished_pages(workflow: Any, say: Callable[[str], None]) -> None:
     if not failed:
         return
     # Building the graph of jobs, which every dry run does, must not pay for pandas.
-    from weight_atlas.atlas.unfinished import unfinished, write_unfinished_overview, write_unfinished_page
+    from weight_atlas.pages.unfinished import unfinished, write_unfinished_overview, write_unfinished_page
 
     dag, summaries = workflow.dag, {}
     for job in unfinished(dag, ("atlas", "overview")):

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from weight_atlas.artifacts import NOT_APPLICABLE, atomic, read_json, read_table, write_json, write_table, write_text
 from weight_atlas.errors import NotApplicable
-from weight_atlas.tables import NOT_APPLICABLE, atomic, read_json, read_table, write_json, write_table, write_text
 
 TEXT = "Not applicable: "
 

@@ -10,9 +10,9 @@ from forward_truth import ACTIVATIONS, Observation, Pieces, close, first, propor
 
 from weight_atlas.families.layouts import extract
 from weight_atlas.families.roles import MATRIX_ROLES, Role
-from weight_atlas.lm.anatomy import Anatomy, Projection
-from weight_atlas.lm.edits import edited, zero
-from weight_atlas.lm.experts import expert_input
+from weight_atlas.live.anatomy import Anatomy, Projection
+from weight_atlas.live.edits import edited, zero
+from weight_atlas.live.experts import expert_input
 
 Checks = Iterator[tuple[str, bool]]
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from weight_atlas.tables import read_table
+from weight_atlas.artifacts import read_table
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

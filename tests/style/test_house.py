@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from weight_atlas.provenance import closure
+from weight_atlas.workflow.provenance import closure
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "src/weight_atlas"
@@ -26,14 +26,12 @@ MAY_IMPORT = {
     "weights": set(),
     "spectra": set(),
     "tokens": set(),
-    "embeddings": set(),
-    "comparison": set(),
-    "lm": {"checkpoint", "families", "tokens"},
-    "super_weights": {"lm", "checkpoint", "families"},
-    "vocabulary": {"lm", "checkpoint", "families", "super_weights"},
-    "evaluation": {"lm", "checkpoint", "families", "super_weights"},
+    "live": {"checkpoint", "families", "tokens"},
+    "super_weights": {"live", "checkpoint", "families"},
+    "vocabulary": {"live", "checkpoint", "families", "super_weights"},
+    "ablations": {"live", "checkpoint", "families", "super_weights"},
     "figures": set(),
-    "atlas": set(),
+    "pages": set(),
 }
 FORBIDDEN_IN_LIBRARY = {"snakemake", "scripts", "rules", "config"}
 HEAVY = {"torch", "transformers", "lm_eval", "matplotlib", "seaborn", "datasets", "scipy", "pandas"}
@@ -163,9 +161,9 @@ def test_environments_are_pinned_to_the_lock():
 # What a step needs that none of its files imports: transformers asks for it when load_model places a model, and pandas
 # when it writes parquet or Markdown.
 UNSEEN = {
-    "weight_atlas/lm/load.py": {"accelerate", "safetensors", "tokenizers"},
-    "weight_atlas/tables.py": {"pyarrow"},
-    "weight_atlas/atlas/page.py": {"tabulate"},
+    "weight_atlas/live/load.py": {"accelerate", "safetensors", "tokenizers"},
+    "weight_atlas/artifacts.py": {"pyarrow"},
+    "weight_atlas/pages/page.py": {"tabulate"},
 }
 DISTRIBUTIONS = packages_distributions()
 
@@ -219,5 +217,5 @@ def test_lint():
 
 
 def test_configuration_reference_is_up_to_date():
-    done = run(sys.executable, "-m", "weight_atlas.configuration_reference", "schemas/config.schema.json")
+    done = run(sys.executable, "-m", "weight_atlas.workflow.configuration_reference", "schemas/config.schema.json")
     assert done.stdout == (ROOT / "config/README.md").read_text()

@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from weight_atlas.artifacts import write_json
 from weight_atlas.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from weight_atlas.checkpoint.index import safetensors_header
 from weight_atlas.checkpoint.manifest import make_manifest
+from weight_atlas.checkpoint.safetensors_header import safetensors_header
 from weight_atlas.errors import AtlasError
-from weight_atlas.tables import write_json
 
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.int8,

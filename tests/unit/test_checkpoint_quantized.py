@@ -42,7 +42,7 @@ def random():
 @pytest.fixture(autouse=True)
 def small_pieces(request, monkeypatch):
     # Several pieces even for small tensors.
-    monkeypatch.setattr("weight_atlas.checkpoint.quantized.packed._ELEMENTS_AT_ONCE", 500)
+    monkeypatch.setattr("weight_atlas.checkpoint.quantized.scheme._ELEMENTS_AT_ONCE", 500)
 
 
 def test_fp8_blocks(tmp_path, random):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from weight_atlas.artifacts import write_json
 from weight_atlas.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from weight_atlas.checkpoint.manifest import make_manifest
 from weight_atlas.errors import AtlasError
-from weight_atlas.tables import write_json
 
 TENSORS = {
     "model.embed_tokens.weight": torch.arange(8.0).reshape(4, 2),

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from weight_atlas.configuration import configured
-from weight_atlas.configuration_files import refuse_repeated_keys
-from weight_atlas.configuration_types import typed
 from weight_atlas.errors import AtlasError
+from weight_atlas.workflow.configuration import configured
+from weight_atlas.workflow.configuration_files import refuse_repeated_keys
+from weight_atlas.workflow.configuration_types import typed
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())

@@ -146,8 +146,8 @@ def test_the_step_writes_all_its_files(tmp_path):
     import torch
     from safetensors.torch import save_file
 
+    from weight_atlas.artifacts import read_json, read_table, write_json
     from weight_atlas.checkpoint.manifest import make_manifest
-    from weight_atlas.tables import read_json, read_table, write_json
 
     source = tmp_path / "model"
     source.mkdir()

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from weight_atlas.figures.ablation_impact import impact_panels, model_panels
 from weight_atlas.figures.architecture import parameter_shares
-from weight_atlas.figures.evaluation_impact import impact_panels, model_panels
 from weight_atlas.figures.heavy_tail import alpha_by_layer
 from weight_atlas.figures.style import subplots
 from weight_atlas.figures.super_weights import spike_places

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.gpu_lease import lease, visible_devices
+from weight_atlas.workflow.gpu_lease import lease, visible_devices
 
 spawn = multiprocessing.get_context("spawn")
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from weight_atlas.atlas.page import Product, markdown_table, overview, page
 from weight_atlas.markdown import inline
+from weight_atlas.pages.page import Product, markdown_table, overview, page
 from weight_atlas.spectra.report_kernels import table as report_table
 
 TOKENS = [

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from weight_atlas.atlas.pages import write_overview, write_page
+from weight_atlas.artifacts import read_json, read_table, write_json, write_table, write_text
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.figures.style import message, save_figure
 from weight_atlas.not_applicable import applicable, if_applicable, reason_of, write_not_applicable
-from weight_atlas.step import run_step
-from weight_atlas.tables import read_json, read_table, write_json, write_table, write_text
+from weight_atlas.pages.pages import write_overview, write_page
+from weight_atlas.workflow.step import run_step
 
 ROOT = Path(__file__).parents[2]
 REASON = "BertForMaskedLM has no causal $head_1$ | <b>, ünï"
@@ -25,8 +25,8 @@ NAMES = ["a.csv", "a.parquet", "a.jsonl", "a.json", "a.md", "a.png"]
 
 def step(tmp_path, main, inputs=None, outputs=None, options=None, monkeypatch=None):
     """Run a main() as a job."""
-    monkeypatch.setattr("weight_atlas.step._die_with_workflow", lambda: None)
-    monkeypatch.setattr("weight_atlas.step._limit_threads", lambda threads: None)
+    monkeypatch.setattr("weight_atlas.workflow.step._die_with_workflow", lambda: None)
+    monkeypatch.setattr("weight_atlas.workflow.step._limit_threads", lambda threads: None)
     fields = {"input": inputs or {}, "output": outputs or {}, "params": {"options": options or {}}, "wildcards": {}}
     run_step(main, {"snakemake": SimpleNamespace(rule="step", threads=1, log=[], resources={}, **fields)})
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from weight_atlas.checkpoint.source import local_state, parse_source
-from weight_atlas.configuration import configured
-from weight_atlas.configuration_paths import check_paths
 from weight_atlas.errors import AtlasError
-from weight_atlas.paths import check_place, for_snakemake, user_path
+from weight_atlas.workflow.configuration import configured
+from weight_atlas.workflow.configuration_paths import check_paths
+from weight_atlas.workflow.paths import check_place, for_snakemake, user_path
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/config.schema.json").read_text())
 
@@ -72,7 +72,7 @@ def test_machine_code_is_kept_where_there_is_a_place_and_done_without_elsewhere(
     import numpy as np
     from numba.core import caching
 
-    from weight_atlas.weights.counting import _compiled
+    from weight_atlas.weights.kernels import _compiled
 
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
 

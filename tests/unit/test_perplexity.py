@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lm_models import drawn, own_text, plant, tiny
+from live_models import drawn, own_text, plant, tiny
 from scipy import stats
 
-from weight_atlas.evaluation import window_scores
-from weight_atlas.evaluation.expansion import variants_of
-from weight_atlas.evaluation.perplexity import COLUMNS, perplexity_table
-from weight_atlas.figures import ablations
-from weight_atlas.lm.anatomy import Coordinate, anatomy
-from weight_atlas.lm.paired import mean_nll, paired_difference, severity
-from weight_atlas.lm.places import matrix_at
+from weight_atlas.ablations import window_scores
+from weight_atlas.ablations.perplexity import COLUMNS, perplexity_table
+from weight_atlas.ablations.variants import variants_of
+from weight_atlas.figures import ablation_perplexity
+from weight_atlas.live.anatomy import Coordinate, anatomy
+from weight_atlas.live.matrices import matrix_at
+from weight_atlas.live.paired import mean_nll, paired_difference, severity
 from weight_atlas.super_weights.controls import magnitude_ratio, matched_draws
 
 PROMPT = torch.tensor([[1, 50, 60, 70, 80]])
@@ -56,7 +56,7 @@ def test_ablation_table(planted):
     assert table.delta_nll_low[1] < table.delta_nll[1] < table.delta_nll_high[1]
     assert all((before[name] == parameter).all() for name, parameter in live.model.named_parameters())
     pd.testing.assert_frame_equal(table, table_of(live, [place]), check_exact=True)
-    text = drawn(ablations.ablation_perplexity(table))
+    text = drawn(ablation_perplexity.ablation_perplexity(table))
     assert "catastrophic" in text and "Perplexity on text" in text
 
 
@@ -68,7 +68,7 @@ def test_what_a_model_does_not_allow_has_a_row_that_says_why(planted):
     table = perplexity_table("text", baseline, [(description, windows)])
     (row,) = table[table.kind == "experts"].to_dict("records")
     assert (row["severity"], row["note"], row["targets"]) == ("no variants", "dense", "detected")
-    assert len(table) == 3 and "no variants" not in drawn(ablations.ablation_perplexity(table))
+    assert len(table) == 3 and "no variants" not in drawn(ablation_perplexity.ablation_perplexity(table))
 
 
 def test_none_found_gives_the_baseline_and_says_so(planted):
@@ -76,7 +76,7 @@ def test_none_found_gives_the_baseline_and_says_so(planted):
     table = table_of(live, [])
     assert table[table.perplexity.notna()].variant.tolist() == ["baseline"]
     assert (table.severity[1:] == "no variants").all()
-    assert "nothing to ablate" in drawn(ablations.ablation_perplexity(table))
+    assert "nothing to ablate" in drawn(ablation_perplexity.ablation_perplexity(table))
 
 
 def test_a_variant_that_is_not_finite_is_in_the_table_and_the_figure(planted):
@@ -86,7 +86,7 @@ def test_a_variant_that_is_not_finite_is_in_the_table_and_the_figure(planted):
     table = perplexity_table("text", baseline, [scored(live, "mine", settings, [place])])
     row = table[table.variant == "mine: x inf"].iloc[0]
     assert row.severity == "not finite" and np.isnan(row.perplexity) and np.isfinite(table.perplexity).sum() == 5
-    assert "not finite" in drawn(ablations.ablation_perplexity(table))
+    assert "not finite" in drawn(ablation_perplexity.ablation_perplexity(table))
 
 
 def test_several_super_weights_also_one_by_one(planted):
@@ -97,7 +97,7 @@ def test_several_super_weights_also_one_by_one(planted):
     assert table.weights.tolist() == [0, 2, 1, 1, 2, 2]
     assert table.ratio[3] == pytest.approx(1, abs=0.01)
     both = pd.concat([table, table.assign(corpus="other")], ignore_index=True)
-    assert len(ablations.ablation_perplexity(both).axes) == 2
+    assert len(ablation_perplexity.ablation_perplexity(both).axes) == 2
 
 
 def test_variants_that_restart_score_as_plain_passes_do(planted, monkeypatch):
@@ -133,7 +133,7 @@ def test_restarts_are_taken_only_where_they_save_passes(planted):
 
 def test_out_of_memory_halves_the_variants_that_go_together(planted, monkeypatch, capsys):
     live, place = planted
-    real, sizes = window_scores.edits_only.score_variants, []
+    real, sizes = window_scores.edits_only.score_edits, []
 
     def scarce(live, windows, edits, route, *, batch_size):
         sizes.append(batch_size)
@@ -141,7 +141,7 @@ def test_out_of_memory_halves_the_variants_that_go_together(planted, monkeypatch
             raise torch.OutOfMemoryError("out of memory")
         return real(live, windows, edits, route, batch_size=batch_size)
 
-    monkeypatch.setattr(window_scores.edits_only, "score_variants", scarce)
+    monkeypatch.setattr(window_scores.edits_only, "score_edits", scarce)
     variants = variants_of("mine", {"random": {"draws": 20}}, live, [place])
     table, _ = window_scores.score_variants(live, own_text(live), variants, PROMPT, batch_size=8)
     assert sizes == [8, 4, *[2] * 6] and len(table) == 20 * 6

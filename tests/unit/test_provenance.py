@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from weight_atlas import provenance
+from weight_atlas.workflow import provenance
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,8 +6,8 @@ from lm_eval.api.instance import Instance
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from weight_atlas.ablations.harness import Harness
 from weight_atlas.errors import AtlasError
-from weight_atlas.evaluation.harness import Harness
 
 TEXTS = ["a river runs past", "the town", "where people read old books and write letters"]
 
@@ -73,7 +73,7 @@ def test_an_empty_context_has_something_before_it(model):
 
 
 def test_a_token_beyond_the_embedding_is_named(model):
-    from weight_atlas.lm.token_ids import refuse_ids_beyond
+    from weight_atlas.live.token_ids import refuse_ids_beyond
 
     tokenizer = byte_tokenizer()
     tokenizer.add_tokens(["<extra>"])

@@ -125,9 +125,9 @@ def test_latent_attention_equals_the_dense_route(query_rank):
 def test_fused_weights_come_through_the_families(layout, tmp_path):
     from safetensors.torch import save_file
 
+    from weight_atlas.artifacts import write_json
     from weight_atlas.checkpoint.checkpoint import Checkpoint
     from weight_atlas.families import inventory, load_piece, matrices
-    from weight_atlas.tables import write_json
 
     n_heads, head_dim = 4, 12
     weights, _ = mha(n_heads, n_heads, head_dim)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.step import run_step
+from weight_atlas.workflow.step import run_step
 
 
 class Named(dict):
@@ -33,8 +33,8 @@ def job(tmp_path, *, inputs=None, outputs=None, options=None, params=None, wildc
 
 @pytest.fixture(autouse=True)
 def keep_process_settings(monkeypatch):
-    monkeypatch.setattr("weight_atlas.step._die_with_workflow", lambda: None)
-    monkeypatch.setattr("weight_atlas.step._limit_threads", lambda threads: None)
+    monkeypatch.setattr("weight_atlas.workflow.step._die_with_workflow", lambda: None)
+    monkeypatch.setattr("weight_atlas.workflow.step._limit_threads", lambda threads: None)
 
 
 def test_binds_inputs_outputs_options_and_what_main_asks_for(tmp_path):
@@ -111,7 +111,7 @@ def test_device_is_cpu_without_a_gpu_and_the_log_says_so(tmp_path, capfd, monkey
 
 SCRIPT = '''"""Copy a text."""
 from pathlib import Path
-from weight_atlas.step import run_step
+from weight_atlas.workflow.step import run_step
 
 def main(text: Path, *, copy: Path, times: int = 1, tags: list[str] | None = None) -> None:
     """Copy a text some times."""
@@ -141,7 +141,7 @@ def test_command_line(tmp_path):
 
 def test_a_step_dies_with_the_workflow_even_if_a_shell_survives_between(tmp_path):
     step = (
-        "import time; from weight_atlas import step; step._die_with_workflow();"
+        "import time; from weight_atlas.workflow import step; step._die_with_workflow();"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid())); time.sleep(60)"
     )
     # The shell must not replace itself by python: it has a command left to run.
@@ -156,7 +156,7 @@ def test_a_step_dies_with_the_workflow_even_if_a_shell_survives_between(tmp_path
 
 
 def test_a_step_that_comes_too_late_does_not_start():
-    code = "from weight_atlas import step; step._die_with_workflow(); print('started')"
+    code = "from weight_atlas.workflow import step; step._die_with_workflow(); print('started')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "the workflow that started this step is gone\n"
@@ -184,7 +184,7 @@ def _eventually(condition, seconds=20):
 
 def test_threads_are_limited(monkeypatch):
     code = (
-        "from weight_atlas.step import run_step\n"
+        "from weight_atlas.workflow.step import run_step\n"
         "def main(threads: int = 1) -> None:\n"
         "    import numpy, torch, threadpoolctl\n"
         "    print(torch.get_num_threads(), {p['num_threads'] for p in threadpoolctl.threadpool_info()})\n"
@@ -203,7 +203,7 @@ def test_a_full_disk_ends_a_step_with_a_message_on_the_terminal(tmp_path, log):
     code = f"""
 import errno, os
 from types import SimpleNamespace
-from weight_atlas import step
+from weight_atlas.workflow import step
 step._die_with_workflow = lambda: None
 
 class Named(dict):

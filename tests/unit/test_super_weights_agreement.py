@@ -1,9 +1,9 @@
 """Published coordinates: recognised by name and size, and what a detection says of them."""
 
 import pytest
-from lm_models import plant, tiny, word_tokenizer
+from live_models import plant, tiny, word_tokenizer
 
-from weight_atlas.lm.anatomy import Coordinate, anatomy
+from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.super_weights.agreement import agreement, known_as, published_coordinates
 from weight_atlas.super_weights.findings import agreement_findings
 from weight_atlas.super_weights.survey import survey

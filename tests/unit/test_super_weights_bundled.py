@@ -3,15 +3,15 @@
 import pandas as pd
 import pytest
 
+from weight_atlas.artifacts import write_json
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.checkpoint.manifest import make_manifest
 from weight_atlas.families import inventory, load_piece
-from weight_atlas.lm.opening import open_live
+from weight_atlas.live.opening import open_live
 from weight_atlas.super_weights.artifact import coordinates_of
 from weight_atlas.super_weights.screening import screen
 from weight_atlas.super_weights.survey import survey
 from weight_atlas.super_weights.verdict import verified
-from weight_atlas.tables import write_json
 
 pytestmark = pytest.mark.slow
 PLANTED = (1, 7, 11)

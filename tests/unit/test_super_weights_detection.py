@@ -4,19 +4,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lm_models import LAYOUTS, LISTED, drawn, plant, random_prompts, tiny, word_tokenizer
+from live_models import LAYOUTS, LISTED, drawn, plant, random_prompts, tiny, word_tokenizer
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.figures import super_weights as figures
-from weight_atlas.lm.anatomy import anatomy
-from weight_atlas.lm.edits import edited, set_to, zero
-from weight_atlas.lm.places import matrix_at
+from weight_atlas.live.anatomy import anatomy
+from weight_atlas.live.edits import edited, set_to, zero
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.super_weights.artifact import coordinates_of, detected_records, merged, name_on_disk
 from weight_atlas.super_weights.detection import detect
-from weight_atlas.super_weights.massive import massive_activations
+from weight_atlas.super_weights.massive_activations import massive_activations
 from weight_atlas.super_weights.prompts import Prompts, bundled_prompts, tokenized
 from weight_atlas.super_weights.recording import Recording, record
-from weight_atlas.super_weights.routing import expert_record
+from weight_atlas.super_weights.routing_measures import expert_record
 from weight_atlas.super_weights.survey import survey
 
 PLACES = [
@@ -65,7 +65,7 @@ def test_contributions_add_up_to_what_the_projection_puts_out():
 @pytest.mark.parametrize("layout", ["qwen2_moe", "gpt_oss", "dbrx", "granitemoe", "llama4_text", "deepseek_v3"])
 def test_expert_activations_add_up_to_the_containers_output(layout):
     """Recomputed from the routing alone; the container runs its own fused kernels."""
-    from weight_atlas.lm.experts import expert_activations, routing_of
+    from weight_atlas.live.experts import expert_activations, routing_of
 
     live = anatomy(tiny(layout))
     projection, seen = next(p for p in live.projections if p.stacked), {}

@@ -7,20 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lm_models import LAYOUTS, LISTED, D, drawn, plant, tiny, word_tokenizer
+from live_models import LAYOUTS, LISTED, D, drawn, plant, tiny, word_tokenizer
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.figures.expert_routing import expert_routing
 from weight_atlas.figures.super_activations import super_activations as activation_figure
-from weight_atlas.lm.anatomy import anatomy
-from weight_atlas.lm.edits import edited, zero
-from weight_atlas.lm.windows import Windows, fixed_windows
-from weight_atlas.super_weights.activations import outstanding, super_activations
+from weight_atlas.live.anatomy import anatomy
+from weight_atlas.live.edits import edited, zero
+from weight_atlas.live.windows import Windows, fixed_windows
 from weight_atlas.super_weights.calibration import Calibration, each_expert
 from weight_atlas.super_weights.causal import with_causal_scores
-from weight_atlas.super_weights.experts import expert_table, super_experts
+from weight_atlas.super_weights.expert_table import expert_table, super_experts
 from weight_atlas.super_weights.findings import expert_findings
-from weight_atlas.super_weights.routing import co_spike, position_entropy
+from weight_atlas.super_weights.routing_measures import co_spike, position_entropy
+from weight_atlas.super_weights.super_activations import outstanding, super_activations
 
 MIXTURES = [layout for layout in LAYOUTS if {"num_experts", "ffn_config"} & LAYOUTS[layout].keys()] + [LISTED]
 WINDOWS = fixed_windows(np.random.default_rng(0).integers(5, 300, 150), window=30, prefix=[1])

@@ -3,13 +3,13 @@
 import pandas as pd
 import pytest
 import torch
-from lm_models import own_text, plant, random_prompts, tiny, word_tokenizer
+from live_models import own_text, plant, random_prompts, tiny, word_tokenizer
 
-from weight_atlas.atlas.headline import headline
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.families import inventory, load_piece
-from weight_atlas.lm.anatomy import anatomy
-from weight_atlas.lm.places import matrix_at
+from weight_atlas.live.anatomy import anatomy
+from weight_atlas.live.matrices import matrix_at
+from weight_atlas.pages.headline import headline
 from weight_atlas.super_weights import verdict
 from weight_atlas.super_weights.artifact import artifact, detected_records
 from weight_atlas.super_weights.detection import detect, unattributed

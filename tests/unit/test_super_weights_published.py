@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from lm_models import LAYOUTS, LISTED, plant, tiny, word_tokenizer
+from live_models import LAYOUTS, LISTED, plant, tiny, word_tokenizer
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.lm.anatomy import anatomy
-from weight_atlas.lm.edits import edited, set_to, value_at
-from weight_atlas.lm.places import matrix_at
+from weight_atlas.live.anatomy import anatomy
+from weight_atlas.live.edits import edited, set_to, value_at
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.super_weights.artifact import artifact, coordinates_of, published_records
 from weight_atlas.super_weights.published import family_threshold, spikes
 from weight_atlas.super_weights.survey import survey

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lm_models import LAYOUTS, drawn, plant, tiny
+from live_models import LAYOUTS, drawn, plant, tiny
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.families import inventory, load_piece
 from weight_atlas.figures.super_weight_screening import screening
-from weight_atlas.lm.anatomy import Coordinate, anatomy
-from weight_atlas.lm.places import matrix_at
+from weight_atlas.live.anatomy import Coordinate, anatomy
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.super_weights import screening as module
 from weight_atlas.super_weights.screening import screen
 

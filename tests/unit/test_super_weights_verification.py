@@ -7,23 +7,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lm_models import LAYOUTS, drawn, own_text, plant, random_prompts, tiny, word_tokenizer
+from live_models import LAYOUTS, drawn, own_text, plant, random_prompts, tiny, word_tokenizer
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.figures import super_weight_verification as figures
-from weight_atlas.lm.anatomy import Coordinate, anatomy
-from weight_atlas.lm.forcing import forced_routing
-from weight_atlas.lm.places import matrix_at
+from weight_atlas.live.anatomy import Coordinate, anatomy
+from weight_atlas.live.forcing import forced_routing
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.super_weights.aftermath import interventional_impact, residual_after
 from weight_atlas.super_weights.artifact import artifact, detected_records
 from weight_atlas.super_weights.controls import matched_draws, random_places
 from weight_atlas.super_weights.detection import detect
 from weight_atlas.super_weights.findings import findings
-from weight_atlas.super_weights.planning import cost, plan
 from weight_atlas.super_weights.recording import record
 from weight_atlas.super_weights.screening import COLUMNS as SCREENED
 from weight_atlas.super_weights.verdict import verified
 from weight_atlas.super_weights.verification import Joint, joint_of, judged, verdict_of, verify
+from weight_atlas.super_weights.verification_plan import cost, plan
 
 NO_OUTLIERS = pd.DataFrame(columns=list(SCREENED))
 
@@ -365,7 +365,7 @@ def test_residual_after_removal():
 
 @pytest.mark.parametrize("layout", ["mixtral", "gpt_oss", "llama4_text", "dbrx", "deepseek_v3"])
 def test_forced_routing_sends_every_token_to_the_expert(layout):
-    from weight_atlas.lm.experts import routing_of
+    from weight_atlas.live.experts import routing_of
 
     live = anatomy(tiny(layout))
     projection, seen = next(p for p in live.projections if p.stacked), []

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from weight_atlas.artifacts import atomic, plain, read_json, read_table, write_json, write_table, write_text
 from weight_atlas.errors import AtlasError
 from weight_atlas.figures.style import save_figure
-from weight_atlas.run_lock import hold
-from weight_atlas.tables import atomic, plain, read_json, read_table, write_json, write_table, write_text
 from weight_atlas.tokens.corpora import document_batches
-from weight_atlas.weights.store import read_parts
+from weight_atlas.weights.histogram_table import read_parts
+from weight_atlas.workflow.run_lock import hold
 
 TABLE = pd.DataFrame(
     {

@@ -5,8 +5,8 @@ import os
 import pandas as pd
 import pytest
 
+from weight_atlas.artifacts import write_table
 from weight_atlas.errors import AtlasError
-from weight_atlas.tables import write_table
 from weight_atlas.tokens.corpora import describe_corpus, document_batches, read_corpus
 from weight_atlas.tokens.sources import hub_dataset, local_files, source_state
 

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from weight_atlas.atlas.unfinished import (
+from weight_atlas.artifacts import write_json, write_table
+from weight_atlas.pages.unfinished import (
     LONG_AGO,
     last_words,
     unfinished,
     write_unfinished_overview,
     write_unfinished_page,
 )
-from weight_atlas.tables import write_json, write_table
 
 
 class Named(dict):

@@ -6,16 +6,16 @@ import pytest
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.families import inventory
-from weight_atlas.lm.anatomy import anatomy
-from weight_atlas.lm.load import load_model
+from weight_atlas.live.anatomy import anatomy
+from weight_atlas.live.load import load_model
 from weight_atlas.tokens.python_docs import python_docs
 from weight_atlas.tokens.tokenizer import load_tokenizer, token_texts
 from weight_atlas.vocabulary.cascade import cascade
 from weight_atlas.vocabulary.interventions import measure_interventions
-from weight_atlas.vocabulary.measures import METRICS, prediction_measure, stop_words
+from weight_atlas.vocabulary.prediction_measures import METRICS, prediction_measure, stop_words
+from weight_atlas.vocabulary.super_weight_cards import weight_cards
 from weight_atlas.vocabulary.targets import coordinates_of, find_targets
 from weight_atlas.vocabulary.token_classes import read_token_classes
-from weight_atlas.vocabulary.weight_cards import weight_cards
 from weight_atlas.vocabulary.windows import sliding_windows
 
 MODEL = Path(__file__).parents[2] / "resources/demo/model"

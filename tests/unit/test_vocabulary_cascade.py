@@ -1,16 +1,16 @@
 """Cascades against plain passes with hooks, and the labels of what becomes of an edit."""
 
-import lm_models
+import live_models
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from weight_atlas.lm.anatomy import anatomy
-from weight_atlas.lm.edits import edited, zero
-from weight_atlas.lm.windows import Windows
+from weight_atlas.live.anatomy import anatomy
+from weight_atlas.live.edits import edited, zero
+from weight_atlas.live.windows import Windows
 from weight_atlas.vocabulary.cascade import _compared, cascade, cascade_label, cascade_of_text
-from weight_atlas.vocabulary.weight_cards import CASCADE, cascade_record
+from weight_atlas.vocabulary.super_weight_cards import CASCADE, cascade_record
 
 OTHERS = [name for name in CASCADE if name != "kl"]
 
@@ -34,8 +34,8 @@ def entropies(logits):
 
 @pytest.fixture(scope="module")
 def case():
-    live = anatomy(lm_models.tiny("llama", sharp=True))
-    place = lm_models.plant(live, 1, 7, 11)
+    live = anatomy(live_models.tiny("llama", sharp=True))
+    place = live_models.plant(live, 1, 7, 11)
     ids = torch.randint(5, 300, (3, 6), generator=torch.Generator().manual_seed(0))
     ids[:, 0] = 1
     return live, place, ids
@@ -78,7 +78,7 @@ def test_agrees_with_hooks_and_the_final_norm(case):
 @pytest.mark.parametrize("layout", ["gemma2", "cohere", "gpt2", "olmo2", "mixtral"])
 def test_the_last_layer_reads_as_the_model_says(layout):
     """Final norm, softcap and scale of the logits are the model's own."""
-    live = anatomy(lm_models.tiny(layout, sharp=True))
+    live = anatomy(live_models.tiny(layout, sharp=True))
     projection = next(p for p in live.projections if p.layer == 1)
     place = projection.coordinate(2, 3, 0 if projection.stacked else None)
     ids = torch.randint(5, 300, (1, 7), generator=torch.Generator().manual_seed(0))

@@ -2,38 +2,38 @@
 
 import json
 
-import lm_models
+import live_models
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.families import inventory
-from weight_atlas.lm.anatomy import anatomy
-from weight_atlas.lm.edits import edited, value_at, zero
-from weight_atlas.lm.windows import Windows
-from weight_atlas.tables import read_table, write_table
-from weight_atlas.vocabulary.cards import cards_frame, cards_of, cards_table
+from weight_atlas.live.anatomy import anatomy
+from weight_atlas.live.edits import edited, value_at, zero
+from weight_atlas.live.windows import Windows
 from weight_atlas.vocabulary.cascade import cascade
 from weight_atlas.vocabulary.interventions import measure_interventions
 from weight_atlas.vocabulary.labels import label_neurons
-from weight_atlas.vocabulary.measures import METRICS, prediction_measure
+from weight_atlas.vocabulary.neuron_cards import cards_frame, cards_of, cards_table
+from weight_atlas.vocabulary.neuron_scan import prepare, scan
 from weight_atlas.vocabulary.neurons import neuron_blocks
+from weight_atlas.vocabulary.prediction_measures import METRICS, prediction_measure
 from weight_atlas.vocabulary.readout import read_readout
-from weight_atlas.vocabulary.scan import prepare, scan
 from weight_atlas.vocabulary.selection import select_neurons
 from weight_atlas.vocabulary.summary import summarise_classes, summarise_models
+from weight_atlas.vocabulary.super_weight_cards import weight_cards, weights_table
 from weight_atlas.vocabulary.targets import coordinates_of, find_targets
 from weight_atlas.vocabulary.token_classes import listed_tokens, token_classes
-from weight_atlas.vocabulary.weight_cards import weight_cards, weights_table
 
 LAYER = 1
 
 
 @pytest.fixture(scope="module", params=["gpt_oss", "deepseek_v2", "qwen2_moe"])
 def made(request, tmp_path_factory):
-    live = anatomy(lm_models.tiny(request.param, sharp=True))
+    live = anatomy(live_models.tiny(request.param, sharp=True))
     folder = tmp_path_factory.mktemp(request.param)
     live.model.save_pretrained(folder)
     checkpoint = Checkpoint.from_folder(folder)

@@ -15,9 +15,9 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory
 from weight_atlas.vocabulary.effects import cosine_effects, direct_effects, moments, scalar_effects, top_tokens
 from weight_atlas.vocabulary.labels import label_neurons
+from weight_atlas.vocabulary.neuron_scan import prepare, scan, scan_block
 from weight_atlas.vocabulary.neurons import neuron_blocks, vectors_of
 from weight_atlas.vocabulary.readout import Readout, fold, logit_scale, read_readout
-from weight_atlas.vocabulary.scan import prepare, scan, scan_block
 from weight_atlas.vocabulary.selection import ORDERS, select_neurons
 
 V, D, N = 700, 24, 37
@@ -176,7 +176,7 @@ def test_scan_keeps_the_smaller_id_of_ties():
 
 
 def test_scan_for_gpus_agrees(random):
-    from weight_atlas.vocabulary import scan as module
+    from weight_atlas.vocabulary import neuron_scan as module
 
     readout = Readout(torch.from_numpy(random.standard_normal((40_000, D))).float(), False)
     vectors = torch.from_numpy(random.standard_normal((D, 50))).float()

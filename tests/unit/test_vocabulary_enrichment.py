@@ -9,8 +9,8 @@ import scipy.special
 import scipy.stats
 import torch
 
-from weight_atlas.vocabulary.cards import cards_table, correct_cards, neuron_cards
 from weight_atlas.vocabulary.enrichment import adjusted, enrichment, examples, prepare_classes
+from weight_atlas.vocabulary.neuron_cards import cards_table, correct_cards, neuron_cards
 from weight_atlas.vocabulary.neurons import NeuronBlock
 from weight_atlas.vocabulary.rank_sum import log_p_value
 from weight_atlas.vocabulary.readout import Readout

@@ -2,25 +2,25 @@
 
 import json
 
-import lm_models
+import live_models
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
 import torch
 
-from weight_atlas.lm.anatomy import Coordinate, anatomy
-from weight_atlas.lm.contributions import mean_contribution
-from weight_atlas.lm.edits import Edit, edited, value_at, zero
-from weight_atlas.lm.windows import Windows
+from weight_atlas.live.anatomy import Coordinate, anatomy
+from weight_atlas.live.contributions import mean_contribution
+from weight_atlas.live.edits import Edit, edited, value_at, zero
+from weight_atlas.live.windows import Windows
 from weight_atlas.vocabulary.bootstrap import bootstrap_changes, paired_changes
-from weight_atlas.vocabulary.dual import agreement, strongest_changes, token_changes
-from weight_atlas.vocabulary.inputs import NeuronInput, mean_inputs
+from weight_atlas.vocabulary.intervention_plan import KINDS, shift_places
+from weight_atlas.vocabulary.intervention_plan import planned as planned_interventions
 from weight_atlas.vocabulary.interventions import measure_interventions
-from weight_atlas.vocabulary.measures import METRICS, TokenSums, prediction_measure
-from weight_atlas.vocabulary.planning import KINDS, shift_places
-from weight_atlas.vocabulary.planning import planned as planned_interventions
-from weight_atlas.vocabulary.weight_cards import _null, card_tables, cascade_record, weight_card, weights_table
+from weight_atlas.vocabulary.measured_effects import agreement, strongest_changes, token_changes
+from weight_atlas.vocabulary.neuron_inputs import NeuronInput, mean_inputs
+from weight_atlas.vocabulary.prediction_measures import METRICS, TokenSums, prediction_measure
+from weight_atlas.vocabulary.super_weight_cards import _null, card_tables, cascade_record, weight_card, weights_table
 
 STOP = torch.tensor([7, 8, 9])
 MEASURE = prediction_measure(STOP, 3)
@@ -29,9 +29,9 @@ DRAWS = {"draws": 6, "shift_draws": 5, "control_windows": 3, "batch_size": 4}
 
 @pytest.fixture(scope="module")
 def planted():
-    live = anatomy(lm_models.tiny("llama", sharp=True))
-    place = lm_models.plant(live, 1, 7, 11)
-    return live, place, lm_models.own_text(live, windows=5, length=16)
+    live = anatomy(live_models.tiny("llama", sharp=True))
+    place = live_models.plant(live, 1, 7, 11)
+    return live, place, live_models.own_text(live, windows=5, length=16)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_mean_inputs_are_of_all_tokens_that_reach_the_neuron(planted):
 
 
 def test_mean_inputs_of_an_expert_are_of_its_tokens():
-    live = anatomy(lm_models.tiny("mixtral"))
+    live = anatomy(live_models.tiny("mixtral"))
     ids = torch.randint(5, 300, (2, 9), generator=torch.Generator().manual_seed(0))
     windows = Windows(ids, ids > 0)
     projection = next(p for p in live.projections if p.layer == 1)
@@ -122,8 +122,8 @@ def test_mean_inputs_of_an_expert_are_of_its_tokens():
 
 
 def test_an_expert_that_no_token_reaches_is_said_to_be_one(capsys):
-    live = anatomy(lm_models.tiny("mixtral", sharp=True))
-    windows = lm_models.own_text(live, windows=2, length=8)
+    live = anatomy(live_models.tiny("mixtral", sharp=True))
+    windows = live_models.own_text(live, windows=2, length=8)
     projection = next(p for p in live.projections if p.layer == 1)
     counts = torch.zeros(4, dtype=torch.int64)
 
@@ -239,7 +239,7 @@ def test_no_target_leaves_the_baseline(planted):
 
 @pytest.mark.parametrize("layout", ["mixtral", "gpt_oss", "gpt2", "gemma2", "qwen2_moe"])
 def test_layouts(layout):
-    live = anatomy(lm_models.tiny(layout, sharp=True))
+    live = anatomy(live_models.tiny(layout, sharp=True))
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(5, 300, (2, 8), generator=generator)
     windows = Windows(ids, torch.ones_like(ids, dtype=torch.bool).index_fill_(1, torch.tensor([0]), False))
@@ -351,8 +351,8 @@ def test_only_tokens_that_move_are_listed():
 
 def test_a_late_weight_moves_the_tokens_of_its_direct_effect():
     # Nothing stands between the last layer and the head but a norm, so the direct effect must show.
-    live = anatomy(lm_models.tiny("llama", sharp=True))
-    place = lm_models.plant(live, 3, 7, 11, write=60.0)
+    live = anatomy(live_models.tiny("llama", sharp=True))
+    place = live_models.plant(live, 3, 7, 11, write=60.0)
     ids = torch.randint(5, 300, (4, 2), generator=torch.Generator().manual_seed(0))
     ids[:, 0] = 1
     windows = Windows(ids, torch.tensor([[False, True]]).expand(4, 2))

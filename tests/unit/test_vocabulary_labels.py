@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from lm_models import word_tokenizer
+from live_models import word_tokenizer
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.vocabulary.labels import label_neurons, percentile_of, threshold_value

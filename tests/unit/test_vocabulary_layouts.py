@@ -1,6 +1,6 @@
 """Neurons and targets of every layout: what is read from the checkpoint is what the live model does."""
 
-import lm_models
+import live_models
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,14 +9,14 @@ import torch
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory
-from weight_atlas.lm.anatomy import anatomy
-from weight_atlas.lm.edits import value_at
-from weight_atlas.lm.places import matrix_at
-from weight_atlas.lm.restart import chain
+from weight_atlas.live.anatomy import anatomy
+from weight_atlas.live.edits import value_at
+from weight_atlas.live.layer_restart import chain
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.vocabulary.effects import direct_effects
+from weight_atlas.vocabulary.neuron_scan import prepare, scan
 from weight_atlas.vocabulary.neurons import down_projections, neuron_blocks, projections_of
 from weight_atlas.vocabulary.readout import read_readout
-from weight_atlas.vocabulary.scan import prepare, scan
 from weight_atlas.vocabulary.targets import coordinates_of, find_targets, target_name
 
 # Norms after the MLP divide by what only a forward pass knows, so they have a test of their own.
@@ -26,7 +26,7 @@ LAYOUTS = ["llama", "qwen2", "cohere", "gpt_neox", "gpt2", "opt", "mixtral", "qw
 
 @pytest.fixture(scope="module", params=LAYOUTS)
 def saved(request, tmp_path_factory):
-    model = lm_models.tiny(request.param, seed=3)
+    model = live_models.tiny(request.param, seed=3)
     for name, parameter in model.named_parameters():
         if "norm" in name or "ln_" in name:
             parameter.data += 0.3 * torch.randn_like(parameter)

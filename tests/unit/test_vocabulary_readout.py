@@ -1,6 +1,6 @@
 """Readouts of families that scale, tie, project or leave out, against their own tensors."""
 
-import lm_models
+import live_models
 import pandas as pd
 import pytest
 import torch
@@ -17,7 +17,7 @@ from weight_atlas.vocabulary.readout import final_norm, fold, logit_scale, read_
 
 def saved(folder, kind, **changes):
     torch.manual_seed(0)
-    configuration = transformers.AutoConfig.for_model(kind, **{**lm_models.COMMON, **changes})
+    configuration = transformers.AutoConfig.for_model(kind, **{**live_models.COMMON, **changes})
     model = transformers.AutoModelForCausalLM.from_config(configuration).eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
         if "norm" in name and name.endswith("weight"):
@@ -48,14 +48,14 @@ def test_granite_scales_logits_and_residuals(tmp_path):
 
 
 def residuals(n=5, seed=3):
-    return 2.0 * torch.randn(n, lm_models.D, generator=torch.Generator().manual_seed(seed))
+    return 2.0 * torch.randn(n, live_models.D, generator=torch.Generator().manual_seed(seed))
 
 
 def test_gains_near_zero_are_folded_as_the_model_folds_them(tmp_path):
     """MiniMax M3 stores w of 1 + w, which begins at 0: without the 1 the readout has hardly anything to do with it."""
     folders = [tmp_path / kind for kind in ("minimax_m3_vl_text", "gemma", "nemotron")]
     for folder in folders:
-        model, checkpoint, rows = saved(folder, folder.name, layer_types=None, **lm_models.EXPERTS)
+        model, checkpoint, rows = saved(folder, folder.name, layer_types=None, **live_models.EXPERTS)
         h = residuals()
         with torch.no_grad():
             wanted = model.lm_head(model.model.norm(h))
@@ -71,7 +71,7 @@ def test_gains_before_attention_are_folded_into_kernels_as_the_model_multiplies(
 
 
 def test_biases_of_norm_and_head_are_the_offset(tmp_path):
-    model, checkpoint, rows = saved(tmp_path, "phimoe", **lm_models.EXPERTS, lm_head_bias=True)
+    model, checkpoint, rows = saved(tmp_path, "phimoe", **live_models.EXPERTS, lm_head_bias=True)
     torch.nn.init.normal_(model.lm_head.bias)
     torch.nn.init.normal_(model.model.norm.bias)
     model.save_pretrained(tmp_path)
@@ -116,7 +116,7 @@ def test_a_head_that_is_no_linear_map_is_refused_by_its_name(tmp_path):
 def test_gains_of_both_branches_of_an_mlp(tmp_path):
     """Gemma 4 has a norm on its dense part, one on its experts, and one on their sum."""
     model, checkpoint, rows = saved(
-        tmp_path, "gemma4_text", **lm_models.EXPERTS, enable_moe_block=True, top_k_experts=2,
+        tmp_path, "gemma4_text", **live_models.EXPERTS, enable_moe_block=True, top_k_experts=2,
         hidden_size_per_layer_input=0, global_head_dim=16,
     )  # fmt: skip
     layer = model.model.layers[1]
@@ -156,8 +156,8 @@ def test_a_projection_before_the_head_is_part_of_it(tmp_path):
 
 def test_a_row_of_zeros_has_cosine_zero_in_the_scan():
     from weight_atlas.vocabulary.effects import cosine_effects, moments
+    from weight_atlas.vocabulary.neuron_scan import prepare, scan_block
     from weight_atlas.vocabulary.readout import Readout
-    from weight_atlas.vocabulary.scan import prepare, scan_block
 
     W_U, vectors = torch.randn(50, 8), torch.randn(8, 3)
     W_U[4], vectors[:, 1] = 0, 0

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.weights import narrow, wide
+from weight_atlas.weights import histogram_of_buckets, histogram_of_patterns
 from weight_atlas.weights.distribution import BINNED, EXACT, PERCENTILES
 from weight_atlas.weights.histogram import block_histogram, value_histogram
 from weight_atlas.weights.record import Histogram
@@ -156,7 +156,7 @@ def test_large_mean_with_small_spread(dtype, size):
 def test_the_compiled_way_of_large_tensors_and_numpys_agree(dtype, monkeypatch):
     weights = (normal(70, 300) * 20).float().to(dtype)
     plain = check(weights).row()
-    monkeypatch.setattr(narrow, "_FEW", 0)
+    monkeypatch.setattr(histogram_of_patterns, "_FEW", 0)
     compiled = check(weights).row()
     for name, value in plain.items():
         assert np.array_equal(compiled[name], value), name
@@ -241,7 +241,7 @@ def test_percentiles_among_zeros_and_the_smallest_subnormals():
 
 @pytest.mark.parametrize("bound", [0.1, 0.2, 0.3, 1e-6, 0.5])
 def test_a_bound_in_float32_is_not_above_the_bound(bound):
-    floor = wide._floor(bound, np.dtype(np.float32))
+    floor = histogram_of_buckets._floor(bound, np.dtype(np.float32))
     assert float(floor) <= bound < float(np.nextafter(floor, np.float32(1)))
 
 
@@ -249,7 +249,7 @@ def test_chunk_borders_of_wide_types(monkeypatch):
     weights = normal(70_001).float()
     weights[[0, 4095, 4096, 70_000]] = torch.tensor([0.0, float("nan"), 9.0, -0.0])
     whole = check(weights)
-    monkeypatch.setattr(wide, "_CHUNK", 4096)
+    monkeypatch.setattr(histogram_of_buckets, "_CHUNK", 4096)
     chunked = check(weights)
     assert chunked.absmax_row == whole.absmax_row == 4096
     assert np.array_equal(chunked.counts, whole.counts)

@@ -17,7 +17,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory, load_piece
 from weight_atlas.weights import streaming
 from weight_atlas.weights.histogram import value_histogram
-from weight_atlas.weights.store import histogram_parts, read_parts, write_parts
+from weight_atlas.weights.histogram_table import histogram_parts, read_parts, write_parts
 from weight_atlas.weights.streaming import Portion, portions, value_histograms, warned
 
 GPT2 = {
@@ -251,7 +251,7 @@ def table_of(count: int) -> tuple[pd.DataFrame, list]:
 
 
 def test_the_table_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr("weight_atlas.weights.store._PART_VALUES", 1500)
+    monkeypatch.setattr("weight_atlas.weights.histogram_table._PART_VALUES", 1500)
     known, named = table_of(7)
     known = known.iloc[::-1]  # rows come in the order of the histograms
     path = tmp_path / "h.parquet"

@@ -11,7 +11,7 @@ from project import ROOT
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
 
-from weight_atlas import step
+from weight_atlas.workflow import step
 
 
 def run(folder: Path, config: dict, targets: tuple[str, ...] = ()) -> dict[str, int]:

@@ -101,11 +101,11 @@ CHANGES = {
         {"token_counts"},
     ),
     "a module of all steps": (
-        f"{CODE}/tables.py",
-        append(f"{CODE}/tables.py", NEW_CODE),
+        f"{CODE}/artifacts.py",
+        append(f"{CODE}/artifacts.py", NEW_CODE),
         {"fetch_checkpoint", "corpus"},
     ),
-    "a module's comment": (f"{CODE}/tables.py", append(f"{CODE}/tables.py", "# why\n"), set()),
+    "a module's comment": (f"{CODE}/artifacts.py", append(f"{CODE}/tables.py", "# why\n"), set()),
     "a family table": (
         f"{CODE}/families/bloom.yaml",
         append(f"{CODE}/families/bloom.yaml", "# tables are data: this counts\n"),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weight_atlas.artifacts import read_json
 from weight_atlas.checkpoint.files import (
     PICKLE_SUFFIXES,
     WeightFiles,
@@ -11,14 +12,13 @@ from weight_atlas.checkpoint.files import (
     refuse_pointers,
     weight_files,
 )
-from weight_atlas.checkpoint.index import TensorEntry, check_names, shards_in
-from weight_atlas.checkpoint.quantized.packed import Settings, Store
+from weight_atlas.checkpoint.quantized.scheme import Settings, Store
 from weight_atlas.checkpoint.quantized.store import QuantizedStore
+from weight_atlas.checkpoint.safetensors_file import SafetensorsStore
+from weight_atlas.checkpoint.safetensors_header import TensorEntry, check_names, shards_in
 from weight_atlas.checkpoint.source import parse_source, top_files
-from weight_atlas.checkpoint.stored import SafetensorsStore
 from weight_atlas.checkpoint.wrappers import unwrapped
 from weight_atlas.errors import AtlasError
-from weight_atlas.tables import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -146,7 +146,7 @@ def _opened(folder: Path, names: list[str], weights: WeightFiles, key: str | Non
         return store, store.config
     config = _config(folder, names, "adapter_config.json" if shards[0].startswith("adapter_model.") else "config.json")
     if pickles:
-        from weight_atlas.checkpoint.pickles import PickleStore
+        from weight_atlas.checkpoint.pytorch_file import PickleStore
 
         return PickleStore(folder, shards, weights.index, key), config
     return SafetensorsStore(folder, shards, weights.index), config

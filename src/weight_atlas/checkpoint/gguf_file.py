@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weight_atlas.checkpoint.index import TensorEntry, duplicate
-from weight_atlas.checkpoint.stored import read_into, row_range
+from weight_atlas.checkpoint.safetensors_file import read_into, row_range
+from weight_atlas.checkpoint.safetensors_header import TensorEntry, duplicate
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weight_atlas.checkpoint.files import side_files, weight_files
-from weight_atlas.checkpoint.index import shards_in, weight_map
+from weight_atlas.checkpoint.safetensors_header import shards_in, weight_map
 from weight_atlas.checkpoint.source import Source
 from weight_atlas.errors import AtlasError
 

@@ -15,7 +15,7 @@ from weight_atlas.checkpoint.files import (
     side_files,
     weight_files,
 )
-from weight_atlas.checkpoint.index import shards_in
+from weight_atlas.checkpoint.safetensors_header import shards_in
 from weight_atlas.checkpoint.source import Source, parse_source, top_files
 from weight_atlas.errors import AtlasError
 

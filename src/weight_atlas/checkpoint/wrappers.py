@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weight_atlas.checkpoint.index import TensorEntry
+from weight_atlas.checkpoint.safetensors_header import TensorEntry
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     import torch
 
-    from weight_atlas.checkpoint.quantized.packed import Store
+    from weight_atlas.checkpoint.quantized.scheme import Store
 
 # Modules that a wrapper puts around another: torch.compile, activation checkpointing, FSDP, then DDP, DataParallel and
 # weight averaging. No model names a module of its own so.

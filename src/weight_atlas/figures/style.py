@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weight_atlas.tables import atomic
+from weight_atlas.artifacts import atomic
 
 PALETTE = sns.color_palette("colorblind").as_hex()
 ACCENT, NEUTRAL, MUTED = PALETTE[3], PALETTE[0], "#8a8f98"

@@ -5,7 +5,7 @@ from importlib import resources
 
 import pandas as pd
 
-from weight_atlas.lm.anatomy import Coordinate
+from weight_atlas.live.anatomy import Coordinate
 
 COLUMNS = ("model", "layer", "row", "column", "source", "note", "found", "rank_in_tensor")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.lm.anatomy import Anatomy, Coordinate
+from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.super_weights.detection import Detection, Found
 from weight_atlas.super_weights.recording import Recording
-from weight_atlas.super_weights.routing import expert_record
+from weight_atlas.super_weights.routing_measures import expert_record
 
 SCHEMA = 2
 COLUMNS = (

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from weight_atlas.lm.anatomy import Anatomy, Coordinate
-from weight_atlas.super_weights.massive import Massive
+from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.super_weights.massive_activations import Massive
 from weight_atlas.super_weights.recording import Flow, Recording
 
 

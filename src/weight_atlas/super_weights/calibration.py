@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from weight_atlas.lm.anatomy import Anatomy, Coordinate, Projection
-from weight_atlas.lm.experts import ExpertActivation, expert_activations, routing_of
-from weight_atlas.lm.load import out_of_memory_explained
-from weight_atlas.lm.metrics import input_device
-from weight_atlas.lm.windows import Windows
+from weight_atlas.live.anatomy import Anatomy, Coordinate, Projection
+from weight_atlas.live.experts import ExpertActivation, expert_activations, routing_of
+from weight_atlas.live.load import out_of_memory_explained
+from weight_atlas.live.scoring import input_device
+from weight_atlas.live.windows import Windows
+from weight_atlas.super_weights.expert_modules import blocks_of, watch_block
 from weight_atlas.super_weights.finite import finite
-from weight_atlas.super_weights.listed import blocks_of, watch_block
-from weight_atlas.super_weights.massive import persistence_after
+from weight_atlas.super_weights.massive_activations import persistence_after
 from weight_atlas.super_weights.recording import residual_output
 
 

@@ -4,11 +4,11 @@ import math
 
 import pandas as pd
 
-from weight_atlas.lm.anatomy import Anatomy, Coordinate
-from weight_atlas.lm.edits import edited, zero
-from weight_atlas.lm.metrics import score_windows
-from weight_atlas.lm.paired import paired_difference
-from weight_atlas.lm.windows import Windows
+from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.edits import edited, zero
+from weight_atlas.live.paired import paired_difference
+from weight_atlas.live.scoring import score_windows
+from weight_atlas.live.windows import Windows
 from weight_atlas.super_weights.aftermath import interventional_impact
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from weight_atlas.lm.anatomy import Anatomy, Coordinate
-from weight_atlas.lm.edits import value_at
-from weight_atlas.lm.places import matrix_at
+from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.edits import value_at
+from weight_atlas.live.matrices import matrix_at
 
 
 def matched_draws(

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from weight_atlas.lm.anatomy import Anatomy
+from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.super_weights.attribution import Attribution, Contribution, attribute
-from weight_atlas.super_weights.massive import Massive, last_layer_activations, massive_activations
+from weight_atlas.super_weights.massive_activations import Massive, last_layer_activations, massive_activations
 from weight_atlas.super_weights.recording import Recording
 
 # Tokens of one channel and layer that are attributed, the strongest first.

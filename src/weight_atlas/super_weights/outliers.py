@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.lm.anatomy import Anatomy, Coordinate
-from weight_atlas.lm.edits import value_at, zero
-from weight_atlas.lm.windows import Windows
+from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.edits import value_at, zero
+from weight_atlas.live.windows import Windows
 from weight_atlas.super_weights.verification import harmful, intervened
 
 # An outlier is this many times as large as the largest of as many Gaussian numbers, which happens by chance with a

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.lm.windows import prefix_ids
+from weight_atlas.live.windows import prefix_ids
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from weight_atlas.lm.anatomy import Anatomy, Coordinate, Projection
-from weight_atlas.lm.edits import edited, value_at, zero
-from weight_atlas.lm.experts import ExpertActivation
-from weight_atlas.lm.load import out_of_memory_explained
-from weight_atlas.lm.metrics import input_device
+from weight_atlas.live.anatomy import Anatomy, Coordinate, Projection
+from weight_atlas.live.edits import edited, value_at, zero
+from weight_atlas.live.experts import ExpertActivation
+from weight_atlas.live.load import out_of_memory_explained
+from weight_atlas.live.scoring import input_device
 from weight_atlas.super_weights.calibration import each_expert
 from weight_atlas.super_weights.finite import finite
 

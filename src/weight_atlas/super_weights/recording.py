@@ -14,12 +14,12 @@ import torch
 
 from weight_atlas.errors import NotApplicable
 from weight_atlas.families.roles import Role
-from weight_atlas.lm.anatomy import SHARED_EXPERT, Anatomy, Projection
-from weight_atlas.lm.experts import ExpertActivation, Routing, expert_activations, routing_of
-from weight_atlas.lm.load import out_of_memory_explained
-from weight_atlas.lm.metrics import input_device
+from weight_atlas.live.anatomy import SHARED_EXPERT, Anatomy, Projection
+from weight_atlas.live.experts import ExpertActivation, Routing, expert_activations, routing_of
+from weight_atlas.live.load import out_of_memory_explained
+from weight_atlas.live.scoring import input_device
+from weight_atlas.super_weights.expert_modules import blocks_of, watch_block
 from weight_atlas.super_weights.finite import not_finite
-from weight_atlas.super_weights.listed import blocks_of, watch_block
 from weight_atlas.super_weights.prompts import Prompts
 
 

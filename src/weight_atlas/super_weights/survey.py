@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from weight_atlas.lm.anatomy import Anatomy, Coordinate
-from weight_atlas.lm.places import matrix_at
+from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.super_weights.agreement import agreement, known_as
 from weight_atlas.super_weights.artifact import (
     COLUMNS,
@@ -19,7 +19,7 @@ from weight_atlas.super_weights.artifact import (
 )
 from weight_atlas.super_weights.detection import Detection, detect, unattributed
 from weight_atlas.super_weights.findings import agreement_findings
-from weight_atlas.super_weights.massive import residual_medians
+from weight_atlas.super_weights.massive_activations import residual_medians
 from weight_atlas.super_weights.prompts import bundled_prompts, tokenized
 from weight_atlas.super_weights.published import family_threshold, spikes
 from weight_atlas.super_weights.recording import Recording, record

@@ -4,16 +4,16 @@ from typing import Any
 
 import pandas as pd
 
-from weight_atlas.lm.anatomy import Anatomy
-from weight_atlas.lm.edits import value_at
-from weight_atlas.lm.windows import corpus_windows
+from weight_atlas.live.anatomy import Anatomy
+from weight_atlas.live.edits import value_at
+from weight_atlas.live.windows import corpus_windows
 from weight_atlas.super_weights.aftermath import interventional_impact, residual_after
 from weight_atlas.super_weights.artifact import SCHEMA, coordinates_of, outlier_record
 from weight_atlas.super_weights.findings import findings, searched
 from weight_atlas.super_weights.outliers import try_outliers
-from weight_atlas.super_weights.planning import cost, plan
 from weight_atlas.super_weights.prompts import tokenized
 from weight_atlas.super_weights.verification import Verification, every_token, verify
+from weight_atlas.super_weights.verification_plan import cost, plan
 
 
 def verified(

@@ -3,7 +3,8 @@
 The measure is the change of negative log-likelihood in nats per token on held-out windows, paired window by window. The
 verdict follows from the harm that was measured. Beside it stands a null: random weights of the same matrix, nearest in
 size, removed one at a time, and where the candidate has no equals the same change at random places
-(super_weights.planning). A candidate that does not exceed the largest of them is as harmful as measured, but not alone.
+(super_weights.verification_plan). A candidate that does not exceed the largest of them is as harmful as measured, but
+not alone.
 """
 
 import math
@@ -13,14 +14,14 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from weight_atlas.lm.anatomy import Anatomy, Coordinate
-from weight_atlas.lm.load import out_of_memory_explained
-from weight_atlas.lm.paired import mean_nll, paired_difference, severity
-from weight_atlas.lm.routes import Route, Variant, pays, route_of
-from weight_atlas.lm.variants import score_variants
-from weight_atlas.lm.windows import Windows
+from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.batched_scoring import score_edits
+from weight_atlas.live.load import out_of_memory_explained
+from weight_atlas.live.paired import mean_nll, paired_difference, severity
+from weight_atlas.live.shortcuts import Shortcuts, Variant, pays, shortcuts_of
+from weight_atlas.live.windows import Windows
 from weight_atlas.ratios import ratio_of
-from weight_atlas.super_weights.planning import Plan
+from weight_atlas.super_weights.verification_plan import Plan
 
 COLUMNS = (
     "layer", "row", "column", "component", "expert", "verdict", "delta_nll", "delta_nll_low", "delta_nll_high", "ratio",
@@ -81,8 +82,8 @@ def intervened(
     """The unchanged model and each variant (see planning.Plan) on the same windows: one row each, VARIANT_COLUMNS."""
     edits = [edits for _, _, edits in variants]
     with out_of_memory_explained(f"a forward pass of {windows.ids.shape[1]} tokens"):
-        route = route_of(live, windows.ids[:1], edits) if pays(live, windows, edits) else Route()
-    scores = score_variants(live, windows, edits, route, batch_size=batch_size)
+        route = shortcuts_of(live, windows.ids[:1], edits) if pays(live, windows, edits) else Shortcuts()
+    scores = score_edits(live, windows, edits, route, batch_size=batch_size)
     rows = [_variant_row("baseline", None, (), scores[0], scores[0])]
     for (kind, number, each), sums in zip(variants, scores[1:], strict=True):
         rows.append(_variant_row(kind, number, each, sums, scores[0]))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from weight_atlas.artifacts import reading
 from weight_atlas.errors import AtlasError
-from weight_atlas.tables import reading
 from weight_atlas.tokens.documents import Document, file_documents, hub_documents
 from weight_atlas.tokens.installation import versions
 from weight_atlas.tokens.python_docs import python_docs

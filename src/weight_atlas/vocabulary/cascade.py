@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from weight_atlas.lm.anatomy import Anatomy, Coordinate
-from weight_atlas.lm.edits import Edit, edited
-from weight_atlas.lm.restart import Chain, chain
-from weight_atlas.lm.windows import Windows
+from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.edits import Edit, edited
+from weight_atlas.live.layer_restart import LayerTrace, chain
+from weight_atlas.live.windows import Windows
 
 VALUES = (
     "entropy", "entropy_edited", "margin", "margin_edited", "kl", "residual_cosine", "residual_norm",
@@ -92,7 +92,7 @@ def _followed(
     read = {layer: way.logits(way.streams[layer + 1], positions) for layer in range(lowest, len(live.layers))}
     for number, target in enumerate(targets):
         with edited(live, [Edit(target, factor)]):
-            changed: Chain = chain(live, ids)
+            changed: LayerTrace = chain(live, ids)
         for layer in range(target.layer, len(live.layers)):
             before, after = way.streams[layer + 1], changed.streams[layer + 1]
             values = _compared(read[layer], way.logits(after, positions), k)

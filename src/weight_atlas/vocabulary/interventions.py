@@ -10,19 +10,19 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from weight_atlas.lm.anatomy import Anatomy, Coordinate
-from weight_atlas.lm.contributions import mean_contribution
-from weight_atlas.lm.edits import edited
-from weight_atlas.lm.load import out_of_memory_explained
-from weight_atlas.lm.metrics import window_sums
-from weight_atlas.lm.restart import logits_at
-from weight_atlas.lm.routes import Route, pays, route_of
-from weight_atlas.lm.variants import variant_logits
-from weight_atlas.lm.windows import Windows
-from weight_atlas.vocabulary.dual import token_changes
-from weight_atlas.vocabulary.inputs import mean_inputs
-from weight_atlas.vocabulary.measures import TokenSums
-from weight_atlas.vocabulary.planning import KINDS, Intervention, planned
+from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.batched_scoring import variant_logits
+from weight_atlas.live.contributions import mean_contribution
+from weight_atlas.live.edits import edited
+from weight_atlas.live.layer_restart import logits_at
+from weight_atlas.live.load import out_of_memory_explained
+from weight_atlas.live.scoring import window_sums
+from weight_atlas.live.shortcuts import Shortcuts, pays, shortcuts_of
+from weight_atlas.live.windows import Windows
+from weight_atlas.vocabulary.intervention_plan import KINDS, Intervention, planned
+from weight_atlas.vocabulary.measured_effects import token_changes
+from weight_atlas.vocabulary.neuron_inputs import mean_inputs
+from weight_atlas.vocabulary.prediction_measures import TokenSums
 
 # What is compared with the baseline to the last bit takes the plain way, as that does: batches round otherwise. A mean
 # contribution is no edit of a weight.
@@ -70,7 +70,7 @@ def measure_interventions(
     settings = {"factor": factor, "draws": draws, "shift_draws": shift_draws, "seed": seed}
     due = list(planned(live, targets, inputs, **settings, windows=len(windows), control_windows=controls))
     edits = _variants(due)
-    route = route_of(live, windows.ids[:1], edits) if pays(live, windows, edits) else Route()
+    route = shortcuts_of(live, windows.ids[:1], edits) if pays(live, windows, edits) else Shortcuts()
     _announce(due, windows, route)
     vocabulary = live.model.get_output_embeddings().weight.shape[0]
     baseline, after = TokenSums(vocabulary), [TokenSums(vocabulary) for _ in targets]
@@ -91,7 +91,7 @@ def _variants(interventions: Sequence[Intervention]) -> list[tuple]:
     return [(one.edit,) for one in interventions if one.kind not in ALONE]
 
 
-def _announce(due: Sequence[Intervention], windows: Windows, route: Route) -> None:
+def _announce(due: Sequence[Intervention], windows: Windows, route: Shortcuts) -> None:
     """Say what the interventions will cost before they are paid for, and which can change nothing."""
     runs = sum(one.windows for one in due)
     how = "from the edited layer on" if route.carried else "each through the whole model"
@@ -104,7 +104,7 @@ def _announce(due: Sequence[Intervention], windows: Windows, route: Route) -> No
 
 @torch.no_grad()
 def _logits(
-    live: Anatomy, window: Windows, due: Sequence[Intervention], route: Route, batch_size: int
+    live: Anatomy, window: Windows, due: Sequence[Intervention], route: Shortcuts, batch_size: int
 ) -> Iterator[tuple[Intervention | None, torch.Tensor]]:
     """Yield logits (scored positions, V) of one window: of the unchanged model (None), then of each intervention."""
     together = [one for one in due if one.kind not in ALONE]

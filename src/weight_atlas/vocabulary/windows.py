@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from weight_atlas.errors import AtlasError, NotApplicable
-from weight_atlas.lm.windows import Windows, fixed_windows, prefix_by, token_stream
+from weight_atlas.live.windows import Windows, fixed_windows, prefix_by, token_stream
 from weight_atlas.vocabulary.window_plan import ENOUGH_WINDOWS, Plan, plan_windows
 
 

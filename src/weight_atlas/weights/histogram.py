@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weight_atlas.weights.narrow import pattern_histogram
+from weight_atlas.weights.histogram_of_buckets import wide_histogram
+from weight_atlas.weights.histogram_of_patterns import pattern_histogram
 from weight_atlas.weights.record import Histogram
 from weight_atlas.weights.stored_types import NARROW, stored_as
-from weight_atlas.weights.wide import wide_histogram
 
 if TYPE_CHECKING:
     import torch

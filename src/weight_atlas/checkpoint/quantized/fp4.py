@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from weight_atlas.checkpoint.quantized.bits import looked_up
-from weight_atlas.checkpoint.quantized.packed import Packed, Settings, Store, in_pieces, misfit, missing
-from weight_atlas.checkpoint.quantized.scaled import factors
+from weight_atlas.checkpoint.quantized.fp8 import factors
+from weight_atlas.checkpoint.quantized.scheme import Packed, Settings, Store, in_pieces, misfit, missing
 
 if TYPE_CHECKING:
     import torch

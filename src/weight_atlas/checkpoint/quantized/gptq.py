@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from weight_atlas.checkpoint.quantized.bits import unpack
-from weight_atlas.checkpoint.quantized.packed import (
+from weight_atlas.checkpoint.quantized.scheme import (
     Packed,
     Settings,
     Store,

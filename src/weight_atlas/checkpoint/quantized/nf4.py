@@ -11,7 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from weight_atlas.checkpoint.quantized.bits import looked_up
-from weight_atlas.checkpoint.quantized.packed import (
+from weight_atlas.checkpoint.quantized.scheme import (
     COMPUTED,
     Packed,
     Settings,

@@ -3,16 +3,16 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from weight_atlas.checkpoint.index import TensorEntry
-from weight_atlas.checkpoint.quantized import fp4, gptq, nf4, packed_integers, scaled
-from weight_atlas.checkpoint.quantized.packed import Packed, Settings, Store
-from weight_atlas.checkpoint.stored import row_range
+from weight_atlas.checkpoint.quantized import compressed_tensors, fp4, fp8, gptq, nf4
+from weight_atlas.checkpoint.quantized.scheme import Packed, Settings, Store
+from weight_atlas.checkpoint.safetensors_file import row_range
+from weight_atlas.checkpoint.safetensors_header import TensorEntry
 
 if TYPE_CHECKING:
     import torch
 
 # In this order: a scheme sees only what those before it left.
-_SCHEMES = (nf4, gptq, packed_integers, fp4, scaled)
+_SCHEMES = (nf4, gptq, compressed_tensors, fp4, fp8)
 # Of activations, caches and kernels: no part of a weight's values.
 _AUXILIARY = (
     ".input_scale", ".output_scale", ".activation_scale", ".input_zero_point", ".input_global_scale", ".weight_format",

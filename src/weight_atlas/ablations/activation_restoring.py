@@ -1,0 +1,89 @@
+"""Remove super weights but keep the massive activations that they make."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.contributions import stood_in, watched
+from weight_atlas.live.scoring import input_device
+from weight_atlas.live.windows import prefix_ids
+from weight_atlas.super_weights.published import PROMPT
+
+# A token is a sink of a super weight where |x|, and so |w * x|, is over this share of its largest on the prompt.
+SINK_SHARE = 0.5
+# Of a prompt that holds a sink, the largest |x| over the median |x|, at least.
+STANDS_OUT = 10.0
+
+
+@dataclass(frozen=True)
+class Sink:
+    """A weight whose massive activation is restored, and the input that made it where the weight was detected."""
+
+    place: Coordinate
+    input: float | None = None
+
+
+@contextmanager
+def super_activations_restored(live: Anatomy, sinks: Sequence[Sink], prompt: torch.Tensor) -> Iterator[None]:
+    """Zero weights w while the block lasts, but add w * x back to the output of every token that is a sink.
+
+    What the model loses are the weights' contributions to all other tokens. prompt: token ids (1, length) that set
+    off the massive activations (see sink_prompt); sinks of any text are where |w * x| exceeds half of its maximum
+    there, or half of what was detected where the prompt falls short of it. The log says how many of the prompt's
+    tokens are sinks. Source: Yu et al., arXiv 2411.07191, table 1.
+    """
+    inputs = _inputs(live, [sink.place for sink in sinks], prompt)
+    with ExitStack() as stack:
+        for sink in sinks:
+            bound = _bound(sink, inputs.get(sink.place, torch.empty(0)), prompt.shape[1])
+            stack.enter_context(stood_in(live, sink.place, _of_sinks(bound)))
+        yield
+
+
+def sink_prompt(tokenizer: Any, records: Sequence[dict] = ()) -> torch.Tensor:
+    """Token ids (1, length) of the paper's prompt behind the tokenizer's own prefix, as windows of text have it.
+
+    records: of detected super weights; a token that set one off (`token`) and is missing in the prompt is put where it
+    was: first, or last.
+    """
+    ids = prefix_ids(tokenizer) + list(tokenizer(PROMPT, add_special_tokens=False)["input_ids"])
+    for token in dict.fromkeys((record["token"], record["token_index"] == 0) for record in records if record["token"]):
+        text, first = token
+        known = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if len(known) == 1 and text not in [tokenizer.decode([each]) for each in ids]:
+            ids = [*known, *ids] if first else [*ids, *known]
+    return torch.tensor([ids])
+
+
+def _of_sinks(bound: float):
+    return lambda x: torch.where(x.abs() > bound, x, 0)
+
+
+def _bound(sink: Sink, x: torch.Tensor, length: int) -> float:
+    """What |x| exceeds at a sink, given the |x| of the prompt's tokens that reach the neuron; said in the log."""
+    largest = float(x.max()) if len(x) else float("inf")
+    bound = SINK_SHARE * largest
+    if sink.input is not None and not SINK_SHARE * abs(sink.input) < largest < float("inf"):
+        bound = SINK_SHARE * abs(sink.input)
+    count = int((x > bound).sum())
+    print(f"restore {sink.place}: {count} of {length} tokens of the prompt are sinks, |x| over {bound:.4g}", flush=True)
+    if not count or (sink.input is None and largest < STANDS_OUT * float(x.median())):
+        print(f"warning: no token of the prompt sets off {sink.place}; is a BOS token missing?", flush=True)
+    return bound
+
+
+@torch.no_grad()
+def _inputs(live: Anatomy, places: Sequence[Coordinate], prompt: torch.Tensor) -> dict[Coordinate, torch.Tensor]:
+    """|x[col]| of the prompt's tokens that reach each coordinate's neuron, float32 (n,)."""
+    seen: dict[Coordinate, torch.Tensor] = {}
+
+    def note(place: Coordinate, x: torch.Tensor) -> None:
+        seen[place] = x.abs().cpu()
+
+    with watched(live, places, note):
+        live.model(input_ids=prompt.to(input_device(live.model)), use_cache=False)
+    return seen

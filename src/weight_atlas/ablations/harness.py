@@ -1,0 +1,179 @@
+"""Run tasks of lm-evaluation-harness on a live model, once for each edit of its weights.
+
+The harness scores and aggregates, through its public evaluate(), so that scores are those of its own command line.
+What it would do again for every variant is done once: tasks are loaded, requests built and texts tokenized before.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+import torch
+from lm_eval.models.huggingface import HFLM
+
+from weight_atlas.ablations.apply import BASELINE, Refused, Variant, applied
+from weight_atlas.ablations.batches import first_batch, halving
+from weight_atlas.ablations.special_tokens import first_prefix, padding_id
+from weight_atlas.ablations.tasks import seed_everything
+from weight_atlas.ablations.variants import Expansion, without
+from weight_atlas.errors import AtlasError
+from weight_atlas.live.anatomy import Anatomy
+
+ITEM_COLUMNS = ("variant", "task", "filter", "metric", "doc_id", "value", "weight")  # fmt: skip
+
+
+class Harness(HFLM):
+    """The harness's own model class around a live model; texts seen once are not tokenized again."""
+
+    def __init__(self, model: torch.nn.Module, tokenizer: Any, *, batch_size: int | None = None):
+        """batch_size: None takes the largest power of two up to 64 on CUDA (16 elsewhere) that memory allows."""
+        tokenizer.pad_token_id = padding_id(tokenizer, model.get_input_embeddings().weight.shape[0])
+        size = first_batch(model.device.type, batch_size)
+        prefix = first_prefix(tokenizer)
+        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=size, prefix_token_id=prefix)
+        self._pairs: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+        self._texts: dict[str, list[int]] = {}
+
+    def remember(self, requests: pd.DataFrame) -> None:
+        """Take over the tokens of a table of requests (see ablations.requests)."""
+        for row in requests.itertuples():
+            arguments = json.loads(row.arguments)
+            if row.type != "loglikelihood":
+                self._texts[arguments[0]] = list(row.context_ids)
+            elif arguments[0]:
+                self._pairs[tuple(arguments)] = list(row.context_ids), list(row.continuation_ids)
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        key = context, continuation
+        if key not in self._pairs:
+            self._pairs[key] = super()._encode_pair(context, continuation)
+        return self._pairs[key]
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **keywords) -> list[int]:
+        if add_special_tokens is not None or keywords:
+            return super().tok_encode(string, add_special_tokens=add_special_tokens, **keywords)
+        if string not in self._texts:
+            self._texts[string] = super().tok_encode(string)
+        return self._texts[string]
+
+    def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str | None:
+        # Asked for the text of the EOS token, which a tokenizer need not have: none then ends a generation.
+        return None if tokens is None else super().tok_decode(tokens, skip_special_tokens=skip_special_tokens)
+
+
+def evaluate_variants(
+    live: Anatomy, lm: Harness, loaded: dict[str, Any], expansion: Expansion, prompt: torch.Tensor, *,
+    limit: float | None,
+) -> tuple[dict[str, Any], pd.DataFrame]:  # fmt: skip
+    """Evaluate every variant on tasks whose requests are built (see requests.fill_requests).
+
+    Returns {"variants", "skipped"}: a record for each variant (its description, and the `results`, `groups` and
+    `documents` of evaluate_once), and what the model did not allow; and the items of all: one row per variant, task,
+    filter, metric and document, with value and weight. Where a variant's logits are not finite numbers, so are its
+    scores. prompt: see variants.applied.
+    """
+    records, tables = {}, [pd.DataFrame(columns=list(ITEM_COLUMNS))]
+    refused: dict[str, Refused] = {}
+    for variant in expansion.variants:
+        try:
+            with applied(live, variant, prompt):
+                outcome = evaluate_once(lm, loaded, limit=limit)
+        except Refused as error:
+            refused[variant.name] = error
+            continue
+        if not outcome.pop("finite"):
+            outcome = _not_finite(variant, outcome)
+        tables.append(outcome.pop("items").assign(variant=variant.name))
+        records[variant.name] = outcome
+        print(f"{variant.name}: {json.dumps(outcome['groups'] or outcome['results'])}", flush=True)
+    kept = without(expansion, refused)
+    items = pd.concat(tables[1:] or tables, ignore_index=True)[list(ITEM_COLUMNS)]
+    types = {"doc_id": "int64", "value": "float64", "weight": "float64"}
+    described = [{**variant.description(), **records[variant.name]} for variant in kept.variants]
+    record = {"variants": described, "skipped": [asdict(each) for each in kept.skipped]}
+    return record, items.astype({**dict.fromkeys(ITEM_COLUMNS, str), **types})
+
+
+def evaluate_once(lm: Harness, loaded: dict[str, Any], *, limit: float | None) -> dict[str, Any]:
+    """Evaluate the live model as it is now on tasks whose requests are built (see requests.fill_requests).
+
+    Returns {"results", "groups": {task: {"metric,filter": value}}, "documents": {task: n}, "items": DataFrame of one
+    row per document and metric, "finite": whether all logits were below infinity and numbers}. Where memory runs out,
+    the batch is halved and stays so, which the log says.
+    """
+    from lm_eval.evaluator import evaluate
+
+    def attempt(batch_size: int) -> dict[str, Any]:
+        lm.batch_size_per_gpu = batch_size
+        seed_everything()
+        for task in loaded["tasks"].values():
+            for instance in task.instances:
+                instance.resps, instance.filtered_resps = [], {}
+        return evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=0, log_samples=True)
+
+    with _watched(lm.model) as largest:
+        outcome, _ = halving(attempt, lm.batch_size_per_gpu)
+    return {
+        "finite": all(map(math.isfinite, torch.stack(largest).tolist())) if largest else True,
+        "results": {name: _scores(values) for name, values in outcome["results"].items() if name in loaded["tasks"]},
+        "groups": {name: _scores(values) for name, values in outcome.get("groups", {}).items()},
+        "documents": {name: int(count["effective"]) for name, count in outcome["n-samples"].items()},
+        "items": _items(outcome["samples"]),
+    }
+
+
+@contextmanager
+def _watched(model: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Collect the largest logit of every pass: infinite, or no number, where one of them is.
+
+    The harness would not notice: of choices that are all no numbers it takes the first.
+    """
+    largest: list[torch.Tensor] = []
+    # Read at the end: a device is not waited for at each pass.
+    handle = model.register_forward_hook(lambda module, inputs, output: largest.append(output.logits.detach().amax()))
+    try:
+        yield largest
+    finally:
+        handle.remove()
+
+
+def _not_finite(variant: Variant, outcome: dict[str, Any]) -> dict[str, Any]:
+    """The outcome with all scores unknown; an AtlasError for the unchanged model."""
+    if variant.kind == BASELINE:
+        raise AtlasError(
+            "the model's logits are not finite numbers",
+            remedy="compute in float32 (dtype: float32), and look for NaN in the weight statistics",
+        )
+    print(f"{variant.name}: not finite: logits are no numbers", flush=True)
+    unknown = {
+        part: {task: dict.fromkeys(scores, float("nan")) for task, scores in outcome[part].items()}
+        for part in ("results", "groups")
+    }
+    return {**outcome, **unknown, "items": outcome["items"].assign(value=float("nan"))}
+
+
+def _scores(values: dict[str, Any]) -> dict[str, float]:
+    """Metrics alone: no names, dates, missing standard errors or texts."""
+    return {
+        key: float(value)
+        for key, value in sorted(values.items())
+        if "," in key and "_stderr" not in key and isinstance(value, int | float)
+    }
+
+
+def _items(samples: dict[str, list[dict]]) -> pd.DataFrame:
+    """One row per task, filter, metric and document. weight: words or bytes of a perplexity, else 1."""
+    rows = []
+    for task, documents in samples.items():
+        for sample in documents:
+            for metric in sample["metrics"]:
+                match sample[metric]:
+                    case bool() | int() | float() as value:
+                        rows.append((task, sample["filter"], metric, sample["doc_id"], float(value), 1.0))
+                    case (int() | float() as value, int() | float() as weight) if "per" in metric:
+                        rows.append((task, sample["filter"], metric, sample["doc_id"], float(value), float(weight)))
+    return pd.DataFrame(rows, columns=list(ITEM_COLUMNS[1:]))

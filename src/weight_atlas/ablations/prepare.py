@@ -1,0 +1,79 @@
+"""From the files that a step is given to a live model and the variants of one ablation of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from weight_atlas.ablations.activation_restoring import sink_prompt
+from weight_atlas.ablations.variants import Expansion, variants_of
+from weight_atlas.artifacts import read_json, read_table
+from weight_atlas.errors import AtlasError
+from weight_atlas.live.anatomy import Anatomy
+from weight_atlas.live.opening import open_live
+from weight_atlas.super_weights.artifact import coordinates_of
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A live model, its tokenizer, what an ablation comes to on it, and the prompt that sets off its sinks."""
+
+    live: Anatomy
+    tokenizer: Any
+    expansion: Expansion
+    prompt: torch.Tensor
+
+
+def open_ablation(
+    checkpoint: Path, name: str, settings: dict[str, Any], *, super_weights: Path | None, inventory: Path | None,
+    **loading: Any,
+) -> Opened:  # fmt: skip
+    """Load a model and expand an ablation of the configuration on it.
+
+    super_weights: the detection's artifact, where the ablation is about its finds. inventory: the checkpoint's tensors,
+    in which weights by hand are looked up before anything is loaded. loading: see live.opening.open_live.
+    """
+    if inventory is not None:
+        check_inventory(settings, read_table(inventory), f"ablation {name}")
+    artifact = read_json(super_weights) if super_weights else None
+    records: Sequence[dict] = artifact["super_weights"] if artifact else []
+    found = coordinates_of(artifact, super_weights) if artifact else []
+    live, tokenizer = open_live(checkpoint, **loading)
+    expansion = variants_of(name, settings, live, found, [record["input_value"] for record in records])
+    return Opened(live, tokenizer, expansion, sink_prompt(tokenizer, records))
+
+
+def check_inventory(settings: dict[str, Any], inventory: pd.DataFrame, where: str) -> None:
+    """Raise AtlasError for a weight by hand that no MLP output projection of the checkpoint can hold.
+
+    inventory: of tensors, with columns role, layer, expert, rows, cols. What only the live model can tell (a component)
+    is left to it.
+    """
+    down = inventory[inventory.role == "W_down"]
+    if down.empty:
+        return
+    for weight in settings.get("weights") or []:
+        here = down[down.layer == weight["layer"]]
+        if here.empty:
+            raise AtlasError(
+                f"there is no layer {weight['layer']} with an MLP output projection",
+                where=where,
+                remedy=f"the model's are {int(down.layer.min())} to {int(down.layer.max())}, numbered from 0",
+            )
+        if weight.get("expert") is not None and here.expert.notna().any() and weight["expert"] not in set(here.expert):
+            raise AtlasError(
+                f"there is no expert {weight['expert']} in layer {weight['layer']}",
+                where=where,
+                remedy=f"its experts are {int(here.expert.min())} to {int(here.expert.max())}",
+            )
+        for key, sizes in (("row", here.rows), ("col", here.cols)):
+            if weight.get(key) is not None and weight[key] >= sizes.max():
+                raise AtlasError(
+                    f"{key} {weight[key]} lies outside layer {weight['layer']}",
+                    where=where,
+                    remedy=f"its MLP output projections have {int(here.rows.max())} rows and {int(here.cols.max())} "
+                    "columns, numbered from 0; row is the output channel, col the neuron",
+                )

@@ -1,0 +1,59 @@
+"""Error of the weights of quantized variants, put beside what it costs on tasks."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from weight_atlas.ablations.apply import SPARING, Variant
+from weight_atlas.ablations.quantized_models import weight_errors
+from weight_atlas.live.anatomy import Anatomy
+
+
+def scheme_errors(live: Anatomy, variants: Sequence[Variant]) -> pd.DataFrame:
+    """One row per quantized variant and matrix: variant, layer, name, bits and errors (see quantizers.error_of)."""
+    tables = [
+        weight_errors(live, variant.scheme, variant.spared, variant.matrices).assign(variant=variant.name)
+        for variant in variants
+        if variant.scheme is not None
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    return table[["variant", *(name for name in table if name != "variant")]]
+
+
+def scheme_table(errors: pd.DataFrame, impact: pd.DataFrame, variants: Sequence[Variant]) -> pd.DataFrame:
+    """One row per variant and task: the scheme, its error over all matrices, and its impact (see ablations.impact).
+
+    relative_error: |W - Q|_F / |W|_F over all matrices together; sqnr_db: the same in decibels; worst_matrix: the
+    largest relative error of one; sparing: whether super weights kept their value; plain: the same scheme without
+    that; block: how many weights of a block or group share a scale.
+    """
+    sums = errors.groupby("variant", sort=False).agg(
+        squared_error=("squared_error", "sum"), energy=("energy", "sum"), worst_matrix=("relative_error", "max"),
+        bits=("bits", "mean"),
+    )  # fmt: skip
+    ratio = sums.squared_error / sums.energy
+    with np.errstate(divide="ignore"):
+        sums["sqnr_db"] = -10 * np.log10(ratio)
+    sums["relative_error"] = np.sqrt(ratio)
+    schemes = pd.DataFrame(
+        [
+            {
+                "variant": variant.name,
+                "plain": variant.name.partition(": ")[2].removesuffix(SPARING),
+                "sparing": bool(variant.spared),
+                "format": variant.scheme.format,
+                "granularity": variant.scheme.granularity,
+                "block": variant.scheme.block,
+                "symmetric": variant.scheme.symmetric,
+                "clip": variant.scheme.clip,
+                "matrices": variant.matrices,
+            }
+            for variant in variants
+            if variant.scheme is not None
+        ]
+    )
+    columns = ["bits", "relative_error", "sqnr_db", "worst_matrix"]
+    table = schemes.merge(sums[columns].reset_index(), on="variant")
+    costs = impact[impact.task.notna()].drop(columns=["ablation", "kind", "factor"])
+    return table.merge(costs, on="variant").astype({"block": float})

@@ -1,0 +1,181 @@
+"""PyTorch checkpoints (.bin, .pt, .pth): indexed from their archive, then read tensor by tensor, like safetensors."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weight_atlas.checkpoint.archive import Archive, open_archive
+from weight_atlas.checkpoint.safetensors_file import TORCH_NAMES, read_into, row_range
+from weight_atlas.checkpoint.safetensors_header import TensorEntry, check_index, duplicate
+from weight_atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    import torch
+
+_MOST_KEYS = 8
+_DEEPEST = 32
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a tensor's elements lie: in a storage at byte `storage` of the file, `first` elements in, by strides.
+
+    conjugated, negated: the tensor is that of what is stored (torch keeps both as marks of a view).
+    """
+
+    storage: int
+    first: int
+    strides: tuple[int, ...]
+    conjugated: bool = False
+    negated: bool = False
+
+
+class PickleStore:
+    """The tensors of one or several PyTorch files; entries: name -> TensorEntry.
+
+    key: dotted path to the state dict inside the files, for example "model_state_dict".
+    """
+
+    def __init__(self, folder: Path, shards: list[str], index: str | None = None, key: str | None = None):
+        self.folder = folder
+        self.entries: dict[str, TensorEntry] = {}
+        self._places: dict[str, _Place] = {}
+        for shard in shards:
+            for entry, place in _indexed(folder / shard, key):
+                if entry.name in self.entries:
+                    raise duplicate(entry.name, self.entries[entry.name].shard, shard, folder)
+                self.entries[entry.name], self._places[entry.name] = entry, place
+        if index is not None:
+            check_index(folder / index, self.entries)
+
+    def read(self, name: str, rows: slice | None = None) -> "torch.Tensor":
+        """The tensor as stored; with rows, that range of its first dimension, reading only those bytes."""
+        import torch
+
+        entry, place = self.entries[name], self._places[name]
+        start, _, shape = row_range(entry.shape, rows)
+        first = place.first + start * (place.strides[0] if entry.shape else 0)
+        # Rows of a transposed view are spread over the storage: what spans them is read, then picked from.
+        spanned = _span(shape, place.strides)
+        flat = torch.empty(spanned, dtype=getattr(torch, TORCH_NAMES[entry.dtype]))
+        read_into(flat, self.folder / entry.shard, place.storage + first * flat.element_size())
+        tensor = flat.as_strided(shape, place.strides).contiguous()
+        tensor = tensor.conj_physical() if place.conjugated else tensor
+        return tensor.neg() if place.negated else tensor
+
+    def raw(self, name: str) -> bytes:
+        """The bytes of a tensor."""
+        import torch
+
+        return self.read(name).reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _span(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """Elements from the first to the last of a strided tensor."""
+    if 0 in shape:
+        return 0
+    return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+
+
+def _indexed(path: Path, key: str | None) -> Iterator[tuple[TensorEntry, _Place]]:
+    import torch
+
+    names = {getattr(torch, name): code for code, name in TORCH_NAMES.items()}
+    archive = open_archive(path)
+    for name, tensor in _state_dict(archive.content, key, path).items():
+        if note := _unreadable(tensor, names, archive):
+            shape = () if tensor.is_nested else tuple(tensor.shape)
+            yield TensorEntry(name, str(tensor.dtype), shape, path.name, 0, note=note), _Place(0, 0, ())
+            continue
+        dtype, place = names[tensor.dtype], _place(tensor, archive)
+        # Two tensors at one offset count as the same data, which only holds for plain ones.
+        plain = tensor.is_contiguous() and not (place.conjugated or place.negated)
+        offset = place.storage + place.first * tensor.element_size() if plain else -1
+        yield TensorEntry(name, dtype, tuple(tensor.shape), path.name, tensor.nbytes, offset=offset), place
+
+
+def _unreadable(tensor: "torch.Tensor", names: dict["torch.dtype", str], archive: Archive) -> str:
+    """Why the values of a tensor cannot be read from the file, or ""."""
+    import torch
+
+    if tensor.is_nested or tensor.layout != torch.strided or tensor.is_quantized or tensor.dtype not in names:
+        kind = "nested" if tensor.is_nested else "quantized" if tensor.is_quantized else tensor.layout
+        return f"a {kind} tensor of type {tensor.dtype}, which is not read"
+    if tensor.is_meta:
+        return "holds no data: it was saved from the meta device"
+    if tensor.numel() and archive.offset(tensor.untyped_storage()) is None:
+        return "holds no data of its own in the file"
+    return ""
+
+
+def _place(tensor: "torch.Tensor", archive: Archive) -> _Place:
+    storage = archive.offset(tensor.untyped_storage()) or 0
+    return _Place(storage, tensor.storage_offset(), tensor.stride(), tensor.is_conj(), tensor.is_neg())
+
+
+def _state_dict(content: Any, key: str | None, path: Path) -> dict[str, "torch.Tensor"]:
+    """The tensors under a key; without one, those at the top, or of the only dictionary inside that has tensors."""
+    if key is not None:
+        found = _under(content, key)
+        if found is None or not (tensors := _tensors(found)):
+            raise AtlasError(
+                f"no tensors under the key {key!r}", where=path, remedy=f"set `key` to one of: {_offer(content)}"
+            )
+        return tensors
+    if tensors := _tensors(content):
+        return tensors
+    inside = dict(_dictionaries(content))
+    if len(inside) == 1:
+        return _tensors(*inside.values())
+    if inside:
+        what = "several sets of tensors in one file"
+        raise AtlasError(what, where=path, remedy=f"set `key` of the model to one of: {_offer(content)}")
+    raise AtlasError("no tensors in this file", where=path, remedy="is it a checkpoint of the model?")
+
+
+def _tensors(content: Any) -> dict[str, "torch.Tensor"]:
+    import torch
+
+    if not isinstance(content, dict):
+        return {}
+    return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, torch.Tensor)}
+
+
+def _under(content: Any, key: str) -> Any:
+    """The value at a dotted path; keys may hold dots themselves, so the longest that fits goes first."""
+    if not isinstance(content, dict):
+        return None
+    if key in content:
+        return content[key]
+    parts = key.split(".")
+    for count in range(len(parts) - 1, 0, -1):
+        head = ".".join(parts[:count])
+        if head in content and (found := _under(content[head], ".".join(parts[count:]))) is not None:
+            return found
+    return None
+
+
+def _dictionaries(content: Any) -> Iterator[tuple[str, dict]]:
+    """Dotted key and value of every dictionary inside that has tensors of its own, outermost first.
+
+    Each is visited once, however often and from wherever the file refers to it.
+    """
+    waiting, seen = deque([((), content)]), {id(content)}
+    while waiting:
+        path, outer = waiting.popleft()
+        for name, value in outer.items() if isinstance(outer, dict) else ():
+            if not isinstance(value, dict) or id(value) in seen or len(path) > _DEEPEST:
+                continue
+            seen.add(id(value))
+            if _tensors(value):
+                yield ".".join(map(str, (*path, name))), value
+            else:
+                waiting.append(((*path, name), value))
+
+
+def _offer(content: Any) -> str:
+    found = sorted(((len(_tensors(value)), key) for key, value in _dictionaries(content)), reverse=True)
+    listed = [f"{key} ({count} tensors)" for count, key in found[:_MOST_KEYS]]
+    return ", ".join(listed) + (" ..." if len(found) > _MOST_KEYS else "") if listed else "none has tensors"

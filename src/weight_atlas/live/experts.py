@@ -1,0 +1,128 @@
+"""What passes through stacked experts: which tokens the router sent where, and each expert's own activations.
+
+Experts run as fused kernels inside one container, so that no hook on an expert can fire. The container's arguments
+are what the router decided; from them an expert's activations are computed again, in float32.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from weight_atlas.errors import NotApplicable
+from weight_atlas.families.roles import Role
+from weight_atlas.live.anatomy import Projection
+
+
+@dataclass(frozen=True)
+class Routing:
+    """What a container of experts was given for n tokens.
+
+    hidden: (n, d_model), scaled: (n, k, d_model). index: (n, k) experts of each token; the number of experts where a
+    slot has none. weight: (n, k) factors on the experts' outputs. scaled: the factor was already applied to the
+    experts' input (Llama 4), and scales what they put out through it.
+    """
+
+    hidden: torch.Tensor
+    index: torch.Tensor
+    weight: torch.Tensor
+    scaled: bool = False
+
+
+@dataclass(frozen=True)
+class ExpertActivation:
+    """Input and output of one expert's output projection, float32, for the tokens routed to it.
+
+    token: (n,) which tokens; x: (n, cols); y: (n, rows) before the routing weight; weight: (n,) the factor on y.
+    """
+
+    expert: int
+    token: torch.Tensor
+    x: torch.Tensor
+    y: torch.Tensor
+    weight: torch.Tensor
+
+
+def routing_of(projection: Projection, inputs: tuple, keywords: dict) -> Routing:
+    """Read a container's arguments, as its forward was called with them."""
+    given = [value for value in (*inputs, *keywords.values()) if isinstance(value, torch.Tensor)]
+    hidden = given[0]
+    integers = [value for value in given[1:] if not value.is_floating_point()]
+    weights = [value for value in given[1:] if value.is_floating_point()]
+    if integers and weights:
+        index, weight = integers[0], weights[0]
+        return Routing(
+            hidden.reshape(-1, hidden.shape[-1]), index.reshape(-1, index.shape[-1]), weight.reshape(index.shape)
+        )
+    if len(given) == 1 and hidden.ndim == 2 and len(hidden) % projection.n_experts == 0:
+        return _routing_by_scaled_inputs(hidden.view(projection.n_experts, -1, hidden.shape[-1]))
+    raise NotApplicable(
+        f"the experts of {type(projection.container).__name__} are called in an unknown way",
+        where=projection.name,
+        remedy="this architecture's experts cannot be analysed; its dense projections can",
+    )
+
+
+def _routing_by_scaled_inputs(scaled: torch.Tensor) -> Routing:
+    """Llama 4 gives every expert every token, times its score, which is zero where the token is not its.
+
+    A token whose score underflowed to zero cannot be told from one that is not the expert's; it adds nothing either.
+    """
+    routed = (scaled != 0).any(-1).T
+    k = max(int(routed.sum(1).max()), 1)
+    index = routed.to(torch.int8).topk(k, dim=1).indices
+    chosen = scaled.transpose(0, 1).gather(1, index[..., None].expand(-1, -1, scaled.shape[-1]))
+    weight = routed.gather(1, index)
+    return Routing(chosen, index.where(weight, len(scaled)), weight.to(scaled.dtype), scaled=True)
+
+
+def expert_activations(
+    projection: Projection, routing: Routing, keep: torch.Tensor | None = None, only: int | None = None
+) -> Iterator[ExpertActivation]:
+    """Yield each active expert's activations, in order of experts.
+
+    keep: (n,) bool, the tokens to look at. only: the one expert to look at.
+    """
+    k = routing.index.shape[1]
+    slots = routing.index.reshape(-1)
+    active = slots < projection.n_experts
+    if only is not None:
+        active &= slots == only
+    if keep is not None:
+        active &= keep.to(active.device).repeat_interleave(k)
+    order = torch.argsort(torch.where(active, slots, projection.n_experts), stable=True)[: int(active.sum())]
+    counts = torch.bincount(slots[order], minlength=projection.n_experts).tolist()
+    for expert, chosen in enumerate(order.split(counts)):
+        if len(chosen) == 0:
+            continue
+        token, slot = chosen // k, chosen % k
+        hidden = routing.hidden[token, slot] if routing.scaled else routing.hidden[token]
+        x = expert_input(projection, hidden, expert)
+        y = x @ projection.matrix(expert).float().T
+        bias = projection.bias(Role.W_DOWN, expert)
+        if bias is not None:
+            y = y + bias.float()
+        yield ExpertActivation(expert, token, x, y, routing.weight[token, slot].float())
+
+
+def expert_input(projection: Projection, hidden: torch.Tensor, expert: int) -> torch.Tensor:
+    """The input of an expert's output projection in float32, (n, cols), for hidden states (n, d_model)."""
+    holder, hidden = projection.holder, hidden.float()
+    gate, up = (_projected(projection, role, hidden, expert) for role in (Role.W_GATE, Role.W_UP))
+    if gate is not None and hasattr(holder, "_apply_gate"):
+        # The module's own function takes both as the fused matrix gives them.
+        interleaved = projection.part(Role.W_UP, expert).selection.groups > 1
+        fused = torch.stack([gate, up], -1).flatten(-2) if interleaved else torch.cat([gate, up], -1)
+        return holder._apply_gate(fused)
+    activation = getattr(holder, "act_fn", None) or holder.activation_fn
+    return activation(up) if gate is None else activation(gate) * up
+
+
+def _projected(projection: Projection, role: Role, hidden: torch.Tensor, expert: int) -> torch.Tensor | None:
+    """What a matrix of an expert, with its bias, makes of hidden states, float32; None where it has no such matrix."""
+    part = projection.part(role, expert)
+    if part is None:
+        return None
+    bias = projection.bias(role, expert)
+    product = hidden @ part.view().float().T
+    return product if bias is None else product + bias.float()

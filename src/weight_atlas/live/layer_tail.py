@@ -1,0 +1,167 @@
+"""What a layer does after one of its projections, run by itself: all that comes before it stands as it was.
+
+An edit of one weight of an MLP output projection changes what the projection puts out, and that by (w' - w) x.
+Attention, norms and the MLP's first matrices need not run again; what follows (a norm, the residual sum, a gate) does,
+for many variants at once.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from weight_atlas.live.anatomy import Anatomy, Coordinate, Projection
+from weight_atlas.live.contributions import Reaching, reaching
+
+
+@dataclass(frozen=True)
+class LayerTail:
+    """One layer's pass over a window, kept where a projection's output enters.
+
+    entry: the module whose output stands for the projection's (itself, or an MLP that hands its output on unchanged),
+    and `shape`, its output's. output: of the projection, (rows, d_model). before: modules that ran before the entry,
+    with what they put out. inputs, keywords: what the projection's container was called with.
+    """
+
+    projection: Projection
+    entry: torch.nn.Module
+    shape: torch.Size
+    output: torch.Tensor
+    before: dict[torch.nn.Module, Any]
+    inputs: tuple
+    keywords: dict
+    _reaching: dict[int | None, Reaching] = field(default_factory=dict)
+
+    def activations(self, place: Coordinate) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of the tokens that reach a place's neuron: rows of `output`, activations x, float32, and factors on w x."""
+        if place.expert not in self._reaching:
+            self._reaching[place.expert] = reaching(self.projection, place.expert, self.inputs, self.keywords)
+        rows, x, factor = self._reaching[place.expert]
+        return rows, x[:, place.col].float(), factor
+
+    @contextmanager
+    def entered(self, outputs: torch.Tensor) -> Iterator[None]:
+        """Let the layer, called with n copies of its stream, see `outputs` (n, rows, d_model) of the projection."""
+        n, length = len(outputs), len(self.output)
+        shape = (n, *self.shape[1:]) if len(self.shape) == 3 else (n * length, self.shape[-1])
+        standing = {module: _copies(output, n) for module, output in self.before.items()}
+        standing[self.entry] = outputs.reshape(shape)
+        own = {module: module.__dict__.get("forward") for module in standing}
+        try:
+            for module, output in standing.items():
+                module.forward = _always(output)
+            yield
+        finally:
+            for module, forward in own.items():
+                # accelerate puts a forward of its own on the instance; else the class's shows again.
+                if forward is None:
+                    del module.__dict__["forward"]
+                else:
+                    module.forward = forward
+
+
+@contextmanager
+def kept_inside(live: Anatomy, projections: Iterable[Projection]) -> Iterator[dict[str, LayerTail]]:
+    """Keep what the next pass of the model over one window leaves inside the layers of some projections, by name.
+
+    Where a layer does not let itself be entered (it calls a module twice, say), nothing is kept.
+    """
+    kept: dict[str, LayerTail] = {}
+    by_layer: dict[int, list[Projection]] = {}
+    for projection in projections:
+        by_layer.setdefault(projection.layer, []).append(projection)
+    hooks = []
+    for number, own in by_layer.items():
+        done: list[tuple[str, torch.nn.Module, Any, tuple, dict]] = []
+        for name, module in live.layers[number].named_modules():
+            if name:
+                hooks.append(module.register_forward_hook(_note(done, name), with_kwargs=True))
+        hooks.append(live.layers[number].register_forward_hook(_keep(kept, own, done)))
+    try:
+        yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _note(done: list, name: str):
+    def note(module, inputs, keywords, output):
+        done.append((name, module, output, inputs, keywords))
+
+    return note
+
+
+def _keep(kept: dict[str, LayerTail], projections: list[Projection], done: list):
+    def keep(layer, inputs, output):
+        for projection in projections:
+            inside = _inside(projection, done)
+            if inside is not None:
+                kept[projection.name] = inside
+        done.clear()
+
+    return keep
+
+
+def _inside(projection: Projection, done: list) -> LayerTail | None:
+    """done: (name, module, output, inputs, keywords) of a layer's modules, in the order in which they ended."""
+    ended = {id(module): place for place, (_, module, *_) in enumerate(done)}
+    listed = projection.expert is not None  # such an expert sees some of the tokens
+    if listed or id(projection.container) not in ended or len(ended) < len(done):
+        return None
+    name, _, output, inputs, keywords = done[ended[id(projection.container)]]
+    if not isinstance(output, torch.Tensor):
+        return None
+    rows = output.reshape(-1, output.shape[-1])
+    entry = _entry(name, rows, done)
+    place, (entry_name, module, shown, *_) = entry, done[entry]
+    first = [each for each in done[:place] if not _within(each[0], entry_name) and not _within(entry_name, each[0])]
+    before = {
+        other: result
+        for path, other, result, *_ in first
+        if not any(_within(path, above) and path != above for above, *_ in first)
+    }
+    length = len(rows)
+    if any(not _can_be_copied(each, length) for each in (*before.values(), shown)):
+        return None
+    return LayerTail(projection, module, shown.shape, rows, before, inputs, keywords)
+
+
+def _entry(name: str, rows: torch.Tensor, done: list) -> int:
+    """The outermost module that hands the output of the module `name` on unchanged, as its place in `done`."""
+    ended = {path: place for place, (path, *_) in enumerate(done)}
+    entry = ended[name]
+    while "." in name:
+        name = name.rpartition(".")[0]
+        shown = done[ended[name]][2] if name in ended else None
+        if not isinstance(shown, torch.Tensor) or shown.numel() != rows.numel():
+            break
+        if not torch.equal(shown.reshape(rows.shape), rows):
+            break
+        entry = ended[name]
+    return entry
+
+
+def _within(path: str, above: str) -> bool:
+    return path == above or path.startswith(f"{above}.")
+
+
+def _can_be_copied(output: Any, length: int) -> bool:
+    if isinstance(output, tuple):
+        return all(_can_be_copied(each, length) for each in output)
+    return output is None or (isinstance(output, torch.Tensor) and (len(output) == 1 or len(output) == length))
+
+
+def _copies(output: Any, n: int) -> Any:
+    """A module's output for one window as it would be for n equal ones."""
+    if isinstance(output, tuple):
+        return tuple(_copies(each, n) for each in output)
+    if output is None:
+        return None
+    # Repeated in memory: layers take views.
+    return output.repeat(n, *(1 for _ in output.shape[1:]))
+
+
+def _always(output: Any):
+    return lambda *inputs, **keywords: output

@@ -1,0 +1,165 @@
+"""Load a checkpoint as a causal language model that can be run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.families import inventory
+from weight_atlas.families.inventory import hold_to_config
+from weight_atlas.live.model_class import causal_class, first_line, loading_explained
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_RUN_ELSEWHERE = "take a whole checkpoint of the model, or switch off the analyses of this model that run it"
+
+
+def load_model(
+    checkpoint: Any,
+    *,
+    trust_remote_code: bool,
+    device: str = "cpu",
+    dtype: str = "auto",
+    attention: str | None = None,
+) -> torch.nn.Module:
+    """Load the causal language model of a checkpoint, in evaluation mode, ready for forward passes.
+
+    checkpoint: its tensors, read by its own reader, are what the model gets, whatever else lies in its folder. dtype:
+    "auto" computes in bfloat16 on CUDA and in float32 on a CPU, where 16-bit arithmetic is several times slower. A
+    model spreads over all CUDA devices that this process sees if they are several. attention: transformers' attention
+    implementation, by default its own choice; "eager" where attention weights are asked for.
+
+    Afterwards stored and live tensors are compared, and it is printed. Raises NotApplicable for a model without a
+    causal language-model head, AtlasError for weights that are missing from the checkpoint (they would be random), that
+    have another shape, that the model has no place for or that are not what it holds, and for lack of memory.
+    """
+    from transformers.utils import logging
+
+    from weight_atlas.live.stored_tensors import compare, keep_padding_rows, stored_tensors
+
+    logging.disable_progress_bar()
+    model_class, configuration = causal_class(checkpoint, trust_remote_code=trust_remote_code)
+    hold_to_config(checkpoint)
+    if dtype == "auto":
+        dtype = "bfloat16" if device == "cuda" else "float32"
+    spread = device == "cuda" and torch.cuda.device_count() > 1
+    stored = stored_tensors(checkpoint)
+    with loading_explained(checkpoint.folder), out_of_memory_explained(checkpoint.folder):
+        model, report = model_class.from_pretrained(
+            None,
+            config=configuration,
+            state_dict=stored,
+            generation_config=_generation(checkpoint.folder),
+            dtype=DTYPES[dtype],
+            device_map="auto" if spread else {"": device},
+            attn_implementation=attention,
+            ignore_mismatched_sizes=True,  # they are named below
+            output_loading_info=True,
+            local_files_only=True,
+        )
+    model.config.name_or_path = str(checkpoint.folder)
+    _check_complete(checkpoint, model, report)
+    keep_padding_rows(model, stored)
+    _check_same(checkpoint, model, compare(model, stored), report)
+    return model.eval().requires_grad_(False)
+
+
+def _generation(folder: object) -> Any:
+    from transformers import GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except OSError:
+        return GenerationConfig.from_pretrained(
+            folder, config_file_name="config.json", _from_model_config=True, local_files_only=True
+        )
+
+
+def _check_complete(checkpoint: Any, model: torch.nn.Module, report: dict[str, Any]) -> None:
+    if report["mismatched_keys"]:
+        (name, stored, live), *others = sorted(report["mismatched_keys"])
+        more = f", and {len(others)} more tensors have another shape" if others else ""
+        raise AtlasError(
+            f"tensor {name} is {_by(stored)} in the checkpoint, and {_by(live)} by config.json{more}",
+            where=checkpoint.folder,
+            remedy="the shape and the numbers in config.json disagree: correct the one that is wrong",
+        )
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise AtlasError(
+            f"the checkpoint lacks {len(missing)} tensors of {type(model).__name__}: {', '.join(missing[:5])}",
+            where=checkpoint.folder,
+            remedy="they would be random numbers: take a checkpoint with a language-model head, or switch off the "
+            "analyses of this model that run it",
+        )
+
+
+def _check_same(checkpoint: Any, model: torch.nn.Module, found: Any, report: dict[str, Any]) -> None:
+    """Refuse a model that does not hold what its checkpoint stores; say what was compared."""
+    if found.differing:
+        raise AtlasError(
+            f"{len(found.differing)} tensors of {type(model).__name__} are not what the checkpoint stores: "
+            f"{', '.join(found.differing[:5])}",
+            where=checkpoint.folder,
+            remedy=_RUN_ELSEWHERE,
+        )
+    # transformers leaves out of its report what a class is known to do without.
+    unknown = [name for name, target in found.absent.items() if target in report["unexpected_keys"]]
+    unknown = _unexplained(checkpoint, [name for name in unknown if name not in checkpoint.consumed])
+    if unknown:
+        raise AtlasError(
+            f"{type(model).__name__} has no place for {len(unknown)} stored tensors: {', '.join(unknown[:5])}",
+            where=checkpoint.folder,
+            remedy=f"config.json or `family` may be another model's; {_RUN_ELSEWHERE}",
+        )
+    total = len(found.absent) + len(found.named) + len(found.compared)
+    outside = f"; {len(found.absent)} are no part of it" if found.absent else ""
+    print(
+        f"{total - len(found.absent)} of {total} stored tensors are in the model, {len(found.compared)} compared by "
+        f"value{outside}",
+        flush=True,
+    )
+
+
+def _unexplained(checkpoint: Any, names: list[str]) -> list[str]:
+    """Those of some stored tensors that the inventory takes for a part of the language model."""
+    if not names:
+        return []
+    try:
+        table = inventory(checkpoint, allow_other=True)
+    except AtlasError:  # a family that is not known
+        return names
+    known = table if checkpoint.allow_other else table[~table["note"].str.endswith("explains it")]
+    outside = known["role"].eq("other") | known["stack"].eq("other") | known["component"].eq("mtp")
+    harmless = set(known["tensor"][outside | known["tied_to"].ne("")])
+    return [name for name in names if name not in harmless]
+
+
+def _by(shape: Any) -> str:
+    return "x".join(map(str, shape)) or "a scalar"
+
+
+@contextmanager
+def out_of_memory_explained(where: object) -> Iterator[None]:
+    """Turn the several ways in which memory runs out into one message."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise AtlasError(
+            f"out of memory: {first_line(error)}",
+            where=where,
+            remedy="lower batch_size or window, take dtype bfloat16, or give the step more GPUs or memory",
+        ) from error
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an exception says that memory ran out, on a GPU or on the machine."""
+    said = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "can't allocate memory" in said
+        or "not enough memory" in said
+    )

@@ -1,0 +1,192 @@
+"""Which shortcuts give a model's own logits: found out by trying them on each projection that is to be edited."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.live.anatomy import Anatomy, Projection
+from weight_atlas.live.edits import Edit, change_of, edited
+from weight_atlas.live.layer_restart import chain, logits_at
+from weight_atlas.live.load import is_out_of_memory
+from weight_atlas.live.matrices import matrix_at
+from weight_atlas.live.windows import Windows
+
+Variant = tuple[Edit, ...]
+# Tokens of a trial, and positions whose logits are compared.
+TRIAL = 64
+# Forward passes that the trials of one projection take, at most.
+PASSES = 7
+# Roles whose edits show in the output of their own layer, and nowhere else.
+OF_A_LAYER = ("W_down", "W_gate", "W_up")
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """Shortcuts that hold for some edits of a model; by default none: every variant takes a whole forward pass.
+
+    carried: names of projections of whose output the layers above learn through the residual stream alone. added: of
+    these, those whose layer can be entered after the projection, a changed weight's difference added. shared:
+    addresses of tensors that more than one layer reads.
+    """
+
+    carried: frozenset[str] = frozenset()
+    added: frozenset[str] = frozenset()
+    shared: frozenset[int] = frozenset()
+
+    def takes(self, live: Anatomy, variant: Variant) -> bool:
+        """Whether a variant can begin at the first layer that it edits, and saves work by it."""
+        sound = all(
+            edit.coordinate.role in OF_A_LAYER
+            and live.projection(edit.coordinate).name in self.carried
+            and _address(matrix_at(live, edit.coordinate)) not in self.shared
+            for edit in variant
+        )
+        return bool(variant) and sound and (first_layer(variant) > 0 or self.adds(live, variant))
+
+    def adds(self, live: Anatomy, variant: Variant) -> bool:
+        """Whether only what follows the projection has to be run of a variant's layer."""
+        return is_single(variant) and live.projection(variant[0].coordinate).name in self.added
+
+
+def first_layer(variant: Variant) -> int:
+    """The first layer that a variant edits."""
+    return min(edit.coordinate.layer for edit in variant)
+
+
+def is_single(variant: Sequence[Edit]) -> bool:
+    """Whether a variant changes one weight of an output projection."""
+    place = variant[0].coordinate
+    return len(variant) == 1 and place.role == "W_down" and None not in (place.row, place.col)
+
+
+@torch.no_grad()
+def shortcuts_of(live: Anatomy, ids: torch.Tensor, variants: Sequence[Variant]) -> Shortcuts:
+    """Try the shortcuts on the projections that some variants edit.
+
+    ids (1, length): a window. A few forward passes of the whole for the lowest of these projections, whose change
+    passes all layers above; where that goes well, of its first tokens for the others, else of the whole again.
+    """
+    edits = [edit for variant in variants for edit in variant if edit.coordinate.role in OF_A_LAYER]
+    projections = {live.projection(edit.coordinate).name: live.projection(edit.coordinate) for edit in edits}
+    samples: dict[str, Edit] = {}
+    for variant in variants:
+        if is_single(variant):
+            samples.setdefault(live.projection(variant[0].coordinate).name, variant[0])
+    lowest = min(projections.values(), key=lambda projection: projection.layer, default=None)
+    sound = lowest is not None and _tried(_carries, live, ids, lowest)
+    tried = ids[:, :TRIAL] if sound else ids
+    carried = frozenset(
+        name for name, each in projections.items() if (sound if each is lowest else _tried(_carries, live, tried, each))
+    )
+    added = frozenset(name for name, edit in samples.items() if name in carried and _tried(_adds, live, tried, edit))
+    return Shortcuts(carried, added, _read_by_several(live))
+
+
+def pays(live: Anatomy, windows: Windows, variants: Sequence[Variant], *, beside: int = 0) -> bool:
+    """Whether restarts of some variants on some windows could save more than the trials of `shortcuts_of` cost.
+
+    beside: passes of each window that restarts need and that would not be made without them.
+    """
+    edits = [edit for variant in variants for edit in variant if edit.coordinate.role in OF_A_LAYER]
+    projections = {live.projection(edit.coordinate).name for edit in edits}
+    below = sum(first_layer(variant) for variant in variants if variant) / len(live.layers)
+    short = min(TRIAL, windows.ids.shape[1]) / windows.ids.shape[1]
+    return len(windows) * (below - beside) > PASSES * (1 + short * (len(projections) - 1))
+
+
+def _tried(trial: Callable[..., bool], *given: object) -> bool:
+    """Whether a trial succeeds: where a layer needs what was not kept, the plain forward pass has it."""
+    try:
+        return trial(*given)
+    except (RuntimeError, TypeError, KeyError, IndexError, ValueError, AttributeError, AtlasError) as error:
+        if is_out_of_memory(error) or is_out_of_memory(error.__cause__):
+            raise
+        return False
+
+
+def _carries(live: Anatomy, ids: torch.Tensor, projection: Projection) -> bool:
+    """Whether a change of a projection's output reaches the logits through the residual stream alone, in a batch too.
+
+    The change is as large as the stream itself. Every layer is run for the unchanged model as well, as it is for other
+    variants in between: what layers hand on beside the stream (keys and values that later layers share, say) is then
+    that of the wrong pass, and shows.
+    """
+    way, layer = chain(live, ids), projection.layer
+    size = float(way.streams[layer + 1].float().square().mean().sqrt())
+    positions = torch.linspace(0, way.ids.shape[1] - 1, min(TRIAL, way.ids.shape[1])).long()
+    with _shifted(projection.container, size):
+        whole = logits_at(live, way.ids, positions).float()
+        hidden = way.layer(layer, way.streams[layer].expand(2, -1, -1))
+    way.layer(layer, way.streams[layer])
+    for number in range(layer + 1, len(live.layers)):
+        hidden = way.layer(number, hidden)
+        way.layer(number, way.streams[number])
+    logits = way.logits(hidden, positions)
+    tolerance = max(1e-4, 4 * torch.finfo(logits.dtype).eps) * float(whole.abs().max())
+    return bool((logits.float() - whole).abs().max() <= tolerance)
+
+
+@contextmanager
+def _shifted(module: torch.nn.Module, size: float) -> Iterator[None]:
+    """Add a vector of that root mean square to every row that a module puts out: its signs mean nothing to a norm."""
+
+    def shift(module, inputs, output):
+        channels = torch.arange(output.shape[-1], device=output.device)
+        return output + torch.where(channels % 3 == 0, -size, size).to(output)
+
+    handle = module.register_forward_hook(shift)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _adds(live: Anatomy, ids: torch.Tensor, sample: Edit) -> bool:
+    """Whether a layer that is entered after a projection leaves what the layer with an edited weight does.
+
+    Tried with a change ten times as large as the stream, which no rounding hides.
+    """
+    place = sample.coordinate
+    projection = live.projection(place)
+    way = chain(live, ids, [projection])
+    if projection.name not in way.inside:
+        return False
+    inside, before = way.inside[projection.name], way.streams[place.layer + 1]
+    rows, x, factor = inside.activations(place)
+    if not x.any():
+        return False
+    large = Edit(place, offset=float(10 * before.abs().max() / x.abs().max()))
+    outputs = inside.output.clone()
+    outputs[rows, place.row] += (change_of(live, large) * x * factor).to(outputs)
+    entered = way.after(inside, outputs.expand(2, -1, -1)).float()
+    with edited(live, [large]):
+        whole = way.layer(place.layer, way.streams[place.layer]).float()
+    tolerance = max(1e-4, 8 * torch.finfo(before.dtype).eps)
+    return bool((entered - whole).abs().max() <= tolerance * whole.abs().max())
+
+
+def _read_by_several(live: Anatomy) -> frozenset[int]:
+    """Addresses of tensors that several layers read, or a layer and what stands outside of all layers."""
+    inside = [{_address(parameter) for parameter in layer.parameters()} for layer in live.layers]
+    outside = {_address(parameter) for parameter in _not_in_layers(live)}
+    seen, several = set(outside), set()
+    for addresses in inside:
+        several |= seen & addresses
+        seen |= addresses
+    return frozenset(several)
+
+
+def _not_in_layers(live: Anatomy) -> Iterable[torch.nn.Parameter]:
+    prefix = f"{live.layers_path}."
+    return (
+        parameter
+        for name, parameter in live.model.named_parameters(remove_duplicate=False)
+        if not name.startswith(prefix)
+    )
+
+
+def _address(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

@@ -1,0 +1,147 @@
+"""The pages of a run that failed: of what there is, marked incomplete, and never taken for up to date.
+
+Jobs are Snakemake's, and `dag` is its graph of them: dependencies (job -> job -> files), needrun and finished. A step
+that had to run and did not leaves nothing to show, even where files of an earlier run are still in their place.
+"""
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from weight_atlas.artifacts import atomic
+from weight_atlas.errors import AtlasError
+from weight_atlas.pages.collect import product_of
+from weight_atlas.pages.headline import Tables
+from weight_atlas.pages.page import Failures, Product, overview, page
+from weight_atlas.pages.pages import about, summary_of, top_of
+
+# Older than any input, so that the next run makes the page again; 1980 is the first year that archives can hold.
+LONG_AGO = 315_619_200
+LOG_BYTES, WORDS = 1 << 16, 1000
+
+
+def unfinished(dag: Any, rules: Collection[str]) -> list[Any]:
+    """The jobs of these rules that had to run and did not, those that others wait for first."""
+    return [job for level in dag.toposorted() for job in level if job.rule.name in rules and not _stands(dag, job)]
+
+
+def write_unfinished_page(dag: Any, failed: Collection[Any], job: Any) -> dict[str, Any]:
+    """Write the page of a job of `atlas` that could not run, take its old summary away, and return the new one."""
+    page_, model = Path(job.output.page_), str(job.wildcards.model)
+    Path(job.output.summary).unlink(missing_ok=True)
+    found = list(_collected(dag, failed, job, page_.parent.parent))
+    try:
+        top_of(found)
+    except Exception:
+        # It may be what the page failed on: the sections are shown without it.
+        found = [(product, {}) for product, _ in found]
+    _write(page_, page(model, *top_of(found), [product for product, _ in found], _failures(dag, failed, job)))
+    return {**summary_of(model, found), "page": f"../{page_.parent.name}/{page_.name}", "incomplete": True}
+
+
+def write_unfinished_overview(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:
+    """Write the overview of a job of `overview` that could not run.
+
+    summaries: of the models whose pages are incomplete, by their path; the others' are read.
+    """
+    page_ = Path(job.output.page_)
+    models = {
+        path.stem: summaries.get(path) or _about(path, page_.parent.parent) for path in _paths(job.input.summaries)
+    }
+    products = [product for product, _ in _collected(dag, failed, job, page_.parent.parent)]
+    _write(page_, overview(models, products, _failures(dag, failed, job)))
+
+
+def _about(summary: Path, results: Path) -> dict[str, Any]:
+    try:
+        return dict(about(summary, results))
+    except AtlasError:  # there is none, or it is what the overview failed on
+        return {"headline": [], "findings": [], "page": None, "incomplete": True}
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        os.utime(temporary, (LONG_AGO, LONG_AGO))
+
+
+def _stands(dag: Any, job: Any) -> bool:
+    return dag.finished(job) or not dag.needrun(job)
+
+
+def _collected(dag: Any, failed: Collection[Any], job: Any, results: Path) -> Iterator[tuple[Product, Tables]]:
+    makers = {str(path): maker for maker, paths in dag.dependencies[job].items() for path in paths}
+    for caption in _paths(job.input.captions):
+        paths = [path for path in _paths(job.input.products) if path.is_relative_to(results / caption.stem)]
+        lacking = [path for path in paths if not (_stands(dag, makers[str(path)]) and path.exists())]
+        why = _cause(dag, failed, {makers[str(path)] for path in lacking}) if lacking else ""
+        try:
+            product, tables = product_of(caption, [path for path in paths if path not in lacking], results)
+        except Exception as error:
+            # Whatever is wrong with a file of one analysis, the others are shown.
+            product, tables = Product(caption.stem, ""), {}
+            why = f"it cannot be read: {_one_line(str(error) or type(error).__name__)}"
+        yield replace(product, missing=why), tables
+
+
+def _paths(given: Any) -> list[Path]:
+    """Snakemake gives a single file of a list as a string."""
+    return [Path(path) for path in ([given] if isinstance(given, str) else given)]
+
+
+def _cause(dag: Any, failed: Collection[Any], makers: Iterable[Any]) -> str:
+    """Why what these jobs make is not there."""
+    causes = {}
+    for maker in makers:
+        if maker in failed:
+            causes[f"{_named(maker)} failed"] = None
+            continue
+        before = [job for job in _before(dag, maker) if job in failed]
+        causes |= {f"{_named(maker)} waits for {_named(job)}, which failed": None for job in before}
+        causes |= {} if before else {f"{_named(maker)} has not run": None}
+    return "; ".join(sorted(causes))
+
+
+def _failures(dag: Any, failed: Collection[Any], job: Any) -> Failures:
+    """What failed of all that a job builds on; if nothing did, what stopped the run."""
+    upstream = {each for each in _before(dag, job) if each in failed}
+    what = "{} failed" if upstream else "the run was stopped, since {} failed"
+    return [
+        (what.format(_named(each)), last_words(Path(each.log[0]) if each.log else None))
+        for each in sorted(upstream or failed, key=_named)
+    ]
+
+
+def _before(dag: Any, job: Any) -> list[Any]:
+    """A job and all that it builds on."""
+    found, queue = {job: None}, [job]
+    while queue:
+        for other in dag.dependencies[queue.pop()]:
+            if other not in found:
+                found[other] = None
+                queue.append(other)
+    return list(found)
+
+
+def _named(job: Any) -> str:
+    wildcards = ", ".join(str(value) for value in job.wildcards)
+    return job.rule.name + (f" of {wildcards}" if wildcards else "")
+
+
+def last_words(log: Path | None) -> str:
+    """What a step's log ends with: its message, or else its last line."""
+    try:
+        with Path(log or "").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return "it left no log"
+    begin = max((number for number, line in enumerate(lines) if line.startswith("error: ")), default=len(lines) - 1)
+    return _one_line("; ".join(line.strip() for line in lines[max(begin, 0) :])) or "its log is empty"
+
+
+def _one_line(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= WORDS else f"{words[:WORDS]}..."

@@ -1,0 +1,178 @@
+"""Super activations: at which tokens they arise, and how much attention their positions draw with and without them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+
+from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.edits import edited, zero
+from weight_atlas.live.load import out_of_memory_explained
+from weight_atlas.live.scoring import input_device
+from weight_atlas.live.windows import Windows
+from weight_atlas.super_weights.finite import finite
+from weight_atlas.super_weights.recording import residual_output
+
+# Sun et al. (arXiv 2402.17762): an activation is massive above this, and above so many times the median of its layer.
+SUN_LEAST, SUN_RATIO = 100.0, 1000.0
+PLACE_COLUMNS = (
+    "layer", "channel", "token_id", "token", "first_position", "activations", "occurrences", "share", "mean_value",
+    "largest_value",
+)  # fmt: skip
+SINK_COLUMNS = ("layer", "share", "share_without", "largest_head", "largest_head_without")
+
+
+@dataclass(frozen=True)
+class Activations:
+    """places: by channel and token, how often a super activation arises. sinks: attention on their positions."""
+
+    places: pd.DataFrame
+    sinks: pd.DataFrame
+
+
+@torch.no_grad()
+def super_activations(
+    live: Anatomy, windows: Windows, super_weights: Sequence[Coordinate], tokenizer: Any, *, ratio: float = 50.0
+) -> Activations:
+    """Look for the activations that super weights write, in windows of text.
+
+    live: loaded with attention weights at hand (eager attention). ratio: a super activation is, in the weight's channel
+    after its layer, at least that many times the layer's median |h|, and either massive by the rule of Sun et al. (|h|
+    above 100 and 1000 times the median) or at least half of the channel's largest in the text; ordinary tokens of a
+    model with a quiet stream reach the first alone. places: token and whether it stands first in its window;
+    activations of how many occurrences, their share, values with sign. sinks: share of the attention of later positions
+    that the positions of super activations get, mean over heads and queries and for the strongest head, as it is and
+    with all super weights zeroed; empty for models that give no attention weights.
+    """
+    channels = sorted({(place.layer, place.row) for place in super_weights})
+    if not channels:
+        return Activations(pd.DataFrame(columns=list(PLACE_COLUMNS)), pd.DataFrame(columns=list(SINK_COLUMNS)))
+    # The largest of the text has to be known before a window can be judged.
+    looked = [_channels(live, windows, number, channels) for number in range(len(windows))]
+    values, medians = torch.stack([each[0] for each in looked]), torch.stack([each[1] for each in looked])
+    large = outstanding(values, medians, ratio)
+    usual, without = [], []
+    for number in range(len(windows)):
+        # Where nothing arises the first position is the one that models use as a sink.
+        sink = large[number].any(0).nonzero()[:, 0].tolist() or [0]
+        usual += _sink_shares(_attention(live, windows, number), sink)
+        with edited(live, map(zero, super_weights)):
+            without += _sink_shares(_attention(live, windows, number), sink)
+    return Activations(_places(_values(windows, channels, values, large), windows, tokenizer), _sinks(usual, without))
+
+
+def outstanding(values: torch.Tensor, medians: torch.Tensor, ratio: float) -> torch.Tensor:
+    """Which values are super activations: bool like values (windows, channels, length).
+
+    medians: (windows, channels), of |h| of the channel's layer in the window.
+    """
+    size, usual = values.abs(), medians[..., None]
+    massive = (size > SUN_LEAST) & (size > SUN_RATIO * usual)
+    return (size >= ratio * usual) & (massive | (size >= 0.5 * size.amax((0, 2), keepdim=True)))
+
+
+def _channels(
+    live: Anatomy, windows: Windows, number: int, channels: Sequence[tuple[int, int]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of one window each channel's values after its layer, (channels, length), and the layers' median |h|."""
+    streams: dict[int, torch.Tensor] = {}
+
+    def look(layer: int):
+        def keep(module, inputs, output):
+            streams[layer] = residual_output(output).detach()[0].float()
+
+        return keep
+
+    # The last layer's is looked at for numbers that are none.
+    wanted = sorted({layer for layer, _ in channels} | {len(live.layers) - 1})
+    hooks = [live.layers[layer].register_forward_hook(look(layer)) for layer in wanted]
+    try:
+        _run(live, windows, number)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for layer, stream in streams.items():
+        finite(float(stream.abs().max()), f"{live.layers_path}.{layer}")
+    medians = {layer: stream.abs().median().cpu() for layer, stream in streams.items()}
+    values = [streams[layer][:, channel].cpu() for layer, channel in channels]
+    return torch.stack(values), torch.stack([medians[layer] for layer, _ in channels])
+
+
+def _attention(live: Anatomy, windows: Windows, number: int) -> list[torch.Tensor | None]:
+    output = _run(live, windows, number, output_attentions=True)
+    return list(getattr(output, "attentions", None) or ())
+
+
+def _run(live: Anatomy, windows: Windows, number: int, **options) -> Any:
+    ids = windows.ids[number : number + 1].to(input_device(live.model))
+    with out_of_memory_explained(f"attention weights of a window of {ids.shape[1]} tokens"):
+        return live.model(input_ids=ids, use_cache=False, **options)
+
+
+def _values(
+    windows: Windows, channels: Sequence[tuple[int, int]], values: torch.Tensor, large: torch.Tensor
+) -> list[dict]:
+    return [
+        {
+            "layer": channels[place][0],
+            "channel": channels[place][1],
+            "window": window,
+            "position": position,
+            "token_id": int(windows.ids[window, position]),
+            "value": float(values[window, place, position]),
+        }
+        for window, place, position in large.nonzero().tolist()
+    ]
+
+
+def _places(found: list[dict], windows: Windows, tokenizer: Any) -> pd.DataFrame:
+    if not found:
+        return pd.DataFrame(columns=list(PLACE_COLUMNS))
+    table = pd.DataFrame(found)
+    table["first_position"] = table.position == 0
+    groups = table.groupby(["layer", "channel", "token_id", "first_position"], sort=True)
+    rows = []
+    for (layer, channel, token, first), group in groups:
+        here = windows.ids[:, :1] if first else windows.ids[:, 1:]
+        occurrences = int((here == token).sum())
+        rows.append(
+            {
+                "layer": layer,
+                "channel": channel,
+                "token_id": token,
+                "token": tokenizer.decode([token]),
+                "first_position": first,
+                "activations": len(group),
+                "occurrences": occurrences,
+                "share": len(group) / occurrences,
+                "mean_value": group.value.mean(),
+                "largest_value": group.value.loc[group.value.abs().idxmax()],
+            }
+        )
+    table = pd.DataFrame(rows, columns=list(PLACE_COLUMNS))
+    return table.sort_values(["layer", "channel", "activations"], ascending=[True, True, False], kind="stable")
+
+
+def _sink_shares(attention: Sequence[torch.Tensor | None], sink: list[int]) -> list[tuple[int, float, float]]:
+    """(layer, mean share, share of the strongest head) of later queries' attention on the sink positions."""
+    rows = []
+    for layer, weights in enumerate(attention):
+        if weights is None or weights.ndim != 4 or weights.shape[2] != weights.shape[3]:
+            # A layer without attention, or with one of another kind.
+            continue
+        heads = weights[0].float()
+        queries = torch.arange(min(sink) + 1, heads.shape[1])
+        if len(queries) == 0:
+            continue
+        on_sink = heads[:, queries][:, :, sink].sum(-1).mean(-1)
+        rows.append((layer, float(on_sink.mean()), float(on_sink.max())))
+    return rows
+
+
+def _sinks(usual: list[tuple], without: list[tuple]) -> pd.DataFrame:
+    columns = ["layer", "share", "largest_head"]
+    tables = [pd.DataFrame(rows, columns=columns).groupby("layer").mean() for rows in (usual, without)]
+    joined = tables[0].join(tables[1].add_suffix("_without")).reset_index()
+    return joined[list(SINK_COLUMNS)]

@@ -1,0 +1,17 @@
+"""Sources and folders that a configuration names, checked as far as texts can be: nothing is opened."""
+
+from weight_atlas.checkpoint.source import parse_source
+from weight_atlas.tokens.sources import check_source
+from weight_atlas.workflow.paths import user_path
+
+
+def check_paths(config: dict) -> None:
+    """Raise AtlasError for the first source or folder of a checked configuration that can mean nothing."""
+    for model in config["models"].values():
+        parse_source(model["source"])
+    for corpus in config["corpora"].values():
+        check_source(corpus["source"])
+    for task in config["tasks"].values():
+        for key in ("folder", "mirror"):
+            if task[key] is not None:
+                user_path(task[key])

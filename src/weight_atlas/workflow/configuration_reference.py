@@ -1,0 +1,77 @@
+"""The reference of all configuration keys, written from the schema.
+
+`python -m weight_atlas.workflow.configuration_reference schemas/config.schema.json > config/README.md`
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from weight_atlas.workflow.configuration import resolved
+
+INTRODUCTION = """\
+# Configuration
+
+`config/config.yaml` is the embedded default. A configuration of your own takes its place:
+
+    snakemake --cores 8 --resources gpu=1 --configfile my.yaml
+
+Only `models` must be in it; everything else has a default. Single keys can be set on the command line:
+`--config effective_rank='{phases: 4}'`. Relative paths are relative to the working directory.
+A key that is not below is refused, with the nearest valid one named, and so is one that stands twice.
+`config/examples/` has configurations to copy.
+
+On the command line, what may be a text is taken as it is typed: a model may be called 2024 there. In a file YAML reads
+2024, 1.0, on, null and 2024-01-01 as other things than texts, and 1e-3 as a text: quote the former, write 1.0e-3.
+
+This page is written from `schemas/config.schema.json` by `python -m weight_atlas.workflow.configuration_reference`.
+"""
+
+
+def reference(schema: dict) -> str:
+    """Markdown with one table of keys for each section of the schema."""
+    sections = {}
+    for name, part in schema["properties"].items():
+        entry = resolved(part, schema)
+        named = entry.get("additionalProperties")
+        if isinstance(named, dict):
+            sections[f"{name}.NAME"] = {**resolved(named, schema), "description": entry["description"]}
+        else:
+            sections[name] = entry
+    return "\n".join([INTRODUCTION, *(_section(name, part, schema) for name, part in sections.items())])
+
+
+def _section(name: str, section: dict, root: dict) -> str:
+    lines = [f"## {name}", "", section["description"], ""]
+    if rows := section.get("properties"):
+        lines += ["| key | values | default | meaning |", "|---|---|---|---|"]
+        lines += [_row(key, resolved(part, root), root) for key, part in rows.items()] + [""]
+    return "\n".join(lines)
+
+
+def _row(key: str, part: dict, root: dict) -> str:
+    default = f"`{json.dumps(part['default'])}`" if "default" in part else "(required)"
+    return f"| `{key}` | {_values(part, root)} | {default} | {part['description']} |"
+
+
+def _values(part: dict, root: dict) -> str:
+    part = resolved(part, root)
+    if "enum" in part:
+        return ", ".join(f"`{value}`" for value in part["enum"])
+    if "anyOf" in part:
+        return " or ".join(_values(option, root) for option in part["anyOf"])
+    types = part.get("type", "any")
+    names = types if isinstance(types, list) else [types]
+    names = [
+        f"list of {_values(part['items'], root)}" if name == "array" and "items" in part else name for name in names
+    ]
+    text = " or ".join(names)
+    limits = [f"{sign} {part[key]}" for key, sign in LIMITS.items() if key in part]
+    return " ".join([text, *limits])
+
+
+LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+
+if __name__ == "__main__":
+    print(reference(json.loads(Path(sys.argv[1]).read_text())), end="")

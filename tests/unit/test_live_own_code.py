@@ -1,0 +1,93 @@
+"""Models whose Python code comes with them: run where it is trusted, by every step, and refused everywhere else."""
+
+import ast
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+from live_models import tiny, word_tokenizer
+
+from weight_atlas.ablations.encoding import encoder
+from weight_atlas.artifacts import read_table, write_json
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.checkpoint.manifest import make_manifest
+from weight_atlas.errors import AtlasError
+from weight_atlas.live.load import load_model
+from weight_atlas.live.opening import open_live
+from weight_atlas.tokens.tokenizer import load_tokenizer
+
+ROOT = Path(__file__).parents[2]
+CONFIGURATION = """
+from transformers import LlamaConfig
+
+class OwnConfig(LlamaConfig):
+    model_type = "own_llama"
+"""
+MODELING = """
+from transformers import LlamaForCausalLM
+from .configuration_own import OwnConfig
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own")
+    tiny("llama").save_pretrained(folder)
+    word_tokenizer(bos=True).save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    code = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+    config |= {"model_type": "own_llama", "architectures": ["OwnForCausalLM"], "auto_map": code}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "configuration_own.py").write_text(CONFIGURATION)
+    (folder / "modeling_own.py").write_text(MODELING)
+    write_json(folder / "manifest.json", make_manifest(str(folder)))
+    return folder
+
+
+def test_it_is_run_and_compared_where_it_is_trusted(folder, capsys):
+    live = load_model(Checkpoint.from_folder(folder), trust_remote_code=True)
+    ids = torch.arange(5, 15)[None]
+    assert type(live).__name__ == "OwnForCausalLM"
+    assert torch.equal(live(ids).logits, tiny("llama")(ids).logits)
+    assert "39 of 39 stored tensors are in the model, 39 compared by value" in capsys.readouterr().out
+
+
+def test_requests_of_a_task_are_made_where_it_is_trusted(folder, tmp_path):
+    items = {"data_files": {"test": str(tmp_path / "items.jsonl")}}
+    definition = {
+        "task": "own", "dataset_path": "json", "dataset_kwargs": items,
+        "test_split": "test", "output_type": "loglikelihood", "doc_to_text": "{{text}}", "doc_to_target": "{{target}}",
+        "metric_list": [{"metric": "acc"}],
+    }  # fmt: skip
+    (tmp_path / "own.yaml").write_text(json.dumps(definition))
+    (tmp_path / "items.jsonl").write_text('{"text": "one two", "target": " three"}\n')
+    make = runpy.run_path(str(ROOT / "scripts/task_requests.py"))["main"]
+    given = {"definition": tmp_path / "own.yaml", "data": tmp_path / "items.jsonl", "task": "own"}
+    given |= {"requests": tmp_path / "requests.parquet", "description": tmp_path / "description.json"}
+    make(folder / "manifest.json", **given, trust_remote_code=True)
+    assert [list(ids) for ids in read_table(tmp_path / "requests.parquet")["context_ids"]] == [[1, 5, 6]]
+    with pytest.raises(AtlasError, match="trust_remote_code: true"):
+        make(folder / "manifest.json", **given)
+
+
+def test_leaving_out_whether_it_is_trusted_is_an_error(folder):
+    checkpoint = Checkpoint.from_folder(folder)
+    for read in (load_model, encoder, open_live, load_tokenizer):
+        with pytest.raises(TypeError, match="trust_remote_code"):
+            read(checkpoint, None) if read is encoder else read(checkpoint)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)
+def test_every_step_that_opens_a_model_hands_the_setting_on(path):
+    tree = ast.parse(path.read_text())
+    readers = {"load_model", "open_live", "open_ablation", "load_tokenizer", "tokenizer_and_source", "encoder"}
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", None) in readers]
+    asked = [a.arg for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) for a in n.args.kwonlyargs]
+    assert not calls or "trust_remote_code" in asked
+    for call in calls:
+        assert any(keyword.arg in ("trust_remote_code", None) for keyword in call.keywords), ast.unparse(call)

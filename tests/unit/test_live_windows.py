@@ -1,0 +1,90 @@
+"""Windows: every token scored once, the tokenizer's own prefix, and clear refusals."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from live_models import tiny, word_tokenizer
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.live.scoring import score_windows, window_sums
+from weight_atlas.live.windows import Windows, corpus_windows, fixed_windows, prefix_ids, token_stream
+
+TEXTS = pd.DataFrame({"text": ["one two three four", "five six seven", "eight nine ten one two"]})
+
+
+def test_prefix_is_the_tokenizers_own():
+    assert prefix_ids(word_tokenizer(bos=True)) == [1]
+    assert prefix_ids(word_tokenizer(bos=False)) == []
+
+
+def test_stream_joins_documents_and_stops():
+    tokenizer = word_tokenizer(bos=True)
+    whole = token_stream(TEXTS, tokenizer)
+    assert whole.tolist() == tokenizer("\n\n".join(TEXTS.text), add_special_tokens=False)["input_ids"]
+    assert 1 not in whole
+    for tokens in (1, 5, len(whole), 10 * len(whole)):
+        assert np.array_equal(token_stream(TEXTS, tokenizer, tokens), whole[:tokens])
+
+
+@pytest.mark.parametrize(("prefix", "first"), [([1], 0), ([], 1)])
+def test_each_token_is_scored_once(prefix, first):
+    stream = np.arange(100, 203)
+    windows = fixed_windows(stream, window=10, prefix=prefix)
+    scored = windows.ids[windows.scored].tolist()
+    assert len(scored) == len(set(scored))
+    step = 10 - len(prefix)
+    expected = [t for w in range(103 // step) for t in range(100 + w * step + first, 100 + (w + 1) * step)]
+    assert scored == expected
+    assert (windows.ids[:, 0] == 1).all() == bool(prefix)
+
+
+def test_without_a_prefix_windows_begin_with_what_is_not_scored():
+    whole = fixed_windows(np.arange(100), window=20, stride=20)
+    assert sorted(set(range(100)) - set(whole.ids[whole.scored].tolist())) == [0, 20, 40, 60, 80]
+    overlapping = fixed_windows(np.arange(100), window=20, stride=19)
+    assert sorted(set(range(96)) - set(overlapping.ids[overlapping.scored].tolist())) == [0]
+    assert whole.prefix == 0 and fixed_windows(np.arange(100), window=20, prefix=[1, 2]).prefix == 2
+
+
+def test_strides_score_new_tokens_only():
+    stream = np.arange(100, 200)
+    windows = fixed_windows(stream, window=11, stride=4, prefix=[1])
+    assert windows.ids[windows.scored].tolist() == list(range(100, 100 + 10 + 4 * (len(windows) - 1)))
+    assert windows.scored.sum(1).tolist() == [10] + [4] * (len(windows) - 1)
+    assert windows.ids[1].tolist() == [1, *range(104, 114)]
+
+
+def test_refusals_name_the_largest_values_that_work():
+    stream = np.arange(50)
+    with pytest.raises(AtlasError, match=r"too short: 50 tokens.*\n.*where: docs\n.*window to 51 or less"):
+        fixed_windows(stream, window=64, prefix=[1], where="docs")
+    assert len(fixed_windows(stream, window=51, prefix=[1])) == 1
+    with pytest.raises(AtlasError, match="context of 32"):
+        fixed_windows(stream, window=40, limit=32)
+    with pytest.raises(AtlasError, match="make no windows"):
+        fixed_windows(stream, window=10, stride=10, prefix=[1])
+    with pytest.raises(AtlasError, match="give more text"):
+        corpus_windows(TEXTS.head(0), word_tokenizer(bos=True), window=None, tokens=None, limit=64, where="docs")
+
+
+def test_scores_are_exact_sums_per_window():
+    """Against a float64 log-softmax of whole windows, for any batch size."""
+    model = tiny("llama")
+    windows = fixed_windows(np.random.default_rng(0).integers(5, 300, 400), window=20, stride=7, prefix=[1])
+    table = score_windows(model, windows, batch_size=3)
+    logits = model(windows.ids).logits.double().log_softmax(-1)
+    loss = torch.zeros(windows.ids.shape, dtype=torch.float64)
+    loss[:, 1:] = -logits[:, :-1].gather(2, windows.ids[:, 1:, None])[..., 0]
+    expected = (loss * windows.scored).sum(1)
+    assert table.tokens.tolist() == windows.scored.sum(1).tolist()
+    assert np.allclose(table.nll, expected.numpy(), rtol=1e-6)
+    assert table.window.tolist() == list(range(len(windows)))
+
+
+def test_nan_ends_with_a_message():
+    ids = torch.zeros(2, 3, dtype=torch.int64)
+    logits = torch.zeros(2, 3, 5)
+    logits[1, 1] = float("nan")
+    with pytest.raises(AtlasError, match="not a number for 1 tokens"):
+        window_sums(logits, Windows(ids, torch.tensor([[False, True, True]] * 2)))
