@@ -6,10 +6,11 @@ Required: config, schemas/config.schema.json.
 import functools
 import json
 
+from snakemake.pathvars import Pathvars
 from snakemake.utils import update_config
 from weight_atlas.workflow.configuration import configured
 from weight_atlas.workflow.configuration_files import refuse_repeated_keys
-from weight_atlas.workflow.configuration_paths import check_paths
+from weight_atlas.workflow.configuration_paths import check_paths, plain_folders
 from weight_atlas.workflow.configuration_types import typed
 from weight_atlas.errors import AtlasError
 from weight_atlas.failed_run import write_unfinished_pages
@@ -26,9 +27,11 @@ try:
     update_config(config, typed(workflow.config_settings.config, SCHEMA, SCHEMA))  # as typed on the command line
     config = configured(config, SCHEMA, "configuration")
     check_paths(config)
+    config["pathvars"] = plain_folders(config["pathvars"])
     check_place(ROOT, "weight-atlas")
 except AtlasError as error:
     raise WorkflowError(str(error)) from None
+workflow.pathvars.update(Pathvars.from_config(config))  # Snakemake took them as they were written
 
 
 wildcard_constraints:

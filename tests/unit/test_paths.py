@@ -8,7 +8,7 @@ import pytest
 from weight_atlas.checkpoint.source import local_state, parse_source
 from weight_atlas.errors import AtlasError
 from weight_atlas.workflow.configuration import configured
-from weight_atlas.workflow.configuration_paths import check_paths
+from weight_atlas.workflow.configuration_paths import check_paths, plain_folders
 from weight_atlas.workflow.paths import check_place, for_snakemake, user_path
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/config.schema.json").read_text())
@@ -61,11 +61,17 @@ def test_a_folder_in_which_nothing_can_run_is_named(folder):
 
 
 @pytest.mark.parametrize("where", ["results", "logs"])
-@pytest.mark.parametrize("path", ["/data/{x}", "/data/<x>", "a\nb", ""])
+@pytest.mark.parametrize("path", ["/data/{x}", "/data/<x>", "a\nb", "", " ", " a", "a "])
 def test_outputs_have_no_wildcards_in_their_folder(where, path):
     checked(pathvars={where: "/data/x y"})
     with pytest.raises(AtlasError, match=f"pathvars.{where}"):
         checked(pathvars={where: path})
+
+
+def test_the_folder_of_outputs_is_spelled_as_snakemake_compares_it(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    written = {"./out": "out", "out/logs/": "out/logs", "/data//x/./y": "/data/x/y", "~/out": "/home/me/out", "../a": "../a"}
+    assert {path: plain_folders({"results": path})["results"] for path in written} == written
 
 
 def test_machine_code_is_kept_where_there_is_a_place_and_done_without_elsewhere(monkeypatch):

@@ -15,3 +15,8 @@ def check_paths(config: dict) -> None:
         for key in ("folder", "mirror"):
             if task[key] is not None:
                 user_path(task[key])
+
+
+def plain_folders(pathvars: dict[str, str]) -> dict[str, str]:
+    """The folders of outputs, spelled as Snakemake compares them: without ~, ./, doubled and trailing slashes."""
+    return {name: user_path(folder).as_posix() for name, folder in pathvars.items()}
