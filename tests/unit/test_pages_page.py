@@ -154,6 +154,13 @@ def test_small_tables_are_shown_whole_and_others_in_part():
     assert list(part.columns) == list(range(16)) and left == "16 of 20 columns"
 
 
+def test_the_notes_of_rows_are_shown_wherever_they_stand():
+    wide = pd.DataFrame({**{f"c{i}": [1] for i in range(20)}, "note": ["too long for the context"]})
+    part, left = shown("anything", wide)
+    assert list(part.columns) == [*(f"c{i}" for i in range(16)), "note"] and left == "17 of 21 columns"
+    assert shown("anything", wide.assign(note=None))[1] == "16 of 21 columns"
+
+
 def test_the_page_shows_super_weights_verdicts_and_agreement_row_by_row(tmp_path):
     """As the steps write them: wider than a page, so that columns are chosen, and longer than other tables."""
     results = tmp_path / "results"

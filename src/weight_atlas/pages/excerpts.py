@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 PREVIEW_ROWS, PREVIEW_COLUMNS, CHOSEN_ROWS = 16, 16, 40
+NOTE = "note"  # why a row's cells are empty: shown wherever the column stands
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ CHOSEN = {
 def shown(analysis: str, table: pd.DataFrame) -> tuple[pd.DataFrame, str] | None:
     """The part of a table that a page shows, and what it leaves out ("" if nothing); None for a table not to show.
 
-    Columns without any value are left out of a chosen part. Without a choice a table is shown if it has few rows.
+    Columns without any value are left out of a chosen part. Without a choice a table is shown if it has few rows, in its
+    first columns and the notes of its rows.
     """
     chosen = CHOSEN.get(analysis)
     if chosen is not None and {*chosen.columns, *chosen.only} <= set(table.columns):
@@ -44,7 +47,8 @@ def shown(analysis: str, table: pd.DataFrame) -> tuple[pd.DataFrame, str] | None
         part = rows[list(chosen.columns)].dropna(axis=1, how="all").head(CHOSEN_ROWS)
         whole = len(rows)
     else:
-        part, whole = table.iloc[:, :PREVIEW_COLUMNS], len(table)
+        noted = table.columns.isin([NOTE]) & table.notna().any().to_numpy()
+        part, whole = table.loc[:, noted | (np.arange(len(noted)) < PREVIEW_COLUMNS)], len(table)
         if whole > PREVIEW_ROWS:
             return None
     if part.empty:
