@@ -163,7 +163,7 @@ def test_environments_are_pinned_to_the_lock():
 UNSEEN = {
     "weight_atlas/live/load.py": {"accelerate", "safetensors", "tokenizers"},
     "weight_atlas/artifacts.py": {"pyarrow"},
-    "weight_atlas/pages/page.py": {"tabulate"},
+    "weight_atlas/markdown.py": {"tabulate"},
 }
 DISTRIBUTIONS = packages_distributions()
 
@@ -174,6 +174,10 @@ def distributions(files):
     outside = modules - set(sys.stdlib_module_names) - {"weight_atlas", "snakemake"}
     unseen = {each for name in files for each in UNSEEN.get(name, ())}
     return {normalised(DISTRIBUTIONS[module][0]) for module in outside} | unseen
+
+
+def test_what_is_needed_unseen_is_said_of_files_that_are_there():
+    assert [name for name in UNSEEN if not (ROOT / "src" / name).is_file()] == []
 
 
 def normalised(name):
