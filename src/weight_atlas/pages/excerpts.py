@@ -38,8 +38,8 @@ CHOSEN = {
 def shown(analysis: str, table: pd.DataFrame) -> tuple[pd.DataFrame, str] | None:
     """The part of a table that a page shows, and what it leaves out ("" if nothing); None for a table not to show.
 
-    Columns without any value are left out of a chosen part. Without a choice a table is shown if it has few rows, in its
-    first columns and the notes of its rows.
+    Columns without any value are left out of a chosen part. Without a choice a table is shown if it has few rows: its
+    first columns, and the notes of its rows.
     """
     chosen = CHOSEN.get(analysis)
     if chosen is not None and {*chosen.columns, *chosen.only} <= set(table.columns):
