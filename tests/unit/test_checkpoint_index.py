@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -280,6 +281,7 @@ def test_manifest_and_what_changes_after_it(sharded, tmp_path_factory):
     ("make", "message"),
     [
         (lambda folder: folder / "nowhere", "the folder does not exist"),
+        (lambda folder: shutil.copy(__file__, folder / "last.ckpt"), "not a checkpoint file"),
         (lambda folder: folder, "no weights here"),
         (lambda folder: folder / "model.pt", "there is no file model.pt"),
     ],

@@ -10,6 +10,7 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.files import (
     ALL_CODE,
     CODE_PATTERNS,
+    WEIGHT_SUFFIXES,
     check_file_names,
     refuse_pointers,
     side_files,
@@ -92,6 +93,9 @@ def _digest(path: Path, known: "Known | None") -> str:
 def local_names(source: Source) -> list[str]:
     """Names of the files in a local source's folder that its checkpoint is made of, sorted."""
     folder = source.folder
+    if folder.is_file():
+        endings = ", ".join(WEIGHT_SUFFIXES)
+        raise AtlasError("not a checkpoint file", where=folder, remedy=f"give its folder, or a file of {endings}")
     if not folder.is_dir():
         raise AtlasError("the folder does not exist", where=folder, remedy="check `source` in the configuration")
     names = top_files(folder)
