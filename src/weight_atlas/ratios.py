@@ -17,7 +17,8 @@ def times(nats: float) -> str:
         return "a number that is not finite"
     if nats < math.log(1e6):
         return written(math.exp(nats))
-    return "an infinite number" if math.isinf(nats) else f"10^{nats / math.log(10):.0f}"
+    power = nats / math.log(10)
+    return "an infinite number" if math.isinf(nats) else f"10^{power:.0f}" if power < 1e6 else f"10^({power:.2g})"
 
 
 def written(number: float) -> str:

@@ -3,20 +3,25 @@
 import pandas as pd
 import pytest
 import torch
-from live_models import own_text, plant, random_prompts, tiny, word_tokenizer
+from live_models import drawn, own_text, plant, random_prompts, tiny, word_tokenizer
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.families import inventory, load_piece
-from weight_atlas.live.anatomy import anatomy
+from weight_atlas.figures import super_weight_verification as figures
+from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.matrices import matrix_at
+from weight_atlas.live.paired import severity
 from weight_atlas.pages.headline import headline
+from weight_atlas.ratios import ratio_of, times
 from weight_atlas.super_weights import verdict
 from weight_atlas.super_weights.artifact import artifact, detected_records
 from weight_atlas.super_weights.detection import detect, unattributed
+from weight_atlas.super_weights.findings import findings as graded
 from weight_atlas.super_weights.findings import searched
 from weight_atlas.super_weights.outliers import Trial
 from weight_atlas.super_weights.recording import record
 from weight_atlas.super_weights.screening import screen
+from weight_atlas.super_weights.verification import joint_of, judged, overall
 
 CHANNEL, NEURON = 9, 21
 
@@ -54,7 +59,8 @@ def test_a_weight_of_the_last_layer_is_found_by_its_size_and_verified(said):
     assert (record["verdict"], record["found_by"], written["verdict"]) == ("critical", ["screening"], "critical")
     assert page["super weights"] == "layer 3 mlp.down_proj [9, 21] (critical, found by its size)"
     assert findings[0][0] == "critical" and findings[0][1].startswith("Layer 3 [9, 21] is critical")
-    assert any("channel 9 at layer 3" in text and "only after the last layer" in text for _, text in findings)
+    (text,) = [text for _, text in findings if "channel 9 at layer 3" in text]
+    assert "only after the last layer, where [9, 21] stands out by its size" in text
 
 
 def test_a_weight_of_attention_is_not_found_and_the_page_says_where_to_look(said):
@@ -141,8 +147,67 @@ def test_the_largest_outliers_are_tried_and_the_rest_is_counted(said):
     written, _, findings = said(live, max_outliers=3)
     tried = pd.DataFrame(written["screened"])
     assert len(tried) == 3 and tried["size"].is_monotonic_decreasing
-    assert "2 smaller ones untried" in findings[-1][1]
+    assert "at least 2 smaller ones untried" in findings[-1][1]
     assert (tried["size"] >= 2 * tried.gaussian_size).all()
+
+
+def test_outliers_that_nobody_tries_are_not_said_to_be_none(said):
+    live = anatomy(tiny("llama", sharp=True))
+    plant(live, 3, CHANNEL, NEURON)
+    _, _, findings = said(live, max_outliers=0)
+    assert "at least 1 of their weights stand out by their size and were not tried" in findings[-1][1]
+
+
+def test_an_outlier_whose_harm_is_uncertain_is_verified_and_not_passed_over(said):
+    live = anatomy(tiny("llama", sharp=True))
+    for projection in live.projections:
+        projection.matrix(None)[3, 4], projection.matrix(None)[3, 5] = 5.0, -5.0
+    written, page, findings = said(live)
+    tried = pd.DataFrame(written["screened"])
+    doubtful = tried[(tried.ratio >= 1.1) & (tried.delta_nll_low <= 0)]
+    assert len(doubtful)
+    told = {(each["layer"], each["column"]): each["verdict"] for each in written["super_weights"]}
+    assert {told[row.layer, row.column] for row in doubtful.itertuples()} <= {"inconclusive", "contributing"}
+    assert "inconclusive" in told.values() and "(inconclusive, found by its size)" in page["super weights"]
+    assert any("may matter" in text for _, text in findings)
+
+
+def test_weights_that_are_harmless_alone_and_not_together_are_no_decoys():
+    rows = pd.DataFrame({"candidate": pd.array([pd.NA, 0, 0, 1, 1], dtype="Int64"),
+                         "kind": ["joint", "single", "neuron", "single", "neuron"],
+                         "delta_nll": [0.3, 0.02, 0.02, 0.03, 0.03]})  # fmt: skip
+    rows = rows.assign(delta_nll_low=rows.delta_nll - 0.01, delta_nll_high=rows.delta_nll + 0.01, ratio=1.0)
+    rows = pd.concat([rows.assign(severity="minimal"), rows[:0]])
+    kept = pd.DataFrame([{**rows.iloc[1].to_dict(), "kind": "kept", "candidate": n, "delta_nll": 0.29} for n in (0, 1)])
+    rows = pd.concat([rows, kept])
+    bands = (1.5, 1.1)
+    joint = joint_of(rows, bands)
+    places = [Coordinate(1, 9, n, component="mlp.down_proj") for n in (20, 21)]
+    table = pd.DataFrame([judged(rows, n, place, 0.5, joint, bands) for n, place in enumerate(places)])
+    assert table.verdict.tolist() == ["inert", "inert"] and overall(table, joint) == "contributing"
+    told = [each["text"] for each in graded("contributing", table, {"weights": 2, "delta_nll": 0.3})]
+    assert told[0].startswith("All 2 candidates") and not any("decoy" in text for text in told)
+    assert sum("harmless to remove alone, but not with the others" in text for text in told) == 2
+    records = [{**row, "expert_id": None, "found_by": ["contribution"]} for row in table.to_dict("records")]
+    written = {"super_weights": records, "verdict": "contributing"}
+    found = pd.DataFrame({"layer": [], "row": [], "column": [], "component": []})
+    page = dict(headline({"super_weights": {"m.csv": found}, "super_weight_verification": {"m.json": written}}))
+    assert page == {"super weights": "2 weights, contributing together only: layer 1 mlp.down_proj [9, 20]; "
+                                     "layer 1 mlp.down_proj [9, 21]"}  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_losses_that_are_not_finite_are_drawn_and_not_called_minimal(loss):
+    row = {"layer": 1, "row": 9, "column": 21, "expert": pd.NA, "verdict": "critical"}
+    table = pd.DataFrame([{**row, "delta_nll": loss, "neuron_delta_nll": loss, "kept_delta_nll": loss}])
+    variants = pd.DataFrame({"kind": ["baseline", "single", "neuron"], "candidate": [pd.NA, 0, 0],
+                             "delta_nll": [0.0, loss, loss]})  # fmt: skip
+    assert "What removing super weights costs" in drawn(figures.verification(table, variants))
+    assert severity(ratio_of(loss)) == ("catastrophic" if loss > 0 else "not finite")
+    nothing = Trial(pd.DataFrame({"layer": [0, 1], "row": [1, 1], "column": [2, 2], "delta_nll": [0.1, loss]}),
+                    pd.DataFrame(), (), 0)  # fmt: skip
+    text = searched("critical", nothing, [], 0)[-1]["text"]
+    assert f"perplexity times {times(loss)} at most" in text
 
 
 @pytest.mark.parametrize("channels", [1, 4, 7])

@@ -104,15 +104,15 @@ def test_what_makes_a_verdict():
 
 
 def test_what_makes_a_verdict_together():
-    joint = Joint(4.0, True, 0.2)
+    joint = Joint(4.0, "critical", 0.2)
     assert judged_by(0.0, rescue=0.41, joint=joint) == "contributing"
     assert judged_by(0.0, rescue=0.39, joint=joint) == "inert"
-    assert judged_by(0.0, rescue=0.41, joint=Joint(4.0, False, 0.2)) == "inert"
+    assert judged_by(0.0, rescue=0.41, joint=Joint(4.0, "inert", 0.2)) == "inert"
     # A draw that happens to be as harmful does not make the weight harmless.
-    assert judged_by(0.0, rescue=0.41, joint=Joint(4.0, True, 4.5)) == "contributing"
+    assert judged_by(0.0, rescue=0.41, joint=Joint(4.0, "critical", 4.5)) == "contributing"
     # A tenth of a small effect is less than the mild band.
-    assert judged_by(0.0, rescue=0.08, joint=Joint(0.5, True, 0.0)) == "inert"
-    assert judged_by(0.0, rescue=0.10, joint=Joint(0.5, True, 0.0)) == "contributing"
+    assert judged_by(0.0, rescue=0.08, joint=Joint(0.5, "critical", 0.0)) == "inert"
+    assert judged_by(0.0, rescue=0.10, joint=Joint(0.5, "critical", 0.0)) == "contributing"
 
 
 def outcome(*rows):
@@ -137,14 +137,18 @@ def test_both_nulls_stand_beside_the_verdict_and_do_not_decide_it():
         assert (row(*null)["verdict"], row(*null)["exceeds_null"]) == ("critical", False)
     assert row(("random", 0, 1.1))["p_value"] == 1
     together = [("random_together", pd.NA, 0.1), ("shifted_together", pd.NA, 0.2)]
-    assert joint_of(outcome(*single, *together), 1.5) == Joint(4.0, True, 0.2)
-    assert joint_of(outcome(*single, *together[:1], ("shifted_together", pd.NA, 4.1)), 1.5) == Joint(4.0, True, 4.1)
-    assert joint_of(outcome(*single, ("random_together", pd.NA, 4.1), *together[1:]), 1.5) == Joint(4.0, True, 4.1)
-    assert joint_of(outcome(*single), 99.0) == Joint(4.0, False, 0.0)
-    assert joint_of(outcome(*single[:3]), 1.5) is None
+    assert joint_of(outcome(*single, *together), (1.5, 1.1)) == Joint(4.0, "critical", 0.2)
+    assert joint_of(outcome(*single, *together[:1], ("shifted_together", pd.NA, 4.1)), (1.5, 1.1)) == Joint(
+        4.0, "critical", 4.1
+    )
+    assert joint_of(outcome(*single, ("random_together", pd.NA, 4.1), *together[1:]), (1.5, 1.1)) == Joint(
+        4.0, "critical", 4.1
+    )
+    assert joint_of(outcome(*single), (99.0, 98.0)) == Joint(4.0, "inert", 0.0)
+    assert joint_of(outcome(*single[:3]), (1.5, 1.1)) is None
     # All but the second cost 3 of the 4 that all cost: it rescues 1, and alone it does nothing.
     both = outcome(*single, ("neuron", 1, 0.0), ("kept", 1, 3.0), ("random", 1, 0.1))
-    rescued = judged(both, 1, place, 0.5, Joint(4.0, True, 0.2), (1.5, 1.1))
+    rescued = judged(both, 1, place, 0.5, Joint(4.0, "critical", 0.2), (1.5, 1.1))
     assert (rescued["rescue"], rescued["kept_delta_nll"], rescued["verdict"]) == (1.0, 3.0, "contributing")
 
 

@@ -24,7 +24,8 @@ def verification(table: pd.DataFrame, variants: pd.DataFrame, *, most: int = 12)
         return message("No candidate was found where it was searched: nothing to verify.")
     shown = table.assign(number=range(len(table))).nlargest(most, "delta_nll", keep="first")
     joint = variants[variants.kind == "joint"]
-    bars = [bar for bar in BARS if table[bar[0]].notna().any()]
+    # With one candidate there is nothing to keep; whatever else is missing is a loss that is no number.
+    bars = BARS if table.kept_delta_nll.notna().any() else BARS[:2]
     height = 0.8 / len(bars)
     figure, axis = subplots(width=7.6, height=1.5 + 0.36 * len(bars) * len(shown) + (0.4 if len(joint) else 0))
     for place, row in enumerate(shown.itertuples()):
@@ -52,7 +53,11 @@ def verification(table: pd.DataFrame, variants: pd.DataFrame, *, most: int = 12)
 
 
 def _bar(axis, place: float, value: float, colour: str, height: float) -> None:
-    if pd.isna(value):
+    if not np.isfinite(value):
+        place = (0, place)
+        axis.annotate(
+            "not finite", place, (4, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=7.5
+        )
         return
     size = max(abs(value), FLOOR)
     axis.barh(
@@ -62,6 +67,7 @@ def _bar(axis, place: float, value: float, colour: str, height: float) -> None:
 
 
 def _null(axis, place: float, null: pd.Series, label: str | None) -> None:
+    null = null[np.isfinite(null)]
     if len(null):
         low, high = max(null.min(), FLOOR), max(null.max(), FLOOR)
         axis.fill_betweenx(
@@ -72,6 +78,9 @@ def _null(axis, place: float, null: pd.Series, label: str | None) -> None:
 
 def _limits(table: pd.DataFrame, variants: pd.DataFrame) -> tuple[float, float]:
     sizes = variants.delta_nll[~variants.kind.isin(("baseline", "screened"))].abs().clip(lower=FLOOR)
+    sizes = sizes[np.isfinite(sizes)]
+    if sizes.empty:
+        return FLOOR, 1.0
     return float(sizes.min()) / 3, float(sizes.max()) * 12
 
 

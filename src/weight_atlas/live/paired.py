@@ -1,5 +1,7 @@
 """What a change of the model does to its losses, from per-window sums of the same windows before and after."""
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -8,7 +10,12 @@ SEVERITY = ((10.0, "catastrophic"), (3.0, "severe"), (1.5, "moderate"), (1.1, "m
 
 
 def severity(ratio: float) -> str:
-    """The band of a perplexity ratio: > 10 catastrophic, > 3 severe, > 1.5 moderate, > 1.1 mild, else minimal."""
+    """The band of a perplexity ratio: > 10 catastrophic, > 3 severe, > 1.5 moderate, > 1.1 mild, else minimal.
+
+    A ratio that is no number has none: "not finite".
+    """
+    if math.isnan(ratio):
+        return "not finite"
     return next((name for bound, name in SEVERITY if ratio > bound), "minimal")
 
 

@@ -70,11 +70,14 @@ def _super_weights(tables: Tables) -> Iterator[tuple[str, str]]:
     records = verified["super_weights"]
     grave = [each for each in records if each["verdict"] != "inert"]
     told = [f"{_place(each)} ({each['verdict']}{_of_screening(each)})" for each in grave]
-    if not told and verified["verdict"] == "critical together":
-        told = [f"{len(records)} weights, critical together only: {'; '.join(map(_place, records))}"]
+    verdict = verified["verdict"]
+    together = verdict == "critical together" or (not told and verdict not in ("not confirmed", "none found"))
+    if not told and together:
+        what = verdict.removesuffix(" together")
+        told = [f"{len(records)} weights, {what} together only: {'; '.join(map(_place, records))}"]
     yield "super weights", "; ".join(told) or "none found where it was searched (see the findings)"
     decoys = [_place(each) for each in records if each["verdict"] == "inert"]
-    if decoys and verified["verdict"] != "critical together":
+    if decoys and not together:
         yield "decoys: massive activations, removal harmless", "; ".join(decoys)
 
 

@@ -17,9 +17,13 @@ def findings(verdict: str, table: pd.DataFrame, joint: dict | None) -> list[dict
     table: rows of the verification, with found_by; joint: its row of all candidates together, if there were several,
     and `null_max`, the largest rise of its controls in nats per token.
     """
-    found = [_of_weight(row) for row in table.itertuples()]
+    # Weights that stand in for each other are no decoys.
+    together = verdict == "critical together" or (verdict != "not confirmed" and (table.verdict == "inert").all())
+    found = [_of_weight(row, together) for row in table.itertuples()]
     if joint is not None:
-        grade = "critical" if verdict in ("critical", "critical together") else "info"
+        grade = {"critical": "critical", "critical together": "critical", "not confirmed": "info"}.get(
+            verdict, "notable"
+        )
         text = f"All {joint['weights']} candidates set to zero multiply perplexity by {times(joint['delta_nll'])}"
         null = joint.get("null_max")
         against = "" if null is None else f", the worst of their random controls by {times(null)}"
@@ -36,24 +40,35 @@ def searched(verdict: str, trial: Trial, unattributed: Sequence[dict], unverifie
     found = []
     if unattributed:
         lasting = any("last" not in each["reason"] for each in unattributed)
-        groups = pd.DataFrame(unattributed).groupby(["layer", "reason"], sort=True)
+        beside = pd.DataFrame(unattributed)
+        beside["reason"] = [each["reason"] + _outlier(trial, each) for each in unattributed]
+        groups = beside.groupby(["layer", "reason"], sort=True)
         listed = "; ".join(_unattributed(layer, reason, rows) for (layer, reason), rows in groups)
-        text = f"Massive activations that no single weight of an MLP output projection explains: {listed}"
+        text = f"Massive activations that were attributed to no single weight of an MLP output projection: {listed}"
         text += ". Attention and embedding matrices were not searched: a super weight may lie there."
         found.append({"grade": "notable" if lasting else "info", "text": text})
     text = "Searched: massive activations of the residual stream, attributed to MLP output projections"
     if len(trial.table):
-        worst = trial.table.delta_nll.max()
+        worst = trial.table.delta_nll.max(skipna=False)
         count = len(trial.table)
         what = "the largest outlier" if count == 1 else f"the {count} largest other outliers"
         text += f"; {what} of these projections, removed one at a time (perplexity times {times(worst)} at most)"
-        text += f", {trial.left} smaller ones untried" if trial.left else ""
+        text += f", at least {trial.left} smaller ones untried" if trial.left else ""
+    elif trial.left:
+        text += f"; at least {trial.left} of their weights stand out by their size and were not tried"
     else:
         text += "; none of their weights stands out by its size beside those"
     if unverified:
         text += f"; {unverified} detected weights that contribute less were not verified"
     start = "No super weight was found where it was searched. " if verdict in ("none found", "not confirmed") else ""
     return [*found, {"grade": "info", "text": f"{start}{text}. Other matrices were not searched."}]
+
+
+def _outlier(trial: Trial, activation: dict) -> str:
+    """Which outlier that was tried writes into the channel of an activation, in the layer where it arises."""
+    rows = trial.table
+    own = rows[(rows.layer == activation["layer"]) & (rows.row == activation["channel"])] if len(rows) else rows
+    return "".join(f", where [{each.row}, {each.column}] stands out by its size" for each in own.itertuples())
 
 
 def _unattributed(layer: int, reason: str, rows: pd.DataFrame) -> str:
@@ -105,7 +120,7 @@ def _carried(row) -> str:
     return f"its weight [{row.row}, {row.column}] contributes {size}"
 
 
-def _of_weight(row) -> dict[str, str]:
+def _of_weight(row, together: bool) -> dict[str, str]:
     expert = "" if pd.isna(row.expert) else f" expert {row.expert}"
     place = f"Layer {row.layer}{expert} [{row.row}, {row.column}]"
     effect = f"set to zero it multiplies perplexity on the verification text by {times(row.delta_nll)}"
@@ -123,8 +138,10 @@ def _of_weight(row) -> dict[str, str]:
         case "inconclusive":
             why = f"the 95 % interval begins at {row.delta_nll_low:.3g} nats per token: more text would tell"
             return {"grade": "notable", "text": f"{place} may matter: {effect}{against}, but {why}."}
-    what = "a decoy: it writes a massive activation, but removing it is harmless"
-    return {"grade": "info", "text": f"{place} is {what}: {effect}{against}."}
+    what = "is a decoy: it writes a massive activation, but removing it is harmless"
+    if together:
+        what = "is harmless to remove alone, but not with the others"
+    return {"grade": "info", "text": f"{place} {what}: {effect}{against}."}
 
 
 def _rescued(row) -> str:

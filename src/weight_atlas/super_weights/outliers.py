@@ -2,7 +2,7 @@
 
 The detection looks where activations grow and last. A weight of the last layer, or one that matters without a massive
 activation, is not seen there, but it is an outlier of its matrix. Each of the largest is removed once, which costs one
-pass; those that do harm become candidates of the verification.
+pass; those that do harm, or may, become candidates of the verification.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import value_at, zero
 from weight_atlas.live.windows import Windows
-from weight_atlas.super_weights.verification import harmful, intervened
+from weight_atlas.super_weights.verification import costly, intervened
 
 # An outlier is this many times as large as the largest of as many Gaussian numbers, which happens by chance with a
 # probability of n * n^-4.
@@ -27,13 +27,13 @@ class Trial:
     """What removing the outliers one at a time showed.
 
     table: one row each: layer, row, column, component, expert, size, gaussian_size, delta_nll, delta_nll_low, ratio.
-    variants: the same as rows of the verification, of kind "screened". harmful: those whose removal does harm. left:
-    how many more stand out and were not tried.
+    variants: the same as rows of the verification, of kind "screened". suspects: those whose removal costs enough,
+    be it certain or not. left: how many more stand out and were not tried.
     """
 
     table: pd.DataFrame
     variants: pd.DataFrame
-    harmful: tuple[Coordinate, ...]
+    suspects: tuple[Coordinate, ...]
     left: int
 
 
@@ -49,8 +49,8 @@ def try_outliers(
 ) -> Trial:
     """Remove the weights of a screening that stand out from their matrices, each alone, the largest first.
 
-    known: candidates that are verified anyway. most: how many are tried. ratio: of perplexity, from which on a removal
-    does harm.
+    known: candidates that are verified anyway. most: how many are tried. ratio: of perplexity, from which on a weight
+    is suspected.
     """
     places = outliers(live, screening, known)
     tried, left = places[:most], len(places) - len(places[:most])
@@ -60,8 +60,8 @@ def try_outliers(
     variants = intervened(live, windows, plan, batch_size=batch_size).iloc[1:].reset_index(drop=True)
     table = pd.DataFrame([{name: getattr(row, name) for name in RECORD} for _, row in tried])
     table = pd.concat([table, variants[["delta_nll", "delta_nll_low", "ratio"]]], axis=1)
-    hurt = [place for (place, _), row in zip(tried, variants.itertuples(), strict=True) if harmful(row, ratio)]
-    return Trial(table, variants, tuple(hurt), left)
+    suspects = [place for (place, _), row in zip(tried, variants.itertuples(), strict=True) if costly(row, ratio)]
+    return Trial(table, variants, tuple(suspects), left)
 
 
 def outliers(live: Anatomy, screening: pd.DataFrame, known: Sequence[Coordinate]) -> list[tuple[Coordinate, object]]:

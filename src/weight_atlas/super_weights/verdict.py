@@ -40,9 +40,10 @@ def verified(
 
     corpus_table: documents, of which `tokens` tokens are taken in windows of `window` (None: the model's context), and
     every score_every-th token is scored. screening: the table of screening.screen; of its outliers the max_outliers
-    largest are removed once, and those that do harm are verified with the others. draws: random weights per candidate.
-    batch_size: variants at one time. max_candidates: how many, those that contribute most. enable_causal_scoring: for
-    weights of experts also the effect with routing forced. The cost is printed before it is spent.
+    largest are removed once, and those that do harm, or may, are verified with the others. draws: random weights per
+    candidate. batch_size: variants at one time. max_candidates: how many, those that contribute most.
+    enable_causal_scoring: for weights of experts also the effect with routing forced. The cost is printed before it is
+    spent.
     """
     listed = coordinates_of(found, "super_weights")
     detected = listed[:max_candidates]
@@ -55,10 +56,10 @@ def verified(
     trial = try_outliers(
         live, windows, screening, listed, most=max_outliers, ratio=contributing_ratio, batch_size=batch_size
     )
-    print(f"{len(trial.table)} outliers of the screening removed: {len(trial.harmful)} do harm", flush=True)
-    candidates = [*detected, *trial.harmful]
+    print(f"{len(trial.table)} outliers of the screening removed: {len(trial.suspects)} are verified", flush=True)
+    candidates = [*detected, *trial.suspects]
     described = found["super_weights"][: len(detected)]
-    described += [outlier_record(live, place, value_at(live, place)) for place in trial.harmful]
+    described += [outlier_record(live, place, value_at(live, place)) for place in trial.suspects]
     planned = plan(live, candidates, draws=draws, seed=seed)
     prompts = tokenized(tokenizer, found["settings"]["prompts"], live.context)
     forced = [place for place in candidates if enable_causal_scoring and live.projection(place).stacked]

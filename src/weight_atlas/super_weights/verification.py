@@ -66,14 +66,14 @@ def verify(
             "none found", pd.DataFrame(columns=list(COLUMNS)), pd.DataFrame(columns=list(VARIANT_COLUMNS))
         )
     variants = intervened(live, windows, planned.variants, batch_size=batch_size)
-    joint = joint_of(variants, critical_ratio)
     bands = (critical_ratio, contributing_ratio)
+    joint = joint_of(variants, bands)
     rows = [
         judged(variants, number, place, planned.magnitude_ratios[number], joint, bands)
         for number, place in enumerate(planned.candidates)
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"expert": "Int64"})
-    return Verification(_overall(table, joint), table, variants)
+    return Verification(overall(table, joint), table, variants)
 
 
 def intervened(
@@ -117,21 +117,21 @@ def _variant_row(kind: str, number: int | None, edits: Variant, scores: pd.DataF
 
 @dataclass(frozen=True)
 class Joint:
-    """The effect of all candidates together, whether it is critical, and the largest of its null."""
+    """The effect of all candidates together, what it is called, and the largest of its null."""
 
     delta: float
-    critical: bool
+    verdict: str
     null_max: float
 
 
-def joint_of(variants: pd.DataFrame, critical_ratio: float) -> Joint | None:
+def joint_of(variants: pd.DataFrame, bands: tuple[float, float]) -> Joint | None:
     """What all candidates do together; None where there is one candidate."""
     joint = variants[variants.kind == "joint"]
     if joint.empty:
         return None
     row, null = joint.iloc[0], variants[variants.kind.isin(("random_together", "shifted_together"))].delta_nll
     largest = float(null.max()) if len(null) else 0.0
-    return Joint(float(row.delta_nll), harmful(row, critical_ratio), largest)
+    return Joint(float(row.delta_nll), band_of(row, bands), largest)
 
 
 def harmful(row: pd.Series, ratio: float) -> bool:
@@ -139,9 +139,22 @@ def harmful(row: pd.Series, ratio: float) -> bool:
 
     A single window cannot give an interval; a loss that is no number any more is as harmful as can be.
     """
-    if math.isnan(row.delta_nll):
-        return True
-    return bool(row.delta_nll >= math.log(ratio) and not row.delta_nll_low <= 0)
+    return costly(row, ratio) and (math.isnan(row.delta_nll) or not row.delta_nll_low <= 0)
+
+
+def costly(row: pd.Series, ratio: float) -> bool:
+    """Whether a variant multiplies perplexity by a ratio or more, be it certain or not."""
+    return not row.delta_nll < math.log(ratio)
+
+
+def band_of(row: pd.Series, bands: tuple[float, float]) -> str:
+    """critical, contributing, inconclusive or inert, by a variant's own effect; bands: see verdict_of."""
+    critical, contributing = bands
+    if harmful(row, critical):
+        return "critical"
+    if harmful(row, contributing):
+        return "contributing"
+    return "inconclusive" if costly(row, contributing) else "inert"
 
 
 def judged(
@@ -191,19 +204,16 @@ def verdict_of(single: pd.Series, rescue: float, joint: Joint | None, bands: tup
     single: row of the variant without the candidate; rescue: in nats; bands: least ratios of perplexity for the first
     two.
     """
-    critical, contributing = bands
-    if harmful(single, critical):
-        return "critical"
-    helps = joint is not None and joint.critical and rescue > max(0.1 * joint.delta, math.log(contributing))
-    if helps or harmful(single, contributing):
-        return "contributing"
-    return "inert" if single.delta_nll < math.log(contributing) else "inconclusive"
+    own, together = band_of(single, bands), joint is not None and joint.verdict == "critical"
+    helps = together and rescue > max(0.1 * joint.delta, math.log(bands[1]))
+    return "contributing" if helps and own != "critical" else own
 
 
-def _overall(table: pd.DataFrame, joint: Joint | None) -> str:
+def overall(table: pd.DataFrame, joint: Joint | None) -> str:
+    """The gravest of what the candidates do alone (rows of judged) and together."""
     if (table.verdict == "critical").any():
         return "critical"
-    if joint is not None and joint.critical:
+    if joint is not None and joint.verdict == "critical":
         return "critical together"
-    graver = (verdict for verdict in ("contributing", "inconclusive") if (table.verdict == verdict).any())
-    return next(graver, "not confirmed")
+    given = {*table.verdict, *([] if joint is None else [joint.verdict])}
+    return next((verdict for verdict in ("contributing", "inconclusive") if verdict in given), "not confirmed")
