@@ -38,6 +38,6 @@ def cell(value: object) -> object:
 
 def table(frame: pd.DataFrame, *, written: str = "", **formats: object) -> str:
     """A DataFrame as a Markdown table; written: a column that holds Markdown; formats: for DataFrame.to_markdown."""
-    # As objects, whole numbers stay whole beside columns of floats.
     frame = frame.astype(object).apply(lambda column: column if column.name == written else column.map(cell))
-    return frame.rename(columns=cell).to_markdown(index=False, **formats)
+    # As objects, whole numbers stay whole beside columns of floats; mapping makes numbers of them again.
+    return frame.astype(object).rename(columns=cell).to_markdown(index=False, **formats)

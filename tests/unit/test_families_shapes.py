@@ -160,6 +160,21 @@ EXPERTS = {
 }
 
 
+@pytest.mark.parametrize("head", ["PreTraining", "MaskedLM", "SequenceClassification", "MultipleChoice"])
+def test_electra_with_an_embedding_narrower_than_its_layers_is_an_ordinary_model(head):
+    """The small and the large ones have it: their discriminator's transform is as wide as the layers."""
+    import transformers
+
+    size = {"embedding_size": 8, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}
+    configuration = transformers.ElectraConfig(**size, num_hidden_layers=2, vocab_size=30, max_position_embeddings=10)
+    with torch.device("meta"):
+        model = getattr(transformers, f"ElectraFor{head}")(configuration)
+    tied = model.all_tied_weights_keys
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items() if name not in tied}
+    rows = inventory(headers({**configuration.to_dict(), "architectures": [f"ElectraFor{head}"]}, shapes))
+    assert set(rows[rows.role == "W_E"].cols) == {8} and set(rows[rows.role == "W_Q"].cols) == {16}
+
+
 def test_experts_lost_or_too_many_or_of_another_width_are_refused():
     assert len(inventory(headers(MOE, EXPERTS))) == len(EXPERTS)
     lost = {name: shape for name, shape in EXPERTS.items() if "layers.1.mlp.experts.2.up" not in name}

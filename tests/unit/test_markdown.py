@@ -73,3 +73,9 @@ def test_names_of_models_keep_their_underscores():
     )
     assert re.findall(r"<a [^>]*>(.*?)</a>", shown) == names
     assert "<em>" not in shown and "<strong>" not in shown
+
+
+def test_whole_numbers_stay_whole_beside_floats():
+    frame = pd.DataFrame({"Rank": [0, 1], "Real": [0.5, -2.0], "Count": pd.array([3, pd.NA], dtype="Int64")})
+    rows = [re.split(r" *\| *", line)[1:-1] for line in report_table(frame, digits=6).splitlines()[2:]]
+    assert rows[0] == ["0", "0.500000", "3"] and rows[1][:2] == ["1", "-2.000000"]
