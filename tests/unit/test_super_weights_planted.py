@@ -1,5 +1,7 @@
 """Would whoever planted it agree? What is said of models in which one scalar matters, wherever it lies."""
 
+import math
+
 import pandas as pd
 import pytest
 import torch
@@ -8,6 +10,7 @@ from live_models import drawn, own_text, plant, random_prompts, tiny, word_token
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.families import inventory, load_piece
 from weight_atlas.figures import super_weight_verification as figures
+from weight_atlas.live import batched_scoring
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.live.paired import severity
@@ -208,6 +211,37 @@ def test_losses_that_are_not_finite_are_drawn_and_not_called_minimal(loss):
                     pd.DataFrame(), (), 0)  # fmt: skip
     text = searched("critical", nothing, [], 0)[-1]["text"]
     assert f"perplexity times {times(loss)} at most" in text
+
+
+def test_a_weight_without_which_there_are_no_numbers_is_critical(said):
+    """Logits of bfloat16 and float16 overflow; here a channel that the weight holds down does."""
+    live = anatomy(tiny("llama", sharp=True))
+    place = plant(live, 1, CHANNEL, NEURON)
+    scored, at = batched_scoring.variant_logits, {}
+
+    def overflowing(live, window, variants, *given, **settings):
+        for number, logits in scored(live, window, variants, *given, **settings):
+            without = number >= 0 and any(edit.coordinate == place for edit in variants[number])
+            at[number] = without
+            yield number, logits * float("nan") if without else logits
+
+    batched_scoring.variant_logits = overflowing
+    try:
+        written, _, findings = said(live)
+    finally:
+        batched_scoring.variant_logits = scored
+    (record,) = written["super_weights"]
+    assert at[-1] is False and any(at.values())
+    assert (record["verdict"], record["delta_nll"], record["severity"]) == ("critical", math.inf, "catastrophic")
+    assert "multiplies perplexity on the verification text by an infinite number" in findings[0][1]
+
+
+def test_an_own_effect_is_not_compared_where_a_weight_counts_among_others():
+    row = {"layer": 1, "row": 9, "column": 20, "expert": pd.NA, "verdict": "contributing", "delta_nll": 0.015,
+           "null_draws": 5, "null_max": 0.0, "shift_draws": 5, "shift_max": 0.02, "exceeds_null": False}  # fmt: skip
+    for rescue, compared in ((15.4, False), (0.001, True), (float("nan"), True)):
+        (told,) = graded("contributing", pd.DataFrame([{**row, "rescue": rescue}]), None)
+        assert ("does as much harm elsewhere" in told["text"]) == compared
 
 
 @pytest.mark.parametrize("channels", [1, 4, 7])

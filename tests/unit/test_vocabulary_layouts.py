@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families import inventory
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.edits import value_at
@@ -105,3 +105,10 @@ def test_targets_that_are_not_there(saved):
         find_targets(checkpoint, rows, coordinates=[[99, 0, 0]])
     with pytest.raises(AtlasError, match="is no weight"):
         find_targets(checkpoint, rows, coordinates=[[1, 2]])
+
+
+@pytest.mark.parametrize(("stack", "words"), [("encoder", "the neurons of an encoder"), (None, "there are no neurons")])
+def test_an_encoder_is_not_said_to_have_no_neurons(stack, words):
+    rows = {"role": ["W_down"] if stack else ["ssm_out"], "stack": stack or "decoder", "layer": 0, "readable": True}
+    with pytest.raises(NotApplicable, match=words):
+        down_projections(pd.DataFrame(rows))

@@ -13,7 +13,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.live import batched_scoring as edits_only
 from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.paired import mean_nll
-from weight_atlas.live.scoring import score_windows, token_nll
+from weight_atlas.live.scoring import finite_or_infinite, score_windows, token_nll
 from weight_atlas.live.shortcuts import Shortcuts, pays, shortcuts_of
 from weight_atlas.live.windows import Windows
 
@@ -54,12 +54,8 @@ def score_variants(
 
 def _plain_scores(live: Anatomy, windows: Windows, variant: Variant, size: int) -> tuple[pd.DataFrame, int]:
     # A baseline that gives no numbers is an error of the model or its type, not a result.
-    measure = token_nll if variant.kind == BASELINE else _finite_or_infinite
+    measure = token_nll if variant.kind == BASELINE else finite_or_infinite
     return halving(lambda batch: score_windows(live.model, windows, batch_size=batch, measure=measure), size)
-
-
-def _finite_or_infinite(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {"nll": torch.nan_to_num(token_nll(logits, targets)["nll"], nan=float("inf"), posinf=float("inf"))}
 
 
 def _restarted_scores(

@@ -16,7 +16,7 @@ from weight_atlas.live.edits import Edit, change_of, edited
 from weight_atlas.live.layer_restart import LayerTrace, chain, logits_at
 from weight_atlas.live.layer_tail import LayerTail
 from weight_atlas.live.load import out_of_memory_explained
-from weight_atlas.live.scoring import window_sums
+from weight_atlas.live.scoring import finite_or_infinite, token_nll, window_sums
 from weight_atlas.live.shortcuts import Shortcuts, Variant, first_layer, is_single
 from weight_atlas.live.windows import Windows
 
@@ -32,6 +32,7 @@ def score_edits(
 ) -> list[pd.DataFrame]:
     """Per-window sums of nll for the unchanged model (first) and every variant; see live.scoring.window_sums.
 
+    A variant whose logits are no finite numbers has an infinite nll; the unchanged model must not.
     batch_size: variants that go through a layer together, at most.
     """
     rows: list[list[pd.DataFrame]] = [[] for _ in range(len(variants) + 1)]
@@ -40,7 +41,8 @@ def score_edits(
         targets = _targets(window)
         with out_of_memory_explained(f"{batch_size} variants of a window of {window.ids.shape[1]} tokens"):
             for variant, logits in variant_logits(live, window, variants, route, batch_size=batch_size):
-                rows[variant + 1].append(window_sums(logits[None], targets))
+                measure = token_nll if variant < 0 else finite_or_infinite
+                rows[variant + 1].append(window_sums(logits[None], targets, measure))
     return [pd.concat(each, ignore_index=True).rename_axis("window").reset_index() for each in rows]
 
 

@@ -29,7 +29,8 @@ def paired_difference(
 ) -> tuple[float, float, float]:
     """Mean change of nats per token, and its confidence interval from the differences of the single windows.
 
-    Student's t over windows, each weighted by its tokens; (delta, NaN, NaN) for one window.
+    Student's t over windows, each weighted by its tokens; (delta, NaN, NaN) for one window, and where a loss is
+    infinite.
     """
     from scipy.stats import t
 
@@ -37,7 +38,7 @@ def paired_difference(
     difference = (variant.nll.to_numpy() - baseline.nll.to_numpy()) / tokens
     weight = tokens / tokens.sum()
     delta, n = float((weight * difference).sum()), len(tokens)
-    if n < 2:
+    if n < 2 or not np.isfinite(delta):
         return delta, float("nan"), float("nan")
     variance = n / (n - 1) * float((weight**2 * (difference - delta) ** 2).sum())
     half = float(t.ppf(0.5 + confidence / 2, n - 1)) * np.sqrt(variance)

@@ -42,6 +42,11 @@ def score_windows(
     return table
 
 
+def finite_or_infinite(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+    """token_nll, infinite where logits are no finite numbers: what a changed model may give, and a model may not."""
+    return {"nll": torch.nan_to_num(token_nll(logits, targets)["nll"], nan=float("inf"), posinf=float("inf"))}
+
+
 def window_sums(
     logits: torch.Tensor,
     batch: Windows,

@@ -128,7 +128,8 @@ def _of_weight(row, together: bool) -> dict[str, str]:
     if row.shift_draws:
         null.append(f"the same change at {row.shift_draws} random places by at most {times(row.shift_max)}")
     against = f", {', '.join(null)}" if null else ""
-    if null and not row.exceeds_null and row.verdict != "inert":
+    # Where a weight counts by what it does among the others, its own harm is not the point.
+    if null and not row.exceeds_null and row.verdict != "inert" and not row.rescue > row.delta_nll:
         against += ": a change of this size does as much harm elsewhere"
     match row.verdict:
         case "critical":

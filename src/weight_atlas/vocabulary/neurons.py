@@ -44,12 +44,13 @@ def vectors_of(W_down: torch.Tensor, gain: torch.Tensor | None = None, scale: fl
 
 def down_projections(inventory: pd.DataFrame) -> pd.DataFrame:
     """The rows of an inventory that are MLP output projections of the decoder, in order of layers."""
-    rows = inventory[
-        (inventory["role"] == Role.W_DOWN.value) & (inventory["stack"] == "decoder") & inventory.layer.notna()
-    ]
+    every = inventory[(inventory["role"] == Role.W_DOWN.value) & inventory.layer.notna()]
+    rows = every[every["stack"] == "decoder"]
     if rows.empty:
         raise NotApplicable(
-            "the model has no MLP output projection, so there are no neurons",
+            "the model has no MLP output projection, so there are no neurons"
+            if every.empty
+            else "the model has no decoder: the neurons of an encoder predict no next token",
             remedy="switch off the vocabulary analyses of this model",
         )
     return rows[rows.readable].reset_index(drop=True)
