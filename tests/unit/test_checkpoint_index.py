@@ -284,9 +284,11 @@ def test_manifest_and_what_changes_after_it(sharded, tmp_path_factory):
         (lambda folder: shutil.copy(__file__, folder / "last.ckpt"), "not a checkpoint file"),
         (lambda folder: folder, "no weights here"),
         (lambda folder: folder / "model.pt", "there is no file model.pt"),
+        (lambda folder: folder / "weights.h5", "not a checkpoint file"),
     ],
 )
 def test_nothing_to_make_a_manifest_of(tmp_path, make, message):
+    (tmp_path / "weights.h5").touch()
     with pytest.raises(AtlasError, match=message) as caught:
         make_manifest(str(make(tmp_path)))
     assert caught.value.remedy

@@ -147,6 +147,7 @@ def test_a_dry_run_imports_nothing_heavy():
         (["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "consolidated.safetensors"], None,
          ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]),
         (["pytorch_model.bin", "training_args.bin", "optimizer.pt", "rng_state_0.pth"], None, ["pytorch_model.bin"]),
+        (["a-00001-of-00001.bin", "sampler.bin", "dl_state_dict.bin", "optimizer.bin"], None, ["a-00001-of-00001.bin"]),
         (["step_1000.pt", "scheduler.pt"], None, ["step_1000.pt"]),
         (["a.gguf"], None, ["a.gguf"]),
         (["model.safetensors", "x.gguf"], "x.gguf", ["x.gguf"]),

@@ -20,7 +20,7 @@ def opened(folder, names, *, file="model.safetensors", **given):
     """A checkpoint of TENSORS under other names, opened from its manifest."""
     folder.mkdir(exist_ok=True)
     stored = dict(zip(names, TENSORS.values(), strict=True))
-    if file.endswith(".pt"):
+    if file.endswith((".pt", ".ckpt")):
         torch.save({"state_dict": stored, "step": 3}, folder / file)
     else:
         save_file(stored, folder / file)
@@ -28,9 +28,10 @@ def opened(folder, names, *, file="model.safetensors", **given):
     return open_checkpoint(folder / "manifest.json")
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "last.pt"])
+@pytest.mark.parametrize("file", ["model.safetensors", "last.pt", "last.ckpt"])
 @pytest.mark.parametrize(
-    "before", ["_orig_mod.", "module.", "module._orig_mod.", "model.", "net._fsdp_wrapped_module."]
+    "before",
+    ["_orig_mod.", "module.", "module._orig_mod.", "model.", "net._fsdp_wrapped_module.", "_forward_module.model."],
 )
 def test_wrappers_are_taken_off_and_named(tmp_path, capsys, file, before):
     checkpoint = opened(tmp_path, [before + name for name in TENSORS], file=file)
@@ -53,6 +54,15 @@ def test_names_without_a_wrapper_stay(tmp_path, capsys):
     assert "taken off" not in capsys.readouterr().out
 
 
+def test_the_counter_of_weight_averaging_is_no_part_of_the_model(tmp_path, capsys):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3))
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    torch.save(averaged.state_dict(), tmp_path / "swa.pt")
+    write_json(tmp_path / "manifest.json", make_manifest(str(tmp_path / "swa.pt")))
+    assert sorted(open_checkpoint(tmp_path / "manifest.json").entries) == ["0.bias", "0.weight"]
+    assert "1 of 3 tensors stand outside of the model" in capsys.readouterr().out
+
+
 def test_two_tensors_of_one_name_are_an_error(tmp_path):
     names = ["model.norm.weight", "module.model.norm.weight", "lm_head.weight"]
     with pytest.raises(AtlasError, match=r"are both model\.norm\.weight(.|\n)*`prefix`"):
@@ -68,7 +78,7 @@ def test_a_prefix_chooses_one_model_of_several(tmp_path, capsys):
     checkpoint = open_checkpoint(tmp_path / "manifest.json")
     assert sorted(checkpoint.entries) == sorted(TENSORS)
     assert all(torch.equal(checkpoint.read(name), 2 * tensor) for name, tensor in TENSORS.items())
-    assert "3 of 6 tensors stand outside of the prefix" in capsys.readouterr().out
+    assert "3 of 6 tensors stand outside of the model" in capsys.readouterr().out
 
 
 def test_a_prefix_that_no_name_has_is_an_error(tmp_path):

@@ -53,6 +53,23 @@ def test_a_config_at_odds_with_the_weights_gets_the_inventorys_message(folder):
         load_model(Checkpoint.from_folder(folder), trust_remote_code=False)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("num_hidden_layers", None, r"field 'num_hidden_layers': .*expected int"),
+        ("rope_parameters", "x", r"field 'rope_parameters': "),
+        ("dtype", "float7", r"AttributeError: .*float7"),
+        ("hidden_act", "nosuch", r"KeyError: 'nosuch'"),
+        ("auto_map", "x", r"auto_map must be an object, not x"),
+    ],
+)
+def test_a_value_that_transformers_does_not_take_is_one_message(folder, key, value, message):
+    config = folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), key: value}))
+    with pytest.raises(AtlasError, match=message):
+        load_model(Checkpoint.from_folder(folder), trust_remote_code=False)
+
+
 def test_a_folder_without_config_or_tokenizer(folder):
     with pytest.raises(AtlasError, match="comes without a tokenizer"):
         load_tokenizer(folder, trust_remote_code=False)

@@ -32,7 +32,15 @@ _STRUCTURE: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     ),
     (("model_type", "peft_type"), lambda value: isinstance(value, str), "a name"),
     (
-        ("text_config", "llm_config", "language_config", "thinker_config", "quantization_config", "compression_config"),
+        (
+            "text_config",
+            "llm_config",
+            "language_config",
+            "thinker_config",
+            "quantization_config",
+            "compression_config",
+            "auto_map",
+        ),
         lambda value: isinstance(value, dict),
         "an object",
     ),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from weight_atlas.errors import AtlasError
 
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth")
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 
 # What the analyses read beside the weights: configuration, quantization settings, tokenizer, chat template.
 SIDE_PATTERNS = (
@@ -44,6 +44,8 @@ _NOT_WEIGHTS = (
     "optimizer*",
     "scheduler*",
     "scaler*",
+    "sampler*",
+    "dl_state_dict*",
     "rng_state*",
     "random_states*",
     "*_optim_states*",
@@ -160,7 +162,7 @@ def weight_files(
     raise AtlasError(
         "no weights here",
         where=where,
-        remedy="point `source` at a folder with *.safetensors, *.bin, *.pt, *.pth or *.gguf, or at such a file",
+        remedy="point `source` at a folder with *.safetensors, *.bin, *.pt, *.pth, *.ckpt or *.gguf, or at such a file",
     )
 
 

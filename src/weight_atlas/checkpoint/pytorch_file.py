@@ -1,4 +1,4 @@
-"""PyTorch checkpoints (.bin, .pt, .pth): indexed from their archive, then read tensor by tensor, like safetensors."""
+"""PyTorch checkpoints (.bin, .pt, .pth, .ckpt): indexed from their archive, then read tensor by tensor."""
 
 from collections import deque
 from collections.abc import Iterator

@@ -15,7 +15,8 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Of each file that many blocks of that many bytes are looked at when it is asked whether it is still the same.
 _BLOCKS, _BLOCK = 8, 512
 _REMEDY = (
-    "use bundled:demo, hf://org/name, hf://org/name/file, a folder, or a .safetensors, .pt, .pth, .bin or .gguf file"
+    "use bundled:demo, hf://org/name, hf://org/name/file, a folder, or a .safetensors, .pt, .pth, .ckpt, .bin or .gguf "
+    "file"
 )
 
 

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 
     from weight_atlas.checkpoint.quantized.scheme import Store
 
-# Modules that a wrapper puts around another: torch.compile, activation checkpointing, FSDP, then DDP, DataParallel and
-# weight averaging. No model names a module of its own so.
-WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_fpw_module", "module")
+# Modules that a wrapper puts around another: torch.compile, activation checkpointing, FSDP, Lightning's strategies,
+# then DDP, DataParallel and weight averaging. No model names a module of its own so.
+WRAPPERS = (
+    "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_fpw_module", "_forward_module", "module",
+)  # fmt: skip
+# What torch's weight averaging counts beside the model that it wraps.
+_COUNTER = "n_averaged"
 # Attributes under which training classes (Lightning's, say) keep a model.
 _OWNERS = ("net", "network")
 # `model` is such an attribute too, and the body in most models' own names: there it stands before another body or a
@@ -60,14 +64,14 @@ def unwrapped(store: "Store", prefix: str | None = None) -> tuple["Store", str]:
 
 
 def own_names(names: list[str], prefix: str | None, where: object) -> list[str | None]:
-    """For each name the one that the model itself has for it, or None where it stands outside of the prefix."""
+    """For each name the one that the model itself has for it, or None for what is no part of the model."""
     if flat := next((name for name in names if name.rpartition(".")[2] in _FLAT), None):
         raise AtlasError(
             f"{flat}: the parameters of an FSDP unit in one flat piece, which only FSDP can take apart",
             where=where,
             remedy="save the model with StateDictType.FULL_STATE_DICT, or gather its shards with torch's own tools",
         )
-    inner = names if prefix is None else _below(names, prefix, where)
+    inner = [name if name != _COUNTER else None for name in names] if prefix is None else _below(names, prefix, where)
     found = [name and ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in inner]
     while (owner := _owner([name for name in found if name])) is not None:
         found = [name and name.removeprefix(f"{owner}.") for name in found]
@@ -120,5 +124,5 @@ def _said(kept: dict[str, str], total: int) -> str:
         name, own = next(iter(changed.items()))
         words.append(f"wrappers taken off {len(changed)} of {total} names: {name} is read as {own}")
     if left := total - len(kept):
-        words.append(f"{left} of {total} tensors stand outside of the prefix and are left out")
+        words.append(f"{left} of {total} tensors stand outside of the model and are left out")
     return "; ".join(words)

@@ -92,7 +92,9 @@ def loading_explained(folder: object) -> Iterator[None]:
     """Turn what transformers raises while it loads a model into one message."""
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except AtlasError:
+        raise
+    except Exception as error:  # a value of config.json that no class expects surfaces as any type
         raise AtlasError(
             f"transformers cannot load the model: {first_line(error)}",
             where=folder,
@@ -101,5 +103,8 @@ def loading_explained(folder: object) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an error says first: its first line, with the next one where that only announces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines or isinstance(error, LookupError | AttributeError | TypeError):  # such a text alone says little
+        lines[:1] = [": ".join([type(error).__name__, *lines[:1]])]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])
