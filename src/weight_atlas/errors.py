@@ -39,6 +39,14 @@ class NotApplicable(AtlasError):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first: its first line, with the next one where that only announces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines or isinstance(error, LookupError | AttributeError | TypeError):  # such a text alone says little
+        lines[:1] = [": ".join([type(error).__name__, *lines[:1]])]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])
+
+
 def _rebuild(kind: type[AtlasError], what: str, where: object, remedy: str | None) -> AtlasError:
     return kind(what, where=where, remedy=remedy)
 

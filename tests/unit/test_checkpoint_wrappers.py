@@ -93,6 +93,9 @@ def test_flat_parameters_of_fsdp_are_refused(tmp_path):
         Checkpoint.from_folder(tmp_path)
 
 
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 123456\n"
+
+
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "pytorch_model.bin", "model.gguf", "tokenizer.json", "config.json", "tokenizer.model",
              "model.safetensors.index.json"],
@@ -100,8 +103,19 @@ def test_flat_parameters_of_fsdp_are_refused(tmp_path):
 def test_a_git_lfs_pointer_is_named(tmp_path, name):
     if not name.startswith(("model.", "pytorch")):
         save_file(TENSORS, tmp_path / "model.safetensors")
-    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 123456\n"
-    (tmp_path / name).write_text(pointer)
+    (tmp_path / name).write_text(POINTER)
     for attempt in (lambda: make_manifest(str(tmp_path)), lambda: Checkpoint.from_folder(tmp_path)):
         with pytest.raises(AtlasError, match=rf"git-lfs pointer.*{name}(.|\n)*git lfs pull"):
             attempt()
+
+
+def test_pointers_in_place_of_files_that_are_not_read_are_no_obstacle(tmp_path):
+    """What `git lfs pull --include "*.safetensors"` leaves of a repository with several formats."""
+    save_file(TENSORS, tmp_path / "model.safetensors")
+    for name in ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.gguf", "consolidated.safetensors"):
+        (tmp_path / name).write_text(POINTER)
+    files = make_manifest(str(tmp_path))["files"]
+    assert [file["name"] for file in files] == ["model.safetensors"]
+    assert set(Checkpoint.from_folder(tmp_path).entries) == set(TENSORS)
+    with pytest.raises(AtlasError, match=r"git-lfs pointer.*pytorch_model\.bin"):
+        make_manifest(str(tmp_path / "pytorch_model.bin"))

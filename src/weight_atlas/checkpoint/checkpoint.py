@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from weight_atlas.artifacts import read_json
 from weight_atlas.checkpoint.files import (
+    CODE_PATTERNS,
     PICKLE_SUFFIXES,
     WeightFiles,
     check_file_names,
     refuse_pointers,
+    side_files,
     weight_files,
 )
 from weight_atlas.checkpoint.quantized.scheme import Settings, Store
@@ -85,8 +87,8 @@ class Checkpoint:
         if not folder.is_dir():
             raise AtlasError("the folder does not exist", where=folder, remedy="check `source` in the configuration")
         names = top_files(folder) if names is None else names
-        refuse_pointers(folder, names)
         weights = weight_files(names, where=folder, chosen=file, shards_in=lambda index: shards_in(folder, index))
+        refuse_pointers(folder, [*weights.all, *side_files(names, CODE_PATTERNS)])
         check_file_names(weights.all, where=folder)
         stored, config = _opened(folder, names, weights, key)
         check_names(stored.entries, folder)

@@ -81,9 +81,8 @@ def is_index(name: str) -> bool:
 
 
 def refuse_pointers(folder: Path, names: Iterable[str]) -> None:
-    """AtlasError if files of a checkpoint are git-lfs pointers: what a clone without git-lfs has in place of them."""
-    wanted = [name for name in names if is_weight_file(name) or is_index(name)] + side_files(names, CODE_PATTERNS)
-    found = [name for name in wanted if _is_pointer(folder / name)]
+    """AtlasError if files that are read are git-lfs pointers: what a clone without git-lfs has in place of them."""
+    found = sorted(name for name in names if _is_pointer(folder / name))
     if found:
         raise AtlasError(
             f"a git-lfs pointer stands in place of the file: {_some(found)}",

@@ -99,7 +99,6 @@ def local_names(source: Source) -> list[str]:
     if not folder.is_dir():
         raise AtlasError("the folder does not exist", where=folder, remedy="check `source` in the configuration")
     names = top_files(folder)
-    refuse_pointers(folder, names)
     try:
         weights = weight_files(
             names, where=folder, chosen=source.file, shards_in=lambda index: shards_in(folder, index)
@@ -109,7 +108,9 @@ def local_names(source: Source) -> list[str]:
         if not nested:
             raise
         raise AtlasError("no weights here", where=folder, remedy=f"did you mean {', '.join(nested)}?") from error
-    return sorted({*side_files(names, CODE_PATTERNS), *weights.all})
+    wanted = sorted({*side_files(names, CODE_PATTERNS), *weights.all})
+    refuse_pointers(folder, wanted)
+    return wanted
 
 
 def _folders_with_weights(folder: Path) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from weight_atlas.checkpoint.files import refuse_pointers
 from weight_atlas.errors import CONTROL, AtlasError
 
 # Bits of one element.
@@ -84,6 +85,7 @@ def weight_map(path: Path) -> dict[str, str]:
 
 def shards_in(folder: Path, index: str) -> list[str]:
     """The shards that an index names, each there; a missing one is an AtlasError."""
+    refuse_pointers(folder, [index])
     shards = sorted(set(weight_map(folder / index).values()))
     if missing := [shard for shard in shards if not _is_file(folder / shard)]:
         raise AtlasError(

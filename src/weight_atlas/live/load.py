@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, first_line
 from weight_atlas.families import inventory
 from weight_atlas.families.inventory import hold_to_config
-from weight_atlas.live.model_class import causal_class, first_line, loading_explained
+from weight_atlas.live.model_class import causal_class, loading_explained
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _RUN_ELSEWHERE = "take a whole checkpoint of the model, or switch off the analyses of this model that run it"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from weight_atlas.errors import AtlasError, NotApplicable
+from weight_atlas.errors import AtlasError, NotApplicable, first_line
 
 _SWITCH_OFF = "switch off super_weights, ablations and vocabulary for this model; weight analyses work without it"
 
@@ -100,11 +100,3 @@ def loading_explained(folder: object) -> Iterator[None]:
             where=folder,
             remedy="check config.json; a model with its own Python code needs trust_remote_code: true",
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first: its first line, with the next one where that only announces it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines or isinstance(error, LookupError | AttributeError | TypeError):  # such a text alone says little
-        lines[:1] = [": ".join([type(error).__name__, *lines[:1]])]
-    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])

@@ -9,7 +9,7 @@ with. Counts, windows and prompts all take the ids of tokenizer.json; from trans
 from pathlib import Path
 from typing import Any
 
-from weight_atlas.errors import AtlasError, NotApplicable
+from weight_atlas.errors import AtlasError, NotApplicable, first_line
 
 # What turns a text into ids, and ids into a text.
 _PARTS = ("normalizer", "pre_tokenizer", "model", "decoder")
@@ -37,9 +37,9 @@ def tokenizer_and_source(folder: Path, *, trust_remote_code: bool) -> tuple[Any,
     except Exception as error:
         # Missing files, unknown classes and broken JSON all surface as different types here.
         raise AtlasError(
-            f"the tokenizer cannot be loaded: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
+            f"the tokenizer cannot be loaded: {first_line(error)}",
             where=folder,
-            remedy="check tokenizer.json and tokenizer_config.json beside the weights",
+            remedy="check tokenizer.json, tokenizer_config.json and config.json beside the weights",
         ) from error
 
 
