@@ -225,6 +225,30 @@ def test_ranks_of_single_modules(tmp_path):
     assert {note for note in inventory(other).note if "says" in note} == {"rank 2 (rank_pattern says 4), scale 8"}
 
 
+@pytest.mark.parametrize("part", ["q_proj.lora_{}.weight", "q_proj.lora_{}.default.weight", "q_proj.lora_{}"])
+def test_factors_of_one_update_that_differ_in_rank_are_refused(tmp_path, part):
+    place = f"base_model.model.model.layers.0.self_attn.{part}"
+    names = {place.format("A"): (8, 64), place.format("B"): (32, 4)}
+    with pytest.raises(AtlasError, match=r"different ranks: A is \[8, 64\], B is \[32, 4\]") as caught:
+        inventory(write_adapter(tmp_path, names))
+    assert caught.value.where == place.format("B")
+
+
+@pytest.mark.parametrize(
+    ("module", "wrong", "family", "of_role"),
+    [
+        ("model.layers.0.self_attn.qkv_proj", "minimax", "phi3", "W_Q+W_K+W_V"),
+        ("backbone.layers.0.mixer.in_proj", "mamba2", "mamba", "ssm_in+ssm_gate"),
+    ],
+)
+def test_names_that_families_read_differently_need_the_family(tmp_path, module, wrong, family, of_role):
+    names = {f"base_model.model.{module}.lora_{part}.weight": (8, 8) for part in "AB"}
+    checkpoint = write_adapter(tmp_path, names)
+    with pytest.raises(AtlasError, match=f"families ({wrong} and {family}|{family} and {wrong})(.|\n)*set `family`"):
+        inventory(checkpoint)
+    assert set(inventory(checkpoint, family=family)["of_role"]) == {of_role}
+
+
 def test_factors_of_stacked_experts(tmp_path):
     # As PEFT writes them for target_parameters of a mixture of 4 experts, whose rank is 2 and, for down_proj, 3.
     place = "base_model.model.model.layers.0.mlp"

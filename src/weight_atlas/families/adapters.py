@@ -29,11 +29,29 @@ _ROLES = {
     "lora_magnitude_vector": Role.LORA_MAGNITUDE, "lora_E": Role.AUX, "ia3_l": Role.AUX,
 }  # fmt: skip
 _READ = ("LORA", "ADALORA", "IA3", "TRAINABLE_TOKENS")
+# So many times as many families must share the reading of an adapter's names that is taken as any other.
+_CLEARLY = 3
 
 
 def is_adapter(config: Mapping[str, Any], names: Iterable[str]) -> bool:
     """Whether a checkpoint is an adapter to another model: by its configuration, or by its tensors' names."""
     return "peft_type" in config or any(_PART.search(name) for name in names)
+
+
+def hold_factors(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """AtlasError unless the two factors of every update are of one rank; shapes: by the tensors' names."""
+    for name, down in shapes.items():
+        part = _PART.search(name)
+        if part is None or _ROLES.get(part["part"]) is not Role.LORA_A:
+            continue
+        other = f"{name[: part.end('part') - 1]}B{name[part.end('part') :]}"
+        up = shapes.get(other, ())
+        if len(down) == len(up) == 2 and down[0] != up[1]:
+            raise AtlasError(
+                f"the factors of one update have different ranks: A is {list(down)}, B is {list(up)}",
+                where=other,
+                remedy="fetch or save the adapter anew",
+            )
 
 
 @dataclass(frozen=True)
@@ -169,7 +187,7 @@ def adapted_family(config: Mapping[str, Any], names: list[str], families: Iterab
     """The family of the model that an adapter changes, found by its names: adapters do not say what it is.
 
     Among the families that know all of them the reading that most share is taken, and its first family; `family` in the
-    configuration overrules it. Where no family knows them, an AtlasError.
+    configuration overrules it. Where no family knows them, or no reading is shared by clearly the most, an AtlasError.
     """
     adapter, places = Adapter(config), [_place(name) for name in names]
     readings: dict[tuple, list[str]] = {}
@@ -179,7 +197,14 @@ def adapted_family(config: Mapping[str, Any], names: list[str], families: Iterab
         if None not in meaning:
             readings.setdefault(meaning, []).append(family.name)
     if readings:
-        return load_family(max(readings.values(), key=len)[0])
+        shared, *others = sorted(readings.values(), key=len, reverse=True)
+        if others and len(shared) < _CLEARLY * len(others[0]):
+            raise AtlasError(
+                f"families {shared[0]} and {others[0][0]} take the tensors that this adapter changes for different ones",
+                where=WHERE,
+                remedy="set `family` for this model in the configuration, to the family of the model that it adapts",
+            )
+        return load_family(shared[0])
     kind = str(config.get("peft_type") or "LORA").upper()
     if kind in _READ:
         what = "no family knows the tensors that this adapter changes"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.adapters import Adapter, is_adapter
+from weight_atlas.families.adapters import Adapter, hold_factors, is_adapter
 from weight_atlas.families.checks import hold_shapes
 from weight_atlas.families.completeness import depth_of, further_layers, hold_elements, hold_experts, hold_layers
 from weight_atlas.families.layouts import Selection, logical_shape
@@ -56,6 +56,7 @@ def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: 
     quantities = Quantities(chosen, checkpoint.config)
     matches = _matches(chosen, quantities, checkpoint, allow_other)
     if is_adapter(checkpoint.config, checkpoint.entries):  # the sizes of the model that it changes are not in it
+        hold_factors({name: entry.shape for name, entry in checkpoint.entries.items()})
         rows = _all_rows(checkpoint, matches, chosen, quantities)
     else:
         rows = _held_rows(checkpoint, matches, chosen, quantities)
