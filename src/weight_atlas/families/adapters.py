@@ -200,7 +200,7 @@ def adapted_family(config: Mapping[str, Any], names: list[str], families: Iterab
         shared, *others = sorted(readings.values(), key=len, reverse=True)
         if others and len(shared) < _CLEARLY * len(others[0]):
             raise AtlasError(
-                f"families {shared[0]} and {others[0][0]} take the tensors that this adapter changes for different ones",
+                f"families {shared[0]} and {others[0][0]} take what this adapter changes for different weights",
                 where=WHERE,
                 remedy="set `family` for this model in the configuration, to the family of the model that it adapts",
             )

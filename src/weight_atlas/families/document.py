@@ -54,10 +54,12 @@ embedding beyond `vocab_size`; matrices of GPT-2's names that are stored (out, i
 prove; and square ones where nothing proves it.
 
 A LoRA adapter (PEFT) does not say what it adapts: the reading of its names that most families share is taken, unless
-`family:` says which. Its factors keep roles of their own (`lora_A`, `lora_B`), with the role they change in `of_role`.
-The inventory's `note` gives rank and scale of each update, by `alpha_pattern`, `rank_pattern` and `use_rslora` as PEFT
-reads them, so that the change of a weight is `scale * lora_B lora_A`. AdaLoRA's singular values and IA3's factors have
-role `aux`; new rows of an embedding (trainable tokens) are listed as `other`, weights stored whole keep their role.
+`family:` says which; where families differ and none is clearly the usual one (`qkv_proj` alone), it must. Both factors
+of an update must have one rank. They keep roles of their own (`lora_A`, `lora_B`), with the role they change in
+`of_role`. The inventory's `note` gives rank and scale of each update, by `alpha_pattern`, `rank_pattern` and
+`use_rslora` as PEFT reads them, so that the change of a weight is `scale * lora_B lora_A`. AdaLoRA's singular values
+and IA3's factors have role `aux`; new rows of an embedding (trainable tokens) are listed as `other`, weights stored
+whole keep their role.
 
 A model that stores only one of token embedding and head uses it for both, unless its `config.json` says
 `tie_word_embeddings: false` (of a composite model, its outermost level counts before that of the language part): then
