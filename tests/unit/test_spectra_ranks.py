@@ -180,6 +180,23 @@ def test_phases_are_thirds_and_the_last_takes_the_rest():
 
 
 @pytest.mark.parametrize(
+    ("layers", "phases"),
+    [
+        ([15, 25, 31], {"middle": 15.0, "late": 28.0}),
+        ([0, 31], {"early": 0.0, "late": 31.0}),
+        ([31], {"late": 31.0}),
+        ([1], {"phase 2": 1.0}),
+    ],
+)
+def test_phases_without_a_layer_leave_the_others_their_names(layers, phases):
+    # An adapter of the last layers alone, or of single ones (layers_to_transform of PEFT).
+    some = ranks_with(range(32)).iloc[layers].reset_index(drop=True)
+    table = phase_table(some).query("role == 'W_Q'").set_index("phase")
+    assert table["mean"].to_dict() == phases
+    assert trend_table(some)[list(phases)].iloc[0].to_dict() == phases
+
+
+@pytest.mark.parametrize(
     ("values", "pattern"),
     [
         (np.abs(np.linspace(-1, 1, 30)), "U-SHAPE"),

@@ -47,7 +47,7 @@ def phase_table(ranks: pd.DataFrame, count: int = 3, measure: str = "erank") -> 
     """
     layers, rows = _with_phase(ranks, count), []
     for _, stack in layers.groupby("stack", sort=False):
-        names = phase_names(stack["phase"].nunique())
+        names = phase_names(_count_of(stack))
         for phase, inside in stack.groupby("phase", sort=True):
             everything = [("all", inside), *((role, group) for (_, role), group in _by_role(inside))]
             rows += [_phase_row(names[phase], inside, role, group, measure) for role, group in everything]
@@ -82,10 +82,10 @@ def trend_table(ranks: pd.DataFrame, count: int = 3, measure: str = "erank") -> 
     max_drop and max_jump are the sharpest changes from one layer to the next.
     """
     layers = _with_phase(ranks, count)
-    most = int(layers["phase"].max()) + 1 if len(layers) else 0
+    most = _count_of(layers) if len(layers) else 0
     rows = []
     for (stack, role), group in _by_role(layers):
-        names = phase_names(layers.loc[layers["stack"] == stack, "phase"].nunique())
+        names = phase_names(_count_of(layers[layers["stack"] == stack]))
         course = group.groupby("layer")[measure].mean().dropna()
         phases = group.groupby("layer")["phase"].first().reindex(course.index)
         if len(course):
@@ -153,6 +153,11 @@ def _with_phase(ranks: pd.DataFrame, count: int) -> pd.DataFrame:
     layers = ranks[ranks["layer"].notna()]
     phases = [phase_of(stack["layer"].astype("int64"), count) for _, stack in layers.groupby("stack", sort=False)]
     return layers.assign(phase=pd.concat(phases) if phases else pd.Series(dtype="int64"))
+
+
+def _count_of(layers: pd.DataFrame) -> int:
+    """How many phases the layers are split into: the last one has layers, the first ones need not (adapters)."""
+    return int(layers["phase"].max()) + 1
 
 
 def _phase_row(name: str, inside: pd.DataFrame, role: str, group: pd.DataFrame, measure: str) -> dict[str, object]:
