@@ -58,6 +58,13 @@ def test_headline_reads_the_tables():
     assert without == "500,000: 10,000 times, catastrophic; random weights (0.3 of the size): at most 1.01 times"
 
 
+def test_roles_of_zeros_have_no_effective_rank_in_the_headline():
+    ranks = pd.DataFrame({"role": ["lora_A", "lora_B"], "layer": 0, "erank_relative": [0.5, None], "status": "ok"})
+    ((_, value),) = headline({"effective_rank": {"m.csv": ranks}})
+    assert value == "lora_A 0.50 (median over layers)"
+    assert headline({"effective_rank": {"m.csv": ranks[1:]}}) == []
+
+
 def test_headline_says_none_found_and_skips_what_is_absent():
     empty = pd.DataFrame({"layer": [], "row": [], "column": [], "component": []})
     assert headline({"super_weights": {"m.csv": empty}, "effective_rank": {}}) == [

@@ -46,7 +46,7 @@ def _token_counts(tables: Tables) -> Iterator[tuple[str, str]]:
 
 def _effective_rank(tables: Tables) -> Iterator[tuple[str, str]]:
     for ranks in _with_columns(tables, "role", "layer", "erank_relative", "status"):
-        by_role = ranks[ranks.layer.notna()].groupby("role", sort=False).erank_relative.median()
+        by_role = ranks[ranks.layer.notna()].groupby("role", sort=False).erank_relative.median().dropna()
         if len(by_role):
             yield (
                 "effective rank, share of a Gaussian matrix's",
