@@ -10,6 +10,8 @@ from weight_atlas.figures.architecture import parameter_shares
 from weight_atlas.figures.heavy_tail import alpha_by_layer
 from weight_atlas.figures.style import subplots
 from weight_atlas.figures.super_weights import spike_places
+from weight_atlas.figures.weights import cdf_by_role
+from weight_atlas.weights.cdf import PROBABILITIES
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +87,19 @@ def test_labels_of_stars_are_whole_and_beside_them(place, count):
     reach = 15 / 2 * figure.dpi / 72
     assert inside(box, axis.bbox)
     assert box.x0 >= x + reach or box.x1 <= x - reach
+
+
+@pytest.mark.parametrize("length", [12, 20, 21, 28, 80])
+def test_titles_of_neighbouring_panels_do_not_run_into_each_other(length):
+    # A tensor without a role is named by its place in the checkpoint.
+    names = [f"{'language_model.embeddings.' * 4}{number}.weight"[-length:] for number in range(4)]
+    rows = [pd.DataFrame({"probability": PROBABILITIES, "value": PROBABILITIES, "tensor": name}) for name in names]
+    table = pd.concat(rows, ignore_index=True).assign(stack="other", role="other", layer=pd.NA, n=9)
+    figure = cdf_by_role(table)
+    figure.canvas.draw()
+    boxes = [axis.title.get_window_extent() for axis in figure.axes if axis.get_visible()]
+    assert len(boxes) == 8 and all(inside(box, figure.bbox) for box in boxes)
+    assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
 
 
 def test_exponents_that_are_not_there_are_not_drawn():

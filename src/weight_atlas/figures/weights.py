@@ -93,9 +93,11 @@ def _role_cdf(full: Axes, zoom: Axes, group: pd.DataFrame, depth: Normalize | No
     _scale(full, whole)
     full.set_ylim(-0.02, 1.02)
     full.set_ylabel("share of weights")
-    full.set_title(f"{name}, full range")
+    # A long name has a line to itself, or titles of neighbours run into each other.
+    comma = ", " if len(name) <= 20 else ",\n"
+    full.set_title(f"{name}{comma}full range")
     zoom.xaxis.set_major_locator(MaxNLocator(5))
-    zoom.set_title(f"{name}, p5 to p95")
+    zoom.set_title(f"{name}{comma}p5 to p95")
 
 
 def value_cdf_panels(cdf: pd.DataFrame, label: str) -> Figure:
