@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -133,7 +134,7 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, _json(value, indent=2) + "\n")
 
 
-def read_json(path: Path) -> object:
+def read_json(path: Path) -> Any:
     """Read a JSON file; a missing or broken one is an AtlasError, one that says why nothing is in it NotApplicable."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))

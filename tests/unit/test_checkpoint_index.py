@@ -281,7 +281,6 @@ def test_manifest_and_what_changes_after_it(sharded, tmp_path_factory):
     ("make", "message"),
     [
         (lambda folder: folder / "nowhere", "the folder does not exist"),
-        (lambda folder: shutil.copy(__file__, folder / "last.ckpt"), "not a checkpoint file"),
         (lambda folder: folder, "no weights here"),
         (lambda folder: folder / "model.pt", "there is no file model.pt"),
         (lambda folder: folder / "weights.h5", "not a checkpoint file"),

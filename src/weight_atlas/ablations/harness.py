@@ -22,6 +22,7 @@ from weight_atlas.ablations.tasks import seed_everything
 from weight_atlas.ablations.variants import Expansion, without
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Anatomy
+from weight_atlas.live.language_model import LanguageModel
 
 ITEM_COLUMNS = ("variant", "task", "filter", "metric", "doc_id", "value", "weight")  # fmt: skip
 
@@ -29,7 +30,7 @@ ITEM_COLUMNS = ("variant", "task", "filter", "metric", "doc_id", "value", "weigh
 class Harness(HFLM):
     """The harness's own model class around a live model; texts seen once are not tokenized again."""
 
-    def __init__(self, model: torch.nn.Module, tokenizer: Any, *, batch_size: int | None = None):
+    def __init__(self, model: LanguageModel, tokenizer: Any, *, batch_size: int | None = None):
         """batch_size: None takes the largest power of two up to 64 on CUDA (16 elsewhere) that memory allows."""
         tokenizer.pad_token_id = padding_id(tokenizer, model.get_input_embeddings().weight.shape[0])
         size = first_batch(model.device.type, batch_size)
@@ -127,7 +128,7 @@ def evaluate_once(lm: Harness, loaded: dict[str, Any], *, limit: float | None) -
 
 
 @contextmanager
-def _watched(model: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
+def _watched(model: LanguageModel) -> Iterator[list[torch.Tensor]]:
     """Collect the largest logit of every pass: infinite, or no number, where one of them is.
 
     The harness would not notice: of choices that are all no numbers it takes the first.

@@ -80,7 +80,7 @@ def head_pages(kernels: pd.DataFrame) -> Figure:
         sigma = np.asarray(kernel.singular_values)
         values = np.asarray(kernel.eigenvalues_real) + 1j * np.asarray(kernel.eigenvalues_imag)
         _spectrum(row[0], sigma, np.abs(values))
-        _plane(row[1], values, kernel)
+        _plane(row[1], values, kernel.asymmetry)
         _energy(row[2], sigma, np.abs(values))
         row[0].set_title(f"{kernel.circuit} kernel, layer {kernel.layer}, head {kernel.head}: spectrum", fontsize=9)
     figure.suptitle("Attention kernels of chosen heads")
@@ -98,7 +98,7 @@ def _spectrum(axis: Axes, sigma: np.ndarray, modulus: np.ndarray) -> None:
     axis.legend(fontsize=8, frameon=False)
 
 
-def _plane(axis: Axes, values: np.ndarray, kernel: tuple) -> None:
+def _plane(axis: Axes, values: np.ndarray, asymmetry: float) -> None:
     if not len(values):
         axis.axis("off")
         axis.text(0.5, 0.5, "not square: no eigenvalues", ha="center", color=MUTED)
@@ -118,7 +118,7 @@ def _plane(axis: Axes, values: np.ndarray, kernel: tuple) -> None:
     axis.yaxis.set_major_locator(MaxNLocator(5))
     axis.set_xlabel("real")
     axis.set_ylabel("imaginary")
-    axis.set_title(f"eigenvalues, asymmetry {kernel.asymmetry:.3f}", fontsize=9)
+    axis.set_title(f"eigenvalues, asymmetry {asymmetry:.3f}", fontsize=9)
     axis.legend(fontsize=7.5, frameon=False, loc="upper right")
 
 

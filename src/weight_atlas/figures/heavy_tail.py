@@ -77,7 +77,7 @@ def spectral_densities(chosen: list[tuple[pd.Series, np.ndarray, pd.DataFrame]])
 
 def _density(axis: Axes, row: pd.Series, values: np.ndarray, law: pd.DataFrame) -> None:
     bins = np.geomspace(values[0], values[-1] * 1.0001, 60)
-    axis.hist(values, bins=bins, density=True, color=NEUTRAL, alpha=0.45)
+    axis.hist(values, bins=bins.tolist(), density=True, color=NEUTRAL, alpha=0.45)
     inside = law[(law["eigenvalue"] >= values[0] / 2) & (law["density"] > 0)]
     axis.plot(inside["eigenvalue"], inside["density"], color=MUTED, linewidth=1.4, label="random bulk")
     axis.axvline(row["mp_high"], color=MUTED, linestyle=":", label=f"its edges; {row['mp_spikes']} spikes")

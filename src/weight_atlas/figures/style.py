@@ -69,9 +69,10 @@ def name_point(axis: Axes, point: tuple[float, float], text: str, *, clear: floa
     """
     axis.get_xlim(), axis.get_ylim()  # the limits are set when they are asked for
     right, upper = axis.transAxes.inverted().transform(axis.transData.transform(point)) > 0.5
-    place = {"ha": "right" if right else "left", "va": "top" if upper else "bottom"}
+    style = {"color": ACCENT, "fontsize": 8, **style}
+    style |= {"ha": "right" if right else "left", "va": "top" if upper else "bottom"}
     offset = (-clear if right else clear, 5 if upper else -5)
-    axis.annotate(text, point, offset, textcoords="offset points", **place, **{"color": ACCENT, "fontsize": 8, **style})
+    axis.annotate(text, point, offset, textcoords="offset points", **style)
 
 
 def message(text: str) -> Figure:

@@ -1,5 +1,7 @@
 """Distributions of weights: cumulative, as densities, and their statistics over the layers."""
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -20,7 +22,7 @@ _MOST_OTHERS = 12
 _SMOOTH = 0.9 / np.log(10)
 _DEPTH = LinearSegmentedColormap.from_list("depth", colormaps[SEQUENTIAL](np.linspace(0.25, 0.95, 64)))
 _WHOLE = {"color": ACCENT, "linewidth": 1.2, "linestyle": (0, (4, 1.5))}
-_MARKED = {0.5: ("median", "-"), 0.95: ("p95", "--")}
+_MARKED: dict[float, tuple[str, Literal["-", "--"]]] = {0.5: ("median", "-"), 0.95: ("p95", "--")}
 _STATISTICS = {"mean": "Mean", "std": "Standard deviation", "min": "Minimum", "max": "Maximum"}
 
 
@@ -36,14 +38,15 @@ def cdf_by_role(cdf: pd.DataFrame) -> Figure:
     rows = -(-len(roles) // columns)
     figure, axes = subplots(rows, 2 * columns, width=3.5, height=2.3, squeeze=False)
     last = cdf["layer"].max()
-    depth = None if pd.isna(last) else Normalize(0, max(int(last), 1))
+    layered = not pd.isna(last)
+    depth = Normalize(0, max(int(last), 1) if layered else 1)
     for index, (name, group) in enumerate(roles):
         row, column = divmod(index, columns)
         full, zoom = axes[row, 2 * column], axes[row, 2 * column + 1]
         _role_cdf(full, zoom, group, depth, name)
     for axis in axes.flat[2 * len(roles) :]:
         axis.set_visible(False)
-    if depth is not None:
+    if layered:
         scale = ScalarMappable(depth, _DEPTH)
         bar = figure.colorbar(scale, ax=axes, shrink=min(1.0, 3 / rows), aspect=30, pad=0.01)
         bar.set_label("layer")
@@ -77,7 +80,7 @@ def _shortened(name: str, most: int = 34) -> str:
     return (name if len(name) <= most else f"...{name[3 - most :]}").replace("$", r"\$")
 
 
-def _role_cdf(full: Axes, zoom: Axes, group: pd.DataFrame, depth: Normalize | None, name: str) -> None:
+def _role_cdf(full: Axes, zoom: Axes, group: pd.DataFrame, depth: Normalize, name: str) -> None:
     layers = group[group["layer"].notna()]
     whole = group[group["layer"].isna()]
     width = 1.1 if layers["layer"].nunique() <= 12 else 0.6
@@ -291,7 +294,7 @@ def _far_ends(axis: Axes, values: np.ndarray) -> None:
 
 def _symlog(axis: Axes, direction: str, body: float) -> None:
     """An axis that is linear up to the power of ten near body and logarithmic beyond, with plain numbers."""
-    threshold = 10 ** np.round(np.log10(body))
+    threshold = float(10 ** np.round(np.log10(body)))
     getattr(axis, f"set_{direction}scale")("symlog", linthresh=threshold, linscale=_SMOOTH)
     ticks = axis.xaxis if direction == "x" else axis.yaxis
     subs = (1.0,) if direction == "x" else (1.0, 3.0)

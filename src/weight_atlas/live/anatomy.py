@@ -15,6 +15,7 @@ from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.roles import Role
 from weight_atlas.live.foreign_code import guessed_parts
+from weight_atlas.live.language_model import LanguageModel
 from weight_atlas.live.parts import EDITABLE, Part, Unexplained, parts_by_table, quantities_of
 
 SHARED_EXPERT = "shared_expert"
@@ -111,7 +112,8 @@ class Projection:
     @cached_property
     def shape(self) -> tuple[int, int]:
         """Logical (rows, cols)."""
-        return tuple(self.matrix().shape)
+        rows, cols = self.matrix().shape
+        return rows, cols
 
     def coordinate(self, row: int | None, col: int | None, expert: int | None = None) -> Coordinate:
         """The coordinate of a weight of this projection."""
@@ -126,7 +128,7 @@ class Anatomy:
     what each parameter is, in the model's order.
     """
 
-    model: torch.nn.Module
+    model: LanguageModel
     layers_path: str
     layers: list[torch.nn.Module]
     projections: list[Projection]
@@ -193,7 +195,7 @@ class Anatomy:
         return {id(part.parameter): part for part in reversed(self.parts)}
 
 
-def anatomy(model: torch.nn.Module, family: str | None = None) -> Anatomy:
+def anatomy(model: LanguageModel, family: str | None = None) -> Anatomy:
     """Find the layers and MLP output projections of a live model.
 
     family: its table, where the model's own configuration does not tell it. Raises NotApplicable for a model with no
@@ -210,11 +212,13 @@ def anatomy(model: torch.nn.Module, family: str | None = None) -> Anatomy:
             where=path or None,
             remedy="super weights are weights of MLP output projections: switch off super_weights for this model",
         )
-    layers = list(model.get_submodule(path))
-    return Anatomy(model, path, layers, projections, tuple(parts), quantities_of(model, family))
+    layers = model.get_submodule(path)
+    if not isinstance(layers, torch.nn.ModuleList | torch.nn.Sequential):
+        raise _without_layers(model)
+    return Anatomy(model, path, list(layers), projections, tuple(parts), quantities_of(model, family))
 
 
-def _parts(model: torch.nn.Module, family: str | None) -> list[Part]:
+def _parts(model: LanguageModel, family: str | None) -> list[Part]:
     try:
         return parts_by_table(model, family)
     except Unexplained as error:
@@ -222,7 +226,7 @@ def _parts(model: torch.nn.Module, family: str | None) -> list[Part]:
         return guessed_parts(model)
 
 
-def _refuse_quantized(model: torch.nn.Module) -> None:
+def _refuse_quantized(model: LanguageModel) -> None:
     """Raise NotApplicable where codes would pass for weights, or stand in their place."""
     tables = (torch.int64, torch.bool)
     for name, parameter in model.named_parameters():
@@ -234,7 +238,7 @@ def _refuse_quantized(model: torch.nn.Module) -> None:
             raise _quantized(model, name)
 
 
-def _quantized(model: torch.nn.Module, name: str) -> NotApplicable:
+def _quantized(model: LanguageModel, name: str) -> NotApplicable:
     module = name.rpartition(".")[0]
     return NotApplicable(
         f"{type(model.get_submodule(module)).__name__} is quantized: its weights cannot be read or set one by one",
@@ -243,24 +247,28 @@ def _quantized(model: torch.nn.Module, name: str) -> NotApplicable:
     )
 
 
-def _layers_path(model: torch.nn.Module, parts: Iterable[Part]) -> str:
+def _layers_path(model: LanguageModel, parts: Iterable[Part]) -> str:
     """The path of the list that holds the layers, told by where the layer's number stands in the parameters' names."""
     inside = [part for part in parts if part.layer is not None and part.stack != "other"]
     stack = "decoder" if any(part.stack == "decoder" for part in inside) else "encoder"
     names = [part.name.split(f".{part.layer}.", 1) for part in inside if part.stack == stack]
     counted = Counter(split[0] for split in names if len(split) == 2)
     if not counted:
-        raise NotApplicable(
-            f"the layers of {type(model).__name__} were not found",
-            remedy="this architecture keeps its layers in an unknown way; switch off the analyses that run it",
-        )
+        raise _without_layers(model)
     return counted.most_common(1)[0][0]
 
 
-def _projections(model: torch.nn.Module, path: str, parts: Iterable[Part]) -> list[Projection]:
+def _without_layers(model: LanguageModel) -> NotApplicable:
+    return NotApplicable(
+        f"the layers of {type(model).__name__} were not found",
+        remedy="this architecture keeps its layers in an unknown way; switch off the analyses that run it",
+    )
+
+
+def _projections(model: LanguageModel, path: str, parts: Iterable[Part]) -> list[Projection]:
     below: dict[tuple, dict[tuple, list[Part]]] = defaultdict(lambda: defaultdict(list))
     for part in parts:
-        if part.component in FEED_FORWARD and part.name.startswith(f"{path}.{part.layer}."):
+        if part.layer is not None and part.component in FEED_FORWARD and part.name.startswith(f"{path}.{part.layer}."):
             key = part.layer, part.component, None if part.stacked else part.expert, part.stacked
             below[key][part.role, part.of_role].append(part)
     found = []
@@ -269,13 +277,13 @@ def _projections(model: torch.nn.Module, path: str, parts: Iterable[Part]) -> li
         for part in roles.get((Role.W_DOWN, None), ()):
             by_parameter[part.name].append(part)
         for down in by_parameter.values():
-            found.append(_projection(model, f"{path}.{layer}.", tuple(down), roles))
+            found.append(_projection(model, layer, f"{path}.{layer}.", tuple(down), roles))
     order = {name: number for number, (name, _) in enumerate(model.named_parameters(remove_duplicate=False))}
     return sorted(found, key=lambda projection: (projection.layer, order[projection.parameter_name]))
 
 
 def _projection(
-    model: torch.nn.Module, prefix: str, down: tuple[Part, ...], roles: dict[tuple, list[Part]]
+    model: LanguageModel, layer: int, prefix: str, down: tuple[Part, ...], roles: dict[tuple, list[Part]]
 ) -> Projection:
     module = down[0].module
     wanted = [(Role.W_GATE, None), (Role.W_UP, None), *((Role.BIAS, r) for r in (Role.W_GATE, Role.W_UP, Role.W_DOWN))]
@@ -285,4 +293,4 @@ def _projection(
     around = down[0].stacked and (down[0].selection.by_rows or up is None or up[0].module != module)
     holder = model.get_submodule(module)
     container = model.get_submodule(module.rpartition(".")[0]) if around else holder
-    return Projection(down[0].layer, module.removeprefix(prefix), module, down, holder, container, into)
+    return Projection(layer, module.removeprefix(prefix), module, down, holder, container, into)

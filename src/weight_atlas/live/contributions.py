@@ -83,7 +83,7 @@ def reaching(projection: Projection, expert: int | None, inputs: tuple, keywords
         return Reaching(torch.arange(len(x), device=x.device), x, torch.ones(len(x), device=x.device))
     routing = routing_of(projection, inputs, keywords)
     for one in expert_activations(projection, routing, only=expert):
-        first = expert * len(routing.index) if routing.scaled else 0
+        first = one.expert * len(routing.index) if routing.scaled else 0
         return Reaching(first + one.token, one.x, one.weight)
     nothing = torch.empty(0, projection.shape[1], device=routing.hidden.device)
     return Reaching(nothing[:, 0].long(), nothing, nothing[:, 0])

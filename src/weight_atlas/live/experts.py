@@ -4,7 +4,7 @@ Experts run as fused kernels inside one container, so that no hook on an expert 
 are what the router decided; from them an expert's activations are computed again, in float32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -54,8 +54,9 @@ def routing_of(projection: Projection, inputs: tuple, keywords: dict) -> Routing
         return Routing(
             hidden.reshape(-1, hidden.shape[-1]), index.reshape(-1, index.shape[-1]), weight.reshape(index.shape)
         )
-    if len(given) == 1 and hidden.ndim == 2 and len(hidden) % projection.n_experts == 0:
-        return _routing_by_scaled_inputs(hidden.view(projection.n_experts, -1, hidden.shape[-1]))
+    experts = len(projection.parts)
+    if len(given) == 1 and hidden.ndim == 2 and len(hidden) % experts == 0:
+        return _routing_by_scaled_inputs(hidden.view(experts, -1, hidden.shape[-1]))
     raise NotApplicable(
         f"the experts of {type(projection.container).__name__} are called in an unknown way",
         where=projection.name,
@@ -83,15 +84,15 @@ def expert_activations(
 
     keep: (n,) bool, the tokens to look at. only: the one expert to look at.
     """
-    k = routing.index.shape[1]
+    k, experts = routing.index.shape[1], len(projection.parts)
     slots = routing.index.reshape(-1)
-    active = slots < projection.n_experts
+    active = slots < experts
     if only is not None:
         active &= slots == only
     if keep is not None:
         active &= keep.to(active.device).repeat_interleave(k)
-    order = torch.argsort(torch.where(active, slots, projection.n_experts), stable=True)[: int(active.sum())]
-    counts = torch.bincount(slots[order], minlength=projection.n_experts).tolist()
+    order = torch.argsort(torch.where(active, slots, experts), stable=True)[: int(active.sum())]
+    counts = torch.bincount(slots[order], minlength=experts).tolist()
     for expert, chosen in enumerate(order.split(counts)):
         if len(chosen) == 0:
             continue
@@ -109,13 +110,24 @@ def expert_input(projection: Projection, hidden: torch.Tensor, expert: int) -> t
     """The input of an expert's output projection in float32, (n, cols), for hidden states (n, d_model)."""
     holder, hidden = projection.holder, hidden.float()
     gate, up = (_projected(projection, role, hidden, expert) for role in (Role.W_GATE, Role.W_UP))
-    if gate is not None and hasattr(holder, "_apply_gate"):
+    fuse, activation = _function(holder, "_apply_gate"), _function(holder, "act_fn", "activation_fn")
+    into = projection.part(Role.W_UP, expert)
+    if gate is not None and up is not None and into is not None and fuse is not None:
         # The module's own function takes both as the fused matrix gives them.
-        interleaved = projection.part(Role.W_UP, expert).selection.groups > 1
-        fused = torch.stack([gate, up], -1).flatten(-2) if interleaved else torch.cat([gate, up], -1)
-        return holder._apply_gate(fused)
-    activation = getattr(holder, "act_fn", None) or holder.activation_fn
+        interleaved = into.selection.groups > 1
+        return fuse(torch.stack([gate, up], -1).flatten(-2) if interleaved else torch.cat([gate, up], -1))
+    if up is None or activation is None:
+        raise NotApplicable(
+            f"what the experts of {type(holder).__name__} compute is not known",
+            where=projection.name,
+            remedy="this architecture's experts cannot be analysed; its dense projections can",
+        )
     return activation(up) if gate is None else activation(gate) * up
+
+
+def _function(module: torch.nn.Module, *names: str) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """What a module has under the first of some names that it knows."""
+    return next((found for name in names if (found := getattr(module, name, None)) is not None), None)
 
 
 def _projected(projection: Projection, role: Role, hidden: torch.Tensor, expert: int) -> torch.Tensor | None:

@@ -15,6 +15,7 @@ from weight_atlas.families.layouts import WHOLE, Selection
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.roles import Role
 from weight_atlas.families.schema import COMMON, load_family
+from weight_atlas.live.language_model import LanguageModel
 from weight_atlas.live.parts import Part, lies_transposed
 
 # What families call the projection from the MLP's neurons back to the residual stream, relative to the layer.
@@ -60,19 +61,20 @@ class _Place:
         return Part(role, shared, stack, self.number, expert, self.names[id(parameter)], parameter, selection)
 
 
-def guessed_parts(model: torch.nn.Module) -> list[Part]:
+def guessed_parts(model: LanguageModel) -> list[Part]:
     """Embeddings, routers, the matrices of MLPs and the norms after them; other matrices of the layers have no role."""
+    parameters = {id(parameter): parameter for parameter in model.parameters()}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = []
     for role, module in ((Role.W_E, model.get_input_embeddings()), (Role.W_U, model.get_output_embeddings())):
-        if module is not None and id(module.weight) in names:
-            found.append(Part(role, "", "decoder", None, None, names[id(module.weight)], module.weight))
+        if module is not None and (key := id(module.weight)) in names:
+            found.append(Part(role, "", "decoder", None, None, names[key], parameters[key]))
     for number, layer in enumerate(_layers(model)):
         found += _parts(_Place(number, layer, names))
     return found
 
 
-def _layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+def _layers(model: LanguageModel) -> list[torch.nn.Module]:
     """The modules of the residual stream's layers: the outermost list of the configured length."""
     depth = Quantities(load_family(COMMON), model.config.to_dict()).of("n_layers")
     lists = [
@@ -91,53 +93,57 @@ def _layers(model: torch.nn.Module) -> list[torch.nn.Module]:
 def _parts(place: _Place) -> Iterator[Part]:
     for component, module in place.layer.named_modules():
         own = dict(module.named_parameters(recurse=False))
-        weight = own.get("weight")
-        matrix = weight is not None and weight.ndim == 2
+        weight, matrix, experts = own.get("weight"), _matrix(module), getattr(module, "moe_num_experts", None)
         inside = not NOT_MLP.search(component)
         if POST_MLP_NORM.match(component) and weight is not None:
             yield Part(Role.NORM, "post_mlp", "decoder", place.number, None, place.names[id(weight)], weight)
-        elif ROUTER.search(component) and matrix:
-            yield place.part(Role.W_ROUTER, component, None, weight)
+        elif ROUTER.search(component) and matrix is not None:
+            yield place.part(Role.W_ROUTER, component, None, matrix)
         elif inside and "down_proj" in own and own["down_proj"].ndim == 3:
             yield from _stacked(place, component, module, own)
-        elif inside and {"w1", "v1", "w2"} <= own.keys():
-            yield from _along_rows(place, component, module.moe_num_experts, own)
-        elif inside and matrix and OUTPUT_PROJECTION.search(component):
-            yield from _linear(place, component, module)
-        elif matrix:
-            yield place.part(Role.OTHER, component, None, weight, _orientation(module))
+        elif inside and {"w1", "v1", "w2"} <= own.keys() and isinstance(experts, int):
+            yield from _along_rows(place, component, experts, own)
+        elif inside and matrix is not None and OUTPUT_PROJECTION.search(component):
+            yield from _linear(place, component, matrix, _orientation(module))
+        elif matrix is not None:
+            yield place.part(Role.OTHER, component, None, matrix, _orientation(module))
 
 
-def _linear(place: _Place, component: str, module: torch.nn.Module) -> Iterator[Part]:
+def _linear(place: _Place, component: str, down: torch.nn.Parameter, lies: Selection) -> Iterator[Part]:
     listed = LISTED_EXPERT.search(component)
     expert = int(listed[2]) if listed else None
-    yield place.part(Role.W_DOWN, component, expert, module.weight, _orientation(module))
-    cols = _logical(module).shape[1]
+    yield place.part(Role.W_DOWN, component, expert, down, lies)
+    cols = down.shape[0 if lies.transposed else 1]
     parent, _, _ = component.rpartition(".")
-    linear = [(name, each) for name, each in place.layer.named_modules() if getattr(each, "weight", None) is not None]
-    linear = [(name, each) for name, each in linear if each.weight.ndim == 2]
-    near = [(name, each) for name, each in linear if name.startswith(parent)]
+    linear = [
+        (name, matrix, _orientation(module))
+        for name, module in place.layer.named_modules()
+        if (matrix := _matrix(module)) is not None
+    ]
+    near = [each for each in linear if each[0].startswith(parent)]
     # BERT and OPT keep the two projections apart: nothing but their names relates them.
-    if not any(INPUTS[Role.W_UP].search(name) or FUSED.search(name) for name, _ in near):
+    if not any(INPUTS[Role.W_UP].search(name) or FUSED.search(name) for name, *_ in near):
         near = linear
     for place_of, (role, pattern) in enumerate(INPUTS.items()):
-        for name, each in near:
-            rows, oriented = _logical(each).shape[0], _orientation(each)
+        for name, matrix, oriented in near:
+            rows = matrix.shape[1 if oriented.transposed else 0]
             if pattern.search(name) and rows == cols:
-                yield place.part(role, component, expert, each.weight, oriented)
+                yield place.part(role, component, expert, matrix, oriented)
                 break
             if FUSED.search(name) and rows == 2 * cols:
                 half = Selection(transposed=oriented.transposed, sizes=(cols, cols), piece=place_of)
-                yield place.part(role, component, expert, each.weight, half)
+                yield place.part(role, component, expert, matrix, half)
                 break
+
+
+def _matrix(module: torch.nn.Module) -> torch.nn.Parameter | None:
+    """The weight of a module that holds a matrix."""
+    weight = dict(module.named_parameters(recurse=False)).get("weight")
+    return weight if weight is not None and weight.ndim == 2 else None
 
 
 def _orientation(module: torch.nn.Module) -> Selection:
     return Selection(transposed=bool(lies_transposed(module)))
-
-
-def _logical(module: torch.nn.Module) -> torch.Tensor:
-    return module.weight.T if _orientation(module).transposed else module.weight
 
 
 def _stacked(place: _Place, component: str, module: torch.nn.Module, own: dict[str, torch.nn.Parameter]):

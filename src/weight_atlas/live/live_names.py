@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from weight_atlas.live.language_model import LanguageModel
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -27,7 +29,7 @@ class Origin:
     operations: tuple[Any, ...] = ()
 
 
-def origins(model: torch.nn.Module) -> Iterator[Origin]:
+def origins(model: LanguageModel) -> Iterator[Origin]:
     """Where each parameter of a live model comes from; a model of foreign code has its own names on disk."""
     from transformers.core_model_loading import WeightConverter, apply_converters, apply_renamings
 
@@ -47,7 +49,8 @@ def origins(model: torch.nn.Module) -> Iterator[Origin]:
         converter = deepcopy(by_pattern[members[0][1]])
         members.sort(key=lambda member: converter.source_patterns.index(member[1]))
         for name, pattern in members:
-            converter.add_tensor(first, name, pattern, torch.empty(shapes[name], device="meta"))
+            shape_alone: Any = torch.empty(shapes[name], device="meta")  # in place of a tensor that is being read
+            converter.add_tensor(first, name, pattern, shape_alone)
         tensors = converter.convert(first, model=model, config=model.config)
         stored = {
             apply_renamings(name, renamings): tuple((tensor[0] if isinstance(tensor, list) else tensor).shape)
@@ -60,12 +63,12 @@ def origins(model: torch.nn.Module) -> Iterator[Origin]:
         yield Origin(tuple(name for name, _ in members), stored, operations)
 
 
-def live_names(model: torch.nn.Module) -> dict[str, tuple[str, ...]]:
+def live_names(model: LanguageModel) -> dict[str, tuple[str, ...]]:
     """Name on disk, as transformers would save it -> the live parameters that hold it."""
     return {name: origin.live for origin in origins(model) for name in origin.stored}
 
 
-def _backwards(model: torch.nn.Module) -> list[Any]:
+def _backwards(model: LanguageModel) -> list[Any]:
     """The transforms that saving applies.
 
     Made anew rather than taken from the load, so that a name does not depend on where the weights came from: no change
@@ -81,7 +84,7 @@ def _backwards(model: torch.nn.Module) -> list[Any]:
     return [each.reverse_transform() for each in reversed(transforms) if not isinstance(each, PrefixChange)]
 
 
-def _naturally_sorted(model: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+def _naturally_sorted(model: LanguageModel) -> list[tuple[str, torch.nn.Parameter]]:
     """Parameters by all their names, in the order in which transformers converts them: some renamings depend on it."""
     from transformers.core_model_loading import dot_natural_key
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from weight_atlas.errors import AtlasError, first_line
 from weight_atlas.families import inventory
 from weight_atlas.families.inventory import hold_to_config
+from weight_atlas.live.language_model import LanguageModel
 from weight_atlas.live.model_class import causal_class, loading_explained
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -22,7 +24,7 @@ def load_model(
     device: str = "cpu",
     dtype: str = "auto",
     attention: str | None = None,
-) -> torch.nn.Module:
+) -> LanguageModel:
     """Load the causal language model of a checkpoint, in evaluation mode, ready for forward passes.
 
     checkpoint: its tensors, read by its own reader, are what the model gets, whatever else lies in its folder. dtype:
@@ -46,7 +48,7 @@ def load_model(
     spread = device == "cuda" and torch.cuda.device_count() > 1
     stored = stored_tensors(checkpoint)
     with loading_explained(checkpoint.folder), out_of_memory_explained(checkpoint.folder):
-        model, report = model_class.from_pretrained(
+        loaded: Any = model_class.from_pretrained(
             None,
             config=configuration,
             state_dict=stored,
@@ -58,6 +60,7 @@ def load_model(
             output_loading_info=True,
             local_files_only=True,
         )
+    model, report = loaded
     model.config.name_or_path = str(checkpoint.folder)
     _check_complete(checkpoint, model, report)
     keep_padding_rows(model, stored)
@@ -65,7 +68,7 @@ def load_model(
     return model.eval().requires_grad_(False)
 
 
-def _generation(folder: object) -> Any:
+def _generation(folder: Path) -> Any:
     from transformers import GenerationConfig
 
     try:
@@ -76,7 +79,7 @@ def _generation(folder: object) -> Any:
         )
 
 
-def _check_complete(checkpoint: Any, model: torch.nn.Module, report: dict[str, Any]) -> None:
+def _check_complete(checkpoint: Any, model: LanguageModel, report: dict[str, Any]) -> None:
     if report["mismatched_keys"]:
         (name, stored, live), *others = sorted(report["mismatched_keys"])
         more = f", and {len(others)} more tensors have another shape" if others else ""
@@ -95,7 +98,7 @@ def _check_complete(checkpoint: Any, model: torch.nn.Module, report: dict[str, A
         )
 
 
-def _check_same(checkpoint: Any, model: torch.nn.Module, found: Any, report: dict[str, Any]) -> None:
+def _check_same(checkpoint: Any, model: LanguageModel, found: Any, report: dict[str, Any]) -> None:
     """Refuse a model that does not hold what its checkpoint stores; say what was compared."""
     if found.differing:
         raise AtlasError(

@@ -38,8 +38,8 @@ def matrix_at(live: Anatomy, coordinate: Coordinate) -> torch.Tensor:
 
 
 def _of_mlp(projection: Projection, coordinate: Coordinate) -> torch.Tensor:
-    if projection.stacked and not 0 <= coordinate.expert < projection.n_experts:
-        raise AtlasError(f"{coordinate}: {projection.name} has {projection.n_experts} experts, numbered from 0")
+    if projection.stacked and (coordinate.expert is None or not 0 <= coordinate.expert < len(projection.parts)):
+        raise AtlasError(f"{coordinate}: {projection.name} has {len(projection.parts)} experts, numbered from 0")
     part = projection.part(Role(coordinate.role), coordinate.expert if projection.stacked else None)
     if part is None:
         raise AtlasError(f"no matrix of role {coordinate.role} at {coordinate}", where=projection.name)

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from weight_atlas.errors import AtlasError, NotApplicable, first_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _SWITCH_OFF = "switch off super_weights, ablations and vocabulary for this model; weight analyses work without it"
 
 
-def causal_class(checkpoint: Any, *, trust_remote_code: bool) -> tuple[type, Any]:
+def causal_class(checkpoint: Any, *, trust_remote_code: bool) -> tuple[type["PreTrainedModel"], Any]:
     """The class of a checkpoint's causal language model, and its configuration.
 
     checkpoint: has `folder` (with config.json) and `config`. A model that also sees or hears is its own class: given
@@ -50,21 +54,23 @@ def causal_class(checkpoint: Any, *, trust_remote_code: bool) -> tuple[type, Any
     raise NotApplicable(f"{name} has no causal language-model head", where=checkpoint.folder, remedy=_SWITCH_OFF)
 
 
-def _own_code(reference: str, folder: object) -> type:
+def _own_code(reference: str, folder: Path) -> type["PreTrainedModel"]:
     from transformers.dynamic_module_utils import get_class_from_dynamic_module
     from transformers.models.auto.auto_factory import add_generation_mixin_to_remote_model
 
     return add_generation_mixin_to_remote_model(get_class_from_dynamic_module(reference, folder, local_files_only=True))
 
 
-def _in_transformers(declared: dict, configuration: Any) -> tuple[type, Any] | None:
+def _in_transformers(declared: dict, configuration: Any) -> tuple[type["PreTrainedModel"], Any] | None:
     from transformers.models.auto import modeling_auto as auto
 
     architecture, kind = (declared.get("architectures") or [""])[0], configuration.model_type
     known = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
     # Encoders such as BERT can be built as decoders too; their checkpoints name the class that they were trained as.
     if known is not None and (not architecture or architecture == known or "CausalLM" in architecture):
-        return _with_its_part(auto.MODEL_FOR_CAUSAL_LM_MAPPING[type(configuration)], configuration)
+        causal: Any = auto.MODEL_FOR_CAUSAL_LM_MAPPING[type(configuration)]
+        return _with_its_part(causal, configuration)
+    classes: Any
     for names, classes in (
         (auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING),
         (auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES, auto.MODEL_FOR_MULTIMODAL_LM_MAPPING),
@@ -76,7 +82,7 @@ def _in_transformers(declared: dict, configuration: Any) -> tuple[type, Any] | N
     return None
 
 
-def _with_its_part(model_class: type, configuration: Any) -> tuple[type, Any]:
+def _with_its_part(model_class: type["PreTrainedModel"], configuration: Any) -> tuple[type["PreTrainedModel"], Any]:
     """A class, and the part of a composite configuration that it is built from."""
     part = configuration.sub_configs.get("text_config")
     if part is None or model_class.config_class is not part:

@@ -19,6 +19,7 @@ from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.registry import find_family, tensor_list
 from weight_atlas.families.roles import Role
 from weight_atlas.families.schema import COMMON, Family, Row, load_family
+from weight_atlas.live.language_model import LanguageModel
 from weight_atlas.live.live_names import Origin, origins
 
 # Types of weights that can be read and set one by one.
@@ -71,7 +72,7 @@ class Unexplained(AtlasError):
     """The live model has matrices that no row of a family's table explains."""
 
 
-def parts_by_table(model: torch.nn.Module, family: str | None = None) -> list[Part]:
+def parts_by_table(model: LanguageModel, family: str | None = None) -> list[Part]:
     """The parts of a live model in the order of its parameters, by the table of its family.
 
     family: the one to take, where the model's configuration does not tell it. Raises Unexplained; vectors that no row
@@ -85,8 +86,9 @@ def parts_by_table(model: torch.nn.Module, family: str | None = None) -> list[Pa
     found: dict[str, list[Part]] = {}
     unknown: list[str] = []
     for origin in origins(model):
-        matches = [matcher.match(name, shape) for name, shape in origin.stored.items()]
-        rows = None if None in matches else live_rows(origin, matches)
+        tried = [matcher.match(name, shape) for name, shape in origin.stored.items()]
+        matches = [match for match in tried if match is not None]
+        rows = live_rows(origin, matches) if len(matches) == len(tried) else None
         if rows is None or any(_contradicts(model, *each) for each in zip(origin.live, rows, strict=True)):
             unknown += origin.live
             rows = [Row(role=Role.OTHER, note="unknown")] * len(origin.live)
@@ -110,7 +112,7 @@ def lies_transposed(module: torch.nn.Module) -> bool | None:
     return True if type(module).__name__ == "Conv1D" else False if isinstance(module, torch.nn.Linear) else None
 
 
-def _contradicts(model: torch.nn.Module, name: str, row: Row) -> bool:
+def _contradicts(model: LanguageModel, name: str, row: Row) -> bool:
     """Whether a module is built the other way round than the row says, as foreign code with a family's names may be."""
     module, _, last = name.rpartition(".")
     lies = lies_transposed(model.get_submodule(module)) if last == "weight" and row.role is not Role.OTHER else None
@@ -127,7 +129,7 @@ def _table(config: dict[str, Any], names: list[str], family: str | None) -> Fami
         raise Unexplained(error.what, where=error.where, remedy=error.remedy) from error
 
 
-def quantities_of(model: torch.nn.Module, family: str | None = None) -> Quantities:
+def quantities_of(model: LanguageModel, family: str | None = None) -> Quantities:
     """The numbers of a live model, by its family's table; by what most families share where no table knows it."""
     config = model.config.to_dict()
     try:
@@ -158,7 +160,7 @@ def live_rows(origin: Origin, matches: list[Match]) -> list[Row] | None:
     first = matches[0].row
     if not origin.operations:
         return [first]
-    roles = tuple(dict.fromkeys(role for match in matches for role in match.row.pieces or (match.row.role,)))
+    roles = tuple(dict.fromkeys(role for match in matches for role in _roles(match.row)))
     layout = _live_layout(origin, first.layout, len(roles))
     if layout is None:
         return None
@@ -168,6 +170,11 @@ def live_rows(origin: Origin, matches: list[Match]) -> list[Row] | None:
         each = roles if len(roles) > 1 else roles * len(origin.live)
         return [_row(first, (role,), tuple(word for word in layout if word in _WHOLE)) for role in each]
     return [_row(first, roles, layout)]
+
+
+def _roles(row: Row) -> tuple[Role, ...]:
+    """The role of a row, or those of its pieces."""
+    return row.pieces if row.role is None else (row.role,)
 
 
 _WHOLE = ("stacked", "transposed")  # words of a layout that say nothing about pieces

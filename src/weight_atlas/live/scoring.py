@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.live.language_model import LanguageModel
 from weight_atlas.live.load import out_of_memory_explained
 from weight_atlas.live.windows import Windows
 
@@ -20,7 +21,7 @@ def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Te
 
 
 def score_windows(
-    model: torch.nn.Module,
+    model: LanguageModel,
     windows: Windows,
     *,
     batch_size: int = 8,
@@ -73,6 +74,6 @@ def window_sums(
     return pd.DataFrame(table)
 
 
-def input_device(model: torch.nn.Module) -> torch.device:
+def input_device(model: LanguageModel) -> torch.device:
     """Where token ids must lie, for a model on one device or spread over several."""
     return model.get_input_embeddings().weight.device

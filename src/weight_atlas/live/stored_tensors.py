@@ -15,6 +15,7 @@ from transformers import core_model_loading as loader
 from transformers.conversion_mapping import get_model_conversion_mapping
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.live.language_model import LanguageModel
 
 # Values of a tensor that are compared: spread over it evenly.
 SAMPLE = 64
@@ -66,7 +67,7 @@ def sample_of(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def keep_padding_rows(model: torch.nn.Module, stored: dict[str, StoredTensor]) -> None:
+def keep_padding_rows(model: LanguageModel, stored: dict[str, StoredTensor]) -> None:
     """Give embeddings back their stored padding rows: the code of some models writes zeros there when it is loaded."""
     live = model.state_dict(keep_vars=True)
     rows = {
@@ -106,7 +107,7 @@ class _Group:
 
 
 @torch.no_grad()
-def compare(model: torch.nn.Module, stored: dict[str, StoredTensor]) -> Comparison:
+def compare(model: LanguageModel, stored: dict[str, StoredTensor]) -> Comparison:
     """Look for every stored tensor in a live model that was just loaded from them."""
     result, live = Comparison(), model.state_dict()
     # What transformers' quantizers unpack, or compute with as it is packed, is no longer told by values.

@@ -5,9 +5,10 @@ from typing import Any
 import torch
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.live.language_model import LanguageModel
 
 
-def refuse_ids_beyond(model: torch.nn.Module, tokenizer: Any, where: object) -> None:
+def refuse_ids_beyond(model: LanguageModel, tokenizer: Any, where: object) -> None:
     """Let every forward pass of a model end in AtlasError that is given an id beyond its embedding.
 
     On a CPU this would be an IndexError from deep inside, on CUDA a failed assertion of the device, after which the
@@ -17,10 +18,10 @@ def refuse_ids_beyond(model: torch.nn.Module, tokenizer: Any, where: object) -> 
 
     def check(module: torch.nn.Module, inputs: tuple, keywords: dict) -> None:
         ids = inputs[0] if inputs else keywords.get("input", keywords.get("input_ids"))
-        if ids is not None and ids.numel() and (largest := int(ids.max())) >= module.weight.shape[0]:
+        if ids is not None and ids.numel() and (largest := int(ids.max())) >= embedding.weight.shape[0]:
             raise AtlasError(
                 f"the text has token {largest} ({tokenizer.decode([largest])!r}), but the model's embedding has "
-                f"{module.weight.shape[0]} rows",
+                f"{embedding.weight.shape[0]} rows",
                 where=where,
                 remedy="the tokenizer does not belong to these weights, or has tokens that the model was not trained "
                 "on: take the model's own tokenizer, or a text without this token",

@@ -1,13 +1,14 @@
 """The lines at the top of a model's page: what somebody wants to know first."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
 from weight_atlas.ratios import written
 
 # The contents of one analysis's tables by file name: a DataFrame for .csv, plain JSON for .json.
-Tables = dict[str, object]
+Tables = dict[str, Any]
 GRADES = ("critical", "notable", "info")
 # The key under which the lines on super weights find their verification.
 VERDICTS = "verdicts"

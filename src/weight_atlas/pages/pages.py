@@ -1,6 +1,6 @@
 """The pages as files: a model's with its summary for the overview, and the overview."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,6 @@ def summary_of(model: str, found: Sequence[tuple[Product, Tables]]) -> dict[str,
     return {"model": model, "headline": first, "findings": graded, "not_applicable": reasons}
 
 
-def about(summary: Path, results: Path) -> Mapping[str, Any]:
+def about(summary: Path, results: Path) -> dict[str, Any]:
     """What the overview says of a model, by its summary."""
     return {**read_json(summary), "page": link(summary.with_suffix(".md"), results)}

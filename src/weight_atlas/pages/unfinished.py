@@ -93,7 +93,7 @@ def _paths(given: Any) -> list[Path]:
 
 def _cause(dag: Any, failed: Collection[Any], makers: Iterable[Any]) -> str:
     """Why what these jobs make is not there."""
-    causes = {}
+    causes: dict[str, None] = {}
     for maker in makers:
         if maker in failed:
             causes[f"{_named(maker)} failed"] = None

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import pandas as pd
 import torch
 
+from weight_atlas.live.language_model import LanguageModel
+
 METRICS = ("loss", "entropy", "topk_margin", "stopword_mass")
 
 
@@ -32,7 +34,7 @@ def prediction_measure(
     return measure
 
 
-def stop_words(model: torch.nn.Module, tokens: pd.DataFrame) -> torch.Tensor:
+def stop_words(model: LanguageModel, tokens: pd.DataFrame) -> torch.Tensor:
     """Ids of function words in a table of `token_classes`, among those that the model predicts."""
     ids = tokens.id[tokens.function_words].to_numpy()
     vocabulary = model.get_output_embeddings().weight.shape[0]

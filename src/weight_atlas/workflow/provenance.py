@@ -51,7 +51,7 @@ def _walk_imports(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            if node.level:
+            if node.level or node.module is None:
                 raise ValueError("relative imports hide a module from its digest: write them absolutely")
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)

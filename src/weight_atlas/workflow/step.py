@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
@@ -109,7 +109,7 @@ def _from_job(main: Callable, job: Any) -> tuple[dict[str, Any], int | None]:
     return {name: _as_hinted(hints[name], value) for name, value in given.items()}, gpus
 
 
-def _mismatch(given: dict, wanted: dict) -> tuple[list[str], list[str]]:
+def _mismatch(given: Mapping[str, Any], wanted: Mapping[str, inspect.Parameter]) -> tuple[list[str], list[str]]:
     required = {name for name, parameter in wanted.items() if parameter.default is parameter.empty}
     return sorted(given.keys() - wanted.keys()), sorted(required - given.keys())
 
