@@ -103,7 +103,8 @@ def phrase_items(paragraphs: list[str], phrases: dict[tuple[str, str], str], *, 
     Columns: context, answer (the one word). One item a paragraph; an answer is taken for at most a tenth of the items
     as long as there are others, so that no single word decides the score.
     """
-    rows, taken = [], Counter()
+    rows: list[tuple[str, str]] = []
+    taken: Counter[str] = Counter()
     for number, paragraph in enumerate(paragraphs):
         found = words(paragraph)
         bare = [word.strip() for word in found]

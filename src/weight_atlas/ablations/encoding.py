@@ -12,5 +12,5 @@ def encoder(checkpoint: Any, tokenizer: Any, *, trust_remote_code: bool) -> Harn
     """A harness model that encodes as the checkpoint's model does, and knows its context; it cannot score."""
     model_class, configuration = causal_class(checkpoint, trust_remote_code=trust_remote_code)
     with torch.device("meta"):
-        model = model_class(configuration)
+        model: Any = model_class(configuration)
     return Harness(model, tokenizer)

@@ -69,7 +69,8 @@ def _fits(piece: str) -> bool:
 
 def _blocks(pieces: list[str]) -> Iterator[str]:
     """Yield what does not fit of a document's paragraphs, as blocks that do."""
-    block, size = [], 0
+    block: list[str] = []
+    size = 0
     for line in (line for piece in pieces if not _fits(piece) for line in _lines(piece)):
         length = len(words(line))
         if size + length > LONGEST:

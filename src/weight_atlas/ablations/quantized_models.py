@@ -34,7 +34,7 @@ def layer_matrices(live: Anatomy, which: str = "all") -> Iterator[tuple[int, str
                 view = weight.data.T if part is not None and part.selection.transposed else weight.data
                 yield index, f"{live.layers_path}.{index}.{name}", view
         for projection in [p for p in live.projections if p.layer == index and p.stacked]:
-            for expert in range(projection.n_experts):
+            for expert in projection.experts:
                 for role in (Role.W_GATE, Role.W_UP, Role.W_DOWN):
                     if (part := projection.part(role, expert)) is not None:
                         yield index, f"{projection.name}.{expert}.{role}", part.view()
@@ -43,7 +43,7 @@ def layer_matrices(live: Anatomy, which: str = "all") -> Iterator[tuple[int, str
 def _output_projections(live: Anatomy) -> Iterator[tuple[int, str, torch.Tensor]]:
     for projection in live.projections:
         if projection.stacked:
-            for expert in range(projection.n_experts):
+            for expert in projection.experts:
                 yield projection.layer, f"{projection.name}.{expert}.W_down", projection.matrix(expert)
         else:
             yield projection.layer, projection.name, projection.matrix()
@@ -98,7 +98,8 @@ def weight_errors(live: Anatomy, scheme: Scheme, spared: Sequence[Coordinate] = 
             if pointer == view.data_ptr():
                 approximation[place.row, place.col] = sixteen_bits(view[place.row, place.col])
         errors = error_of(view, approximation)
-        rows.append({"layer": layer, "name": name, "bits": bits_per_weight(tuple(view.shape), scheme), **errors})
+        bits = bits_per_weight((view.shape[0], view.shape[1]), scheme)
+        rows.append({"layer": layer, "name": name, "bits": bits, **errors})
     return pd.DataFrame(rows)
 
 

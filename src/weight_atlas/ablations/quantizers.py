@@ -83,8 +83,9 @@ def bits_per_weight(shape: tuple[int, int], scheme: Scheme) -> float:
     """Bits that a weight takes, the blocks' scales (and minima) in 16 bits included."""
     rows, cols = shape
     kind = scheme.granularity.partition(":")[0]
-    blocks = {"tensor": 1, "channel": rows}.get(kind)
-    if blocks is None:
+    if scheme.block is None:
+        blocks = rows if kind == "channel" else 1
+    else:
         blocks = rows * -(-cols // scheme.block) if kind == "group" else -(-rows * cols // scheme.block)
     integer = scheme.format in INTEGERS
     bits = INTEGERS[scheme.format] if integer else 4 if scheme.format == "nf4" else 8
@@ -114,15 +115,9 @@ def error_of(weight: torch.Tensor, approximation: torch.Tensor) -> dict[str, flo
 
 def _blocked(w: torch.Tensor, scheme: Scheme) -> torch.Tensor:
     """Rows of weights that share a scale; a short last one is filled up with its last weight: its range stays."""
-    match scheme.granularity.partition(":")[0]:
-        case "tensor":
-            return w.reshape(1, -1)
-        case "channel":
-            return w
-        case "group":
-            return _filled(w, scheme.block).reshape(-1, scheme.block)
-        case _:
-            return _filled(w.reshape(1, -1), scheme.block).reshape(-1, scheme.block)
+    kind = scheme.granularity.partition(":")[0]
+    rows = w if kind in ("channel", "group") else w.reshape(1, -1)
+    return rows if scheme.block is None else _filled(rows, scheme.block).reshape(-1, scheme.block)
 
 
 def _filled(rows: torch.Tensor, size: int) -> torch.Tensor:

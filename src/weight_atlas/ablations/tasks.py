@@ -33,7 +33,10 @@ def load_tasks(
     """
     _prepare()
     seed_everything()  # some tasks shuffle answers while they are loaded
-    loaded = _from_definition(definition, data) if definition else _by_name(name, folders, mirror)
+    if definition is not None and data is not None:
+        loaded = _from_definition(definition, data)
+    else:
+        loaded = _by_name(name, folders, mirror)
     for task in loaded["tasks"].values():
         own = task.get_config("num_fewshot")
         # A task that is defined without examples stays without, as in the harness.

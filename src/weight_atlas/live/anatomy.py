@@ -5,7 +5,7 @@ What each live parameter is stands in the family's table (see parts). Every weig
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -100,6 +100,13 @@ class Projection:
     def n_experts(self) -> int | None:
         """How many experts are stacked in it; None where none are."""
         return len(self.parts) if self.stacked else None
+
+    @property
+    def experts(self) -> Sequence[int]:
+        """Which routed experts are in it: all that are stacked, or the one that it belongs to; none in a dense MLP."""
+        if self.stacked:
+            return range(len(self.parts))
+        return () if self.parts[0].expert is None else (self.parts[0].expert,)
 
     @property
     def stacked(self) -> bool:

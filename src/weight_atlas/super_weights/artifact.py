@@ -1,7 +1,6 @@
 """The artifact that says which weights are super weights, and how it is read back."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -78,7 +77,7 @@ def artifact(
     }
 
 
-def coordinates_of(artifact: dict, where: Path) -> list[Coordinate]:
+def coordinates_of(artifact: dict, where: object) -> list[Coordinate]:
     """The coordinates that an artifact lists; an AtlasError for another schema."""
     if artifact.get("schema") != SCHEMA:
         raise AtlasError(

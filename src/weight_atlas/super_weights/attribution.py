@@ -7,6 +7,7 @@ as a set: one may carry the activation alone, two may share it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 
@@ -72,15 +73,15 @@ def attribute(
         return Attribution(massive, layer, 0.0, float("nan"), (), (), reason)
     parts = [_part(flow, place, massive.channel) for flow in flows]
     written = sum(float(factor * y[massive.channel]) for _, y, factor in parts)
-    total = added_by_mlps(live, layer, [(flow, factor * y) for flow, (_, y, factor) in zip(flows, parts, strict=True)])
-    total = float(total[massive.channel])
+    outputs = [(flow, factor * y) for flow, (_, y, factor) in zip(flows, parts, strict=True)]
+    total = float(added_by_mlps(live, layer, outputs)[massive.channel])
     mlp_share = total / massive.jump(layer)
     values = torch.cat([(factor * contribution).double().cpu() for contribution, _, factor in parts])
     participation = float(values.abs().sum() ** 2 / (values**2).sum()) if values.any() else float("nan")
     strongest = _strongest(flows, parts, place, massive.channel, written, top)
     accepted, reason = _chosen(strongest, coverage, min_share)
     if not mlp_share > 0.5:
-        accepted, reason = (), "born in attention"
+        accepted, reason = [], "born in attention"
     return Attribution(massive, layer, mlp_share, participation, tuple(strongest), tuple(accepted), reason)
 
 
@@ -140,11 +141,16 @@ def added_by_mlps(live: Anatomy, layer: int, written: Sequence[tuple[Flow, torch
     dense = [y for flow, y in written if flow.expert is None and not flow.projection.shared_expert]
     experts = [y for flow, y in written if flow.expert is not None or flow.projection.shared_expert]
     branches = [
-        _normed(live, layer, place, sum(y.double() for y in branch))
+        _normed(live, layer, place, _sum([y.double() for y in branch]))
         for place, branch in (("post_dense", dense), ("post_experts", experts))
         if branch
     ]
-    return live.mlp_scale * _normed(live, layer, "post_mlp", sum(branches))
+    return live.mlp_scale * _normed(live, layer, "post_mlp", _sum(branches))
+
+
+def _sum(vectors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The sum of one or more vectors, added in their order."""
+    return reduce(torch.add, vectors)
 
 
 def _normed(live: Anatomy, layer: int, place: str, y: torch.Tensor) -> torch.Tensor:

@@ -73,12 +73,7 @@ Note = Callable[[Projection, ExpertActivation], None]
 
 def experts_of(live: Anatomy) -> list[tuple[Projection, int]]:
     """Every routed expert of a model, in order of layers: stacked ones, and those that are modules of their own."""
-    return [
-        (projection, expert)
-        for projection in live.projections
-        if projection.stacked or projection.expert is not None
-        for expert in (range(projection.n_experts) if projection.stacked else [projection.expert])
-    ]
+    return [(projection, expert) for projection in live.projections for expert in projection.experts]
 
 
 def calibrate(live: Anatomy, windows: Windows) -> Calibration:
@@ -209,6 +204,8 @@ def co_spike_sums(live: Anatomy, windows: Windows, calibration: Calibration) -> 
 
     def look(projection: Projection, one: ExpertActivation) -> None:
         peak = calibration.seen[projection.name, one.expert].peak
+        if peak is None:
+            return
         x, y = one.x[:, peak.col].double(), one.y[:, peak.row].double()
         place = projection.coordinate(peak.row, peak.col, one.expert)
         added = np.array([float((x * y).abs().sum()), float((x * x).sum()), float((y * y).sum())])

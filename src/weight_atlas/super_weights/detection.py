@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from weight_atlas.live.anatomy import Anatomy
+from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.super_weights.attribution import Attribution, Contribution, attribute
 from weight_atlas.super_weights.massive_activations import Massive, last_layer_activations, massive_activations
 from weight_atlas.super_weights.recording import Recording
@@ -70,7 +70,8 @@ def detect(
     for each in seen:
         for layer in (*([EMBEDDING] if each.onset == EMBEDDING else []), *each.steps):
             groups.setdefault((layer, each.channel), []).append(each)
-    steps, contributions, found = [], [], {}
+    steps, contributions = [], []
+    found: dict[Coordinate, Found] = {}
     for (layer, _), members in sorted(groups.items()):
         usual = [each for each in members if recording.prompts.prefixed[each.prompt]] or members
         usual = sorted(usual, key=lambda each: (-abs(each.jump(layer)), each.prompt, each.position))

@@ -116,7 +116,8 @@ def _activations(
         x, y = (value[projection.name][asked].float() for value in (seen.x, seen.y))
         token = tokens[projection.name].to(asked.device)[asked]
         if len(token):
-            found.append((projection, ExpertActivation(projection.expert, token, x, y, weight[asked])))
+            (expert,) = projection.experts
+            found.append((projection, ExpertActivation(expert, token, x, y, weight[asked])))
     return found
 
 

@@ -72,8 +72,9 @@ def massive_activations(recording: Recording, *, ratio: float) -> list[Massive]:
     places = [_large(recording, layer, medians, ratio) for layer in range(len(recording.residual) - 1)]
     unique, traces = _traced(recording, torch.cat(places))
     return [
-        _described(*place, trace, medians[place[0]]) for place, trace in zip(unique.tolist(), traces, strict=True)
-    ]  # fmt: skip
+        _described(prompt, position, channel, trace, medians[prompt])
+        for (prompt, position, channel), trace in zip(unique.tolist(), traces, strict=True)
+    ]
 
 
 def last_layer_activations(recording: Recording, *, ratio: float) -> list[Massive]:

@@ -12,11 +12,12 @@ def expert_record(live: Anatomy, recording: Recording, coordinate: Coordinate) -
     if coordinate.expert is None:
         return {}
     own, total = _own(live, recording, coordinate), int(recording.prompts.valid.sum())
-    count = 0 if own is None else len(own.token)
+    if own is None or not len(own.token):
+        return {"p_active": 0.0, "routed_tokens_count": 0, "co_spike_score": None}
     return {
-        "p_active": count / total,
-        "routed_tokens_count": count,
-        "co_spike_score": co_spike(own.x[:, coordinate.col], own.y[:, coordinate.row]) if count else None,
+        "p_active": len(own.token) / total,
+        "routed_tokens_count": len(own.token),
+        "co_spike_score": co_spike(own.x[:, coordinate.col], own.y[:, coordinate.row]),
     }
 
 

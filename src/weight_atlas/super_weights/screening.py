@@ -58,7 +58,7 @@ def _neuron_norms(inventory: pd.DataFrame, down: Any, load: Callable[[Any], torc
     norms = [_row_norms(load(row)) for row in before.itertuples()]
     if not 1 <= len(norms) <= 2:
         return None
-    return math.prod(norms)
+    return norms[0] if len(norms) == 1 else norms[0] * norms[1]
 
 
 def _row_norms(matrix: torch.Tensor) -> torch.Tensor:

@@ -46,7 +46,7 @@ def super_activations(
     that the positions of super activations get, mean over heads and queries and for the strongest head, as it is and
     with all super weights zeroed; empty for models that give no attention weights.
     """
-    channels = sorted({(place.layer, place.row) for place in super_weights})
+    channels = sorted({(place.layer, place.row) for place in super_weights if place.row is not None})
     if not channels:
         return Activations(pd.DataFrame(columns=list(PLACE_COLUMNS)), pd.DataFrame(columns=list(SINK_COLUMNS)))
     # The largest of the text has to be known before a window can be judged.

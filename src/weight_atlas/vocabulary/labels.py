@@ -15,7 +15,7 @@ COLUMN = {
     "entropy_cosine_variance": "cos_var",
     "entropy_norm": "norm",
 }
-DEFAULTS = {
+DEFAULTS: dict[str, float | str] = {
     "kurtosis": 10.0,
     "cosine_variance": 0.005,
     "entropy_cosine_variance": "p5",
@@ -41,12 +41,12 @@ def label_neurons(
     themselves if none is given); norms are compared within their layer, since they grow with depth.
     """
     population = neurons if population is None else population
-    limit = {name: _limit(name, {**DEFAULTS, **thresholds}[name], population) for name in COLUMN}
-    norm_limit = _norm_limits({**DEFAULTS, **thresholds}["entropy_norm"], population)
+    chosen: dict[str, float | str] = {**DEFAULTS, **thresholds}
+    limit = {name: _limit(name, chosen[name], population) for name in COLUMN}
+    norm_limit = _norm_limits(chosen["entropy_norm"], population)
     layer = neurons.layer.to_numpy(int)
     skew, kurt, cos_var, norm = (neurons[name].to_numpy(float) for name in ("skew", "kurt", "cos_var", "norm"))
-    share = {**DEFAULTS, **thresholds}["entropy_layers"]
-    last = layer >= n_layers - max(1, round(share * n_layers))
+    last = layer >= n_layers - max(1, round(float(chosen["entropy_layers"]) * n_layers))
     tall = kurt > limit["kurtosis"]
     conditions = [
         tall & (skew > 0),

@@ -167,7 +167,7 @@ def cards_table(cards: list[dict[str, Any]], significance: float = 0.05) -> pd.D
     rows = []
     for card in cards:
         passed = [record for record in card["enrichment"] if record["p_adjusted"] < significance]
-        top = max(passed, key=lambda record: record["score"], default={})
+        top: dict[str, Any] = max(passed, key=lambda record: record["score"], default={})
         rows.append(
             {
                 **{name: card[name] for name in CSV_COLUMNS[1:8]},

@@ -36,8 +36,7 @@ class Vocabulary:
 def prepare(readout: Readout, listed: np.ndarray) -> Vocabulary:
     """Take what is common to all neurons from a readout."""
     d_model, V = readout.unembedding.shape[1], readout.vocabulary
-    options = {"dtype": torch.float64, "device": readout.unembedding.device}
-    mean, unit_mean = torch.zeros(d_model, **options), torch.zeros(d_model, **options)
+    mean, unit_mean = torch.zeros(2, d_model, dtype=torch.float64, device=readout.unembedding.device)
     inverse = []
     with _one_thread_each():
         for block in readout.unembedding.split(TOKENS):
