@@ -222,6 +222,55 @@ def test_rows_beyond_the_vocabulary_are_stated_and_fewer_are_refused():
     assert "must have 10 rows" in refused(CONFIG, {**SHAPES, "lm_head.weight": (9, 8)})
 
 
+def test_the_head_of_an_electra_discriminator_is_as_wide_as_its_body():
+    """Its generator's head is as wide as the embedding, which small ones have narrower than the body."""
+    config = {
+        "architectures": ["ElectraForPreTraining"], "model_type": "electra", "embedding_size": 4, "hidden_size": 8,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 10,
+    }  # fmt: skip
+    layer = {
+        "attention.self.query": (8, 8), "attention.self.key": (8, 8), "attention.self.value": (8, 8),
+        "attention.output.dense": (8, 8), "intermediate.dense": (12, 8), "output.dense": (8, 12),
+    }  # fmt: skip
+    shapes = {
+        "electra.embeddings.word_embeddings.weight": (10, 4),
+        "electra.embeddings_project.weight": (8, 4),
+        **{f"electra.encoder.layer.0.{name}.weight": shape for name, shape in layer.items()},
+        "discriminator_predictions.dense.weight": (8, 8),
+        "discriminator_predictions.dense.bias": (8,),
+        "discriminator_predictions.dense_prediction.weight": (1, 8),
+        "discriminator_predictions.dense_prediction.bias": (1,),
+    }
+    assert len(inventory(headers(config, shapes))) == len(shapes) + 1
+    assert "must have 8 rows" in refused(config, {**shapes, "discriminator_predictions.dense.weight": (4, 8)})
+
+
+def test_the_heads_of_lfm3_have_the_width_that_config_json_gives():
+    """Those of LFM2 are a share of d_model."""
+    config = {**CONFIG, "architectures": ["Lfm3ForCausalLM"], "model_type": "lfm3", "head_dim": 6, "vocab_size": 10}
+    config |= {"num_hidden_layers": 1, "layer_types": ["full_attention"]}
+    layer = {
+        "self_attn.q_proj": (12, 8), "self_attn.k_proj": (6, 8), "self_attn.v_proj": (6, 8),
+        "self_attn.o_proj": (8, 12), "self_attn.q_norm": (6,), "self_attn.k_norm": (6,),
+    }  # fmt: skip
+    shapes = {"model.embed_tokens.weight": (10, 8)}
+    shapes |= {f"model.layers.0.{name}.weight": shape for name, shape in layer.items()}
+    assert set(inventory(headers(config, shapes))["tensor"]) == set(shapes)
+    assert "must have 6 rows" in refused(config, {**shapes, "model.layers.0.self_attn.q_norm.weight": (4,)})
+
+
+def test_latent_heads_are_as_wide_as_their_two_parts():
+    """A sum that config.json repeats is not read by the model, and may be of an older one."""
+    config = {
+        **CONFIG, "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "num_hidden_layers": 1,
+        "qk_nope_head_dim": 3, "qk_rope_head_dim": 2, "v_head_dim": 3, "qk_head_dim": 4,
+    }  # fmt: skip
+    query = "model.layers.0.self_attn.q_proj.weight"
+    shapes = {"model.embed_tokens.weight": (10, 8), query: (10, 8)}
+    assert query in set(inventory(headers(config, shapes))["tensor"])
+    assert "must have 10 rows" in refused(config, {**shapes, query: (8, 8)})
+
+
 def test_a_gguf_file_is_held_to_its_metadata():
     config = {
         "architectures": ["GGUF"], "model_type": "llama", "gguf": {}, "hidden_size": 8, "intermediate_size": 12,
