@@ -259,6 +259,20 @@ def test_the_heads_of_lfm3_have_the_width_that_config_json_gives():
     assert "must have 6 rows" in refused(config, {**shapes, "model.layers.0.self_attn.q_norm.weight": (4,)})
 
 
+def test_an_untied_head_of_bert_generation_may_store_its_bias_twice():
+    config = {
+        "architectures": ["BertGenerationDecoder"], "model_type": "bert-generation", "hidden_size": 8, "vocab_size": 10,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "tie_word_embeddings": False,
+    }  # fmt: skip
+    shapes = {"bert.embeddings.word_embeddings.weight": (10, 8), "bert.encoder.layer.0.output.dense.weight": (8, 12)}
+    shapes |= {"lm_head.decoder.weight": (10, 8), "lm_head.bias": (10,), "lm_head.decoder.bias": (9,)}
+    assert "lm_head.decoder.bias" in refused(config, shapes)  # its size is held, too
+    table = inventory(headers(config, {name: shape for name, shape in shapes.items() if name != "lm_head.bias"} | {
+        "lm_head.decoder.bias": (10,)
+    }))  # fmt: skip
+    assert table.query("of_role == 'W_U'")["tensor"].tolist() == ["lm_head.decoder.bias"]
+
+
 def test_latent_heads_are_as_wide_as_their_two_parts():
     """A sum that config.json repeats is not read by the model, and may be of an older one."""
     config = {
