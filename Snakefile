@@ -19,6 +19,7 @@ pathvars:
 
 
 include: "rules/common.smk"
+include: "rules/steps.smk"
 
 
 scattergather:
@@ -30,12 +31,9 @@ include: "rules/weights.smk"
 include: "rules/spectra.smk"
 include: "rules/tokens.smk"
 include: "rules/super_weights.smk"
-include: "rules/ablations.smk"
-include: "rules/evaluation.smk"
-include: "rules/vocabulary_neurons.smk"
-include: "rules/vocabulary_interventions.smk"
 include: "rules/vocabulary.smk"
-include: "rules/atlas.smk"
+include: "rules/ablations.smk"
+include: "rules/pages.smk"
 
 
 rule all:

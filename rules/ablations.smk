@@ -1,78 +1,253 @@
-"""Ablations: what removing, scaling or quantizing weights does to a model's perplexity.
+"""Ablations: what removing, scaling or quantizing weights costs in perplexity and on tasks.
+
+Every (model, ablation, corpus) and every (model, ablation, task) is a job of its own: adding an ablation, a corpus or a
+task runs no other again.
 
 Required: <results>/checkpoints/{model}.json, <results>/super_weights/{model}.json, <results>/corpus/{corpus}.parquet.
-Produces: <results>/variant_perplexity/{model}/{ablation}/{corpus}.parquet, <results>/ablation_perplexity/{model}.csv and
-.png.
+Produces: <results>/variant_perplexity/{model}/{ablation}/{corpus}.parquet, <results>/ablation_perplexity/{model}.csv,
+<results>/bundled_tasks/*.jsonl, <results>/task_requests/{model}/{task}.parquet,
+<results>/ablation_eval/{model}/{ablation}/{task}.parquet, <results>/ablation_impact/{model}/{ablation}.csv, and per
+model scaling_sweep, quantization_ablation and impact_summary; over models impact_comparison.
 """
 
+from weight_atlas.ablations.names import BUNDLED_TASKS
 
-include: "evaluation_lookups.smk"
+# Which weights an ablation is about: those detected, or for weights given by hand the tensors that they lie in.
+WEIGHT_FILES = {
+    "super_weights": "<results>/super_weights/{model}.json",
+    "inventory": "<results>/tensor_inventory/{model}.parquet",
+}
+TASK_FILES = {
+    "definition": f"{ROOT}/resources/demo/tasks/{{bundled}}.yaml",
+    "data": "<results>/bundled_tasks/{bundled}.jsonl",
+}
+WINDOW_SCORES = "<results>/variant_perplexity/{{model}}/{ablation}/{corpus}"
+EVALUATION = "<results>/ablation_eval/{{model}}/{ablation}/{task}"
 
 
-rule variant_perplexity:
+wildcard_constraints:
+    ablation="|".join(map(re.escape, choices.ablations)),
+    task="|".join(map(re.escape, config["tasks"])) or "none",
+    bundled="|".join(BUNDLED_TASKS),
+
+
+shown = shown_under("Super weights")  # beside which perplexities stand in the report
+
+
+use rule per_job as variant_perplexity with:
     """Log-likelihood of fixed windows of a corpus under all variants of one ablation."""
     input:
-        unpack(about_weights),
+        unpack(lambda wildcards: choices.weight_files(wildcards.ablation, WEIGHT_FILES)),
         checkpoint="<results>/checkpoints/{model}.json",
         text="<results>/corpus/{corpus}.parquet",
     output:
         windows="<results>/variant_perplexity/{model}/{ablation}/{corpus}.parquet",
         description="<results>/variant_perplexity/{model}/{ablation}/{corpus}.json",
-    log:
-        "<logs>/variant_perplexity/{model}/{ablation}/{corpus}.log",
-    benchmark:
-        "<benchmarks>/variant_perplexity/{model}/{ablation}/{corpus}.tsv"
+    pathvars:
+        job="variant_perplexity/{model}/{ablation}/{corpus}",
     conda:
         "../envs/lm.yaml"
-    threads: 1
     resources:
+        **needs,
         gpu=one_gpu,
-        mem_mb=16000,
-        runtime=720,
     params:
-        options=variant_options("variant_perplexity"),
-        code=code_of("variant_perplexity"),
-    script:
-        "../scripts/variant_perplexity.py"
+        **step("variant_perplexity"),
+        options=lambda wildcards: choices.variant_options("variant_perplexity", wildcards.model, wildcards.ablation),
 
 
-rule ablation_perplexity:
+use rule per_model as ablation_perplexity with:
     """Perplexity without the super weights, without random weights nearest in size, and of all other ablations."""
     input:
-        windows=all_window_scores("parquet", config["ablations"]),
-        descriptions=all_window_scores("json", config["ablations"]),
-        baseline_windows=all_window_scores("parquet", ["baseline"]),
+        windows=expand(f"{WINDOW_SCORES}.parquet", corpus=choices.corpora, ablation=config["ablations"]),
+        descriptions=expand(f"{WINDOW_SCORES}.json", corpus=choices.corpora, ablation=config["ablations"]),
+        baseline_windows=expand(f"{WINDOW_SCORES}.parquet", corpus=choices.corpora, ablation="baseline"),
     output:
-        table=report(
-            "<results>/ablation_perplexity/{model}.csv",
-            caption="../report/ablation_perplexity.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "table"},
-        ),
-        figure=report(
-            "<results>/ablation_perplexity/{model}.png",
-            caption="../report/ablation_perplexity.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "figure"},
-        ),
-    log:
-        "<logs>/ablation_perplexity/{model}.log",
-    benchmark:
-        "<benchmarks>/ablation_perplexity/{model}.tsv"
+        table=shown("<results>/ablation_perplexity/{model}.csv", "table"),
+        figure=shown("<results>/ablation_perplexity/{model}.png", "figure"),
+    pathvars:
+        step="ablation_perplexity",
     conda:
         "../envs/lm.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
     params:
-        options={"corpora": list(EVALUATION_CORPORA)},
-        code=code_of("ablation_perplexity"),
-    script:
-        "../scripts/ablation_perplexity.py"
+        **step("ablation_perplexity"),
+        options={"corpora": choices.corpora},
 
 
 rule ablation_perplexities:
     """Perplexity with and without super weights, of all models."""
     input:
         for_models("ablation_perplexity", "<results>/ablation_perplexity/{model}.csv"),
+
+
+shown = shown_under("Ablations")
+
+
+use rule per_job as bundled_tasks with:
+    """The items of a small task, made from a corpus: word order, paragraphs or fixed phrases."""
+    input:
+        text=corpus_of("bundled_tasks"),
+    output:
+        table="<results>/bundled_tasks/{bundled}.jsonl",
+    pathvars:
+        job="bundled_tasks/{bundled}",
+    params:
+        **step("bundled_tasks"),
+        options=lambda wildcards: {key: config["bundled_tasks"][key] for key in ("items", "seed")},
+
+
+use rule per_job as task_requests with:
+    """The requests of a task, built and tokenized once for a model."""
+    input:
+        unpack(lambda wildcards: choices.task_files(wildcards.task, TASK_FILES)),
+        checkpoint="<results>/checkpoints/{model}.json",
+    output:
+        requests="<results>/task_requests/{model}/{task}.parquet",
+        description="<results>/task_requests/{model}/{task}.json",
+    pathvars:
+        job="task_requests/{model}/{task}",
+    conda:
+        "../envs/lm.yaml"
+    params:
+        **step("task_requests", lambda wildcards: choices.task_state(wildcards.task)),
+        options=lambda wildcards: {
+            **choices.task_options(wildcards.task, "folder", "mirror", "limit", "fewshot", "seed", "truncate"),
+            "trust_remote_code": config["models"][wildcards.model]["trust_remote_code"],
+        },
+
+
+use rule per_job as ablation_eval with:
+    """One task of lm-evaluation-harness on all variants of one ablation."""
+    input:
+        unpack(lambda wildcards: choices.task_files(wildcards.task, TASK_FILES)),
+        unpack(lambda wildcards: choices.weight_files(wildcards.ablation, WEIGHT_FILES)),
+        checkpoint="<results>/checkpoints/{model}.json",
+        requests="<results>/task_requests/{model}/{task}.parquet",
+        description="<results>/task_requests/{model}/{task}.json",
+    output:
+        scores="<results>/ablation_eval/{model}/{ablation}/{task}.json",
+        documents="<results>/ablation_eval/{model}/{ablation}/{task}.parquet",
+    pathvars:
+        job="ablation_eval/{model}/{ablation}/{task}",
+    conda:
+        "../envs/lm.yaml"
+    resources:
+        **needs,
+        gpu=one_gpu,
+    params:
+        **step("ablation_eval", lambda wildcards: choices.task_state(wildcards.task)),
+        options=lambda wildcards: {
+            **choices.variant_options("ablation_eval", wildcards.model, wildcards.ablation),
+            **{key: config["tasks"][wildcards.task][key] for key in ("folder", "mirror")},
+        },
+
+
+use rule per_job as ablation_impact with:
+    """What the variants of one ablation cost on every task, item by item against the unchanged model."""
+    input:
+        scores=lambda wildcards: expand(
+            f"{EVALUATION}.json", ablation=wildcards.ablation, task=choices.tasks_of(wildcards.ablation)
+        ),
+        documents=lambda wildcards: expand(
+            f"{EVALUATION}.parquet", ablation=wildcards.ablation, task=choices.tasks_of(wildcards.ablation)
+        ),
+        baseline_documents=lambda wildcards: expand(
+            f"{EVALUATION}.parquet", ablation="baseline", task=choices.tasks_of(wildcards.ablation)
+        ),
+        descriptions=expand(f"{WINDOW_SCORES}.json", ablation="{ablation}", corpus=choices.corpora),
+        windows=expand(f"{WINDOW_SCORES}.parquet", ablation="{ablation}", corpus=choices.corpora),
+        baseline_windows=expand(f"{WINDOW_SCORES}.parquet", ablation="baseline", corpus=choices.corpora),
+    output:
+        table="<results>/ablation_impact/{model}/{ablation}.csv",
+    pathvars:
+        job="ablation_impact/{model}/{ablation}",
+    conda:
+        "../envs/lm.yaml"
+    params:
+        **step("ablation_impact"),
+        options=options("ablation_impact"),
+
+
+use rule per_model as scaling_sweep with:
+    """Perplexity and accuracies with the super weights multiplied by several factors."""
+    input:
+        impact="<results>/ablation_impact/{model}/scaling_sweep.csv",
+    output:
+        table=shown("<results>/scaling_sweep/{model}.csv", "table"),
+        figure=shown("<results>/scaling_sweep/{model}.png", "figure"),
+    pathvars:
+        step="scaling_sweep",
+    params:
+        **step("scaling_sweep"),
+
+
+use rule per_model as quantization_ablation with:
+    """Round-to-nearest quantization, plain and sparing super weights: weights' error beside perplexity."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        impact="<results>/ablation_impact/{model}/quantization_ablation.csv",
+        description=f"<results>/variant_perplexity/{{model}}/quantization_ablation/{choices.main_corpus}.json",
+    output:
+        table=shown("<results>/quantization_ablation/{model}.csv", "table"),
+        matrices="<results>/quantization_ablation/{model}/matrices.csv",
+        figure=shown("<results>/quantization_ablation/{model}.png", "figure"),
+    pathvars:
+        step="quantization_ablation",
+    conda:
+        "../envs/lm.yaml"
+    resources:
+        **needs,
+        gpu=one_gpu,
+    params:
+        **step("quantization_ablation"),
+        options=lambda wildcards: {
+            key: config["models"][wildcards.model][key] for key in ("dtype", "trust_remote_code")
+        },
+
+
+use rule per_model as impact_summary with:
+    """What every ablation costs a model, on every task, in one table and one figure."""
+    input:
+        impacts=expand("<results>/ablation_impact/{{model}}/{ablation}.csv", ablation=choices.ablations),
+    output:
+        table=shown("<results>/impact_summary/{model}.csv", "table"),
+        headline="<results>/impact_summary/{model}/headline.csv",
+        figure=shown("<results>/impact_summary/{model}.png", "figure"),
+    pathvars:
+        step="impact_summary",
+    params:
+        **step("impact_summary"),
+
+
+use rule per_job as impact_comparison with:
+    """What the same ablations cost different models."""
+    input:
+        headlines=for_models("impact_summary", "<results>/impact_summary/{model}/headline.csv"),
+    output:
+        table=shown("<results>/impact_comparison/models.csv", "table"),
+        figure=shown("<results>/impact_comparison/models.png", "figure"),
+    pathvars:
+        job="impact_comparison",
+    params:
+        **step("impact_comparison"),
+        options=lambda wildcards: {
+            "models": [name for name in config["models"] if "impact_summary" in analyses_of(name)]
+        },
+
+
+rule scaling_sweeps:
+    """Perplexity and accuracies over factors on the super weights, of all models."""
+    input:
+        for_models("scaling_sweep", "<results>/scaling_sweep/{model}.csv"),
+
+
+rule quantization_ablations:
+    """Quantized variants of all models."""
+    input:
+        for_models("quantization_ablation", "<results>/quantization_ablation/{model}.csv"),
+
+
+rule impact_summaries:
+    """What every ablation costs, of all models and over them."""
+    input:
+        for_models("impact_summary", "<results>/impact_summary/{model}.csv"),
+        "<results>/impact_comparison/models.csv" if for_models("impact_summary", "{model}") else [],

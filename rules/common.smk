@@ -8,6 +8,7 @@ import json
 
 from snakemake.pathvars import Pathvars
 from snakemake.utils import update_config
+from weight_atlas.ablations.choices import Choices
 from weight_atlas.workflow.configuration import configured
 from weight_atlas.workflow.configuration_files import refuse_repeated_keys
 from weight_atlas.workflow.configuration_paths import check_paths, plain_folders
@@ -15,6 +16,7 @@ from weight_atlas.workflow.configuration_types import typed
 from weight_atlas.errors import AtlasError
 from weight_atlas.failed_run import write_unfinished_pages
 from weight_atlas.workflow.gpu_lease import visible_devices
+from weight_atlas.workflow.needs import megabytes, minutes, stored_bytes
 from weight_atlas.workflow.paths import check_place
 from weight_atlas.workflow.provenance import code_digest
 from weight_atlas.workflow.run_lock import hold
@@ -28,6 +30,7 @@ try:
     config = configured(config, SCHEMA, "configuration")
     check_paths(config)
     config["pathvars"] = plain_folders(config["pathvars"])
+    choices = Choices(config)  # of ablations
     check_place(ROOT, "weight-atlas")
 except AtlasError as error:
     raise WorkflowError(str(error)) from None
@@ -42,11 +45,6 @@ wildcard_constraints:
 @functools.cache
 def digest_of(step):
     return code_digest(ROOT / f"scripts/{step}.py", ROOT / "src")
-
-
-def code_of(step):
-    """For `params: code=`: the digest of all code that a step's script can reach, taken only for jobs in question."""
-    return lambda wildcards: digest_of(step)
 
 
 @functools.cache
@@ -108,3 +106,55 @@ def products_of(model):
     corpora = list(config["corpora"])
     patterns = [pattern for name in analyses_of(model) for pattern in getattr(rules, name).output]
     return sorted({path for pattern in patterns for path in expand(pattern, model=model, corpus=corpora)})
+
+
+def need(quantity):
+    """For `resources:`, quantity(step, bytes of the stored model, attempt) of the step that a rule runs."""
+
+    def needed(wildcards, input, attempt, rulename):
+        model = config["models"].get(wildcards.get("model"), {})
+        stored = stored_bytes(input.get("checkpoint"), model.get("source"))
+        return quantity(workflow.get_rule(rulename).params.step, stored, attempt)
+
+    return needed
+
+
+# For rules that add a GPU, since `resources:` of a rule takes the place of the template's.
+needs = {"mem_mb": need(megabytes), "runtime": need(minutes)}
+
+
+def step(name, *states):
+    """For `params:`, the step that a rule runs and the digest of all code that its script can reach.
+
+    states: functions of wildcards, of what else shows that the step is stale.
+    """
+    return {"step": name, "code": lambda wildcards: [digest_of(name), *(state(wildcards) for state in states)]}
+
+
+def shown_under(category):
+    """A function that puts an output into the report, with the caption of the step whose folder it lies in."""
+
+    def shown(path, kind):
+        return report(path, caption=caption_of(path), category=category, labels={**own_labels(path), "type": kind})
+
+    return shown
+
+
+def shown_figures(path, category):
+    """Put a folder of figures into the report, as many as there are."""
+    return report(
+        directory(path),
+        patterns=["{figure}.png"],
+        caption=caption_of(path),
+        category=category,
+        subcategory="{model}",
+        labels={"figure": "{figure}"},
+    )
+
+
+def caption_of(path):
+    return f"../report/{path.split('/')[1]}.rst"
+
+
+def own_labels(path):
+    return {name: f"{{{name}}}" for name in re.findall(r"{(\w+)}", path)}

@@ -7,102 +7,53 @@ Produces: <results>/super_weight_screening/{model}.csv, <results>/super_weights/
 <results>/expert_routing/{model}.csv and .json, with tables and figures beside them.
 """
 
+shown = shown_under("Super weights")
 
-rule super_weight_screening:
+
+use rule per_model as super_weight_screening with:
     """Candidates for super weights from the weights alone."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         tensor_inventory="<results>/tensor_inventory/{model}.parquet",
     output:
-        table=report(
-            "<results>/super_weight_screening/{model}.csv",
-            caption="../report/super_weight_screening.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "table"},
-        ),
-        figure=report(
-            "<results>/super_weight_screening/{model}.png",
-            caption="../report/super_weight_screening.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "figure"},
-        ),
-    log:
-        "<logs>/super_weight_screening/{model}.log",
-    benchmark:
-        "<benchmarks>/super_weight_screening/{model}.tsv"
-    conda:
-        "../envs/analysis.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=120,
+        table=shown("<results>/super_weight_screening/{model}.csv", "table"),
+        figure=shown("<results>/super_weight_screening/{model}.png", "figure"),
+    pathvars:
+        step="super_weight_screening",
     params:
+        **step("super_weight_screening"),
         options=options("super_weight_screening"),
-        code=code_of("super_weight_screening"),
-    script:
-        "../scripts/super_weight_screening.py"
 
 
-rule super_weights:
+use rule per_model as super_weights with:
     """The weights that write a model's massive activations, and what the published procedure finds."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         tensor_inventory="<results>/tensor_inventory/{model}.parquet",
     output:
         found="<results>/super_weights/{model}.json",
-        table=report(
-            "<results>/super_weights/{model}.csv",
-            caption="../report/super_weights.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "table"},
-        ),
+        table=shown("<results>/super_weights/{model}.csv", "table"),
         iterations="<results>/super_weights/{model}.iterations.csv",
         steps="<results>/super_weights/{model}.steps.csv",
         contributions="<results>/super_weights/{model}.contributions.csv",
         agreement="<results>/super_weights/{model}.agreement.csv",
-        figure=report(
-            "<results>/super_weights/{model}.png",
-            caption="../report/super_weights.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "spikes"},
-        ),
-        iterations_figure=report(
-            "<results>/super_weights/{model}.iterations.png",
-            caption="../report/super_weights.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "iterations"},
-        ),
-        residual_figure=report(
-            "<results>/super_weights/{model}.residual.png",
-            caption="../report/super_weights.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "residual stream"},
-        ),
-        shares_figure=report(
-            "<results>/super_weights/{model}.shares.png",
-            caption="../report/super_weights.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "contributions"},
-        ),
-    log:
-        "<logs>/super_weights/{model}.log",
-    benchmark:
-        "<benchmarks>/super_weights/{model}.tsv"
+        figure=shown("<results>/super_weights/{model}.png", "spikes"),
+        iterations_figure=shown("<results>/super_weights/{model}.iterations.png", "iterations"),
+        residual_figure=shown("<results>/super_weights/{model}.residual.png", "residual stream"),
+        shares_figure=shown("<results>/super_weights/{model}.shares.png", "contributions"),
+    pathvars:
+        step="super_weights",
     conda:
         "../envs/lm.yaml"
-    threads: 1
     resources:
+        **needs,
         gpu=one_gpu,
-        mem_mb=16000,
-        runtime=120,
     params:
+        **step("super_weights"),
         options=options("super_weights", "dtype", "trust_remote_code"),
-        code=code_of("super_weights"),
-    script:
-        "../scripts/super_weights.py"
 
 
-rule super_weight_verification:
+use rule per_model as super_weight_verification with:
     """Whether super weights matter: each removed alone, together, and against random weights of its size."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -111,76 +62,44 @@ rule super_weight_verification:
         text=corpus_of("super_weight_verification"),
     output:
         verdict="<results>/super_weight_verification/{model}.json",
-        table=report(
-            "<results>/super_weight_verification/{model}.csv",
-            caption="../report/super_weight_verification.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "table"},
-        ),
+        table=shown("<results>/super_weight_verification/{model}.csv", "table"),
         variants="<results>/super_weight_verification/{model}.variants.csv",
-        figure=report(
-            "<results>/super_weight_verification/{model}.png",
-            caption="../report/super_weight_verification.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "figure"},
-        ),
-    log:
-        "<logs>/super_weight_verification/{model}.log",
-    benchmark:
-        "<benchmarks>/super_weight_verification/{model}.tsv"
+        figure=shown("<results>/super_weight_verification/{model}.png", "figure"),
+    pathvars:
+        step="super_weight_verification",
     conda:
         "../envs/lm.yaml"
-    threads: 1
     resources:
+        **needs,
         gpu=one_gpu,
-        mem_mb=16000,
-        runtime=720,
     params:
+        **step("super_weight_verification"),
         options=options("super_weight_verification", "dtype", "trust_remote_code"),
-        code=code_of("super_weight_verification"),
-    script:
-        "../scripts/super_weight_verification.py"
 
 
-rule super_activations:
+use rule per_model as super_activations with:
     """The tokens at which super activations arise, and the attention that their positions draw."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         super_weights="<results>/super_weights/{model}.json",
         text=corpus_of("super_activations"),
     output:
-        places=report(
-            "<results>/super_activations/{model}.csv",
-            caption="../report/super_activations.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "tokens"},
-        ),
+        places=shown("<results>/super_activations/{model}.csv", "tokens"),
         sinks="<results>/super_activations/{model}.sinks.csv",
-        figure=report(
-            "<results>/super_activations/{model}.png",
-            caption="../report/super_activations.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "figure"},
-        ),
-    log:
-        "<logs>/super_activations/{model}.log",
-    benchmark:
-        "<benchmarks>/super_activations/{model}.tsv"
+        figure=shown("<results>/super_activations/{model}.png", "figure"),
+    pathvars:
+        step="super_activations",
     conda:
         "../envs/lm.yaml"
-    threads: 1
     resources:
+        **needs,
         gpu=one_gpu,
-        mem_mb=16000,
-        runtime=120,
     params:
+        **step("super_activations"),
         options=options("super_activations", "dtype", "trust_remote_code"),
-        code=code_of("super_activations"),
-    script:
-        "../scripts/super_activations.py"
 
 
-rule expert_routing:
+use rule per_model as expert_routing with:
     """Every expert of a mixture of experts: how often it is asked, and its largest activations."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -188,34 +107,18 @@ rule expert_routing:
         text=corpus_of("expert_routing"),
     output:
         found="<results>/expert_routing/{model}.json",
-        table=report(
-            "<results>/expert_routing/{model}.csv",
-            caption="../report/expert_routing.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "table"},
-        ),
-        figure=report(
-            "<results>/expert_routing/{model}.png",
-            caption="../report/expert_routing.rst",
-            category="Super weights",
-            labels={"model": "{model}", "type": "figure"},
-        ),
-    log:
-        "<logs>/expert_routing/{model}.log",
-    benchmark:
-        "<benchmarks>/expert_routing/{model}.tsv"
+        table=shown("<results>/expert_routing/{model}.csv", "table"),
+        figure=shown("<results>/expert_routing/{model}.png", "figure"),
+    pathvars:
+        step="expert_routing",
     conda:
         "../envs/lm.yaml"
-    threads: 1
     resources:
+        **needs,
         gpu=one_gpu,
-        mem_mb=32000,
-        runtime=240,
     params:
+        **step("expert_routing"),
         options=options("expert_routing", "dtype", "trust_remote_code"),
-        code=code_of("expert_routing"),
-    script:
-        "../scripts/expert_routing.py"
 
 
 rule super_weight_tables:

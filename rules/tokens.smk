@@ -8,41 +8,25 @@ Produces: <results>/corpus/{corpus}.parquet, .json; <results>/token_counts/{mode
 from weight_atlas.workflow.paths import for_snakemake
 from weight_atlas.tokens.sources import local_files as corpus_files, source_state
 
+shown = shown_under("Tokens")
 
-rule corpus:
+
+use rule per_job as corpus with:
     """Bring a corpus here, as a table of documents."""
     input:
         files=lambda wildcards: for_snakemake(corpus_files(config["corpora"][wildcards.corpus]["source"])),
     output:
         table="<results>/corpus/{corpus}.parquet",
-        description=report(
-            "<results>/corpus/{corpus}.json",
-            caption="../report/corpus.rst",
-            category="Tokens",
-            labels={"corpus": "{corpus}", "type": "description"},
-        ),
-    log:
-        "<logs>/corpus/{corpus}.log",
-    benchmark:
-        "<benchmarks>/corpus/{corpus}.tsv"
-    conda:
-        "../envs/analysis.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=240,
+        description=shown("<results>/corpus/{corpus}.json", "description"),
+    pathvars:
+        job="corpus/{corpus}",
     params:
-        options=lambda wildcards: config["corpora"][wildcards.corpus],
         # Versions behind the bundled corpus; size and time of files, which an older replacement changes as well.
-        code=lambda wildcards: [
-            code_of("corpus")(wildcards),
-            source_state(config["corpora"][wildcards.corpus]["source"]),
-        ],
-    script:
-        "../scripts/corpus.py"
+        **step("corpus", lambda wildcards: source_state(config["corpora"][wildcards.corpus]["source"])),
+        options=lambda wildcards: config["corpora"][wildcards.corpus],
 
 
-rule token_counts:
+use rule per_job as token_counts with:
     """Exact counts of a corpus's tokens, by a model's tokenizer."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -51,27 +35,13 @@ rule token_counts:
     output:
         table="<results>/token_counts/{model}/{corpus}.parquet",
         summary="<results>/token_counts/{model}/{corpus}.json",
-        figure=report(
-            "<results>/token_counts/{model}/{corpus}.png",
-            caption="../report/token_counts.rst",
-            category="Tokens",
-            labels={"model": "{model}", "corpus": "{corpus}", "type": "figure"},
-        ),
-    log:
-        "<logs>/token_counts/{model}/{corpus}.log",
-    benchmark:
-        "<benchmarks>/token_counts/{model}/{corpus}.tsv"
-    conda:
-        "../envs/analysis.yaml"
+        figure=shown("<results>/token_counts/{model}/{corpus}.png", "figure"),
+    pathvars:
+        job="token_counts/{model}/{corpus}",
     threads: 4
-    resources:
-        mem_mb=4000,
-        runtime=480,
     params:
+        **step("token_counts"),
         options=options("token_counts", "trust_remote_code"),
-        code=code_of("token_counts"),
-    script:
-        "../scripts/token_counts.py"
 
 
 rule corpora:

@@ -1,47 +1,203 @@
-"""Vocabulary and cascade of all models: side by side, and everything at once.
+"""Vocabulary: what neurons, super weights and chosen weights do to predictions, and to the layers above them.
 
-Required: <results>/neuron_labels/{model}.csv, <results>/neuron_effects/{model}/ and
-<results>/super_weight_cards/{model}/ of models with these analyses.
-Produces: <results>/vocabulary_summary/.
+Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet,
+<results>/corpus/{corpus}.parquet, and <results>/super_weights/{model}.json of models with that analysis.
+Produces: <results>/token_classes, neuron_scan, neuron_labels and neuron_effects/{model}/, <results>/windows,
+intervention_targets, interventions, cascade and super_weight_cards/{model}/, <results>/vocabulary_summary/.
 """
 
+shown = shown_under("Vocabulary")
 
-rule vocabulary_summary:
+
+use rule per_model as token_classes with:
+    """Which tokens are digits, pronouns, punctuation: one boolean matrix."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        tensor_inventory="<results>/tensor_inventory/{model}.parquet",
+    output:
+        table="<results>/token_classes/{model}.parquet",
+    pathvars:
+        step="token_classes",
+    params:
+        **step("token_classes"),
+        options=options("token_classes", "trust_remote_code"),
+
+
+use rule per_model as neuron_scan with:
+    """Effects of all neurons on the vocabulary: moments and strongest tokens."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        tensor_inventory="<results>/tensor_inventory/{model}.parquet",
+        token_classes="<results>/token_classes/{model}.parquet",
+    output:
+        table="<results>/neuron_scan/{model}.parquet",
+    pathvars:
+        step="neuron_scan",
+    threads: 4
+    resources:
+        **needs,
+        gpu=one_gpu,
+    params:
+        **step("neuron_scan"),
+        options=options("neuron_scan"),
+
+
+use rule per_model as neuron_labels with:
+    """What kind of effect each neuron has, and the map of all neurons."""
+    input:
+        neuron_scan="<results>/neuron_scan/{model}.parquet",
+        tensor_inventory="<results>/tensor_inventory/{model}.parquet",
+    output:
+        table="<results>/neuron_labels/{model}.parquet",
+        counts=shown("<results>/neuron_labels/{model}.csv", "table"),
+        figure=shown("<results>/neuron_labels/{model}.png", "figure"),
+    pathvars:
+        step="neuron_labels",
+    params:
+        **step("neuron_labels"),
+        options=options("neuron_labels"),
+
+
+use rule per_model as neuron_effects with:
+    """What single neurons do to the vocabulary: cards, tables and figures."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        tensor_inventory="<results>/tensor_inventory/{model}.parquet",
+        token_classes="<results>/token_classes/{model}.parquet",
+        neuron_labels="<results>/neuron_labels/{model}.parquet",
+        super_weights=lambda wildcards: (
+            ["<results>/super_weights/{model}.json"] if "super_weights" in analyses_of(wildcards.model) else []
+        ),
+    output:
+        cards="<results>/neuron_effects/{model}/neurons.jsonl",
+        table=shown("<results>/neuron_effects/{model}/neurons.csv", "table"),
+        figure=shown("<results>/neuron_effects/{model}.png", "figure"),
+        figures=shown_figures("<results>/neuron_effects/{model}/figures", "Vocabulary"),
+    pathvars:
+        step="neuron_effects",
+    resources:
+        **needs,
+        gpu=one_gpu,
+    params:
+        **step("neuron_effects"),
+        options=options("neuron_effects"),
+
+
+use rule per_model as windows with:
+    """Windows of token ids that all interventions on a model share."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        text=corpus_of("windows"),
+    output:
+        table="<results>/windows/{model}.parquet",
+        report=shown("<results>/windows/{model}.json", "description"),
+    pathvars:
+        step="windows",
+    params:
+        **step("windows"),
+        options=options("windows", "trust_remote_code"),
+
+
+use rule per_model as intervention_targets with:
+    """The weights to intervene on: detected super weights and configured coordinates."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        tensor_inventory="<results>/tensor_inventory/{model}.parquet",
+        super_weights="<results>/super_weights/{model}.json" if config["intervention_targets"]["most"] else [],
+    output:
+        targets="<results>/intervention_targets/{model}.json",
+    pathvars:
+        step="intervention_targets",
+    params:
+        **step("intervention_targets"),
+        options=options("intervention_targets"),
+
+
+use rule per_model as interventions with:
+    """What removing single weights does to predictions, window by window, beside controls."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        targets="<results>/intervention_targets/{model}.json",
+        windows="<results>/windows/{model}.parquet",
+        token_classes="<results>/token_classes/{model}.parquet",
+    output:
+        table="<results>/interventions/{model}.parquet",
+        changes="<results>/interventions/{model}.changes.parquet",
+    pathvars:
+        step="interventions",
+    conda:
+        "../envs/lm.yaml"
+    resources:
+        **needs,
+        gpu=one_gpu,
+    params:
+        **step("interventions"),
+        options=options("interventions", "dtype", "trust_remote_code"),
+
+
+use rule per_model as cascade with:
+    """How the removal of single weights travels through the layers above them."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        targets="<results>/intervention_targets/{model}.json",
+        windows="<results>/windows/{model}.parquet",
+    output:
+        table=shown("<results>/cascade/{model}.csv", "table"),
+        tokens_table="<results>/cascade/{model}.tokens.parquet",
+        figure=shown("<results>/cascade/{model}.png", "figure"),
+        figures=shown_figures("<results>/cascade/{model}/figures", "Vocabulary"),
+    pathvars:
+        step="cascade",
+    conda:
+        "../envs/lm.yaml"
+    resources:
+        **needs,
+        gpu=one_gpu,
+    params:
+        **step("cascade"),
+        options=options("cascade", "dtype", "trust_remote_code"),
+
+
+use rule per_model as super_weight_cards with:
+    """What each super weight does: changes with intervals and controls, words, cascade."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        tensor_inventory="<results>/tensor_inventory/{model}.parquet",
+        targets="<results>/intervention_targets/{model}.json",
+        interventions="<results>/interventions/{model}.parquet",
+        changes="<results>/interventions/{model}.changes.parquet",
+        cascade="<results>/cascade/{model}.csv",
+        token_classes="<results>/token_classes/{model}.parquet",
+    output:
+        cards="<results>/super_weight_cards/{model}/super_weights.jsonl",
+        table=shown("<results>/super_weight_cards/{model}/super_weights.csv", "table"),
+        figure=shown("<results>/super_weight_cards/{model}.png", "figure"),
+        figures=shown_figures("<results>/super_weight_cards/{model}/figures", "Vocabulary"),
+    pathvars:
+        step="super_weight_cards",
+    conda:
+        "../envs/lm.yaml"
+    params:
+        **step("super_weight_cards"),
+        options=options("super_weight_cards"),
+
+
+use rule per_job as vocabulary_summary with:
     """All models side by side: labels of neurons, enriched classes, effects of super weights."""
     input:
         labels=for_models("neuron_labels", "<results>/neuron_labels/{model}.csv"),
         neurons=for_models("neuron_effects", "<results>/neuron_effects/{model}/neurons.jsonl"),
         weights=for_models("super_weight_cards", "<results>/super_weight_cards/{model}/super_weights.csv"),
     output:
-        table=report(
-            "<results>/vocabulary_summary/models.csv",
-            caption="../report/vocabulary_summary.rst",
-            category="Vocabulary",
-            labels={"type": "table"},
-        ),
+        table=shown("<results>/vocabulary_summary/models.csv", "table"),
         classes="<results>/vocabulary_summary/classes.csv",
         summary="<results>/vocabulary_summary/cross_model_summary.json",
-        figure=report(
-            "<results>/vocabulary_summary/models.png",
-            caption="../report/vocabulary_summary.rst",
-            category="Vocabulary",
-            labels={"type": "figure"},
-        ),
-    log:
-        "<logs>/vocabulary_summary.log",
-    benchmark:
-        "<benchmarks>/vocabulary_summary.tsv"
-    conda:
-        "../envs/analysis.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
+        figure=shown("<results>/vocabulary_summary/models.png", "figure"),
+    pathvars:
+        job="vocabulary_summary",
     params:
+        **step("vocabulary_summary"),
         options=config["vocabulary_summary"],
-        code=code_of("vocabulary_summary"),
-    script:
-        "../scripts/vocabulary_summary.py"
 
 
 rule vocabulary:

@@ -21,8 +21,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.file_errors import explained
 
-# `options` is spread into main()'s keywords; `code` only tells Snakemake when to run again.
-NOT_ARGUMENTS = ("code", "options")
+# `options` is spread into main()'s keywords; `step` names the script, `code` only tells Snakemake when to run again.
+NOT_ARGUMENTS = ("step", "code", "options")
 # Where a job's output went before its log took it: a descriptor.
 _TERMINAL = [2]
 

@@ -10,7 +10,7 @@ COMPARISONS = comparisons(
 )
 
 
-rule atlas:
+use rule per_model as atlas with:
     """The page of a model: headline, figures and tables of all its analyses."""
     input:
         products=lambda wildcards: products_of(wildcards.model),
@@ -18,23 +18,13 @@ rule atlas:
     output:
         page_="<results>/atlas/{model}.md",
         summary="<results>/atlas/{model}.json",
-    log:
-        "<logs>/atlas/{model}.log",
-    benchmark:
-        "<benchmarks>/atlas/{model}.tsv"
-    conda:
-        "../envs/analysis.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
+    pathvars:
+        step="atlas",
     params:
-        code=code_of("atlas"),
-    script:
-        "../scripts/atlas.py"
+        **step("atlas"),
 
 
-rule overview:
+use rule per_job as overview with:
     """The page over all models: what each one's page says first, and what compares them."""
     input:
         summaries=expand("<results>/atlas/{model}.json", model=config["models"]),
@@ -42,20 +32,10 @@ rule overview:
         captions=[ROOT / f"report/{name}.rst" for name in COMPARISONS],
     output:
         page_="<results>/overview/models.md",
-    log:
-        "<logs>/overview.log",
-    benchmark:
-        "<benchmarks>/overview.tsv"
-    conda:
-        "../envs/analysis.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
+    pathvars:
+        job="overview",
     params:
-        code=code_of("overview"),
-    script:
-        "../scripts/overview.py"
+        **step("overview"),
 
 
 rule atlases:

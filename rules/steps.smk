@@ -1,0 +1,44 @@
+"""What all steps have in common, written once: `use rule per_model as NAME with:` says what is a step's own.
+
+A step is named like its rule, and so are its script, log, benchmark and caption. GPUs, threads, and an environment with
+transformers and torch, are said by the rules that need them; memory and time are in weight_atlas/workflow/needs.py.
+
+Required: `params: **step(NAME)`, and of each rule the path variable `step`, or `job` where logs are named otherwise.
+Produces: nothing; the templates are no targets.
+"""
+
+
+rule per_model:
+    """Template of the steps that run once a model."""
+    log:
+        "<logs>/<step>/{model}.log",
+    benchmark:
+        "<benchmarks>/<step>/{model}.tsv"
+    pathvars:
+        step="per_model",
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        **needs,
+    params:
+        **step("per_model"),
+    script:
+        "../scripts/{params.step}.py"
+
+
+rule per_job:
+    """Template of the steps with other wildcards: corpora, ablations, tasks, parts, or none."""
+    log:
+        "<logs>/<job>.log",
+    benchmark:
+        "<benchmarks>/<job>.tsv"
+    pathvars:
+        job="per_job",
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        **needs,
+    params:
+        **step("per_job"),
+    script:
+        "../scripts/{params.step}.py"

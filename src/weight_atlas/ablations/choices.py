@@ -1,0 +1,99 @@
+"""What the configuration says of ablations, their tasks and corpora. Light: the workflow asks it for every job."""
+
+import json
+from typing import Any
+
+from weight_atlas.ablations.given_weights import check_weights
+from weight_atlas.ablations.names import bundled_task, known_names
+from weight_atlas.ablations.task_files import task_state
+
+# Products whose variants are ablations of their own, beside those that the configuration lists.
+SECTIONS = ("scaling_sweep", "quantization_ablation")
+QUANTIZATION = ("formats", "granularities", "symmetric", "clip", "matrices")
+
+
+class Choices:
+    """The ablations of a checked configuration, by name, each with its tasks and the files that it needs.
+
+    ablations: settings by name; `baseline`, the unchanged model, is the first. corpora: those on which perplexity is
+    measured; main_corpus is the first. An AtlasError for a name that is not known or a weight without its coordinates.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config = config
+        self.ablations = _ablations(config)
+        for name, settings in self.ablations.items():
+            check_weights(settings, f"configuration: {name}")
+        sections = {**config["ablations"], **{name: config[name] for name in SECTIONS}}
+        tasks = {
+            name: known_names(section["tasks"], config["tasks"], f"configuration: {name}.tasks")
+            for name, section in sections.items()
+        }
+        # The unchanged model is evaluated on every task that some ablation is compared with it on.
+        compared = {task for names in tasks.values() for task in names}
+        self._tasks = {"baseline": [task for task in config["tasks"] if task in compared], **tasks}
+        self._bundled = {name: bundled_task(task["name"]) for name, task in config["tasks"].items()}
+        self.corpora = known_names(
+            config["variant_perplexity"]["corpora"] or list(config["corpora"])[:1],
+            config["corpora"],
+            "configuration: variant_perplexity.corpora",
+        )
+        self.main_corpus = next(iter(self.corpora), "none")
+
+    def tasks_of(self, ablation: str) -> list[str]:
+        """The tasks that an ablation is evaluated on: all, unless its section of the configuration names some."""
+        return self._tasks[ablation]
+
+    def task_files(self, task: str, patterns: dict[str, str]) -> dict[str, str]:
+        """The files that define a bundled task, by input; none for another. patterns: paths with {bundled} in them."""
+        bundled = self._bundled[task]
+        return {} if bundled is None else {name: path.format(bundled=bundled) for name, path in patterns.items()}
+
+    def task_state(self, task: str) -> str | None:
+        """What shows that a task's own definitions or data may have changed."""
+        return task_state(self._config["tasks"][task]["folder"], self._config["tasks"][task]["mirror"])
+
+    def task_options(self, task: str, *keys: str) -> dict[str, Any]:
+        """The name by which the harness knows a task, and some of the task's settings."""
+        settings = self._config["tasks"][task]
+        return {"name": self._bundled[task] or settings["name"] or task, **{key: settings[key] for key in keys}}
+
+    def weight_files(self, ablation: str, patterns: dict[str, str]) -> dict[str, str]:
+        """What tells which weights an ablation is about, by input: none for the unchanged model.
+
+        patterns: the paths of `super_weights`, those detected, and of the `inventory`, in which given weights lie.
+        """
+        settings = self.ablations[ablation]
+        if not settings:
+            return {}
+        name = "super_weights" if settings["weights"] is None else "inventory"
+        return {name: patterns[name]}
+
+    def variant_options(self, section: str, model: str, ablation: str) -> dict[str, Any]:
+        """The options of a step that runs a model under all variants of an ablation.
+
+        The ablation's settings are one text, so that a changed name among them is a change that Snakemake sees. Corpora
+        are not among the options: which others there are does not change a job.
+        """
+        return {
+            **{key: value for key, value in self._config[section].items() if key != "corpora"},
+            **{key: self._config["models"][model][key] for key in ("dtype", "trust_remote_code")},
+            "settings": json.dumps(self.ablations[ablation]),
+        }
+
+
+def _ablations(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of every ablation; tasks are left out, since a job's results do not depend on its other tasks."""
+    sweep, quantization = config["scaling_sweep"], config["quantization_ablation"]
+    return {
+        "baseline": {},
+        **{
+            name: {key: value for key, value in settings.items() if key != "tasks"}
+            for name, settings in config["ablations"].items()
+        },
+        "scaling_sweep": {"weights": sweep["weights"], "scale": {"factors": sweep["factors"]}},
+        "quantization_ablation": {
+            "weights": quantization["weights"],
+            "quantize": {key: quantization[key] for key in QUANTIZATION},
+        },
+    }
