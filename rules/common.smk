@@ -25,8 +25,9 @@ ROOT = Path(workflow.current_basedir.join("..").get_path_or_uri(secret_free=True
 SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())
 ANALYSES = SCHEMA["$defs"]["analysis"]["enum"]
 try:
-    refuse_repeated_keys(workflow.configfiles)
-    update_config(config, typed(workflow.config_settings.config, SCHEMA, SCHEMA))  # as typed on the command line
+    if workflow.modifier.is_main_snakefile():  # files and command line are another workflow's where this is its module
+        refuse_repeated_keys(workflow.configfiles)
+        update_config(config, typed(workflow.config_settings.config, SCHEMA, SCHEMA))  # as typed on the command line
     config = configured(config, SCHEMA, "configuration")
     check_paths(config)
     config["pathvars"] = plain_folders(config["pathvars"])
@@ -135,26 +136,19 @@ def shown_under(category):
     """A function that puts an output into the report, with the caption of the step whose folder it lies in."""
 
     def shown(path, kind):
-        return report(path, caption=caption_of(path), category=category, labels={**own_labels(path), "type": kind})
+        labels = {name: f"{{{name}}}" for name in re.findall(r"{(\w+)}", path)}
+        return report(path, caption=caption_of(path), category=category, labels={**labels, "type": kind})
 
     return shown
 
 
 def shown_figures(path, category):
     """Put a folder of figures into the report, as many as there are."""
+    labels = {"figure": "{figure}"}
     return report(
-        directory(path),
-        patterns=["{figure}.png"],
-        caption=caption_of(path),
-        category=category,
-        subcategory="{model}",
-        labels={"figure": "{figure}"},
+        directory(path), caption_of(path), category, subcategory="{model}", labels=labels, patterns=["{figure}.png"]
     )
 
 
 def caption_of(path):
     return f"../report/{path.split('/')[1]}.rst"
-
-
-def own_labels(path):
-    return {name: f"{{{name}}}" for name in re.findall(r"{(\w+)}", path)}

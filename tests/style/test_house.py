@@ -8,11 +8,14 @@ import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from parsed_workflow import parsed_steps
 
-from weight_atlas.workflow.provenance import closure
+from weight_atlas.workflow.needs import NEEDS
+from weight_atlas.workflow.provenance import closure, code_digest
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "src/weight_atlas"
@@ -47,16 +50,9 @@ def imports(path, *, top_level_only=False):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def rule_blocks():
-    """Name and text of every rule, with the file it is in."""
-    for path in RULE_FILES:
-        for block in re.split(r"^(?=(?:rule|checkpoint) )", path.read_text(), flags=re.M):
-            if match := re.match(r"(?:rule|checkpoint) (\w+):", block):
-                yield match[1], block, path
-
-
-RULES = {name: block for name, block, _ in rule_blocks()}
-STEPS = {name: block for name, block in RULES.items() if "script:" in block}
+STEPS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
+# What a job may be of, for functions of wildcards.
+WILDCARDS = SimpleNamespace(model="demo", corpus="python-docs", task="order")
 
 
 @pytest.mark.parametrize("path", sorted(LIBRARY.rglob("*.py")), ids=lambda path: str(path.relative_to(LIBRARY)))
@@ -90,33 +86,37 @@ def test_workflow_level_stays_light():
 
 
 def test_one_name_runs_through():
-    scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
-    assert set(STEPS) == scripts
-    for name, block in STEPS.items():
-        assert f'"../scripts/{name}.py"' in block
-        assert f'code_of("{name}")' in block
-        for caption in re.findall(r'caption="\.\./report/(\w+)\.rst"', block):
-            assert caption == name
-            assert (ROOT / f"report/{caption}.rst").is_file()
+    """From a rule's name to its script, folder of results, log, benchmark and captions."""
+    assert sorted(parsed_steps()) == STEPS
+    for name, rule in parsed_steps().items():
+        assert rule.script.format(params=rule.params) == f"../scripts/{name}.py"
+        assert rule.params.code(WILDCARDS)[0] == code_digest(ROOT / f"scripts/{name}.py", ROOT / "src")
+        assert all(path.startswith(f"results/{name}/") for path in rule.output) or name == "fetch_checkpoint"
+        for path, folder in ((rule.log[0], "logs"), (rule.benchmark, "logs/benchmarks")):
+            assert re.match(rf"{folder}/{name}[/.]", path), path
+        for path in rule.output:
+            if shown := path.flags.get("report"):
+                assert Path(shown.caption.get_path_or_uri(secret_free=True)).resolve() == ROOT / f"report/{name}.rst"
+                assert (ROOT / f"report/{name}.rst").is_file()
 
 
-@pytest.mark.parametrize("name", sorted(STEPS))
+@pytest.mark.parametrize("name", STEPS)
 def test_steps_declare_what_they_need(name):
-    block = STEPS[name]
-    assert re.search(r'"""', block), "docstring"
-    for directive in ("input", "output", "log", "benchmark", "conda", "threads", "resources", "params", "script"):
-        assert re.search(rf"^    {directive}:", block, flags=re.M), directive
-    for resource in ("mem_mb", "runtime"):
-        assert f"{resource}=" in block
-    assert f"/{name}/" in re.search(r"output:\n(.*?)\n    \w+:", block, flags=re.S)[1] or name.startswith("fetch_")
+    rule = parsed_steps()[name]
+    assert rule.docstring
+    for needed in (rule.input, rule.output, rule.log, rule.benchmark, rule.conda_env):
+        assert needed
+    assert {"mem_mb", "runtime"} <= set(rule.resources)
 
 
-@pytest.mark.parametrize("name", sorted(STEPS))
+def test_every_need_is_of_a_step():
+    assert set(NEEDS) <= set(STEPS)
+
+
+@pytest.mark.parametrize("name", STEPS)
 def test_outputs_are_the_paths_that_main_must_be_given_by_keyword(name):
     """Where a step does not apply, these are written as artifacts that say so."""
-    outputs = set(
-        re.findall(r"^        (\w+)=", re.search(r"output:\n(.*?)\n    \w+:", STEPS[name], flags=re.S)[1], flags=re.M)
-    )
+    outputs = {output for output, _ in parsed_steps()[name].output.items()}
     tree = ast.parse((ROOT / f"scripts/{name}.py").read_text())
     (main,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
     given = zip(main.args.kwonlyargs, main.args.kw_defaults, strict=True)
@@ -128,8 +128,9 @@ def test_outputs_are_the_paths_that_main_must_be_given_by_keyword(name):
 def test_no_name_of_a_model_ends_like_a_file_of_the_results():
     """Else the file of one model is a folder, or a file, of another."""
     pattern = json.loads((ROOT / "schemas/config.schema.json").read_text())["$defs"]["name"]["pattern"]
-    text = "\n".join(path.read_text() for path in RULE_FILES)
-    ends = set(re.findall(r"\{(?:model|corpus|ablation|task|scatteritem)\}((?:\.\w+)+)\"", text))
+    paths = [path for rule in parsed_steps().values() for path in [*rule.output, *rule.log, rule.benchmark]]
+    wildcard = r"\{(?:model|corpus|ablation|task|scatteritem)(?:,[^}]*)?\}((?:\.\w+)+)$"
+    ends = {end for path in paths for end in re.findall(wildcard, path)}
     assert {".csv", ".steps.csv", ".changes.parquet", ".log"} <= ends
     for end in {part for whole in ends for part in (whole, whole.rpartition(".")[0]) if part}:
         assert not re.match(pattern, f"x{end}"), end
@@ -184,10 +185,10 @@ def normalised(name):
     return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", name)[0]).lower()
 
 
-@pytest.mark.parametrize("name", sorted(STEPS))
+@pytest.mark.parametrize("name", STEPS)
 def test_the_environment_of_a_step_has_all_that_the_step_imports(name):
-    environment = re.search(r'"\.\./(envs/\w+\.yaml)"', STEPS[name])[1]
-    dependencies = yaml.safe_load((ROOT / environment).read_text())["dependencies"]
+    environment = Path(parsed_steps()[name].conda_env).name
+    dependencies = yaml.safe_load((ROOT / "envs" / environment).read_text())["dependencies"]
     (pip,) = (item["pip"] for item in dependencies if isinstance(item, dict))
     needed = distributions(closure(ROOT / f"scripts/{name}.py", ROOT / "src"))
     assert needed - {normalised(line) for line in pip} == set(), environment

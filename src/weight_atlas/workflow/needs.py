@@ -72,7 +72,7 @@ def megabytes(step: str, stored: int, attempt: int) -> int:
 
 
 def minutes(step: str, stored: int, attempt: int) -> int:
-    """Time of a step in minutes, twice as much for the second try; the limits are wide enough for models of any size."""
+    """Time of a step in minutes, twice as much for the second try; wide enough on the first for models of any size."""
     return attempt * NEEDS.get(step, Need()).minutes
 
 

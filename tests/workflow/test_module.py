@@ -1,0 +1,28 @@
+"""The workflow as a module of another: its rules under names of their own, its results in a folder of their own."""
+
+import pytest
+from project import ROOT, Project
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another workflow, which is the example of docs/module.md."""
+    (block,) = (part for part in (ROOT / "docs/module.md").read_text().split("```") if part.startswith("python\n"))
+    assert "path/to/weight-atlas/Snakefile" in block
+    text = block.removeprefix("python\n").replace("path/to/weight-atlas", str(ROOT))
+    (tmp_path / "Snakefile").write_text(text)
+    (tmp_path / "config.yaml").write_text(
+        "weight_atlas:\n  models:\n    demo:\n      source: bundled:demo\n      analyses: [architecture_summary]\n"
+    )
+    return Project(tmp_path)
+
+
+def test_another_workflow_builds_on_a_product(other):
+    assert {"atlas_architecture_summary", "atlas_atlas", "atlas_overview"} <= other.would_run("atlas_all")
+    other.snakemake("--config", "own_setting=1")  # which is no key of this workflow's configuration
+    assert (other.folder / "sizes.txt").read_text().startswith("category,parameters")
+    assert not (other.folder / "results").exists()
+    assert (other.folder / "weights/architecture_summary/demo/parameters.csv").is_file()
+    assert "Nothing to be done" in other.snakemake().stderr
