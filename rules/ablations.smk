@@ -22,7 +22,8 @@ TASK_FILES = {
     "data": "<results>/bundled_tasks/{bundled}.jsonl",
 }
 WINDOW_SCORES = "<results>/variant_perplexity/{{model}}/{ablation}/{corpus}"
-EVALUATION = "<results>/ablation_eval/{{model}}/{ablation}/{task}"
+EVALUATION = "<results>/ablation_eval/{{model}}/{{ablation}}/{task}"
+UNCHANGED = "<results>/ablation_eval/{{model}}/baseline/{task}"
 
 
 wildcard_constraints:
@@ -48,8 +49,7 @@ use rule per_job as variant_perplexity with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs,
-        gpu=one_gpu,
+        **needs(gpu=one_gpu),
     params:
         **step("variant_perplexity"),
         options=lambda wildcards: choices.variant_options("variant_perplexity", wildcards.model, wildcards.ablation),
@@ -131,8 +131,7 @@ use rule per_job as ablation_eval with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs,
-        gpu=one_gpu,
+        **needs(gpu=one_gpu),
     params:
         **step("ablation_eval", lambda wildcards: choices.task_state(wildcards.task)),
         options=lambda wildcards: {
@@ -144,15 +143,9 @@ use rule per_job as ablation_eval with:
 use rule per_job as ablation_impact with:
     """What the variants of one ablation cost on every task, item by item against the unchanged model."""
     input:
-        scores=lambda wildcards: expand(
-            f"{EVALUATION}.json", ablation=wildcards.ablation, task=choices.tasks_of(wildcards.ablation)
-        ),
-        documents=lambda wildcards: expand(
-            f"{EVALUATION}.parquet", ablation=wildcards.ablation, task=choices.tasks_of(wildcards.ablation)
-        ),
-        baseline_documents=lambda wildcards: expand(
-            f"{EVALUATION}.parquet", ablation="baseline", task=choices.tasks_of(wildcards.ablation)
-        ),
+        scores=lambda wildcards: expand(f"{EVALUATION}.json", task=choices.tasks_of(wildcards.ablation)),
+        documents=lambda wildcards: expand(f"{EVALUATION}.parquet", task=choices.tasks_of(wildcards.ablation)),
+        baseline_documents=lambda wildcards: expand(f"{UNCHANGED}.parquet", task=choices.tasks_of(wildcards.ablation)),
         descriptions=expand(f"{WINDOW_SCORES}.json", ablation="{ablation}", corpus=choices.corpora),
         windows=expand(f"{WINDOW_SCORES}.parquet", ablation="{ablation}", corpus=choices.corpora),
         baseline_windows=expand(f"{WINDOW_SCORES}.parquet", ablation="baseline", corpus=choices.corpora),
@@ -195,8 +188,7 @@ use rule per_model as quantization_ablation with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs,
-        gpu=one_gpu,
+        **needs(gpu=one_gpu),
     params:
         **step("quantization_ablation"),
         options=lambda wildcards: {
@@ -229,9 +221,7 @@ use rule per_job as impact_comparison with:
         job="impact_comparison",
     params:
         **step("impact_comparison"),
-        options=lambda wildcards: {
-            "models": [name for name in config["models"] if "impact_summary" in analyses_of(name)]
-        },
+        options={"models": selection.models_with("impact_summary")},
 
 
 rule scaling_sweeps:

@@ -20,10 +20,10 @@ from weight_atlas.workflow.needs import megabytes, minutes, stored_bytes
 from weight_atlas.workflow.paths import check_place
 from weight_atlas.workflow.provenance import code_digest
 from weight_atlas.workflow.run_lock import hold
+from weight_atlas.workflow.selection import Selection
 
 ROOT = Path(workflow.current_basedir.join("..").get_path_or_uri(secret_free=True)).resolve()
 SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())
-ANALYSES = SCHEMA["$defs"]["analysis"]["enum"]
 try:
     if workflow.modifier.is_main_snakefile():  # files and command line are another workflow's where this is its module
         refuse_repeated_keys(workflow.configfiles)
@@ -31,6 +31,7 @@ try:
     config = configured(config, SCHEMA, "configuration")
     check_paths(config)
     config["pathvars"] = plain_folders(config["pathvars"])
+    selection = Selection(config, SCHEMA["$defs"]["analysis"]["enum"])
     choices = Choices(config)  # of ablations
     check_place(ROOT, "weight-atlas")
 except AtlasError as error:
@@ -70,18 +71,12 @@ def options(section, *model_keys):
 
 
 def corpus_of(section):
-    """The corpus that a section of the configuration names, else the first."""
-    corpora = list(config["corpora"])
-    name = config[section]["corpus"] or corpora[0]
-    if name not in corpora:
-        raise WorkflowError(f"unknown corpus {name!r}\n  where: configuration: {section}.corpus\n  known: {corpora}")
-    return f"<results>/corpus/{name}.parquet"
+    return f"<results>/corpus/{selection.corpus_of(section)}.parquet"
 
 
 def for_models(analysis, pattern, **wildcards):
     """Fill a pattern for every model that has an analysis switched on."""
-    models = [name for name in config["models"] if analysis in analyses_of(name)]
-    return expand(pattern, model=models, **wildcards)
+    return expand(pattern, model=selection.models_with(analysis), **wildcards)
 
 
 def hold_run_lock():
@@ -91,21 +86,10 @@ def hold_run_lock():
         raise WorkflowError(str(error)) from None
 
 
-def comparisons(**needed):
-    """The comparisons of models whose analyses are all switched on for some model; needed: comparison -> analyses."""
-    return [name for name, analyses in needed.items() if all(for_models(each, "{model}") for each in analyses)]
-
-
-def analyses_of(model):
-    """The analyses switched on for a model, in the order of the configuration's schema."""
-    chosen = config["models"][model]["analyses"]
-    return ANALYSES if chosen is None else [name for name in ANALYSES if name in chosen]
-
-
 def products_of(model):
     """All outputs of a model's analyses: what the rule named like the analysis writes."""
     corpora = list(config["corpora"])
-    patterns = [pattern for name in analyses_of(model) for pattern in getattr(rules, name).output]
+    patterns = [pattern for name in selection.analyses_of(model) for pattern in getattr(rules, name).output]
     return sorted({path for pattern in patterns for path in expand(pattern, model=model, corpus=corpora)})
 
 
@@ -120,8 +104,9 @@ def need(quantity):
     return needed
 
 
-# For rules that add a GPU, since `resources:` of a rule takes the place of the template's.
-needs = {"mem_mb": need(megabytes), "runtime": need(minutes)}
+def needs(**more):
+    """For `resources:`, which takes the place of the template's where a rule adds something."""
+    return {"mem_mb": need(megabytes), "runtime": need(minutes), **more}
 
 
 def step(name, *states):

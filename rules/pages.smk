@@ -4,7 +4,7 @@ Required: the outputs of the models' analyses and of the comparisons, report/*.r
 Produces: <results>/atlas/{model}.md and .json, <results>/overview/models.md.
 """
 
-COMPARISONS = comparisons(
+COMPARISONS = selection.comparisons(
     impact_comparison=["impact_summary"],
     vocabulary_summary=["neuron_labels", "neuron_effects", "super_weight_cards"],
 )
@@ -14,7 +14,7 @@ use rule per_model as atlas with:
     """The page of a model: headline, figures and tables of all its analyses."""
     input:
         products=lambda wildcards: products_of(wildcards.model),
-        captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in analyses_of(wildcards.model)],
+        captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in selection.analyses_of(wildcards.model)],
     output:
         page_="<results>/atlas/{model}.md",
         summary="<results>/atlas/{model}.json",

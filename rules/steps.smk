@@ -19,14 +19,14 @@ rule per_model:
     conda:
         "../envs/analysis.yaml"
     resources:
-        **needs,
+        **needs(),
     params:
         **step("per_model"),
     script:
         "../scripts/{params.step}.py"
 
 
-rule per_job:
+use rule per_model as per_job with:
     """Template of the steps with other wildcards: corpora, ablations, tasks, parts, or none."""
     log:
         "<logs>/<job>.log",
@@ -34,11 +34,3 @@ rule per_job:
         "<benchmarks>/<job>.tsv"
     pathvars:
         job="per_job",
-    conda:
-        "../envs/analysis.yaml"
-    resources:
-        **needs,
-    params:
-        **step("per_job"),
-    script:
-        "../scripts/{params.step}.py"

@@ -46,8 +46,7 @@ use rule per_model as super_weights with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs,
-        gpu=one_gpu,
+        **needs(gpu=one_gpu),
     params:
         **step("super_weights"),
         options=options("super_weights", "dtype", "trust_remote_code"),
@@ -70,8 +69,7 @@ use rule per_model as super_weight_verification with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs,
-        gpu=one_gpu,
+        **needs(gpu=one_gpu),
     params:
         **step("super_weight_verification"),
         options=options("super_weight_verification", "dtype", "trust_remote_code"),
@@ -92,8 +90,7 @@ use rule per_model as super_activations with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs,
-        gpu=one_gpu,
+        **needs(gpu=one_gpu),
     params:
         **step("super_activations"),
         options=options("super_activations", "dtype", "trust_remote_code"),
@@ -114,8 +111,7 @@ use rule per_model as expert_routing with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs,
-        gpu=one_gpu,
+        **needs(gpu=one_gpu),
     params:
         **step("expert_routing"),
         options=options("expert_routing", "dtype", "trust_remote_code"),

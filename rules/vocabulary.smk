@@ -35,8 +35,7 @@ use rule per_model as neuron_scan with:
         step="neuron_scan",
     threads: 4
     resources:
-        **needs,
-        gpu=one_gpu,
+        **needs(gpu=one_gpu),
     params:
         **step("neuron_scan"),
         options=options("neuron_scan"),
@@ -66,7 +65,9 @@ use rule per_model as neuron_effects with:
         token_classes="<results>/token_classes/{model}.parquet",
         neuron_labels="<results>/neuron_labels/{model}.parquet",
         super_weights=lambda wildcards: (
-            ["<results>/super_weights/{model}.json"] if "super_weights" in analyses_of(wildcards.model) else []
+            ["<results>/super_weights/{model}.json"]
+            if "super_weights" in selection.analyses_of(wildcards.model)
+            else []
         ),
     output:
         cards="<results>/neuron_effects/{model}/neurons.jsonl",
@@ -76,8 +77,7 @@ use rule per_model as neuron_effects with:
     pathvars:
         step="neuron_effects",
     resources:
-        **needs,
-        gpu=one_gpu,
+        **needs(gpu=one_gpu),
     params:
         **step("neuron_effects"),
         options=options("neuron_effects"),
@@ -128,8 +128,7 @@ use rule per_model as interventions with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs,
-        gpu=one_gpu,
+        **needs(gpu=one_gpu),
     params:
         **step("interventions"),
         options=options("interventions", "dtype", "trust_remote_code"),
@@ -151,8 +150,7 @@ use rule per_model as cascade with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs,
-        gpu=one_gpu,
+        **needs(gpu=one_gpu),
     params:
         **step("cascade"),
         options=options("cascade", "dtype", "trust_remote_code"),

@@ -1,0 +1,42 @@
+"""Which analyses run on which models, and on which corpus a step works. Light: the workflow asks it for every job."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from weight_atlas.errors import AtlasError
+
+
+class Selection:
+    """What a checked configuration switches on.
+
+    analyses: all there are, in the order of the schema and of a page's sections. An AtlasError for a section whose
+    corpus is not known.
+    """
+
+    def __init__(self, config: dict[str, Any], analyses: Sequence[str]) -> None:
+        self._config = config
+        self._analyses = list(analyses)
+        known = list(config["corpora"])
+        for section, settings in config.items():
+            # A path variable may have any name.
+            name = settings.get("corpus") if isinstance(settings, dict) and section != "pathvars" else None
+            if isinstance(name, str) and name not in known:
+                where = f"configuration: {section}.corpus"
+                raise AtlasError(f"unknown corpus {name!r}", where=where, remedy=f"known: {', '.join(known)}")
+
+    def analyses_of(self, model: str) -> list[str]:
+        """The analyses of a model: all, unless its entry of the configuration names some."""
+        chosen = self._config["models"][model]["analyses"]
+        return [name for name in self._analyses if chosen is None or name in chosen]
+
+    def models_with(self, analysis: str) -> list[str]:
+        """The models that have an analysis, in the order of the configuration."""
+        return [model for model in self._config["models"] if analysis in self.analyses_of(model)]
+
+    def comparisons(self, **needed: Sequence[str]) -> list[str]:
+        """The comparisons of models all of whose analyses some model has. needed: the analyses of each comparison."""
+        return [name for name, analyses in needed.items() if all(map(self.models_with, analyses))]
+
+    def corpus_of(self, section: str) -> str:
+        """The corpus that a section of the configuration names, else the first."""
+        return self._config[section]["corpus"] or next(iter(self._config["corpora"]))
