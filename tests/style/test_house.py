@@ -113,6 +113,12 @@ def test_every_need_is_of_a_step():
     assert set(NEEDS) <= set(STEPS)
 
 
+def test_steps_that_can_use_a_gpu_ask_for_one_where_they_stand():
+    """Not in a template, so that the rule itself shows it; singular values take one only where the user gives it."""
+    can = {name for name in STEPS if "device: str" in (ROOT / f"scripts/{name}.py").read_text()}
+    assert {name for name, rule in parsed_steps().items() if "gpu" in rule.resources} == can - {"singular_values_part"}
+
+
 @pytest.mark.parametrize("name", STEPS)
 def test_outputs_are_the_paths_that_main_must_be_given_by_keyword(name):
     """Where a step does not apply, these are written as artifacts that say so."""

@@ -105,7 +105,7 @@ CHANGES = {
         append(f"{CODE}/artifacts.py", NEW_CODE),
         {"fetch_checkpoint", "corpus"},
     ),
-    "a module's comment": (f"{CODE}/artifacts.py", append(f"{CODE}/tables.py", "# why\n"), set()),
+    "a module's comment": (f"{CODE}/artifacts.py", append(f"{CODE}/artifacts.py", "# why\n"), set()),
     "a family table": (
         f"{CODE}/families/bloom.yaml",
         append(f"{CODE}/families/bloom.yaml", "# tables are data: this counts\n"),
