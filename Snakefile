@@ -36,6 +36,12 @@ include: "rules/ablations.smk"
 include: "rules/pages.smk"
 
 
+# The report shows the code of scripts only where their paths are written out.
+for made in workflow.rules:
+    if made.script and "{params.step}" in made.script:
+        made.script = made.script.format(params=made.params)
+
+
 rule all:
     default_target: True
     input:
