@@ -20,7 +20,7 @@ def other(tmp_path):
 
 
 def test_another_workflow_builds_on_a_product(other):
-    assert {"atlas_architecture_summary", "atlas_atlas", "atlas_overview"} <= other.would_run("atlas_all")
+    assert {"atlas_architecture_summary", "atlas_atlas", "atlas_overview"} <= other.would_run("--", "atlas_all")
     other.snakemake("--config", "own_setting=1")  # which is no key of this workflow's configuration
     assert (other.folder / "sizes.txt").read_text().startswith("category,parameters")
     assert not (other.folder / "results").exists()
