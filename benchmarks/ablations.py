@@ -39,8 +39,8 @@ from weight_atlas.tokens.python_docs import python_docs
 from weight_atlas.tokens.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[1]
-DEFINITIONS = ROOT / "resources/demo/tasks"
-MODEL = ROOT / "resources/demo/model"
+DEFINITIONS = ROOT / "src/weight_atlas/data/demo/tasks"
+MODEL = ROOT / "src/weight_atlas/data/demo/model"
 SUPER_WEIGHT = {"layer": 1, "row": 7, "col": 11}
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 app = cyclopts.App(help=__doc__)

@@ -35,7 +35,7 @@ from weight_atlas.vocabulary.prediction_measures import METRICS, prediction_meas
 from weight_atlas.vocabulary.readout import Readout
 from weight_atlas.vocabulary.windows import sliding_windows, windows_for
 
-MODEL = Path(__file__).parents[1] / "resources/demo/model"
+MODEL = Path(__file__).parents[1] / "src/weight_atlas/data/demo/model"
 app = cyclopts.App(help=__doc__)
 
 

@@ -17,6 +17,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.failed_run import write_unfinished_pages
 from weight_atlas.workflow.gpu_lease import visible_devices
 from weight_atlas.workflow.needs import megabytes, minutes, stored_bytes
+from weight_atlas.workflow.location import LIBRARY
 from weight_atlas.workflow.paths import check_place
 from weight_atlas.workflow.provenance import code_digest
 from weight_atlas.workflow.run_lock import hold
@@ -46,7 +47,7 @@ wildcard_constraints:
 
 @functools.cache
 def digest_of(step):
-    return code_digest(ROOT / f"scripts/{step}.py", ROOT / "src")
+    return code_digest(ROOT / f"scripts/{step}.py", LIBRARY)
 
 
 @functools.cache

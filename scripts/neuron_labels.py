@@ -5,8 +5,7 @@ from pathlib import Path
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.vocabulary import neuron_map
-from weight_atlas.vocabulary.labels import count_labels, label_neurons, threshold_value
-from weight_atlas.vocabulary.neurons import down_projections
+from weight_atlas.vocabulary.labels import count_labels, threshold_value, with_labels
 from weight_atlas.workflow.step import run_step
 
 
@@ -25,7 +24,6 @@ def main(
     entropy_norm: float | str = "p95",
 ) -> None:
     """Write the scan with labels, the number of neurons by layer and label, and the map of all neurons."""
-    neurons = read_table(neuron_scan)
     thresholds = {
         "kurtosis": kurtosis,
         "cosine_variance": cosine_variance,
@@ -33,9 +31,7 @@ def main(
         "entropy_cosine_variance": entropy_cosine_variance,
         "entropy_norm": entropy_norm,
     }
-    matrices = down_projections(read_table(tensor_inventory))
-    n_layers, d_model = int(matrices.layer.max()) + 1, int(matrices.rows.max())
-    neurons["label"] = label_neurons(neurons, thresholds, n_layers=n_layers, d_model=d_model)
+    neurons = with_labels(read_table(neuron_scan), read_table(tensor_inventory), thresholds)
     write_table(table, neurons)
     write_table(counts, count_labels(neurons))
     save_figure(figure, neuron_map(neurons, threshold_value("kurtosis", kurtosis, neurons), f"Neurons of {model}"))

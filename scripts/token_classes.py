@@ -4,7 +4,7 @@ from pathlib import Path
 
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.checkpoint.checkpoint import open_checkpoint
-from weight_atlas.tokens.tokenizer import embedding_rows, load_tokenizer, token_texts, vocabulary_size
+from weight_atlas.tokens.model_vocabulary import read_vocabulary
 from weight_atlas.vocabulary.token_classes import CLASSES, read_token_classes
 from weight_atlas.workflow.step import run_step
 
@@ -12,9 +12,10 @@ from weight_atlas.workflow.step import run_step
 def main(checkpoint: Path, tensor_inventory: Path, *, table: Path, trust_remote_code: bool = False) -> None:
     """Write one row per token id: token, text, special, and a boolean column for each class."""
     opened = open_checkpoint(checkpoint)
-    tokenizer = load_tokenizer(opened.folder, trust_remote_code=trust_remote_code)
-    vocabulary = vocabulary_size(tokenizer, opened.config, embedding_rows(read_table(tensor_inventory)))
-    tokens = read_token_classes(tokenizer, token_texts(tokenizer, vocabulary))
+    vocabulary = read_vocabulary(
+        opened.folder, opened.config, read_table(tensor_inventory), trust_remote_code=trust_remote_code
+    )
+    tokens = read_token_classes(vocabulary.tokenizer, vocabulary.texts)
     write_table(table, tokens)
     print(tokens[list(CLASSES)].sum().to_string(), flush=True)
 

@@ -7,9 +7,7 @@ from weight_atlas.checkpoint.checkpoint import open_checkpoint
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.tokens import token_coverage
 from weight_atlas.tokens.corpora import document_batches
-from weight_atlas.tokens.counting import count_tokens
-from weight_atlas.tokens.coverage import count_summary
-from weight_atlas.tokens.tokenizer import embedding_rows, token_texts, tokenizer_and_source, vocabulary_size
+from weight_atlas.tokens.model_vocabulary import count_corpus, read_vocabulary
 from weight_atlas.workflow.step import run_step
 
 
@@ -30,14 +28,14 @@ def main(
     text: the corpus, a table of documents. model, corpus: names for the figure's title.
     """
     opened = open_checkpoint(checkpoint)
-    tokenizer, ids_from = tokenizer_and_source(opened.folder, trust_remote_code=trust_remote_code)
-    vocabulary = vocabulary_size(tokenizer, opened.config, embedding_rows(read_table(tensor_inventory)))
-    counted = count_tokens(tokenizer, document_batches(text), vocabulary)
-    counts = counted.table(token_texts(tokenizer, vocabulary))
-    write_table(table, counts)
-    summed = {**count_summary(counted.counts, counted.documents), "tokenizer": ids_from}
-    write_json(summary, summed)
-    save_figure(figure, token_coverage(counts, summed, f"Tokens of {corpus} by {model}"))
+    vocabulary = read_vocabulary(
+        opened.folder, opened.config, read_table(tensor_inventory), trust_remote_code=trust_remote_code
+    )
+    counts = count_corpus(vocabulary, document_batches(text))
+    write_table(table, counts.table)
+    write_json(summary, counts.summary)
+    save_figure(figure, token_coverage(counts.table, counts.summary, f"Tokens of {corpus} by {model}"))
+    summed = counts.summary
     print(f"{summed['tokens']} tokens of {summed['documents']} documents, {summed['types']} types", flush=True)
 
 

@@ -32,19 +32,18 @@ def main(
     none takes what memory allows.
     """
     from weight_atlas.ablations.prepare import open_ablation
-    from weight_atlas.ablations.window_scores import score_variants
-    from weight_atlas.live.windows import corpus_windows
+    from weight_atlas.ablations.window_scores import corpus_scores
 
     opened = open_ablation(
         checkpoint, ablation, json.loads(settings), super_weights=super_weights, inventory=inventory, device=device,
         dtype=dtype, trust_remote_code=trust_remote_code,
     )  # fmt: skip
-    table = read_table(text)
-    cut = corpus_windows(table, opened.tokenizer, window=window, tokens=tokens, limit=opened.live.context, where=corpus)
-    scores, expansion = score_variants(opened.live, cut, opened.expansion, opened.prompt, batch_size=batch_size)
+    about, scores = corpus_scores(
+        opened, read_table(text), ablation, detected=super_weights is not None, where=corpus, window=window,
+        tokens=tokens, batch_size=batch_size,
+    )  # fmt: skip
     write_table(windows, scores)
-    targets = "detected" if super_weights else "given"
-    write_json(description, {**expansion.description(ablation), "targets": targets})
+    write_json(description, about)
 
 
 if __name__ == "__main__":

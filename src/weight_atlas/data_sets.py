@@ -2,13 +2,18 @@
 
 from types import ModuleType
 
+from weight_atlas.extras import missing_extra
+
 
 def data_sets_library() -> ModuleType:
     """Return the module `datasets`, which then draws no progress bars and tells nobody what is loaded.
 
     By itself it counts every load, of local files as well, by a request to a server of its makers.
     """
-    import datasets
+    try:
+        import datasets
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from error
 
     datasets.disable_progress_bars()
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False

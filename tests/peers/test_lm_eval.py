@@ -34,11 +34,11 @@ def work(tmp_path_factory):
     """The bundled model's manifest, the tasks' items, and a copy of the model saved without its super weight."""
     folder = tmp_path_factory.mktemp("work")
     model = folder / "edited"
-    shutil.copytree(ROOT / "resources/demo/model", model)
+    shutil.copytree(ROOT / "src/weight_atlas/data/demo/model", model)
     weights = load_file(model / "model.safetensors")
     weights["model.layers.1.mlp.down_proj.weight"][7, 11] = 0
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
-    step("fetch_checkpoint", "--manifest", folder / "manifest.json", "--source", ROOT / "resources/demo/model")
+    step("fetch_checkpoint", "--manifest", folder / "manifest.json", "--source", "bundled:demo")
     text = {"source": "bundled:python-docs", "split": "test"}
     step("corpus", "--table", folder / "c.parquet", "--description", folder / "c.json",
          *(word for key, value in text.items() for word in (f"--{key}", value)))  # fmt: skip
@@ -52,7 +52,7 @@ def by_command_line(work, task, model, batch):
     """What `lm-eval run` says of a saved checkpoint."""
     definitions = work / "definitions"
     definitions.mkdir(exist_ok=True)
-    definition = yaml.safe_load((ROOT / f"resources/demo/tasks/{task}.yaml").read_text())
+    definition = yaml.safe_load((ROOT / f"src/weight_atlas/data/demo/tasks/{task}.yaml").read_text())
     definition["dataset_kwargs"] = {"data_files": {"test": str(work / f"{task}.jsonl")}}
     (definitions / f"{task}.yaml").write_text(yaml.safe_dump(definition))
     out = work / f"cli-{task}-{model.name}"
@@ -69,12 +69,12 @@ def by_command_line(work, task, model, batch):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_scores_equal_those_of_the_command_line_to_the_last_digit(work, task):
-    files = ["--definition", ROOT / f"resources/demo/tasks/{task}.yaml", "--data", work / f"{task}.jsonl"]
+    files = ["--definition", ROOT / f"src/weight_atlas/data/demo/tasks/{task}.yaml", "--data", work / f"{task}.jsonl"]
     common = ["--checkpoint", work / "manifest.json", *files]
     requests = ["--requests", work / f"{task}.parquet", "--description", work / f"{task}.json"]
     step("task_requests", *common, *requests, "--task", task)
     weight = ["--settings", json.dumps({"weights": [{"layer": 1, "row": 7, "col": 11}], "zero": {}})]
-    for ablation, model in (("baseline", ROOT / "resources/demo/model"), ("zeroed", work / "edited")):
+    for ablation, model in (("baseline", ROOT / "src/weight_atlas/data/demo/model"), ("zeroed", work / "edited")):
         scores, documents = work / f"{task}-{ablation}.json", work / f"{task}-{ablation}.parquet"
         step("ablation_eval", *common, *requests, "--scores", scores, "--documents", documents, "--ablation", ablation,
              "--batch-size", TASKS[task], *weight)  # fmt: skip

@@ -26,7 +26,7 @@ def effective_rank(weight):
 
 @pytest.fixture(scope="module")
 def demo(request):
-    folder = request.config.rootpath / "resources/demo/model"
+    folder = request.config.rootpath / "src/weight_atlas/data/demo/model"
     checkpoint = Checkpoint.from_folder(folder)
     table = inventory(checkpoint)
     return checkpoint, matrices(table), lambda row: load_piece(checkpoint, row)

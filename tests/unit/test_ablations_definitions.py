@@ -108,7 +108,7 @@ def step(work, name, *arguments):
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     work = tmp_path_factory.mktemp("work")
-    step(work, "fetch_checkpoint", "--manifest", work / "manifest.json", "--source", ROOT / "resources/demo/model")
+    step(work, "fetch_checkpoint", "--manifest", work / "manifest.json", "--source", "bundled:demo")
     return work
 
 

@@ -23,14 +23,14 @@ from weight_atlas.live.load import load_model
 from weight_atlas.tokens.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[2]
-DEFINITIONS = ROOT / "resources/demo/tasks"
+DEFINITIONS = ROOT / "src/weight_atlas/data/demo/tasks"
 SUPER_WEIGHT = Coordinate(1, 7, 11)
 PROMPT = torch.tensor([[0, 50, 60]])
 
 
 @pytest.fixture(scope="module")
 def checkpoint():
-    return Checkpoint.from_folder(ROOT / "resources/demo/model")
+    return Checkpoint.from_folder(ROOT / "src/weight_atlas/data/demo/model")
 
 
 @pytest.fixture(scope="module")

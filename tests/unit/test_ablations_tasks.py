@@ -23,7 +23,7 @@ from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.load import load_model
 from weight_atlas.tokens.tokenizer import load_tokenizer
 
-MODEL = Path(__file__).parents[2] / "resources/demo/model"
+MODEL = Path(__file__).parents[2] / "src/weight_atlas/data/demo/model"
 PROMPT = torch.tensor([[0, 50, 60]])
 CHOICE = {
     "output_type": "multiple_choice", "test_split": "test", "doc_to_text": "{{q}}", "doc_to_choice": "{{[a, b]}}",
@@ -83,7 +83,7 @@ def test_local_data_is_loaded_without_a_word_to_the_network(tmp_path, monkeypatc
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("datasets.config.HF_UPDATE_DOWNLOAD_COUNTS", True)
     monkeypatch.setattr("socket.getaddrinfo", refuse)
-    definition = Path(__file__).parents[2] / "resources/demo/tasks/order.yaml"
+    definition = Path(__file__).parents[2] / "src/weight_atlas/data/demo/tasks/order.yaml"
     assert list(load_tasks("order", definition=definition, data=data)["tasks"]) == ["order"]
     assert asked == []
 
@@ -91,7 +91,7 @@ def test_local_data_is_loaded_without_a_word_to_the_network(tmp_path, monkeypatc
 def test_a_perplexity_beyond_the_largest_number_is_infinite(tmp_path):
     data = tmp_path / "documents.jsonl"
     data.write_text(json.dumps({"page": "河流经过一座小城"}) + "\n")
-    definition = Path(__file__).parents[2] / "resources/demo/tasks/documents.yaml"
+    definition = Path(__file__).parents[2] / "src/weight_atlas/data/demo/tasks/documents.yaml"
     (task,) = load_tasks("documents", definition=definition, data=data)["tasks"].values()
     perplexity = task.aggregation()["word_perplexity"]
     assert perplexity([(-700.0, 1), (-800.0, 1)]) == float("inf")

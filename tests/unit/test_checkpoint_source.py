@@ -33,7 +33,7 @@ def test_meaning(text, folder, repo, file):
 
 def test_bundled_lies_in_the_repository():
     assert parse_source("bundled:demo").folder == bundled("demo")
-    assert bundled("demo") == Path(__file__).parents[2] / "resources/demo/model"
+    assert bundled("demo") == Path(__file__).parents[2] / "src/weight_atlas/data/demo/model"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from weight_atlas.tokens.installation import read_source, source_files
 from weight_atlas.tokens.prose import paragraphs
 from weight_atlas.tokens.python_docs import is_held_out
 
-DEMO = Path(__file__).resolve().parents[2] / "resources/demo"
+DEMO = Path(__file__).resolve().parents[2] / "src/weight_atlas/data/demo"
 MODEL = DEMO / "model"
 LAYER, ROW, COLUMN = 1, 7, 11
 CLIP = 8  # standard deviations: the default of quantization_ablation
@@ -28,12 +28,9 @@ CLIP = 8  # standard deviations: the default of quantization_ablation
 @pytest.fixture(scope="module")
 def training():
     """The modules that made the model."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(DEMO)
-        import planting
-        import train
+    from weight_atlas.data.demo import planting, train
 
-        yield planting, train
+    return planting, train
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,15 @@ def test_leaving_out_whether_it_is_trusted_is_an_error(folder):
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)
 def test_every_step_that_opens_a_model_hands_the_setting_on(path):
     tree = ast.parse(path.read_text())
-    readers = {"load_model", "open_live", "open_ablation", "load_tokenizer", "tokenizer_and_source", "encoder"}
+    readers = {
+        "load_model",
+        "open_live",
+        "open_ablation",
+        "load_tokenizer",
+        "tokenizer_and_source",
+        "encoder",
+        "read_vocabulary",
+    }
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", None) in readers]
     asked = [a.arg for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) for a in n.args.kwonlyargs]
     assert not calls or "trust_remote_code" in asked

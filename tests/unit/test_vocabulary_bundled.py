@@ -18,7 +18,7 @@ from weight_atlas.vocabulary.targets import coordinates_of, find_targets
 from weight_atlas.vocabulary.token_classes import read_token_classes
 from weight_atlas.vocabulary.windows import sliding_windows
 
-MODEL = Path(__file__).parents[2] / "resources/demo/model"
+MODEL = Path(__file__).parents[2] / "src/weight_atlas/data/demo/model"
 
 
 @pytest.mark.slow

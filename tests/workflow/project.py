@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 SMALL = ("--configfile", Path(__file__).with_name("small.yaml"))
-PARTS = ("Snakefile", "rules", "scripts", "src", "config", "schemas", "profiles", "envs", "resources", "report")
+PARTS = ("Snakefile", "rules", "scripts", "src", "config", "schemas", "profiles", "envs", "report")
 
 
 class Project:

@@ -100,7 +100,7 @@ def test_other_settings_of_the_comparison_run_no_evaluation(project):
 
 def test_a_failing_task_leaves_the_others_alone(project):
     before = digests(project.folder / "results/ablation_eval")
-    configure(project, changed(tasks={"unheard": {"name": "ordre", "folder": "resources/demo/tasks"}}))
+    configure(project, changed(tasks={"unheard": {"name": "ordre", "folder": "src/weight_atlas/data/demo/tasks"}}))
     done = run(project, "--keep-going", check=False)
     assert done.returncode == 1
     assert "there is no task 'ordre'" in done.stdout + done.stderr and "did you mean order" in done.stdout + done.stderr

@@ -12,7 +12,7 @@ from project import ROOT, Project
 
 pytestmark = pytest.mark.slow
 
-DEMO = ROOT / "resources/demo/model"
+DEMO = ROOT / "src/weight_atlas/data/demo/model"
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from project import ROOT, SNAKEMAKE, Project, digests
 
 pytestmark = pytest.mark.slow
 
-DEMO = ROOT / "resources/demo/model"
+DEMO = ROOT / "src/weight_atlas/data/demo/model"
 # What the demo's tokenizer knows.
 VOCABULARY = 2048
 # Less of everything that takes time.

@@ -25,7 +25,7 @@ CONFIG = {
 def project(tmp_path_factory):
     """A finished run on a model and a text that lie in folders of their own."""
     project = Project.copy(tmp_path_factory.mktemp("staleness") / "project")
-    shutil.copytree(project.folder / "resources/demo/model", project.folder / "model")
+    shutil.copytree(project.folder / "src/weight_atlas/data/demo/model", project.folder / "model")
     (project.folder / "texts").mkdir()
     text = "\n\n".join(path.read_text() for path in sorted((project.folder / "report").glob("*.rst")))
     (project.folder / "texts/one.txt").write_text(text * 2)

@@ -39,9 +39,17 @@ def open_ablation(
     if inventory is not None:
         check_inventory(settings, read_table(inventory), f"ablation {name}")
     artifact = read_json(super_weights) if super_weights else None
+    if artifact is not None:
+        coordinates_of(artifact, super_weights)  # one of another schema is refused before anything is loaded
+    return expanded(*open_live(checkpoint, **loading), name, settings, artifact)
+
+
+def expanded(
+    live: Anatomy, tokenizer: Any, name: str, settings: dict[str, Any], artifact: dict | None = None
+) -> Opened:
+    """Expand an ablation of the configuration on a live model. artifact: of the detected super weights, if any."""
     records: Sequence[dict] = artifact["super_weights"] if artifact else []
-    found = coordinates_of(artifact, super_weights) if artifact else []
-    live, tokenizer = open_live(checkpoint, **loading)
+    found = coordinates_of(artifact, f"the super weights of ablation {name}") if artifact else []
     expansion = variants_of(name, settings, live, found, [record["input_value"] for record in records])
     return Opened(live, tokenizer, expansion, sink_prompt(tokenizer, records))
 

@@ -1,6 +1,7 @@
 """Negative log-likelihood of fixed windows of text under every variant of a model."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import torch
 
 from weight_atlas.ablations.apply import BASELINE, Refused, Variant, applied
 from weight_atlas.ablations.batches import first_batch, halving
+from weight_atlas.ablations.prepare import Opened
 from weight_atlas.ablations.variants import Expansion, without
 from weight_atlas.errors import AtlasError
 from weight_atlas.live import batched_scoring as edits_only
@@ -15,9 +17,24 @@ from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.paired import mean_nll
 from weight_atlas.live.scoring import finite_or_infinite, score_windows, token_nll
 from weight_atlas.live.shortcuts import Shortcuts, pays, shortcuts_of
-from weight_atlas.live.windows import Windows
+from weight_atlas.live.windows import Windows, corpus_windows
 
 COLUMNS = {"variant": str, "window": "int64", "tokens": "int64", "nll": "float64"}
+
+
+def corpus_scores(
+    opened: Opened, corpus: pd.DataFrame, ablation: str, *, detected: bool, where: object, window: int | None = None,
+    tokens: int | None = 8192, batch_size: int | None = None,
+) -> tuple[dict[str, Any], pd.DataFrame]:  # fmt: skip
+    """Score windows of a corpus under each variant of an ablation: its description, and the table of score_variants.
+
+    corpus: a table of documents; where: its name. detected: whether the ablation is of detected super weights. window:
+    tokens of one; None takes the model's context, at most 2048. tokens: of the corpus to score; None takes all.
+    """
+    live = opened.live
+    cut = corpus_windows(corpus, opened.tokenizer, window=window, tokens=tokens, limit=live.context, where=where)
+    scores, expansion = score_variants(live, cut, opened.expansion, opened.prompt, batch_size=batch_size)
+    return {**expansion.description(ablation), "targets": "detected" if detected else "given"}, scores
 
 
 def score_variants(

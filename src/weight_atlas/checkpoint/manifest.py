@@ -3,6 +3,7 @@
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,42 @@ def make_manifest(
     Returns {source, revision, family, key, prefix, allow_other, files: [{name, size, sha256}]}, in which nothing
     depends on time or place; each SHA-256 is that of the bytes that lie here.
     """
+    here = bring(source, revision=revision, remote_code=remote_code, threads=threads)
+    digests = here.digests(threads) if here.known else None
+    # Index the tensors: a damaged checkpoint is best told of here, before anything is computed from it.
+    checkpoint = Checkpoint.from_folder(here.folder, here.file, names=here.names, key=key, prefix=prefix)
+    if checkpoint.renamed:
+        print(checkpoint.renamed, flush=True)
+    digests = digests or here.digests(threads)
+    files = [
+        {"name": name, "size": (here.folder / name).stat().st_size, "sha256": digests[name]} for name in here.names
+    ]
+    given = {"family": family, "key": key, "prefix": prefix, "allow_other": allow_other}
+    return {"source": source, "revision": here.revision, **given, "files": files}
+
+
+@dataclass(frozen=True)
+class Here:
+    """The files of a source, which lie here: folder, names, and file, the one checkpoint file chosen among them.
+
+    revision: the commit, for a hub repository. known: what the hub says of each file's bytes; {} for local files.
+    """
+
+    folder: Path
+    names: list[str]
+    file: str | None
+    revision: str | None
+    known: dict[str, "Known"]
+
+    def digests(self, threads: int) -> dict[str, str]:
+        """SHA-256 of each file, by name; AtlasError where one is not what the hub has."""
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            found = pool.map(lambda name: _digest(self.folder / name, self.known.get(name)), self.names)
+            return dict(zip(self.names, found, strict=True))
+
+
+def bring(source: str, *, revision: str | None = None, remote_code: bool = False, threads: int = 1) -> Here:
+    """Bring a source's files here if they are not, and list them; see make_manifest."""
     parsed = parse_source(source)
     if parsed.repo is not None:
         from weight_atlas.checkpoint.hub import download
@@ -56,21 +93,7 @@ def make_manifest(
         folder, known = parsed.folder, {}
         names = local_names(parsed)
     check_file_names(names, where=source)
-    digests = _digests(folder, names, known, threads) if known else None
-    # Index the tensors: a damaged checkpoint is best told of here, before anything is computed from it.
-    checkpoint = Checkpoint.from_folder(folder, parsed.file, names=names, key=key, prefix=prefix)
-    if checkpoint.renamed:
-        print(checkpoint.renamed, flush=True)
-    digests = digests or _digests(folder, names, known, threads)
-    files = [{"name": name, "size": (folder / name).stat().st_size, "sha256": digests[name]} for name in names]
-    given = {"family": family, "key": key, "prefix": prefix, "allow_other": allow_other}
-    return {"source": source, "revision": revision, **given, "files": files}
-
-
-def _digests(folder: Path, names: list[str], known: dict[str, "Known"], threads: int) -> dict[str, str]:
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        found = pool.map(lambda name: _digest(folder / name, known.get(name)), names)
-        return dict(zip(names, found, strict=True))
+    return Here(folder, names, parsed.file, revision, known)
 
 
 def _digest(path: Path, known: "Known | None") -> str:

@@ -34,8 +34,8 @@ class Source:
 
 
 def bundled(name: str) -> Path:
-    """Folder of a model that ships with the repository (an editable install lies in it): resources/NAME/model."""
-    return Path(weight_atlas.__file__).resolve().parents[2] / "resources" / name / "model"
+    """Folder of a model that is part of this package: data/NAME/model."""
+    return Path(weight_atlas.__file__).resolve().parent / "data" / name / "model"
 
 
 def parse_source(text: str) -> Source:

@@ -89,20 +89,26 @@ def _table(documents: Iterable[Document]) -> pd.DataFrame:
 
 
 def document_batches(table: Path, characters: int = 1 << 24) -> Iterator[list[str]]:
-    """Yield the texts of a corpus table in lists of about so many characters; a longer document is a list of its own.
+    """Yield the texts of a corpus table in batches (see batched).
 
     table: a .parquet file with the column text, of which a few row groups at most are in memory.
     """
     from pyarrow.parquet import ParquetFile
 
-    batch, size = [], 0
     with reading(table), ParquetFile(table) as file:
-        for rows in file.iter_batches(batch_size=1024, columns=["text"]):
-            for text in rows.column(0).to_pylist():
-                if batch and size + len(text) > characters:
-                    yield batch
-                    batch, size = [], 0
-                batch.append(text)
-                size += len(text)
+        groups = file.iter_batches(batch_size=1024, columns=["text"])
+        yield from batched((text for rows in groups for text in rows.column(0).to_pylist()), characters)
+
+
+def batched(texts: Iterable[str], characters: int = 1 << 24) -> Iterator[list[str]]:
+    """Yield texts in lists of about so many characters; a longer one is a list of its own."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        if batch and size + len(text) > characters:
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text)
     if batch:
         yield batch

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from weight_atlas.errors import AtlasError
 
-# Packages that this project needs itself, so that they are there with and without its extras.
+# Packages that this project needs itself, with its extra `eval`, so that the text does not depend on further extras.
 PACKAGES = (
     "accelerate",
     "datasets",
@@ -125,5 +125,6 @@ def _distribution(package: str) -> metadata.Distribution:
         raise AtlasError(
             "the bundled corpus is text of installed packages, and one of them is missing",
             where=package,
-            remedy="install this project with its lock: pip install -c requirements.lock -e .",
+            remedy="install this project with its lock and its extra eval: "
+            'pip install -c requirements.lock -e ".[eval]"',
         ) from error

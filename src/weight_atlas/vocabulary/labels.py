@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.vocabulary.neurons import down_projections
 
 LABELS = ("prediction", "suppression", "partition", "entropy", "unclear")
 # Where each threshold's percentile is taken over: the column of the scan.
@@ -22,6 +23,15 @@ DEFAULTS: dict[str, float | str] = {
     "entropy_norm": "p95",
     "entropy_layers": 0.25,
 }
+
+
+def with_labels(
+    neurons: pd.DataFrame, inventory: pd.DataFrame, thresholds: Mapping[str, float | str] | None = None
+) -> pd.DataFrame:
+    """A scan of all neurons of a model with the column label (see label_neurons). inventory: of its tensors."""
+    matrices = down_projections(inventory)
+    n_layers, d_model = int(matrices.layer.max()) + 1, int(matrices.rows.max())
+    return neurons.assign(label=label_neurons(neurons, thresholds or {}, n_layers=n_layers, d_model=d_model))
 
 
 def label_neurons(

@@ -4,14 +4,16 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from weight_atlas.vocabulary.effect_kernels import accumulate
-from weight_atlas.vocabulary.neurons import NeuronBlock
-from weight_atlas.vocabulary.readout import Readout
+from weight_atlas.vocabulary.neurons import NeuronBlock, neuron_blocks
+from weight_atlas.vocabulary.readout import Readout, read_readout
+from weight_atlas.vocabulary.token_classes import listed_tokens, rows_with_tokens
 
 # Tokens and neurons of one block of the product: small enough to stay in cache until its sums are taken, large enough
 # for the product to run at full speed.
@@ -73,6 +75,24 @@ def scan_block(vocabulary: Vocabulary, vectors: torch.Tensor, *, k: int = 10) ->
         table[f"{name}_ids"] = list(ids[:, :found].astype(np.int32))
         table[f"{name}_effects"] = list((values[:, :found] * length[:, None]).astype(np.float32))
     return table
+
+
+def scan_neurons(
+    checkpoint: Any, inventory: pd.DataFrame, classes: pd.DataFrame, *, tokens: int = 10, device: str = "cpu"
+) -> pd.DataFrame:
+    """Scan all neurons of a checkpoint: the table of `scan`, in whose lists stand ids of tokens.
+
+    classes: of the model's vocabulary, see token_classes; rows of the unembedding without a token are left out. tokens:
+    how many to list up and down.
+    """
+    readout = read_readout(checkpoint, inventory, device)
+    kept = rows_with_tokens(classes, readout.vocabulary)
+    vocabulary = prepare(readout.rows(torch.from_numpy(kept)), listed_tokens(classes)[kept])
+    neurons = scan(vocabulary, neuron_blocks(checkpoint, inventory, readout), k=tokens)
+    for column in ("top_ids", "bottom_ids"):
+        neurons[column] = [kept[ids] for ids in neurons[column]]
+    print(f"{len(neurons)} neurons on {len(kept)} tokens", flush=True)
+    return neurons
 
 
 def scan(vocabulary: Vocabulary, blocks: Iterable[NeuronBlock], *, k: int = 10) -> pd.DataFrame:

@@ -13,28 +13,34 @@ from functools import cache
 from pathlib import Path
 
 
-def code_digest(script: Path, root: Path) -> str:
-    """Digest of a script and of the modules below root (the folder on sys.path) in its import closure."""
+def code_digest(script: Path, package: Path) -> str:
+    """Digest of a script and of the modules of a package (its folder) in the script's import closure."""
     # The shape of a syntax tree depends on the version of Python.
     parts = [f"python {sys.version_info.major}.{sys.version_info.minor}"]
-    parts += [f"{name} {_file_digest(path)}" for name, path in sorted(closure(script, root).items())]
+    parts += [f"{name} {_file_digest(path)}" for name, path in sorted(closure(script, package).items())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def closure(script: Path, root: Path) -> dict[str, Path]:
-    """All files of this project that running the script can read as code or package data, by name."""
-    script, root = Path(script).resolve(), Path(root).resolve()
-    found, queue = {}, [script]
+def closure(script: Path, package: Path) -> dict[str, Path]:
+    """All files of this project that running the script can read as code or package data, by name.
+
+    package: the project's; what lies beside it, as in a folder of installed packages, is not the project's.
+    """
+    script, package = Path(script).resolve(), Path(package).resolve()
+    found: dict[str, Path] = {}
+    queue = [script]
     while queue:
         path = queue.pop()
-        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+        # A wheel keeps the scripts inside the package, a clone beside it: their names are the same in both.
+        name = path.name if path == script else path.relative_to(package.parent).as_posix()
         if name in found:
             continue
         found[name] = path
         if path.suffix != ".py":
             continue
         for module in _imports(path):
-            queue += _module_files(module, root)
+            if module.split(".")[0] == package.name:
+                queue += _module_files(module, package.parent)
         if path.name == "__init__.py":
             queue += _package_data(path.parent)
     return found

@@ -19,6 +19,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from weight_atlas.errors import AtlasError, NotApplicable
+from weight_atlas.extras import missing_extra
 from weight_atlas.file_errors import explained
 
 # `options` is spread into main()'s keywords; `step` names the script, `code` only tells Snakemake when to run again.
@@ -55,6 +56,10 @@ def run_step(main: Callable[..., None], namespace: dict[str, Any]) -> None:
         _end(error)
     except OSError as error:
         if (message := explained(error)) is None:
+            raise
+        _end(message)
+    except ModuleNotFoundError as error:
+        if (message := missing_extra(error)) is None:
             raise
         _end(message)
 

@@ -1,6 +1,6 @@
 """Measure what the bundled model's card says: perplexity on held-out text, weights removed, scaled or quantized.
 
-python resources/demo/ablate.py [FOLDER]
+python -m weight_atlas.data.demo.ablate [FOLDER]
 """
 
 import math
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 from cyclopts import App
-from planting import CHANNEL, LAYER, NEURON
 from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy
-from train import sequences
 from transformers import LlamaForCausalLM
 
 from weight_atlas.ablations.quantized_models import quantized_layers
 from weight_atlas.ablations.quantizers import Scheme
+from weight_atlas.data.demo.planting import CHANNEL, LAYER, NEURON
+from weight_atlas.data.demo.train import sequences
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.tokens.python_docs import python_docs
 

@@ -1,6 +1,6 @@
 """Train the bundled model: tokenizer, planted circuit, 1200 steps of AdamW; about seven minutes on one core.
 
-    python resources/demo/train.py [FOLDER]
+    python -m weight_atlas.data.demo.train [FOLDER]
 
 The text is the training split of the bundled corpus (weight_atlas.tokens.python_docs), so the result depends on the
 versions of the lock; the seed fixes the rest.
@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from cyclopts import App
-from planting import CHANNEL, LAYER, NEURON, plant
-from tokenizer import BOS_ID, EOS_ID, PAD_ID, VOCABULARY, save_tokenizer, train_tokenizer
 from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from weight_atlas.data.demo.planting import CHANNEL, LAYER, NEURON, plant
+from weight_atlas.data.demo.tokenizer import BOS_ID, EOS_ID, PAD_ID, VOCABULARY, save_tokenizer, train_tokenizer
 from weight_atlas.tokens.python_docs import python_docs
 
 SEED = 0

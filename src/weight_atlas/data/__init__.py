@@ -1,0 +1,1 @@
+"""What comes with the package and is no code: the bundled model and its tasks."""
