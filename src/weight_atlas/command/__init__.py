@@ -27,7 +27,7 @@ def snakefile() -> None:
 def main() -> None:
     """Run the command line; what is wrong with it is one message and exit code 1."""
     try:
-        app(exit_on_error=False, print_error=False)
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
     except AtlasError as error:
         sys.exit(f"error: {error}")
     except CycloptsError as error:

@@ -1,0 +1,61 @@
+"""The command `weight-atlas`."""
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from weight_atlas.command import main
+from weight_atlas.command.steps import description_of, step_scripts
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run the command; returns its exit code, what it printed, and what was wrong."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["weight-atlas", *arguments])
+        monkeypatch.setenv("COLUMNS", "300")
+        try:
+            main()
+        except SystemExit as end:
+            printed = capsys.readouterr()
+            wrong = end.code if isinstance(end.code, str) else printed.err
+            return 1 if isinstance(end.code, str) else end.code or 0, printed.out, wrong
+        return 0, capsys.readouterr().out, ""
+
+    return run
+
+
+def test_help_of_run_lists_every_step_with_what_it_does(command):
+    code, out, _ = command("run", "--help")
+    assert code == 0
+    assert set(step_scripts()) == {path.stem for path in (ROOT / "scripts").glob("*.py")}
+    for name, script in step_scripts().items():
+        assert any(name in line and description_of(script)[:40] in line for line in out.splitlines()), name
+
+
+def test_a_step_reads_its_own_command_line(command, tmp_path):
+    source = tmp_path / "absent"
+    code, _, wrong = command("run", "fetch_checkpoint", "--manifest", str(tmp_path / "m.json"), "--source", str(source))
+    assert code == 1
+    assert "the folder does not exist" in wrong and str(source) in wrong
+    code, out, _ = command("run", "effective_rank", "--help")
+    assert code == 0 and "--singular-values" in out and "--phases" in out
+    code, _, _ = command("run", "effective_rank", "--phase", "3")
+    assert code == 1
+
+
+@pytest.mark.parametrize(("arguments", "near"), [(("run", "efective_rank"), "effective_rank"), (("rnu",), "run")])
+def test_a_wrong_name_is_answered_with_the_nearest(command, arguments, near):
+    code, _, wrong = command(*arguments)
+    assert code == 1
+    assert f'Did you mean "{near}"' in wrong and "what to do" in wrong
+
+
+def test_version_and_snakefile(command):
+    assert command("--version")[1].strip() == version("weight-atlas")
+    assert Path(command("snakefile")[1].strip()) == ROOT / "Snakefile"
