@@ -232,3 +232,21 @@ def test_what_the_file_system_refuses_is_a_message(capsys):
         run_step(main, {"snakemake": job(None, outputs={"table": "a.csv"})})
     assert end.value.code == 1
     assert "error: permission denied\n  where: a.csv" in capsys.readouterr().err
+
+
+def test_a_package_of_an_extra_that_is_not_there_is_named_with_the_extra(tmp_path, capsys):
+    def main(*, table: Path) -> None:
+        raise ModuleNotFoundError("No module named 'lm_eval'", name="lm_eval.tasks")
+
+    with pytest.raises(SystemExit) as end:
+        run_step(main, {"snakemake": job(tmp_path, outputs={"table": "a.csv"})})
+    assert end.value.code == 1
+    assert "lm_eval is not installed" in (said := capsys.readouterr().err) and '".[eval]"' in said
+
+
+def test_another_module_that_is_not_there_is_a_defect(tmp_path):
+    def main(*, table: Path) -> None:
+        raise ModuleNotFoundError("No module named 'pands'", name="pands")
+
+    with pytest.raises(ModuleNotFoundError):
+        run_step(main, {"snakemake": job(tmp_path, outputs={"table": "a.csv"})})

@@ -34,11 +34,7 @@ def installed(tmp_path_factory):
     (wheel,) = (folder / "dist").glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv/bin/python"
-    site = Path(
-        subprocess.check_output(
-            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
-        ).strip()
-    )
+    (site,) = (folder / "venv").glob("lib/python3*/site-packages")
     shutil.unpack_archive(wheel, site, "zip")
     others = [sysconfig.get_path("purelib"), *(path for path in sys.path if path.endswith("site-packages"))]
     (site / "others.pth").write_text("\n".join(dict.fromkeys(others)))
