@@ -66,6 +66,22 @@ def test_comments_docstrings_and_strangers_do_not(project, file, text):
     assert digest(project) == before
 
 
+def test_what_is_installed_beside_the_package_is_not_the_projects(project):
+    deep = project / "src/lib/deep.py"
+    deep.write_text("import beside\n" + deep.read_text())
+    (project / "src/beside.py").write_text("x = 1\n")
+    before = digest(project)
+    (project / "src/beside.py").write_text("x = 2\n")
+    assert digest(project) == before
+
+
+def test_a_script_inside_the_package_as_in_a_wheel_has_the_same_digest(project):
+    before = digest(project)
+    (project / "src/lib/files").mkdir()
+    moved = (project / "scripts/step.py").rename(project / "src/lib/files/step.py")
+    assert provenance.code_digest(moved, project / "src/lib") == before
+
+
 def test_relative_imports_are_refused(project):
     (project / "src/lib/mid.py").write_text("from .deep import f\n")
     with pytest.raises(ValueError, match="absolutely"):

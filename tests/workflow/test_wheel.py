@@ -35,16 +35,17 @@ def installed(tmp_path_factory):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv/bin/python"
     (site,) = (folder / "venv").glob("lib/python3*/site-packages")
-    shutil.unpack_archive(wheel, site, "zip")
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, check=True, capture_output=True)
     others = [sysconfig.get_path("purelib"), *(path for path in sys.path if path.endswith("site-packages"))]
     (site / "others.pth").write_text("\n".join(dict.fromkeys(others)))
     return python
 
 
-def run(python, *command, cwd):
+def run(*command, cwd):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([python, *command], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -54,12 +55,12 @@ def test_the_api_and_a_step_of_an_installed_wheel(installed, tmp_path):
     assert Path(file).is_relative_to(installed.parents[1])
     assert int(matrices) == 30
     arguments = ["--manifest", "manifest.json", "--source", "bundled:demo"]
-    run(installed, "-m", "weight_atlas", "run", "fetch_checkpoint", *arguments, cwd=tmp_path)
+    run(installed.with_name("weight-atlas"), "run", "fetch_checkpoint", *arguments, cwd=tmp_path)
     assert (tmp_path / "manifest.json").is_file()
 
 
 def test_the_workflow_of_an_installed_wheel_makes_a_result_in_the_current_folder(installed, tmp_path):
-    snakefile = run(installed, "-m", "weight_atlas", "snakefile", cwd=tmp_path).strip()
+    snakefile = run(installed.with_name("weight-atlas"), "snakefile", cwd=tmp_path).strip()
     assert Path(snakefile).is_relative_to(installed.parents[1])
     target = "results/tensor_inventory/demo.parquet"
     run(installed, "-m", "snakemake", "--snakefile", snakefile, "--cores", "1", target, cwd=tmp_path)
