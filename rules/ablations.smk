@@ -18,7 +18,7 @@ WEIGHT_FILES = {
     "inventory": "<results>/tensor_inventory/{model}.parquet",
 }
 TASK_FILES = {
-    "definition": f"{ROOT}/resources/demo/tasks/{{bundled}}.yaml",
+    "definition": f"{LIBRARY}/data/demo/tasks/{{bundled}}.yaml",
     "data": "<results>/bundled_tasks/{bundled}.jsonl",
 }
 WINDOW_SCORES = "<results>/variant_perplexity/{{model}}/{ablation}/{corpus}"
