@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from weight_atlas.ablations.quantizers import FORMATS, NF4_LEVELS, Scheme, bits_per_weight, error_of, quantized
+from weight_atlas.ablations.formats import FORMATS, NF4_LEVELS
+from weight_atlas.ablations.quantizers import Scheme, bits_per_weight, error_of, quantized
 from weight_atlas.errors import AtlasError
 
 

@@ -10,17 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
+from weight_atlas.ablations.formats import FORMATS
 from weight_atlas.errors import AtlasError
 
-# Quantiles of the normal distribution, exactly as QLoRA's appendix lists them.
-NF4_LEVELS = (
-    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
-    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
-    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
-)  # fmt: skip
-FP8 = {"fp8_e4m3": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
-INTEGERS = {"int8": 8, "int6": 6, "int5": 5, "int4": 4, "int3": 3, "int2": 2}
-FORMATS = (*INTEGERS, "nf4", *FP8)
 SCALE_BITS = 16  # of each block's scale, and of its minimum where there is one
 
 
@@ -53,7 +45,7 @@ class Scheme:
         return int(size) if size else None
 
     def __str__(self) -> str:
-        symmetric = " symmetric" if self.symmetric and self.format in INTEGERS else ""
+        symmetric = " symmetric" if self.symmetric and FORMATS[self.format].symmetric is not None else ""
         clipped = "" if self.clip is None else f" clipped at {self.clip:g} std"
         return f"{self.format} per {self.granularity.replace(':', ' ')}{symmetric}{clipped}"
 
@@ -68,15 +60,9 @@ def quantized(weight: torch.Tensor, scheme: Scheme) -> torch.Tensor:
         size = w.abs()
         bound = size.mean() + scheme.clip * size.std(correction=0)
         w = w.clamp(-bound, bound)
-    blocks = _blocked(w, scheme)
-    if scheme.format in INTEGERS:
-        round_trip = _symmetric if scheme.symmetric else _asymmetric
-        blocks = round_trip(blocks, INTEGERS[scheme.format])
-    elif scheme.format == "nf4":
-        blocks = _nf4(blocks)
-    else:
-        blocks = _fp8(blocks, FP8[scheme.format])
-    return _unblocked(blocks, w.shape, scheme)
+    known = FORMATS[scheme.format]
+    round_trip = known.symmetric if scheme.symmetric and known.symmetric is not None else known.round_trip
+    return _unblocked(round_trip(_blocked(w, scheme)), w.shape, scheme)
 
 
 def bits_per_weight(shape: tuple[int, int], scheme: Scheme) -> float:
@@ -87,9 +73,9 @@ def bits_per_weight(shape: tuple[int, int], scheme: Scheme) -> float:
         blocks = rows if kind == "channel" else 1
     else:
         blocks = rows * -(-cols // scheme.block) if kind == "group" else -(-rows * cols // scheme.block)
-    integer = scheme.format in INTEGERS
-    bits = INTEGERS[scheme.format] if integer else 4 if scheme.format == "nf4" else 8
-    return bits + blocks * SCALE_BITS * (2 if integer and not scheme.symmetric else 1) / (rows * cols)
+    known = FORMATS[scheme.format]
+    scales = 2 if known.symmetric is not None and not scheme.symmetric else 1
+    return known.bits + blocks * SCALE_BITS * scales / (rows * cols)
 
 
 def error_of(weight: torch.Tensor, approximation: torch.Tensor) -> dict[str, float]:
@@ -130,32 +116,3 @@ def _unblocked(blocks: torch.Tensor, shape: torch.Size, scheme: Scheme) -> torch
     if scheme.granularity.startswith("group"):
         return blocks.reshape(rows, -1)[:, :cols]
     return blocks.reshape(-1)[: rows * cols].reshape(shape)
-
-
-def _asymmetric(w: torch.Tensor, bits: int) -> torch.Tensor:
-    low, high = w.amin(1, keepdim=True), w.amax(1, keepdim=True)
-    step = _nonzero((high - low) / (2**bits - 1))
-    return ((w - low) / step).round().clamp(0, 2**bits - 1) * step + low
-
-
-def _symmetric(w: torch.Tensor, bits: int) -> torch.Tensor:
-    largest = 2 ** (bits - 1) - 1
-    step = _nonzero(w.abs().amax(1, keepdim=True) / largest)
-    return (w / step).round().clamp(-largest, largest) * step
-
-
-def _nf4(w: torch.Tensor) -> torch.Tensor:
-    levels = torch.tensor(NF4_LEVELS, dtype=w.dtype, device=w.device)
-    scale = _nonzero(w.abs().amax(1, keepdim=True))
-    middles = (levels[1:] + levels[:-1]) / 2
-    return levels[torch.bucketize(w / scale, middles)] * scale
-
-
-def _fp8(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    scale = _nonzero(w.abs().amax(1, keepdim=True) / torch.finfo(dtype).max)
-    return (w / scale).to(dtype).float() * scale
-
-
-def _nonzero(scale: torch.Tensor) -> torch.Tensor:
-    """Blocks of equal weights have no range; any scale gives them back."""
-    return torch.where(scale > 0, scale, torch.ones_like(scale))
