@@ -86,7 +86,8 @@ with a checkpoint calls its matrices as no row does are they guessed from common
      layers.{layer}.mlp.gate_up_proj: {pieces: [W_gate, W_up], layout: halves}
    ```
 
-2. One line in `tests/families/names/mymodel.txt` that says how transformers builds a tiny one:
+2. One line in `tests/families/names/mymodel.txt` that says how transformers builds a tiny one; all sizes that would
+   stay large are in it, such as `intermediate_size` and `num_key_value_heads`:
 
    ```
    MyModelForCausalLM mymodel {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 300}
