@@ -90,7 +90,7 @@ def test_one_name_runs_through():
     assert sorted(parsed_steps()) == STEPS
     for name, rule in parsed_steps().items():
         assert rule.script == f"../scripts/{name}.py"
-        assert rule.params.code(WILDCARDS)[0] == code_digest(ROOT / f"scripts/{name}.py", ROOT / "src")
+        assert rule.params.code(WILDCARDS)[0] == code_digest(ROOT / f"scripts/{name}.py", LIBRARY)
         assert all(path.startswith(f"results/{name}/") for path in rule.output) or name == "fetch_checkpoint"
         for path, folder in ((rule.log[0], "logs"), (rule.benchmark, "logs/benchmarks")):
             assert re.match(rf"{folder}/{name}[/.]", path), path
