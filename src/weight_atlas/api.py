@@ -6,7 +6,7 @@ step's tables. Modules that compute are imported by the methods that need them.
 
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from weight_atlas.tokens.model_vocabulary import CorpusCounts, ModelVocabulary
 
 # A table of documents (see read_corpus), or what read_corpus takes as a source.
-Corpus = pd.DataFrame | str | list[str]
+Corpus: TypeAlias = pd.DataFrame | str | list[str]
 _BASELINE = "baseline"
 
 
@@ -45,8 +45,9 @@ def open(
     index of the tensors is read. AtlasError where something is wrong with the source or its files.
     """
     here = bring(source, revision=revision, remote_code=trust_remote_code, threads=threads)
-    given = {"key": key, "family": family, "prefix": prefix, "allow_other": allow_other}
-    checkpoint = Checkpoint.from_folder(here.folder, here.file, names=here.names, **given)
+    checkpoint = Checkpoint.from_folder(
+        here.folder, here.file, names=here.names, key=key, family=family, prefix=prefix, allow_other=allow_other
+    )
     return Model(checkpoint, source, trust_remote_code=trust_remote_code, device=device, dtype=dtype, threads=threads)
 
 

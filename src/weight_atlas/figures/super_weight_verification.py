@@ -54,9 +54,8 @@ def verification(table: pd.DataFrame, variants: pd.DataFrame, *, most: int = 12)
 
 def _bar(axis, place: float, value: float, colour: str, height: float) -> None:
     if not np.isfinite(value):
-        place = (0, place)
         axis.annotate(
-            "not finite", place, (4, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=7.5
+            "not finite", (0, place), (4, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=7.5
         )
         return
     size = max(abs(value), FLOOR)

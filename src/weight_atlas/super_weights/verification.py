@@ -204,8 +204,9 @@ def verdict_of(single: pd.Series, rescue: float, joint: Joint | None, bands: tup
     single: row of the variant without the candidate; rescue: in nats; bands: least ratios of perplexity for the first
     two.
     """
-    own, together = band_of(single, bands), joint is not None and joint.verdict == "critical"
-    helps = together and rescue > max(0.1 * joint.delta, math.log(bands[1]))
+    own, helps = band_of(single, bands), False
+    if joint is not None and joint.verdict == "critical":
+        helps = rescue > max(0.1 * joint.delta, math.log(bands[1]))
     return "contributing" if helps and own != "critical" else own
 
 

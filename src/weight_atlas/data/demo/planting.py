@@ -18,8 +18,8 @@ start token's embedding and from many channels, so that rounding a matrix spoils
 import math
 
 import torch
-from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaMLP, LlamaRMSNorm
 
 LAYER, CHANNEL, NEURON = 1, 7, 11  # the super weight is down_proj[CHANNEL, NEURON] of LAYER
 EMBEDDING_STD = 0.3
@@ -38,7 +38,8 @@ CONSTANT_GAIN, CHANNEL_GAIN = 0.1, 0.3  # gains of the later norms on the consta
 @torch.no_grad()
 def plant(model: LlamaForCausalLM, start_token: int) -> None:
     """Set the circuit into an untrained Llama model with attention biases, in place; draws from torch's generator."""
-    config, layers, embedding = model.config, model.model.layers, model.model.embed_tokens.weight
+    config, embedding = model.config, model.model.embed_tokens.weight
+    layers = [layer for layer in model.model.layers if isinstance(layer, LlamaDecoderLayer)]
     sink = layers[LAYER + 1]
     _clear_channels(layers)
     direction = _plant_start_token(embedding, start_token, config.initializer_range)
@@ -48,7 +49,7 @@ def plant(model: LlamaForCausalLM, start_token: int) -> None:
     _set_gains([sink.post_attention_layernorm, *later, model.model.norm], config.hidden_size)
 
 
-def _clear_channels(layers: nn.ModuleList) -> None:
+def _clear_channels(layers: list[LlamaDecoderLayer]) -> None:
     """Let nothing write into the circuit's channels."""
     for layer in layers:
         layer.self_attn.o_proj.weight[[CHANNEL, *CONSTANT_CHANNELS]] = 0
@@ -73,7 +74,7 @@ def _plant_start_token(embedding: torch.Tensor, start_token: int, std: float) ->
     return direction
 
 
-def _plant_spike(mlp: nn.Module, direction: torch.Tensor) -> None:
+def _plant_spike(mlp: LlamaMLP, direction: torch.Tensor) -> None:
     # After the norm the start token is direction * sqrt(d_model): either row then gives sqrt(ACTIVATION).
     row = direction * math.sqrt(ACTIVATION / len(direction))
     mlp.gate_proj.weight[NEURON] = row
@@ -82,12 +83,13 @@ def _plant_spike(mlp: nn.Module, direction: torch.Tensor) -> None:
     mlp.down_proj.weight[CHANNEL, NEURON] = MASSIVE / ACTIVATION
 
 
-def _plant_sink(layer: nn.Module, config: LlamaConfig) -> None:
+def _plant_sink(layer: LlamaDecoderLayer, config: LlamaConfig) -> None:
     """Make head 0 attend to the position whose channel is massive, and write the constant from there."""
-    attention, d_model, head_dim = layer.self_attn, config.hidden_size, config.head_dim
-    query_bias = attention.q_proj.bias.view(config.num_attention_heads, head_dim)
-    key = attention.k_proj.weight.view(config.num_key_value_heads, head_dim, d_model)
-    value = attention.v_proj.weight.view(config.num_key_value_heads, head_dim, d_model)
+    attention, d_model, heads = layer.self_attn, config.hidden_size, config.num_attention_heads
+    head_dim, kv_heads = config.head_dim or d_model // heads, config.num_key_value_heads or heads
+    query_bias = attention.q_proj.bias.view(heads, head_dim)
+    key = attention.k_proj.weight.view(kv_heads, head_dim, d_model)
+    value = attention.v_proj.weight.view(kv_heads, head_dim, d_model)
     layer.input_layernorm.weight[CHANNEL] = SINK_GAIN
     # It must not know the start token by anything else. Where gain and weights are zero, no gradient revives them.
     layer.input_layernorm.weight[CONSTANT_CHANNELS] = 0
@@ -113,7 +115,7 @@ def _slow_dimensions(head_dim: int) -> torch.Tensor:
     return vector / vector.norm()
 
 
-def _set_gains(norms: list[nn.Module], d_model: int) -> None:
+def _set_gains(norms: list[LlamaRMSNorm], d_model: int) -> None:
     """Undo the shrinking that the constant causes in the norms that come after it."""
     gain = math.hypot(CONSTANT / math.sqrt(d_model), EMBEDDING_STD) / EMBEDDING_STD
     for norm in norms:

@@ -139,7 +139,7 @@ def main(folder: Path = Path(__file__).parent / "model") -> None:
     model, data = new_model(), sequences(tokenizer, texts)
     print(f"{model.num_parameters():,} parameters, {len(data):,} sequences", flush=True)
     train(model, data)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     save_tokenizer(folder, tokenizer, POSITIONS)
     for file in folder.iterdir():
         file.chmod(0o644)  # save_pretrained keeps the weights from everybody else
