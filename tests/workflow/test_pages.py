@@ -1,11 +1,10 @@
 """A page always: of models that an analysis does not apply to, of a run that failed, and of what was deleted."""
 
-import contextlib
 import importlib.util
 import shutil
 import signal
 import subprocess
-import time
+import threading
 from pathlib import Path
 
 import in_process
@@ -127,10 +126,17 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory):
-    """A project with a complete run, whose script effective_rank can be made to fail for one model."""
+    """A project with a complete run, whose script effective_rank can be made to fail for one model.
+
+    Its singular values wait as long as there is a file "hold".
+    """
     project = Project.copy(tmp_path_factory.mktemp("failing") / "project")
     (project.folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     project.run = lambda *more, **how: project.snakemake("--configfile", "config.yaml", *more, **how)
+    project.hold = project.folder / "hold"
+    script = project.folder / "scripts/singular_values_part.py"
+    waits = "import time\n\nwhile Path('hold').exists():\n    time.sleep(0.1)\n\nif __name__"
+    script.write_text(script.read_text().replace("if __name__", waits))
     script = project.folder / "scripts/effective_rank.py"
     whole = script.read_text()
     first = "    ranks = effective_ranks"
@@ -190,8 +196,9 @@ def test_what_was_deleted_is_made_again(failing):
 
 def test_a_run_that_is_stopped_writes_no_page(failing):
     before = pages(failing)
-    (failing.folder / "results/singular_values/one.parquet").unlink()
-    shutil.rmtree(failing.folder / "results/spectrum_view")
+    failing.hold.touch()
+    for step in ("singular_values_part/one", "singular_values", "spectrum_view"):
+        shutil.rmtree(failing.folder / "results" / step)
     command = [SNAKEMAKE, "--cores", "1", "--configfile", "config.yaml"]
     running = subprocess.Popen(
         command,
@@ -201,15 +208,25 @@ def test_a_run_that_is_stopped_writes_no_page(failing):
         stderr=subprocess.PIPE,
         text=True,
     )
-    for line in running.stderr:
-        if "rule " in line:
-            break
-    time.sleep(0.5)
-    rest = None
-    while rest is None:  # one that comes while Snakemake starts a job may go by: whoever wants to stop it asks again
-        running.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            _, rest = running.communicate(timeout=3)
-    assert running.returncode != 0 and "Incomplete, since" not in rest
+    rest = iter(running.stderr.readline, "")
+    assert any("rule singular_values_part" in line for line in rest)
+    stopping = threading.Event()
+    asking = threading.Thread(target=ask_to_stop, args=(running, stopping))
+    asking.start()
+    said = ""
+    for line in rest:
+        said += line
+        if "Terminating processes on user request" in line:
+            stopping.set()
+            failing.hold.unlink()
+    asking.join()
+    assert running.wait() != 0 and "Incomplete, since" not in said
     assert pages(failing) == before
     assert failing.would_run("--configfile", "config.yaml") >= {"singular_values", "spectrum_view", "atlas", "overview"}
+
+
+def ask_to_stop(process, stopping):
+    """Interrupt a process until it says that it stops: a signal may go by while Snakemake starts a job."""
+    while not stopping.is_set() and process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        stopping.wait(1)
