@@ -16,7 +16,7 @@ use rule per_model as atlas with:
         products=lambda wildcards: products_of(wildcards.model),
         captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in selection.analyses_of(wildcards.model)],
     output:
-        page_="<results>/atlas/{model}.md",
+        page="<results>/atlas/{model}.md",
         summary="<results>/atlas/{model}.json",
     pathvars:
         step="atlas",
@@ -31,7 +31,7 @@ use rule per_job as overview with:
         products=[path for name in COMPARISONS for path in getattr(rules, name).output],
         captions=[ROOT / f"report/{name}.rst" for name in COMPARISONS],
     output:
-        page_="<results>/overview/models.md",
+        page="<results>/overview/models.md",
     pathvars:
         job="overview",
     params:

@@ -11,14 +11,14 @@ def main(
     products: list[Path] | None = None,
     captions: list[Path] | None = None,
     *,
-    page_: Path,
+    page: Path,
 ) -> None:
     """Write the page.
 
     summaries: beside the models' pages, in the order of the rows. products: what compares models, below the folder that
     also holds the page's; captions: one .rst a comparison.
     """
-    write_overview(page_, summaries, captions or [], products or [])
+    write_overview(page, summaries, captions or [], products or [])
 
 
 if __name__ == "__main__":

@@ -25,6 +25,6 @@ def write_unfinished_pages(workflow: Any, say: Callable[[str], None]) -> None:
                 summaries[Path(job.output.summary)] = write_unfinished_page(dag, failed, job)
             else:
                 write_unfinished_overview(dag, failed, job, summaries)
-            say(f"Incomplete, since steps failed: {job.output.page_}")
+            say(f"Incomplete, since steps failed: {job.output.page}")
         except Exception as error:
-            say(f"No page could be written: {job.output.page_}: {type(error).__name__}: {error}")
+            say(f"No page could be written: {job.output.page}: {type(error).__name__}: {error}")

@@ -8,7 +8,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from weight_atlas.markdown import inline
-from weight_atlas.pages.page import Product, markdown_table, overview, page
+from weight_atlas.pages.page import Product, markdown_table, model_page, overview_page
 from weight_atlas.spectra.report_kernels import table as report_table
 
 TOKENS = [
@@ -57,8 +57,8 @@ def test_an_image_in_a_name_makes_no_image_on_any_page():
     product = Product("ranks", "", tables={evil: pd.DataFrame({evil: [evil]})}, missing=evil, not_applicable=evil)
     about = {"page": "../a.md", "headline": [(evil, evil)], "findings": [{"grade": "info", "text": evil}]}
     texts = [
-        page("a_b", about["headline"], about["findings"], [product], [(evil, evil)]),
-        overview({"a_b": {**about, "not_applicable": {"ranks": evil}}}, [product], [(evil, evil)]),
+        model_page("a_b", about["headline"], about["findings"], [product], [(evil, evil)]),
+        overview_page({"a_b": {**about, "not_applicable": {"ranks": evil}}}, [product], [(evil, evil)]),
     ]
     for text in texts:
         shown = MarkdownIt("gfm-like", {"linkify": False}).render(text)
@@ -69,7 +69,7 @@ def test_an_image_in_a_name_makes_no_image_on_any_page():
 def test_names_of_models_keep_their_underscores():
     names = ["a_b_c", "a_", "_".join("abc") + "__d", "x_1.2-y"]
     shown = MarkdownIt("gfm-like", {"linkify": False}).render(
-        overview({name: {"page": f"../atlas/{name}.md", "headline": [], "findings": []} for name in names}, [])
+        overview_page({name: {"page": f"../atlas/{name}.md", "headline": [], "findings": []} for name in names}, [])
     )
     assert re.findall(r"<a [^>]*>(.*?)</a>", shown) == names
     assert "<em>" not in shown and "<strong>" not in shown

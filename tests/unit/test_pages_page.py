@@ -6,7 +6,7 @@ from weight_atlas.artifacts import write_json, write_table
 from weight_atlas.pages.collect import collected
 from weight_atlas.pages.excerpts import CHOSEN, shown
 from weight_atlas.pages.headline import findings, headline
-from weight_atlas.pages.page import Product, markdown_table, overview, page, title_of
+from weight_atlas.pages.page import Product, markdown_table, model_page, overview_page, title_of
 from weight_atlas.super_weights.agreement import COLUMNS as AGREEMENT_COLUMNS
 from weight_atlas.super_weights.artifact import COLUMNS as WEIGHT_COLUMNS
 from weight_atlas.super_weights.expert_table import COLUMNS as EXPERT_COLUMNS
@@ -131,7 +131,7 @@ def test_page_has_a_section_a_product_with_figures_tables_and_files():
         ["../a/m/1.png"],
         {"By role": pd.DataFrame({"x": [1]})},
     )
-    text = page("m", [("a", "b")], [], [product])
+    text = model_page("m", [("a", "b")], [], [product])
     assert text.startswith("# Atlas of m\n\n| what")
     for part in (
         "## Effective rank",
@@ -186,7 +186,7 @@ def test_the_page_shows_super_weights_verdicts_and_agreement_row_by_row(tmp_path
     for caption in captions:
         caption.write_text("How to read it.\n")
     products = [product for product, _ in collected(captions, sorted(results.rglob("*.csv")), results)]
-    text = page("m", [], [], products)
+    text = model_page("m", [], [], products)
     found, agreed = products[0].tables["M (6 of 31 columns)"], products[0].tables["M.agreement"]
     assert found.column.tolist() == list(range(20)) and (found.share == 0.25).all()
     assert agreed.found.tolist() == [True]
@@ -212,7 +212,7 @@ def test_findings_are_listed_the_gravest_first():
     }
     found = findings(tables)
     assert [finding["text"] for finding in found] == ["all", "some", "nothing"]
-    text = page("m", [], found, [])
+    text = model_page("m", [], found, [])
     assert text == "# Atlas of m\n\n- **critical**: all\n- **notable**: some\n- **info**: nothing\n"
 
 
@@ -241,7 +241,7 @@ def test_the_overview_links_every_model_and_shows_comparisons():
         },
         "b": {"page": "../atlas/b.md", "headline": [("super weights", "none found")], "findings": []},
     }
-    text = overview(models, [Product("comparison", "Side by side.", ["../comparison/models.png"])])
+    text = overview_page(models, [Product("comparison", "Side by side.", ["../comparison/models.png"])])
     head, _, first, second = [line for line in text.splitlines() if line.startswith("|")]
     assert [cell.strip() for cell in head.split("|")[1:-1]] == ["model", "perplexity", "super weights"]
     assert "[a](../atlas/a.md)" in first and "5" in first and "none found" in second

@@ -73,12 +73,10 @@ def run(tmp_path):
     tails = graph.job("tails", log=str(log), output={"table": str(tables["tails"])})
     views = graph.job("views", [tails], output={"table": str(tables["views"])})
     inputs = {"products": [str(path) for path in tables.values()], "captions": captions}
-    outputs = {"page_": results / "atlas/m.md", "summary": results / "atlas/m.json"}
+    outputs = {"page": results / "atlas/m.md", "summary": results / "atlas/m.json"}
     atlas = graph.job("atlas", [ranks, tails, views], input=inputs, output=outputs)
     inputs = {"summaries": str(outputs["summary"]), "products": [], "captions": []}
-    overview = graph.job(
-        "overview", [atlas], model=None, input=inputs, output={"page_": results / "overview/models.md"}
-    )
+    overview = graph.job("overview", [atlas], model=None, input=inputs, output={"page": results / "overview/models.md"})
     graph.done.add(ranks)
     return SimpleNamespace(graph=graph, atlas=atlas, overview=overview, tails=tails, tables=tables, results=results)
 
@@ -87,7 +85,7 @@ def test_the_page_shows_what_there_is_and_says_what_failed_and_with_which_words(
     write_json(run.atlas.output.summary, {"headline": ["of an earlier run"]})
     assert unfinished(run.graph, ("atlas", "overview")) == [run.atlas, run.overview]
     summary = write_unfinished_page(run.graph, {run.tails}, run.atlas)
-    page = run.atlas.output.page_.read_text()
+    page = run.atlas.output.page.read_text()
     assert page.startswith(
         "# Atlas of m\n\n**This page is incomplete.** The next run makes it again.\n\n- tails of m failed: "
     )
@@ -95,26 +93,26 @@ def test_the_page_shows_what_there_is_and_says_what_failed_and_with_which_words(
     assert "[ranks/m.csv](../ranks/m.csv)" in page
     assert "## Tails\n\nMissing: tails of m failed" in page
     assert "## Views\n\nMissing: views of m waits for tails of m, which failed" in page
-    assert run.atlas.output.page_.stat().st_mtime == LONG_AGO
+    assert run.atlas.output.page.stat().st_mtime == LONG_AGO
     assert not run.atlas.output.summary.exists()
     write_unfinished_overview(run.graph, {run.tails}, run.overview, {run.atlas.output.summary: summary})
-    overview = run.overview.output.page_.read_text()
+    overview = run.overview.output.page.read_text()
     assert "**This page is incomplete.**" in overview and "- tails of m failed: error:" in overview
     assert "[m](../atlas/m.md) (incomplete)" in overview
-    assert run.overview.output.page_.stat().st_mtime == LONG_AGO
+    assert run.overview.output.page.stat().st_mtime == LONG_AGO
 
 
 def test_files_of_an_earlier_run_whose_step_did_not_run_again_are_not_shown(run):
     write_table(run.tables["views"], pd.DataFrame({"x": [2]}))
     write_unfinished_page(run.graph, {run.tails}, run.atlas)
-    page = run.atlas.output.page_.read_text()
+    page = run.atlas.output.page.read_text()
     assert "(../views/m.csv)" not in page and "Missing: views of m waits for" in page
 
 
 def test_a_page_that_nothing_failed_for_says_what_stopped_the_run(run):
     other = run.graph.job("fetch_checkpoint", model="other", log="nowhere.log")
     write_unfinished_page(run.graph, {other}, run.atlas)
-    page = run.atlas.output.page_.read_text()
+    page = run.atlas.output.page.read_text()
     assert "- the run was stopped, since fetch_checkpoint of other failed: it left no log\n" in page
     assert "Missing: tails of m has not run" in page
 
@@ -124,7 +122,7 @@ def test_what_cannot_be_read_costs_its_own_section_only(run):
     run.tables["tails"].parent.mkdir()
     run.tables["tails"].write_bytes(b"\xff\xfe,\x00")
     write_unfinished_page(run.graph, {run.atlas}, run.atlas)
-    page = run.atlas.output.page_.read_text()
+    page = run.atlas.output.page.read_text()
     assert "## Tails\n\nMissing: it cannot be read: " in page and "(../ranks/m.csv)" in page
 
 
@@ -133,7 +131,7 @@ def test_an_overview_whose_summaries_are_broken_is_written_all_the_same(run):
     run.atlas.output.summary.parent.mkdir()
     run.atlas.output.summary.write_text("{")
     write_unfinished_overview(run.graph, {run.overview}, run.overview, {})
-    overview = run.overview.output.page_.read_text()
+    overview = run.overview.output.page.read_text()
     assert "overview failed: it left no log" in overview and "m (incomplete)" in overview
 
 

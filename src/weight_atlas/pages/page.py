@@ -29,7 +29,7 @@ class Product:
     missing: str = ""
 
 
-def page(
+def model_page(
     model: str,
     headline: list[tuple[str, str]],
     findings: list[dict[str, str]],
@@ -48,7 +48,7 @@ def page(
     return "\n\n".join(parts) + "\n"
 
 
-def overview(models: dict[str, dict], products: list[Product], failures: Failures | None = None) -> str:
+def overview_page(models: dict[str, dict], products: list[Product], failures: Failures | None = None) -> str:
     """Markdown page over models: what each page says first, a row a model, then what compares them.
 
     models: by name, the page to link to (`page`; None where there is none), `headline` rows, `findings` and

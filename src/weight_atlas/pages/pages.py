@@ -7,21 +7,21 @@ from typing import Any
 from weight_atlas.artifacts import read_json, write_json, write_text
 from weight_atlas.pages.collect import collected, link
 from weight_atlas.pages.headline import Tables, findings, headline
-from weight_atlas.pages.page import Product, overview, page
+from weight_atlas.pages.page import Product, model_page, overview_page
 
 
-def write_page(page_: Path, summary: Path, model: str, captions: Sequence[Path], products: Sequence[Path]) -> None:
+def write_page(page: Path, summary: Path, model: str, captions: Sequence[Path], products: Sequence[Path]) -> None:
     """Write a model's page and its summary; arguments as of `collected`, the page one folder below the results."""
-    found = list(collected(captions, products, page_.parent.parent))
-    write_text(page_, page(model, *top_of(found), [product for product, _ in found]))
+    found = list(collected(captions, products, page.parent.parent))
+    write_text(page, model_page(model, *top_of(found), [product for product, _ in found]))
     write_json(summary, summary_of(model, found))
 
 
-def write_overview(page_: Path, summaries: Sequence[Path], captions: Sequence[Path], products: Sequence[Path]) -> None:
+def write_overview(page: Path, summaries: Sequence[Path], captions: Sequence[Path], products: Sequence[Path]) -> None:
     """Write the overview of the models whose summaries these are, beside their pages."""
-    results = page_.parent.parent
+    results = page.parent.parent
     sections = [product for product, _ in collected(captions, products, results)]
-    write_text(page_, overview({path.stem: about(path, results) for path in summaries}, sections))
+    write_text(page, overview_page({path.stem: about(path, results) for path in summaries}, sections))
 
 
 def top_of(found: Sequence[tuple[Product, Tables]]) -> tuple[list[tuple[str, str]], list[dict[str, str]]]:

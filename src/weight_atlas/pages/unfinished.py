@@ -14,7 +14,7 @@ from weight_atlas.artifacts import atomic
 from weight_atlas.errors import AtlasError
 from weight_atlas.pages.collect import product_of
 from weight_atlas.pages.headline import Tables
-from weight_atlas.pages.page import Failures, Product, overview, page
+from weight_atlas.pages.page import Failures, Product, model_page, overview_page
 from weight_atlas.pages.pages import about, summary_of, top_of
 
 # Older than any input, so that the next run makes the page again; 1980 is the first year that archives can hold.
@@ -29,16 +29,16 @@ def unfinished(dag: Any, rules: Collection[str]) -> list[Any]:
 
 def write_unfinished_page(dag: Any, failed: Collection[Any], job: Any) -> dict[str, Any]:
     """Write the page of a job of `atlas` that could not run, take its old summary away, and return the new one."""
-    page_, model = Path(job.output.page_), str(job.wildcards.model)
+    page, model = Path(job.output.page), str(job.wildcards.model)
     Path(job.output.summary).unlink(missing_ok=True)
-    found = list(_collected(dag, failed, job, page_.parent.parent))
+    found = list(_collected(dag, failed, job, page.parent.parent))
     try:
         top_of(found)
     except Exception:
         # It may be what the page failed on: the sections are shown without it.
         found = [(product, {}) for product, _ in found]
-    _write(page_, page(model, *top_of(found), [product for product, _ in found], _failures(dag, failed, job)))
-    return {**summary_of(model, found), "page": f"../{page_.parent.name}/{page_.name}", "incomplete": True}
+    _write(page, model_page(model, *top_of(found), [product for product, _ in found], _failures(dag, failed, job)))
+    return {**summary_of(model, found), "page": f"../{page.parent.name}/{page.name}", "incomplete": True}
 
 
 def write_unfinished_overview(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:
@@ -46,12 +46,12 @@ def write_unfinished_overview(dag: Any, failed: Collection[Any], job: Any, summa
 
     summaries: of the models whose pages are incomplete, by their path; the others' are read.
     """
-    page_ = Path(job.output.page_)
+    page = Path(job.output.page)
     models = {
-        path.stem: summaries.get(path) or _about(path, page_.parent.parent) for path in _paths(job.input.summaries)
+        path.stem: summaries.get(path) or _about(path, page.parent.parent) for path in _paths(job.input.summaries)
     }
-    products = [product for product, _ in _collected(dag, failed, job, page_.parent.parent)]
-    _write(page_, overview(models, products, _failures(dag, failed, job)))
+    products = [product for product, _ in _collected(dag, failed, job, page.parent.parent)]
+    _write(page, overview_page(models, products, _failures(dag, failed, job)))
 
 
 def _about(summary: Path, results: Path) -> dict[str, Any]:
