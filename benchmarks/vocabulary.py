@@ -27,12 +27,12 @@ from weight_atlas.live.scoring import score_windows
 from weight_atlas.live.windows import Windows
 from weight_atlas.tokens.python_docs import python_docs
 from weight_atlas.tokens.tokenizer import load_tokenizer
-from weight_atlas.vocabulary.bootstrap import bootstrap_changes
 from weight_atlas.vocabulary.enrichment import enrichment, prepare_classes
 from weight_atlas.vocabulary.interventions import measure_interventions
 from weight_atlas.vocabulary.neuron_scan import prepare, scan_block
-from weight_atlas.vocabulary.prediction_measures import METRICS, prediction_measure
+from weight_atlas.vocabulary.prediction_measures import prediction_measure
 from weight_atlas.vocabulary.readout import Readout
+from weight_atlas.vocabulary.super_weight_cards import weight_card
 from weight_atlas.vocabulary.windows import sliding_windows, windows_for
 
 MODEL = Path(__file__).parents[1] / "src/weight_atlas/data/demo/model"
@@ -62,10 +62,8 @@ def ours(live: Anatomy, windows: Windows, places: list[Coordinate], draws: int, 
     found = measure_interventions(
         live, windows, places, measure, draws=draws, control_windows=windows_for(windows, control_tokens)
     ).windows
-    baseline = found[found.target == -1]
     for target in range(len(places)):
-        edit = found[(found.target == target) & (found.kind == "edit")]
-        bootstrap_changes(baseline, edit, METRICS, samples=samples, seed=0)
+        weight_card(found, target, samples=samples)
 
 
 def published(live: Anatomy, windows: Windows, place: Coordinate) -> tuple[float, float]:

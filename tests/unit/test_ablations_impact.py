@@ -17,13 +17,13 @@ from weight_atlas.ablations.impact import (
 )
 from weight_atlas.ablations.quantization_errors import scheme_table
 from weight_atlas.ablations.quantizers import Scheme
-from weight_atlas.ablations.statistics import paired_t
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.figures.ablation_axes import log_axis, readable, style_of
 from weight_atlas.figures.ablation_impact import impact_panels, model_panels
 from weight_atlas.figures.ablation_quantization import plain_against_sparing
 from weight_atlas.figures.ablation_scaling import knee, scaling_curves
 from weight_atlas.live.anatomy import Coordinate
+from weight_atlas.statistics.paired import paired_p
 
 
 def items(variant, values, *, task="t", metric="acc", weight=1.0, filter_="none"):
@@ -223,9 +223,7 @@ def test_bounds_and_p_of_windows_are_students():
         for name, nats in (("a", after), ("b", before))
     ]
     (row,) = window_impact("text", *uneven).to_dict("records")
-    assert (
-        row["p_value"] == pytest.approx(paired_t(after - before, tokens / tokens.sum())) != pytest.approx(test.pvalue)
-    )
+    assert row["p_value"] == paired_p(*reversed(uneven)) != pytest.approx(test.pvalue)
     (one,) = window_impact("text", windows("a", [3.0]), windows("baseline", [2.0])).to_dict("records")
     assert np.isnan(one["p_value"])
 

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 from live_models import drawn, own_text, plant, tiny
-from scipy import stats
 
 from weight_atlas.ablations import window_scores
 from weight_atlas.ablations.perplexity import COLUMNS, perplexity_table
@@ -15,7 +14,6 @@ from weight_atlas.ablations.variants import variants_of
 from weight_atlas.figures import ablation_perplexity
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.matrices import matrix_at
-from weight_atlas.live.paired import mean_nll, paired_difference, severity
 from weight_atlas.super_weights.controls import magnitude_ratio, matched_draws
 
 PROMPT = torch.tensor([[1, 50, 60, 70, 80]])
@@ -171,24 +169,3 @@ def test_controls_leave_zeros_and_targets_out_in_a_tiny_matrix():
     assert matched_draws(live, [Coordinate(0, 0, 0)], draws=3, seed=0) == [[Coordinate(0, 0, 1)]] * 3
     matrix[0, 1] = 0
     assert matched_draws(live, [Coordinate(0, 0, 0)], draws=3, seed=0) == []
-
-
-def test_paired_interval_is_students_t_of_the_windows():
-    rng = np.random.default_rng(0)
-    tokens = np.full(12, 50)
-    base, change = rng.normal(100, 10, 12), rng.normal(5, 2, 12)
-    baseline = pd.DataFrame({"nll": base, "tokens": tokens})
-    variant = pd.DataFrame({"nll": base + change, "tokens": tokens})
-    delta, low, high = paired_difference(baseline, variant)
-    expected = stats.ttest_1samp(change / 50, 0).confidence_interval(0.95)
-    assert delta == pytest.approx(change.mean() / 50)
-    assert (low, high) == pytest.approx((expected.low, expected.high))
-    assert delta == pytest.approx(mean_nll(variant) - mean_nll(baseline))
-    one = paired_difference(baseline.head(1), variant.head(1))
-    assert np.isnan(one[1:]).all()
-
-
-def test_severity_bands():
-    bounds = [1.0, 1.1, 1.2, 1.5, 2.0, 3.0, 4.0, 10.0, 11.0, math.inf]
-    names = ["minimal", "minimal", "mild", "mild", "moderate", "moderate", "severe", "severe"] + ["catastrophic"] * 2
-    assert [severity(ratio) for ratio in bounds] == names

@@ -13,9 +13,9 @@ from weight_atlas.figures import super_weight_verification as figures
 from weight_atlas.live import batched_scoring
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.matrices import matrix_at
-from weight_atlas.live.paired import severity
 from weight_atlas.pages.headline import headline
 from weight_atlas.ratios import ratio_of, times
+from weight_atlas.statistics.severity import severity
 from weight_atlas.super_weights import verdict
 from weight_atlas.super_weights.artifact import artifact, detected_records
 from weight_atlas.super_weights.detection import detect, unattributed

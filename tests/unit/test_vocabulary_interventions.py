@@ -13,7 +13,6 @@ from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.contributions import mean_contribution
 from weight_atlas.live.edits import Edit, edited, value_at, zero
 from weight_atlas.live.windows import Windows
-from weight_atlas.vocabulary.bootstrap import bootstrap_changes, paired_changes
 from weight_atlas.vocabulary.intervention_plan import KINDS, shift_places
 from weight_atlas.vocabulary.intervention_plan import planned as planned_interventions
 from weight_atlas.vocabulary.interventions import measure_interventions
@@ -261,43 +260,6 @@ def test_layouts(layout):
     assert weight_card(found.windows, 0)["controls"]["no_op_delta"]["loss"] == 0.0
     if expert is not None:
         assert (fast.expert == expert).all()
-
-
-def sums(random, n=40):
-    tokens = random.integers(5, 20, n)
-    base = pd.DataFrame({"window": range(n), "tokens": tokens, "loss": random.gamma(4.0, size=n) * tokens})
-    return base, base.assign(loss=base.loss + tokens * random.normal(0.3, 0.5, n))
-
-
-def test_intervals_agree_with_resampling_by_hand():
-    base, changed = sums(np.random.default_rng(0))
-    found = bootstrap_changes(base, changed, ("loss",), samples=4000, seed=1)["loss"]
-    random = np.random.default_rng(2)
-    slow = []
-    for _ in range(4000):
-        drawn = random.integers(0, 40, 40)
-        slow.append((changed.loss - base.loss).to_numpy()[drawn].sum() / base.tokens.to_numpy()[drawn].sum())
-    assert found["ci_2.5"] == pytest.approx(np.percentile(slow, 2.5), abs=0.02)
-    assert found["ci_97.5"] == pytest.approx(np.percentile(slow, 97.5), abs=0.02)
-    assert found["mean"] == pytest.approx(paired_changes(base, changed, ("loss",))["loss"], abs=0.01)
-    assert found == bootstrap_changes(base, changed, ("loss",), samples=4000, seed=1)["loss"]
-    assert found != bootstrap_changes(base, changed, ("loss",), samples=4000, seed=2)["loss"]
-
-
-def test_intervals_are_of_differences():
-    base, _ = sums(np.random.default_rng(3))
-    shifted = base.assign(loss=base.loss + 0.25 * base.tokens)
-    found = bootstrap_changes(base, shifted, ("loss",), samples=100, seed=0)["loss"]
-    assert found["ci_2.5"] == pytest.approx(0.25) and found["ci_97.5"] == pytest.approx(0.25)
-
-
-def test_windows_are_paired_by_number_and_tokens():
-    base, changed = sums(np.random.default_rng(4))
-    few = changed[changed.window.isin([5, 9])]
-    wanted = (few.loss.sum() - base.loss[[5, 9]].sum()) / few.tokens.sum()
-    assert paired_changes(base, few, ("loss",))["loss"] == pytest.approx(wanted)
-    with pytest.raises(ValueError, match="different tokens"):
-        paired_changes(base, few.assign(tokens=1), ("loss",))
 
 
 def test_token_changes_agree_with_float64():

@@ -5,15 +5,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from weight_atlas.ablations.statistics import (
-    chance_corrected_drop,
-    mcnemar,
-    paired_bootstrap,
-    paired_t,
-    severity_of_drop,
-    wilson,
-)
-from weight_atlas.live.paired import mean_nll, paired_difference, severity
+from weight_atlas.statistics.bootstrap import bootstrap_ratio
+from weight_atlas.statistics.paired import mean_nll, paired_difference, paired_p
+from weight_atlas.statistics.proportions import chance_corrected_drop, mcnemar, wilson
+from weight_atlas.statistics.severity import severity, severity_of_drop
 
 COLUMNS = (
     "ablation", "kind", "variant", "factor", "task", "subtask", "metric", "filter", "n", "value", "low", "high",
@@ -142,11 +137,12 @@ def _item_row(metric: str, pairs: pd.DataFrame, chance: float, resamples: int, s
     value, reference, n = float(after.mean()), float(before.mean()), len(pairs)
     if not np.isfinite(value):
         return {"n": n, "baseline": reference, "severity": NOT_FINITE}
-    low, high, p = paired_bootstrap(before - after, np.ones(n), resamples=resamples, seed=seed)
-    row = {"n": n, "value": value, "baseline": reference, "drop": reference - value, "drop_low": low, "drop_high": high}
+    drop = bootstrap_ratio(before - after, np.ones(n), resamples=resamples, seed=seed)
+    row = {"n": n, "value": value, "baseline": reference, "drop": reference - value}
+    row |= {"drop_low": drop.low, "drop_high": drop.high}
     if not np.isin([before, after], (0.0, 1.0)).all():
-        spread = paired_bootstrap(after, np.ones(n), resamples=resamples, seed=seed)
-        return {**row, "low": spread[0], "high": spread[1], "p_value": p}
+        spread = bootstrap_ratio(after, np.ones(n), resamples=resamples, seed=seed)
+        return {**row, "low": spread.low, "high": spread.high, "p_value": drop.p}
     interval = wilson(after.sum(), n)
     return {
         **row,
@@ -167,14 +163,14 @@ def _likelihood_row(
     scale = (lambda nats: nats / np.log(2)) if metric == "bits_per_byte" else np.exp
     if not np.isfinite(nll):
         return {"n": len(after), "baseline": float(scale(reference)), "severity": NOT_FINITE}
-    low, high, p = paired_bootstrap(before - after, weight, resamples=resamples, seed=seed)
+    rise = bootstrap_ratio(before - after, weight, resamples=resamples, seed=seed)
     with np.errstate(over="ignore"):
         ratio = float(np.exp(nll - reference))
-        values = [float(scale(nats)) for nats in (nll, reference, reference + low, reference + high)]
+        values = [float(scale(nats)) for nats in (nll, reference, reference + rise.low, reference + rise.high)]
     return {
         "n": len(after), "value": values[0], "low": values[2], "high": values[3], "baseline": values[1],
-        "ratio": ratio, "delta_nll": nll - reference, "delta_nll_low": low, "delta_nll_high": high, "p_value": p,
-        "severity": severity(ratio),
+        "ratio": ratio, "delta_nll": nll - reference, "delta_nll_low": rise.low, "delta_nll_high": rise.high,
+        "p_value": rise.p, "severity": severity(ratio),
     }  # fmt: skip
 
 
@@ -184,8 +180,7 @@ def _window_row(scores: pd.DataFrame, baseline: pd.DataFrame) -> dict:
     if not np.isfinite(nll):
         return {**about, "severity": NOT_FINITE}
     delta, low, high = paired_difference(baseline, scores)
-    tokens = baseline.tokens.to_numpy(float)
-    p = paired_t((scores.nll.to_numpy() - baseline.nll.to_numpy()) / tokens, tokens / tokens.sum())
+    p = paired_p(baseline, scores)
     with np.errstate(over="ignore"):
         perplexity, ratio = float(np.exp(nll)), float(np.exp(nll - reference))
         bounds = [float(np.exp(reference + bound)) for bound in (low, high)]

@@ -14,10 +14,10 @@ from weight_atlas.ablations.variants import Expansion, without
 from weight_atlas.errors import AtlasError
 from weight_atlas.live import batched_scoring as edits_only
 from weight_atlas.live.anatomy import Anatomy
-from weight_atlas.live.paired import mean_nll
 from weight_atlas.live.scoring import finite_or_infinite, score_windows, token_nll
 from weight_atlas.live.shortcuts import Shortcuts, pays, shortcuts_of
 from weight_atlas.live.windows import Windows, corpus_windows
+from weight_atlas.statistics.paired import mean_nll
 
 COLUMNS = {"variant": str, "window": "int64", "tokens": "int64", "nll": "float64"}
 

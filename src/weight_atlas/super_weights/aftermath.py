@@ -8,9 +8,9 @@ from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import edited, zero
 from weight_atlas.live.forcing import forced_routing
 from weight_atlas.live.load import out_of_memory_explained
-from weight_atlas.live.paired import paired_difference
 from weight_atlas.live.scoring import input_device, score_windows
 from weight_atlas.live.windows import Windows
+from weight_atlas.statistics.paired import paired_difference
 from weight_atlas.super_weights.prompts import Prompts
 from weight_atlas.super_weights.recording import residual_output
 

@@ -6,9 +6,9 @@ import pandas as pd
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import edited, zero
-from weight_atlas.live.paired import paired_difference
 from weight_atlas.live.scoring import score_windows
 from weight_atlas.live.windows import Windows
+from weight_atlas.statistics.paired import paired_difference
 from weight_atlas.super_weights.aftermath import interventional_impact
 
 

@@ -77,22 +77,6 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def adjusted(log_p: np.ndarray) -> np.ndarray:
-    """Logarithms (of any base) of p values corrected for their number: the false discovery rate of each.
-
-    log_p: natural logarithms. Benjamini and Hochberg 1995; in logarithms, since p values of large vocabularies are
-    smaller than any double.
-    """
-    log_p = np.asarray(log_p, dtype=np.float64)
-    if not len(log_p):
-        return log_p
-    order = np.argsort(log_p, kind="stable")
-    scaled = log_p[order] + np.log(len(log_p)) - np.log(np.arange(1, len(log_p) + 1))
-    result = np.empty(len(log_p))
-    result[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 0.0)
-    return result
-
-
 def examples(effects: np.ndarray, classes: Classes, name: str, upwards: bool, k: int = 5) -> np.ndarray:
     """Ids of the k tokens of a class with the largest effects (upwards) or the smallest, strongest first."""
     ids = classes.ids[classes.members[classes.names.index(name)]]

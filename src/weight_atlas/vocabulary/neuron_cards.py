@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from weight_atlas.statistics.corrections import false_discovery_rates
 from weight_atlas.vocabulary.effects import cosine_effects, direct_effects, moments, scalar_effects, top_tokens
-from weight_atlas.vocabulary.enrichment import Classes, adjusted, enrichment, examples, prepare_classes
+from weight_atlas.vocabulary.enrichment import Classes, enrichment, examples, prepare_classes
 from weight_atlas.vocabulary.neurons import NeuronBlock, neuron_blocks, projections_of
 from weight_atlas.vocabulary.readout import Readout, read_readout
 from weight_atlas.vocabulary.token_classes import class_matrix, listed_tokens, rows_with_tokens
@@ -128,7 +129,7 @@ def correct_cards(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
     The logarithms order what a double holds as zero. Returns the cards.
     """
     records = [record for card in cards for record in card["enrichment"]]
-    corrected = adjusted(np.log(10) * np.array([record["log10_p"] for record in records]))
+    corrected = false_discovery_rates(np.log(10) * np.array([record["log10_p"] for record in records]))
     for record, value in zip(records, corrected, strict=True):
         record |= {"p_adjusted": float(np.exp(value)), "log10_p_adjusted": float(value / np.log(10))}
     return cards

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weight_atlas.vocabulary.bootstrap import bootstrap_changes, paired_changes
+from weight_atlas.statistics.bootstrap import bootstrap_ratio
+from weight_atlas.statistics.paired import mean_changes, window_differences
 from weight_atlas.vocabulary.cascade import cascade_label
 from weight_atlas.vocabulary.effects import scalar_effects
 from weight_atlas.vocabulary.measured_effects import agreement, strongest_changes
@@ -99,9 +100,9 @@ def weight_card(
     tokens, reached = baseline.tokens.sum(), edit.routed_tokens_count.iloc[0]
     card: dict[str, Any] = {
         "baselines": {name: float(baseline[name].sum() / tokens) for name in metrics},
-        "deltas": paired_changes(baseline, edit, metrics),
+        "deltas": mean_changes(baseline, edit, metrics),
         "controls": {
-            f"{kind}_delta": paired_changes(baseline, part, metrics)
+            f"{kind}_delta": mean_changes(baseline, part, metrics)
             for kind, part in own.groupby("kind", sort=True)
             if kind not in ("edit", *NULLS)
         },
@@ -112,19 +113,29 @@ def weight_card(
     for kind, name in NULLS.items():
         draws = own[own.kind == kind]
         if len(draws):
-            changes = pd.DataFrame([paired_changes(baseline, part, metrics) for _, part in draws.groupby("draw")])
+            changes = pd.DataFrame([mean_changes(baseline, part, metrics) for _, part in draws.groupby("draw")])
             same = edit[edit.window.isin(draws.window.unique())]
             card["controls"][f"{kind}_delta"] = changes.mean().to_dict()
             card["controls"][kind] = _spread(changes, same)
-            card[name] = _null(paired_changes(baseline, same, metrics), changes)
+            card[name] = _null(mean_changes(baseline, same, metrics), changes)
     if "random_coord" in card["controls"]:
         sizes = own[own.kind == "random_coord"].groupby("draw").weight.first().abs() / abs(edit.weight.iloc[0])
         found = {"mean": float(sizes.mean()), "min": float(sizes.min())} if np.isfinite(sizes).all() else None
         card["controls"]["random_coord"]["magnitude_ratio"] = found
-    card["bootstrap"] = (
-        bootstrap_changes(baseline, edit, metrics, samples=samples, seed=seed) if samples and len(edit) > 1 else {}
-    )
+    card["bootstrap"] = _intervals(baseline, edit, metrics, samples, seed) if samples and len(edit) > 1 else {}
     return card
+
+
+def _intervals(
+    baseline: pd.DataFrame, edit: pd.DataFrame, metrics: tuple[str, ...], samples: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """Percentile intervals of each metric's change per token, from the same resamples of windows for all metrics."""
+    differences, tokens = window_differences(baseline, edit, metrics)
+    intervals = {}
+    for name, values in differences.items():
+        drawn = bootstrap_ratio(values, tokens, resamples=samples, seed=[seed, len(tokens)])
+        intervals[name] = {"mean": drawn.mean, "ci_2.5": drawn.low, "ci_97.5": drawn.high}
+    return intervals
 
 
 def _spread(changes: pd.DataFrame, windows: pd.DataFrame) -> dict[str, Any]:

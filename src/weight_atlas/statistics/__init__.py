@@ -1,0 +1,1 @@
+"""Effects with their uncertainty: paired differences, the bootstrap, proportions, corrections, severity."""
