@@ -25,12 +25,12 @@ from forward_truth import LENGTH, Observation, Pieces, first, observe, without_i
 from name_list import NAMES, NameList, read_list, rows_of
 from residual_checks import last_layer, near, neurons, norms, places, readout_is_the_logits
 
-from weight_atlas.ablations.quantized_models import layer_matrices
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory, load_piece
 from weight_atlas.families.layouts import Selection, extract, place
 from weight_atlas.families.roles import MATRIX_ROLES, Role
+from weight_atlas.interventions.quantized_layers import layer_matrices
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.load import load_model
 from weight_atlas.live.parts import parts_by_table

@@ -31,9 +31,10 @@ MAY_IMPORT = {
     "tokens": set(),
     "statistics": set(),
     "live": {"checkpoint", "families", "tokens"},
-    "super_weights": {"live", "checkpoint", "families", "statistics"},
-    "vocabulary": {"live", "checkpoint", "families", "super_weights", "statistics"},
-    "ablations": {"live", "checkpoint", "families", "super_weights", "statistics"},
+    "interventions": {"live", "families", "statistics"},
+    "super_weights": {"interventions", "live", "checkpoint", "families", "statistics"},
+    "vocabulary": {"interventions", "live", "checkpoint", "families", "super_weights", "statistics"},
+    "ablations": {"interventions", "live", "checkpoint", "families", "super_weights", "statistics"},
     "figures": set(),
     "pages": set(),
 }

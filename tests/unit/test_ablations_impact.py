@@ -16,12 +16,12 @@ from weight_atlas.ablations.impact import (
     window_impact,
 )
 from weight_atlas.ablations.quantization_errors import scheme_table
-from weight_atlas.ablations.quantizers import Scheme
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.figures.ablation_axes import log_axis, readable, style_of
 from weight_atlas.figures.ablation_impact import impact_panels, model_panels
 from weight_atlas.figures.ablation_quantization import plain_against_sparing
 from weight_atlas.figures.ablation_scaling import knee, scaling_curves
+from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Coordinate
 from weight_atlas.statistics.paired import paired_p
 

@@ -9,16 +9,17 @@ import pytest
 import torch
 from live_models import plant, tiny
 
-from weight_atlas.ablations import activation_restoring, apply, window_scores
-from weight_atlas.ablations.activation_restoring import Sink, sink_prompt, super_activations_restored
+from weight_atlas.ablations import apply, window_scores
 from weight_atlas.ablations.apply import applied, variant_from
 from weight_atlas.ablations.given_weights import check_weights
-from weight_atlas.ablations.prepare import check_inventory
-from weight_atlas.ablations.quantized_models import layer_matrices, quantized_layers, sixteen_bits, weight_errors
-from weight_atlas.ablations.quantizers import Scheme, quantized
+from weight_atlas.ablations.prepare import check_inventory, sink_prompt
 from weight_atlas.ablations.variants import Expansion, variants_of
 from weight_atlas.ablations.window_scores import score_variants
 from weight_atlas.errors import AtlasError
+from weight_atlas.interventions import activation_restoring
+from weight_atlas.interventions.activation_restoring import Sink, super_activations_restored
+from weight_atlas.interventions.quantized_layers import layer_matrices, quantized_layers, sixteen_bits, weight_errors
+from weight_atlas.interventions.quantizers import Scheme, quantized
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.edits import edited, zero
 from weight_atlas.live.matrices import matrix_at

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from weight_atlas.ablations.quantized_models import quantized_layers
-from weight_atlas.ablations.quantizers import Scheme
+from weight_atlas.interventions.quantized_layers import quantized_layers
+from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.tokens.installation import read_source, source_files
 from weight_atlas.tokens.prose import paragraphs

@@ -6,11 +6,11 @@ import transformers
 from live_models import LISTED, tiny
 from transformers.core_model_loading import Chunk, Conv3dToLinear
 
-from weight_atlas.ablations.quantized_models import layer_matrices
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.matching import Match
 from weight_atlas.families.roles import Role
 from weight_atlas.families.schema import Row
+from weight_atlas.interventions.quantized_layers import layer_matrices
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.foreign_code import guessed_parts
 from weight_atlas.live.live_names import Origin, live_names

@@ -4,8 +4,8 @@ import pytest
 import torch
 from live_models import tiny
 
-from weight_atlas.ablations.quantized_models import layer_matrices
 from weight_atlas.errors import AtlasError
+from weight_atlas.interventions.quantized_layers import layer_matrices
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.experts import expert_activations, routing_of
 from weight_atlas.live.forcing import forced_routing

@@ -12,9 +12,9 @@ from weight_atlas.ablations import window_scores
 from weight_atlas.ablations.perplexity import COLUMNS, perplexity_table
 from weight_atlas.ablations.variants import variants_of
 from weight_atlas.figures import ablation_perplexity
+from weight_atlas.interventions.controls import magnitude_ratio, matched_draws
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.matrices import matrix_at
-from weight_atlas.super_weights.controls import magnitude_ratio, matched_draws
 
 PROMPT = torch.tensor([[1, 50, 60, 70, 80]])
 

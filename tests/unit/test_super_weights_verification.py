@@ -11,12 +11,12 @@ from live_models import LAYOUTS, drawn, own_text, plant, random_prompts, tiny, w
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.figures import super_weight_verification as figures
+from weight_atlas.interventions.controls import matched_draws, random_places
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.forcing import forced_routing
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.super_weights.aftermath import interventional_impact, residual_after
 from weight_atlas.super_weights.artifact import artifact, detected_records
-from weight_atlas.super_weights.controls import matched_draws, random_places
 from weight_atlas.super_weights.detection import detect
 from weight_atlas.super_weights.findings import findings
 from weight_atlas.super_weights.recording import record

@@ -9,11 +9,12 @@ import pytest
 import scipy.stats
 import torch
 
+from weight_atlas.interventions.controls import shift_places
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.contributions import mean_contribution
 from weight_atlas.live.edits import Edit, edited, value_at, zero
 from weight_atlas.live.windows import Windows
-from weight_atlas.vocabulary.intervention_plan import KINDS, shift_places
+from weight_atlas.vocabulary.intervention_plan import KINDS
 from weight_atlas.vocabulary.intervention_plan import planned as planned_interventions
 from weight_atlas.vocabulary.interventions import measure_interventions
 from weight_atlas.vocabulary.measured_effects import agreement, strongest_changes, token_changes

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from weight_atlas.ablations.activation_restoring import Sink, super_activations_restored
-from weight_atlas.ablations.pruning import Largest, largest_zeroed
-from weight_atlas.ablations.quantized_models import quantized_layers
-from weight_atlas.ablations.quantizers import Scheme
 from weight_atlas.errors import AtlasError
+from weight_atlas.interventions.activation_restoring import Sink, super_activations_restored
+from weight_atlas.interventions.pruning import Largest, largest_zeroed
+from weight_atlas.interventions.quantized_layers import quantized_layers
+from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import Edit, edited
 

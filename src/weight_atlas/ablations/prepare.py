@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 import torch
 
-from weight_atlas.ablations.activation_restoring import sink_prompt
 from weight_atlas.ablations.variants import Expansion, variants_of
 from weight_atlas.artifacts import read_json, read_table
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.opening import open_live
+from weight_atlas.live.windows import prefix_ids
 from weight_atlas.super_weights.artifact import coordinates_of
+from weight_atlas.super_weights.published import PROMPT
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,21 @@ def expanded(
     found = coordinates_of(artifact, f"the super weights of ablation {name}") if artifact else []
     expansion = variants_of(name, settings, live, found, [record["input_value"] for record in records])
     return Opened(live, tokenizer, expansion, sink_prompt(tokenizer, records))
+
+
+def sink_prompt(tokenizer: Any, records: Sequence[dict] = ()) -> torch.Tensor:
+    """Token ids (1, length) of the paper's prompt behind the tokenizer's own prefix, as windows of text have it.
+
+    records: of detected super weights; a token that set one off (`token`) and is missing in the prompt is put where it
+    was: first, or last.
+    """
+    ids = prefix_ids(tokenizer) + list(tokenizer(PROMPT, add_special_tokens=False)["input_ids"])
+    for token in dict.fromkeys((record["token"], record["token_index"] == 0) for record in records if record["token"]):
+        text, first = token
+        known = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if len(known) == 1 and text not in [tokenizer.decode([each]) for each in ids]:
+            ids = [*known, *ids] if first else [*ids, *known]
+    return torch.tensor([ids])
 
 
 def check_inventory(settings: dict[str, Any], inventory: pd.DataFrame, where: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from weight_atlas.ablations.apply import SPARING, Variant
-from weight_atlas.ablations.quantized_models import weight_errors
+from weight_atlas.interventions.quantized_layers import weight_errors
 from weight_atlas.live.anatomy import Anatomy
 
 

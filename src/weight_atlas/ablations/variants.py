@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
-from weight_atlas.ablations.activation_restoring import Sink
 from weight_atlas.ablations.apply import BASELINE, SPARING, Refused, Variant
 from weight_atlas.ablations.given_weights import check_weights
-from weight_atlas.ablations.pruning import Largest, check_largest, largest_size
-from weight_atlas.ablations.quantizers import Scheme
 from weight_atlas.errors import AtlasError
+from weight_atlas.interventions.activation_restoring import Sink
+from weight_atlas.interventions.controls import magnitude, magnitude_ratio, matched_draws
+from weight_atlas.interventions.pruning import Largest, check_largest, largest_size
+from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import Edit, scale, zero
-from weight_atlas.super_weights.controls import magnitude, magnitude_ratio, matched_draws
 
 
 @dataclass(frozen=True)

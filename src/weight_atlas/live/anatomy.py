@@ -43,6 +43,13 @@ class Coordinate:
         place = f" {self.component}" if self.component else ""
         return f"layer {self.layer}{place}{expert} [{_index(self.row)}, {_index(self.col)}]"
 
+    @property
+    def cell(self) -> tuple[int, int]:
+        """(row, col) of a single weight; an AtlasError for a slice of them."""
+        if self.row is None or self.col is None:
+            raise AtlasError(f"{self} is more than one weight", remedy="give its row and its column")
+        return self.row, self.col
+
 
 def _index(value: int | None) -> str:
     return ":" if value is None else str(value)

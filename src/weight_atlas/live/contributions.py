@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import torch
 
-from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Anatomy, Coordinate, Projection
 from weight_atlas.live.edits import edited, value_at, zero
 from weight_atlas.live.experts import expert_activations, routing_of
@@ -49,14 +48,13 @@ def stood_in(live: Anatomy, place: Coordinate, stand_in: Callable[[torch.Tensor]
 
     stand_in: of activations float32 (n,), the same shape. Linear modules and stacked experts alike.
     """
-    if place.row is None or place.col is None:
-        raise AtlasError(f"{place} is more than one weight", remedy="give its row and its column")
+    row, _ = place.cell
     projection, weight = live.projection(place), value_at(live, place)
 
     def add(module: torch.nn.Module, inputs: tuple, keywords: dict, output: torch.Tensor) -> torch.Tensor:
         tokens, x, factor = _passing(projection, place, inputs, keywords)
         rows = output.reshape(-1, output.shape[-1]).clone()
-        rows[tokens, place.row] += (weight * stand_in(x) * factor).to(rows)
+        rows[tokens, row] += (weight * stand_in(x) * factor).to(rows)
         return rows.view_as(output)
 
     with edited(live, [zero(place)]):

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from weight_atlas.interventions.controls import magnitude_ratio, matched_draws, random_places
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import Edit, value_at, zero
 from weight_atlas.live.layer_restart import logits_at
 from weight_atlas.live.load import out_of_memory_explained
 from weight_atlas.live.shortcuts import PASSES, TRIAL, Variant
 from weight_atlas.live.windows import Windows
-from weight_atlas.super_weights.controls import magnitude_ratio, matched_draws, random_places
 
 # Below this ratio of magnitudes removing a control takes clearly less away than removing the weight does.
 FAIR = 0.9

@@ -3,12 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from weight_atlas.interventions.controls import matched_draws, shift_places
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import Edit, scale, value_at, zero
-from weight_atlas.live.matrices import matrix_at
-from weight_atlas.super_weights.controls import matched_draws
 from weight_atlas.vocabulary.neuron_inputs import NeuronInput
 
 # random_coord: weights nearest to the target in size, changed by the same factor. random_shift: any weights, changed
@@ -72,20 +69,3 @@ def planned(
             for draw, place in enumerate(drawn, start=1):
                 own = replace(change, coordinate=place)
                 yield Intervention(number, kind, draw, own, control_windows, value_at(live, place), inputs[number])
-
-
-def shift_places(
-    live: Anatomy, targets: Sequence[Coordinate], number: int, *, draws: int, seed: int
-) -> list[Coordinate]:
-    """Coordinates anywhere in the matrix of a target (its index), none of them a target; no place twice."""
-    target = targets[number]
-    rows, cols = matrix_at(live, target).shape
-    # The same matrix may be named by its component or, where a layer has one, without.
-    matrix = (live.projection(target), target.expert)
-    never = {at.row * cols + at.col for at in targets if (live.projection(at), at.expert) == matrix}
-    count = min(draws + len(never), rows * cols)
-    # Apart from the seed of the matched draws.
-    generator = np.random.default_rng([seed, number, 1])
-    places = generator.choice(rows * cols, count, replace=False)
-    chosen = [int(place) for place in places if int(place) not in never][:draws]
-    return [replace(target, row=place // cols, col=place % cols) for place in chosen]

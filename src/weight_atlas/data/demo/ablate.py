@@ -14,10 +14,10 @@ from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM
 
-from weight_atlas.ablations.quantized_models import quantized_layers
-from weight_atlas.ablations.quantizers import Scheme
 from weight_atlas.data.demo.planting import CHANNEL, LAYER, NEURON
 from weight_atlas.data.demo.train import sequences
+from weight_atlas.interventions.quantized_layers import quantized_layers
+from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.tokens.python_docs import python_docs
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from weight_atlas.ablations.quantized_models import check_editable, layer_matrices
 from weight_atlas.errors import AtlasError
+from weight_atlas.interventions.quantized_layers import check_editable, layer_matrices
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.matrices import matrix_at
 
@@ -73,7 +73,7 @@ def _places(
         magnitude = view.float().abs()
         for pointer, place in kept:
             if pointer == view.data_ptr():
-                magnitude[place.row, place.col] = 0
+                magnitude[place.cell] = 0
         values, flat = magnitude.flatten().topk(min(largest.of(view.numel()), view.numel()))
         flat = flat[values > 0]
         yield name, view, (flat // view.shape[1], flat % view.shape[1])

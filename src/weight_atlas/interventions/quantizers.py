@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from weight_atlas.ablations.formats import FORMATS
 from weight_atlas.errors import AtlasError
+from weight_atlas.interventions.formats import FORMATS
 
 SCALE_BITS = 16  # of each block's scale, and of its minimum where there is one
 

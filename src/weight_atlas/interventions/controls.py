@@ -63,6 +63,24 @@ def random_places(
     return [list(places) for places in zip(*columns, strict=False)]
 
 
+def shift_places(
+    live: Anatomy, targets: Sequence[Coordinate], number: int, *, draws: int, seed: int
+) -> list[Coordinate]:
+    """Coordinates anywhere in the matrix of a target (its index), none of them a target; no place twice."""
+    target = targets[number]
+    rows, cols = matrix_at(live, target).shape
+    # The same matrix may be named by its component or, where a layer has one, without.
+    matrix = (live.projection(target), target.expert)
+    own = [at.cell for at in targets if (live.projection(at), at.expert) == matrix]
+    never = {row * cols + col for row, col in own}
+    count = min(draws + len(never), rows * cols)
+    # Apart from the seed of the matched draws.
+    generator = np.random.default_rng([seed, number, 1])
+    places = generator.choice(rows * cols, count, replace=False)
+    chosen = [int(place) for place in places if int(place) not in never][:draws]
+    return [replace(target, row=place // cols, col=place % cols) for place in chosen]
+
+
 def magnitude_ratio(live: Anatomy, targets: Sequence[Coordinate], controls: Sequence[Coordinate]) -> float:
     """Sum of the controls' magnitudes over that of the targets': 1 for a perfect match."""
     return magnitude(live, controls) / max(magnitude(live, targets), 1e-30)
@@ -81,9 +99,9 @@ def _same_matrix(live: Anatomy, one: Coordinate, other: Coordinate) -> bool:
 def _nearest(matrix: torch.Tensor, target: Coordinate, excluded: Sequence[Coordinate], count: int) -> list[int]:
     """Flat indices of the weights nearest to the target's magnitude, the excluded ones left out."""
     magnitude = matrix.float().abs()
-    distance = (magnitude - magnitude[target.row, target.col]).abs()
+    distance = (magnitude - magnitude[target.cell]).abs()
     for other in excluded:
-        distance[other.row, other.col] = float("inf")
+        distance[other.cell] = float("inf")
     # Zeros would make no difference when zeroed, and would pass for a control.
     distance[magnitude == 0] = float("inf")
     flat = distance.flatten()

@@ -3,15 +3,12 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.contributions import stood_in, watched
 from weight_atlas.live.scoring import input_device
-from weight_atlas.live.windows import prefix_ids
-from weight_atlas.super_weights.published import PROMPT
 
 # A token is a sink of a super weight where |x|, and so |w * x|, is over this share of its largest on the prompt.
 SINK_SHARE = 0.5
@@ -42,21 +39,6 @@ def super_activations_restored(live: Anatomy, sinks: Sequence[Sink], prompt: tor
             bound = _bound(sink, inputs.get(sink.place, torch.empty(0)), prompt.shape[1])
             stack.enter_context(stood_in(live, sink.place, _of_sinks(bound)))
         yield
-
-
-def sink_prompt(tokenizer: Any, records: Sequence[dict] = ()) -> torch.Tensor:
-    """Token ids (1, length) of the paper's prompt behind the tokenizer's own prefix, as windows of text have it.
-
-    records: of detected super weights; a token that set one off (`token`) and is missing in the prompt is put where it
-    was: first, or last.
-    """
-    ids = prefix_ids(tokenizer) + list(tokenizer(PROMPT, add_special_tokens=False)["input_ids"])
-    for token in dict.fromkeys((record["token"], record["token_index"] == 0) for record in records if record["token"]):
-        text, first = token
-        known = tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(known) == 1 and text not in [tokenizer.decode([each]) for each in ids]:
-            ids = [*known, *ids] if first else [*ids, *known]
-    return torch.tensor([ids])
 
 
 def _of_sinks(bound: float):

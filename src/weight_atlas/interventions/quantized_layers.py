@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import pandas as pd
 import torch
 
-from weight_atlas.ablations.quantizers import Scheme, bits_per_weight, error_of, quantized
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.roles import Role
+from weight_atlas.interventions.quantizers import Scheme, bits_per_weight, error_of, quantized
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.live.parts import EDITABLE
@@ -66,7 +66,7 @@ def quantized_layers(
                 stored.append((view, view.to("cpu", copy=True)))
                 view.copy_(quantized(view, scheme))
             for matrix, place, value in kept:
-                matrix[place.row, place.col] = value
+                matrix[place.cell] = value
         yield
     finally:
         with torch.no_grad():
@@ -96,7 +96,7 @@ def weight_errors(live: Anatomy, scheme: Scheme, spared: Sequence[Coordinate] = 
         approximation = quantized(view, scheme).to(view.dtype)
         for pointer, place in places:
             if pointer == view.data_ptr():
-                approximation[place.row, place.col] = sixteen_bits(view[place.row, place.col])
+                approximation[place.cell] = sixteen_bits(view[place.cell])
         errors = error_of(view, approximation)
         bits = bits_per_weight((view.shape[0], view.shape[1]), scheme)
         rows.append({"layer": layer, "name": name, "bits": bits, **errors})
@@ -104,7 +104,7 @@ def weight_errors(live: Anatomy, scheme: Scheme, spared: Sequence[Coordinate] = 
 
 
 def _value(live: Anatomy, place: Coordinate) -> torch.Tensor:
-    return matrix_at(live, place)[place.row, place.col]
+    return matrix_at(live, place)[place.cell]
 
 
 def check_editable(name: str, view: torch.Tensor) -> None:
