@@ -20,7 +20,8 @@ import cyclopts
 import pandas as pd
 import torch
 
-from weight_atlas.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.families import load_piece
 from weight_atlas.weights.streaming import portions, value_histograms
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from weight_atlas.artifacts import read_table, write_json, write_table
-from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.families.architecture import FIELDS, architecture, parameter_table, parameters_by
 from weight_atlas.figures.architecture import parameter_shares, size_by_layer
 from weight_atlas.figures.style import save_figure

@@ -22,7 +22,7 @@ def main(
     fold_norm: fold the gain of the norm before the attention into the weights that read it. scaled: divide QK kernels
     by sqrt(head_dim).
     """
-    from weight_atlas.checkpoint.checkpoint import open_checkpoint
+    from weight_atlas.checkpoint.manifest import open_checkpoint
     from weight_atlas.families import load_piece, matrices
     from weight_atlas.families.reading import load_gain
 

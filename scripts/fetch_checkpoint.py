@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from weight_atlas.artifacts import write_json
-from weight_atlas.checkpoint.manifest import make_manifest
+from weight_atlas.checkpoint.fetch import make_manifest
+from weight_atlas.checkpoint.source import CheckpointSpec
 from weight_atlas.workflow.step import run_step
 
 
@@ -25,16 +26,8 @@ def main(
     files: the local files that the source consists of, as far as the workflow could see them; none for the hub.
     """
     print(f"{source}: {len(files)} local files" if files else source, flush=True)
-    written = make_manifest(
-        source,
-        revision=revision,
-        family=family,
-        key=key,
-        prefix=prefix,
-        allow_other=allow_other,
-        remote_code=trust_remote_code,
-        threads=threads,
-    )
+    spec = CheckpointSpec(source, revision, family, key, prefix, allow_other, trust_remote_code)
+    written = make_manifest(spec, threads=threads)
     write_json(manifest, written)
     total = sum(file["size"] for file in written["files"])
     print(f"{len(written['files'])} files, {total} bytes, revision {written['revision']}", flush=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from weight_atlas.artifacts import read_json, read_table, write_json
-from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.not_applicable import if_applicable
 from weight_atlas.workflow.step import run_step
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from weight_atlas.artifacts import read_json, read_table, write_table
-from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.vocabulary import neuron_card, neurons_overview
 from weight_atlas.not_applicable import if_applicable

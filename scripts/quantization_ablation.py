@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from weight_atlas.artifacts import read_json, read_table, write_table
-from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.figures.ablation_quantization import plain_against_sparing
 from weight_atlas.figures.style import save_figure
 from weight_atlas.workflow.step import run_step

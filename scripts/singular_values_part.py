@@ -31,7 +31,7 @@ def main(
         write_table(part, singular_value_table(share, load=None))
         return
 
-    from weight_atlas.checkpoint.checkpoint import open_checkpoint
+    from weight_atlas.checkpoint.manifest import open_checkpoint
     from weight_atlas.families import load_piece
 
     weights = open_checkpoint(checkpoint)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from weight_atlas.artifacts import read_table, write_table
-from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.tokens.model_vocabulary import read_vocabulary
 from weight_atlas.vocabulary.token_classes import CLASSES, read_token_classes
 from weight_atlas.workflow.step import run_step

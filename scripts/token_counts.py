@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from weight_atlas.artifacts import read_table, write_json, write_table
-from weight_atlas.checkpoint.checkpoint import open_checkpoint
+from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.tokens import token_coverage
 from weight_atlas.tokens.corpora import document_batches

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.checkpoint.manifest import bring
+from weight_atlas.checkpoint.fetch import fetch
+from weight_atlas.checkpoint.source import CheckpointSpec
 
 if TYPE_CHECKING:
     from weight_atlas.live.anatomy import Anatomy
@@ -44,10 +45,8 @@ def open(
     of forward passes ("auto": bfloat16 on "cuda", float32 on "cpu"). threads: for what can use them. Nothing but the
     index of the tensors is read. AtlasError where something is wrong with the source or its files.
     """
-    here = bring(source, revision=revision, remote_code=trust_remote_code, threads=threads)
-    checkpoint = Checkpoint.from_folder(
-        here.folder, here.file, names=here.names, key=key, family=family, prefix=prefix, allow_other=allow_other
-    )
+    spec = CheckpointSpec(source, revision, family, key, prefix, allow_other, trust_remote_code)
+    checkpoint = fetch(spec, threads=threads).open(spec)
     return Model(checkpoint, source, trust_remote_code=trust_remote_code, device=device, dtype=dtype, threads=threads)
 
 

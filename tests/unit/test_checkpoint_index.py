@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import save_file
 
 from weight_atlas.artifacts import write_json
-from weight_atlas.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from weight_atlas.checkpoint.manifest import make_manifest
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.checkpoint.fetch import make_manifest
+from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.checkpoint.safetensors_header import safetensors_header
+from weight_atlas.checkpoint.source import CheckpointSpec
 from weight_atlas.errors import AtlasError
 
 DTYPES = [
@@ -187,7 +189,7 @@ def test_an_index_that_names_what_cannot_be_a_file(sharded, shard):
 def test_a_file_name_that_is_not_utf_8(tmp_path):
     save_file({"a": torch.zeros(2)}, tmp_path / "model.safetensors")
     (tmp_path / "model.safetensors").rename(tmp_path / os.fsdecode(b"\xff.safetensors"))
-    for open_it in (lambda: Checkpoint.from_folder(tmp_path), lambda: make_manifest(str(tmp_path))):
+    for open_it in (lambda: Checkpoint.from_folder(tmp_path), lambda: make_manifest(CheckpointSpec(str(tmp_path)))):
         with pytest.raises(AtlasError, match="a file name is not UTF-8") as caught:
             open_it()
         assert r"\udcff.safetensors" in str(caught.value)
@@ -253,9 +255,9 @@ def test_manifest_and_what_changes_after_it(sharded, tmp_path_factory):
     folder, tensors, _ = sharded
     (folder / "config.json").write_text('{"model_type": "llama"}')
     path = tmp_path_factory.mktemp("results") / "model.json"
-    write_json(path, make_manifest(str(folder), family="llama", threads=3))
+    write_json(path, make_manifest(CheckpointSpec(str(folder), family="llama"), threads=3))
     first = path.read_bytes()
-    write_json(path, make_manifest(str(folder), family="llama"))
+    write_json(path, make_manifest(CheckpointSpec(str(folder), family="llama")))
     assert path.read_bytes() == first
     checkpoint = open_checkpoint(path)
     assert (checkpoint.config, checkpoint.family, checkpoint.folder) == ({"model_type": "llama"}, "llama", folder)
@@ -288,14 +290,14 @@ def test_manifest_and_what_changes_after_it(sharded, tmp_path_factory):
 def test_nothing_to_make_a_manifest_of(tmp_path, make, message):
     (tmp_path / "weights.h5").touch()
     with pytest.raises(AtlasError, match=message) as caught:
-        make_manifest(str(make(tmp_path)))
+        make_manifest(CheckpointSpec(str(make(tmp_path))))
     assert caught.value.remedy
 
 
 def test_an_index_of_another_format_is_no_part_of_it(sharded):
     folder, _, _ = sharded
     (folder / "pytorch_model.bin.index.json").write_text('{"weight_map": {"a": "gone.bin"}}')
-    names = [file["name"] for file in make_manifest(str(folder))["files"]]
+    names = [file["name"] for file in make_manifest(CheckpointSpec(str(folder)))["files"]]
     assert names == ["model.safetensors.index.json", "one.safetensors", "two.safetensors"]
 
 
@@ -303,12 +305,12 @@ def test_weights_in_a_folder_inside_are_pointed_out(tmp_path):
     (tmp_path / "step-1").mkdir()
     save_file({"a": torch.zeros(2)}, tmp_path / "step-1/model.safetensors")
     with pytest.raises(AtlasError, match=r"did you mean .*step-1"):
-        make_manifest(str(tmp_path))
+        make_manifest(CheckpointSpec(str(tmp_path)))
 
 
 def test_a_revision_is_for_the_hub(sharded):
     with pytest.raises(AtlasError, match="`revision` is for models on the hub"):
-        make_manifest(str(sharded[0]), revision="main")
+        make_manifest(CheckpointSpec(str(sharded[0]), revision="main"))
 
 
 def test_a_manifest_that_is_none(tmp_path):

@@ -9,26 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from weight_atlas.checkpoint.files import weight_files
-from weight_atlas.checkpoint.source import bundled, local_files, local_state, parse_source
+from weight_atlas.checkpoint.listing import list_files
+from weight_atlas.checkpoint.source import HubSource, LocalSource, bundled, local_files, local_state, parse_source
 from weight_atlas.errors import AtlasError
 
 
 @pytest.mark.parametrize(
-    ("text", "folder", "repo", "file"),
+    ("text", "kind", "place", "file"),
     [
-        ("hf://allenai/OLMo-1B-0724-hf", None, "allenai/OLMo-1B-0724-hf", None),
-        ("hf://org/name/model-Q4_K_M.gguf", None, "org/name", "model-Q4_K_M.gguf"),
-        ("models/llama", Path("models/llama"), None, None),
-        ("models/v1.5", Path("models/v1.5"), None, None),
-        ("runs/step_1000.pt", Path("runs"), None, "step_1000.pt"),
-        ("model.safetensors", Path(), None, "model.safetensors"),
-        ("~/models/x", Path.home() / "models/x", None, None),
+        ("hf://allenai/OLMo-1B-0724-hf", HubSource, "allenai/OLMo-1B-0724-hf", None),
+        ("hf://org/name/model-Q4_K_M.gguf", HubSource, "org/name", "model-Q4_K_M.gguf"),
+        ("models/llama", LocalSource, Path("models/llama"), None),
+        ("models/v1.5", LocalSource, Path("models/v1.5"), None),
+        ("runs/step_1000.pt", LocalSource, Path("runs"), "step_1000.pt"),
+        ("model.safetensors", LocalSource, Path(), "model.safetensors"),
+        ("~/models/x", LocalSource, Path.home() / "models/x", None),
     ],
 )
-def test_meaning(text, folder, repo, file):
-    source = parse_source(text)
-    assert (source.folder, source.repo, source.file, source.text) == (folder, repo, file, text)
+def test_meaning(text, kind, place, file):
+    assert parse_source(text) == kind(text, place, file)
 
 
 def test_bundled_lies_in_the_repository():
@@ -164,8 +163,8 @@ def test_a_dry_run_imports_nothing_heavy():
 def test_choice_of_weight_files(names, chosen, expected):
     index = {"model.safetensors.index.json": ["x.safetensors", "y.safetensors"]}
     shards = {**index, "pytorch_model.bin.index.json": ["x.bin", "y.bin"]}
-    found = weight_files(names, where="here", chosen=chosen, shards_in=shards.__getitem__)
-    assert found.shards == expected
+    found = list_files(names, where="here", chosen=chosen, shards_in=shards.__getitem__)
+    assert list(found.shards) == expected
     assert found.index == next((name for name in names if name in shards), None)
 
 
@@ -183,5 +182,5 @@ def test_choice_of_weight_files(names, chosen, expected):
 )
 def test_no_choice(names, chosen, message):
     with pytest.raises(AtlasError, match=message) as caught:
-        weight_files(names, where="here", chosen=chosen, shards_in=lambda index: ["../../secret.safetensors"])
+        list_files(names, where="here", chosen=chosen, shards_in=lambda index: ["../../secret.safetensors"])
     assert caught.value.remedy and json.dumps(caught.value.where)

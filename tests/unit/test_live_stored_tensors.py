@@ -8,8 +8,10 @@ from live_models import tiny
 from safetensors.torch import save_file
 
 from weight_atlas.artifacts import write_json
-from weight_atlas.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from weight_atlas.checkpoint.manifest import make_manifest
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.checkpoint.fetch import make_manifest
+from weight_atlas.checkpoint.manifest import open_checkpoint
+from weight_atlas.checkpoint.source import CheckpointSpec
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.load import load_model
 
@@ -68,7 +70,7 @@ def written(path, tensors):
 def loaded(source, **given):
     """What is run for a source."""
     manifest = source.parent / "manifest.json"
-    write_json(manifest, make_manifest(str(source), **given))
+    write_json(manifest, make_manifest(CheckpointSpec(str(source), **given)))
     return load_model(open_checkpoint(manifest), trust_remote_code=False)
 
 

@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 
 from weight_atlas.artifacts import write_json
-from weight_atlas.checkpoint.checkpoint import open_checkpoint
-from weight_atlas.checkpoint.manifest import make_manifest
+from weight_atlas.checkpoint.fetch import make_manifest
+from weight_atlas.checkpoint.manifest import open_checkpoint
+from weight_atlas.checkpoint.source import CheckpointSpec
 from weight_atlas.families import inventory, load_piece
 from weight_atlas.live.opening import open_live
 from weight_atlas.super_weights.artifact import coordinates_of
@@ -20,7 +21,7 @@ PLANTED = (1, 7, 11)
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
     path = tmp_path_factory.mktemp("demo") / "demo.json"
-    write_json(path, make_manifest("bundled:demo"))
+    write_json(path, make_manifest(CheckpointSpec("bundled:demo")))
     return path
 
 

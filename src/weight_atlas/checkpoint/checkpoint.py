@@ -5,20 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weight_atlas.artifacts import read_json
-from weight_atlas.checkpoint.files import (
-    CODE_PATTERNS,
-    PICKLE_SUFFIXES,
-    WeightFiles,
-    check_file_names,
-    refuse_pointers,
-    side_files,
-    weight_files,
-)
-from weight_atlas.checkpoint.quantized.scheme import Settings, Store
+from weight_atlas.checkpoint.listing import Listing, list_folder
+from weight_atlas.checkpoint.quantized.scheme import Settings
 from weight_atlas.checkpoint.quantized.store import QuantizedStore
 from weight_atlas.checkpoint.safetensors_file import SafetensorsStore
-from weight_atlas.checkpoint.safetensors_header import TensorEntry, check_names, shards_in
-from weight_atlas.checkpoint.source import parse_source, top_files
+from weight_atlas.checkpoint.source import CheckpointSpec
+from weight_atlas.checkpoint.tensors import Store, TensorEntry, check_names
 from weight_atlas.checkpoint.wrappers import unwrapped
 from weight_atlas.errors import AtlasError
 
@@ -47,7 +39,6 @@ _STRUCTURE: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         "an object",
     ),
 )
-_RUN_AGAIN = "run again: snakemake --forcerun fetch_checkpoint"
 
 
 class Checkpoint:
@@ -74,29 +65,29 @@ class Checkpoint:
 
     @classmethod
     def from_folder(
-        cls, folder: Path, file: str | None = None, *, names: list[str] | None = None, key: str | None = None,
-        family: str | None = None, prefix: str | None = None, allow_other: bool = False,
+        cls, folder: Path, file: str | None = None, *, family: str | None = None, key: str | None = None,
+        prefix: str | None = None, allow_other: bool = False,
     ) -> "Checkpoint":  # fmt: skip
-        """Index the checkpoint in a folder.
+        """Index the checkpoint in a local folder.
 
-        file: the checkpoint file chosen in it, where there are several. names: the files that belong to it, where not
-        all in the folder do. key: dotted path to the state dict inside a pickle. prefix: what stands before the
-        model's names (see wrappers.py). Anything wrong is an AtlasError.
+        file: the checkpoint file chosen in it, where there are several. The rest: see CheckpointSpec. Anything wrong is
+        an AtlasError.
         """
         folder = Path(folder)
         if not folder.is_dir():
             raise AtlasError("the folder does not exist", where=folder, remedy="check `source` in the configuration")
-        names = top_files(folder) if names is None else names
-        weights = weight_files(names, where=folder, chosen=file, shards_in=lambda index: shards_in(folder, index))
-        refuse_pointers(folder, [*weights.all, *side_files(names, CODE_PATTERNS)])
-        check_file_names(weights.all, where=folder)
-        stored, config = _opened(folder, names, weights, key)
-        check_names(stored.entries, folder)
-        stored, renamed = unwrapped(stored, prefix)
-        # GGUF has its own packed types, which its reader unfolds.
-        packed = weights.shards[0].endswith(".gguf")
-        store = stored if packed else QuantizedStore(stored, Settings.of(folder, config))
-        return cls(folder, config, store, family, allow_other=allow_other, renamed=renamed)
+        spec = CheckpointSpec(str(folder), family=family, key=key, prefix=prefix, allow_other=allow_other)
+        return cls.indexed(folder, list_folder(folder, file), spec)
+
+    @classmethod
+    def indexed(cls, folder: Path, listing: Listing, spec: CheckpointSpec) -> "Checkpoint":
+        """Index the checkpoint that is made of those files of a folder; anything wrong is an AtlasError."""
+        store, config = _store(folder, listing, spec.key)
+        check_names(store.entries, folder)
+        store, renamed = unwrapped(store, spec.prefix)
+        if listing.format != "gguf":  # which has packed types of its own, unfolded by its reader
+            store = QuantizedStore(store, Settings.of(folder, config))
+        return cls(folder, config, store, spec.family, allow_other=spec.allow_other, renamed=renamed)
 
     def read(self, name: str, rows: slice | None = None) -> "torch.Tensor":
         """One tensor on the CPU, in its stored type; with rows, a range of its first dimension.
@@ -112,58 +103,27 @@ class Checkpoint:
         return self._store.read(name, rows)
 
 
-def open_checkpoint(manifest_path: Path) -> Checkpoint:
-    """Open the checkpoint that a manifest describes; its files must be as they were when the manifest was written."""
-    manifest = read_json(manifest_path)
-    try:
-        source, files = parse_source(manifest["source"]), manifest["files"]
-        sizes = {file["name"]: file["size"] for file in files}
-    except (KeyError, TypeError) as error:
-        raise AtlasError("not a checkpoint manifest", where=manifest_path, remedy=_RUN_AGAIN) from error
-    folder = source.folder
-    if folder is None:
-        from weight_atlas.checkpoint.hub import cached_folder
-
-        folder = cached_folder(source.repo, manifest["revision"])
-    for name, size in sizes.items():
-        check_size(folder / name, size)
-    given = {name: manifest.get(name) for name in ("key", "family", "prefix")}
-    return Checkpoint.from_folder(
-        folder, source.file, names=sorted(sizes), **given, allow_other=bool(manifest.get("allow_other"))
-    )
-
-
-def check_size(path: Path, size: int) -> None:
-    """AtlasError unless the file is there with the size that the manifest recorded."""
-    try:
-        found = path.stat().st_size
-    except OSError as error:
-        raise AtlasError("a file of the checkpoint is gone", where=path, remedy=_RUN_AGAIN) from error
-    if found != size:
-        raise AtlasError(f"the file has changed: {found} bytes, was {size}", where=path, remedy=_RUN_AGAIN)
-
-
-def _opened(folder: Path, names: list[str], weights: WeightFiles, key: str | None) -> tuple[Store, dict]:
+def _store(folder: Path, listing: Listing, key: str | None) -> tuple[Store, dict]:
     """The store for the format of the weight files, and the configuration that goes with it."""
-    shards = weights.shards
-    pickles = all(shard.endswith(PICKLE_SUFFIXES) for shard in shards)
-    if key is not None and not pickles:
+    shards = listing.shards
+    if key is not None and listing.format != "pytorch":
         raise AtlasError("`key` is for PyTorch files", where=folder / shards[0], remedy="remove it from this model")
-    if all(shard.endswith(".gguf") for shard in shards):
+    if listing.format == "gguf":
         from weight_atlas.checkpoint.gguf_file import GgufStore
 
-        store = GgufStore(folder, shards)
-        return store, store.config
-    config = _config(folder, names, "adapter_config.json" if shards[0].startswith("adapter_model.") else "config.json")
-    if pickles:
+        gguf = GgufStore(folder, shards)
+        return gguf, gguf.config
+    adapter = shards[0].startswith("adapter_model.")
+    config = _config(folder, listing, "adapter_config.json" if adapter else "config.json")
+    if listing.format == "pytorch":
         from weight_atlas.checkpoint.pytorch_file import PickleStore
 
-        return PickleStore(folder, shards, weights.index, key), config
-    return SafetensorsStore(folder, shards, weights.index), config
+        return PickleStore(folder, shards, listing.index, key), config
+    return SafetensorsStore(folder, shards, listing.index), config
 
 
-def _config(folder: Path, names: list[str], name: str) -> dict:
-    if name not in names:
+def _config(folder: Path, listing: Listing, name: str) -> dict:
+    if name not in listing.side:
         return {}
     config = read_json(folder / name)
     if not isinstance(config, dict):

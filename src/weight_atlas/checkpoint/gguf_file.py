@@ -3,6 +3,7 @@
 GGUF counts dimensions from the innermost; shapes here are the usual way round, (out, in).
 """
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weight_atlas.checkpoint.safetensors_file import read_into, row_range
-from weight_atlas.checkpoint.safetensors_header import TensorEntry, duplicate
+from weight_atlas.checkpoint.tensors import TensorEntry, duplicate
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class GgufStore:
     are ["GGUF"], since the tensors follow GGUF's names whatever the model.
     """
 
-    def __init__(self, folder: Path, shards: list[str]):
+    def __init__(self, folder: Path, shards: Sequence[str]):
         self.folder = folder
         self.entries: dict[str, TensorEntry] = {}
         self.config: dict[str, Any] = {}

@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from weight_atlas.checkpoint.files import side_files, weight_files
-from weight_atlas.checkpoint.safetensors_header import shards_in, weight_map
-from weight_atlas.checkpoint.source import Source
+from weight_atlas.checkpoint.digest import sha256
+from weight_atlas.checkpoint.hub_cache import repo_folder, snapshot_folder
+from weight_atlas.checkpoint.listing import Listing, list_files, list_folder
+from weight_atlas.checkpoint.shard_index import weight_map
+from weight_atlas.checkpoint.source import HubSource
 from weight_atlas.errors import AtlasError
 
 _TOKEN_REMEDY = "accept the model's terms on its page and put an access token into the environment variable HF_TOKEN"
@@ -30,38 +32,31 @@ _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Known:
+class HubDigest:
     """What the hub says about a file's bytes: their SHA-256 or, of a small file, their git hash; None: nothing.
 
-    checked: whether the bytes here were compared with it just now, as they arrived.
+    verified: whether the bytes here were compared with it just now, as they arrived.
     """
 
     digest: str | None
-    checked: bool = False
+    verified: bool = False
 
 
-def cached_folder(repo: str, commit: str) -> Path:
-    """The snapshot of a commit in the hub cache; AtlasError if it is not there."""
-    from huggingface_hub import constants
+@dataclass(frozen=True)
+class Snapshot:
+    """The files of a repository at one commit, in the hub cache; digests: what the hub says of each file's bytes."""
 
-    folder = _repo_cache(Path(constants.HF_HUB_CACHE), repo) / "snapshots" / str(commit)
-    if not folder.is_dir():
-        raise AtlasError(
-            f"{repo} at {commit} is no longer in the hub cache",
-            where=folder,
-            remedy="set HF_HOME as it was, or download again: snakemake --forcerun fetch_checkpoint",
-        )
-    return folder
+    folder: Path
+    listing: Listing
+    commit: str
+    digests: dict[str, HubDigest]
 
 
-def download(
-    source: Source, revision: str | None, *, code: tuple[str, ...], threads: int
-) -> tuple[Path, str, dict[str, Known]]:
+def download(source: HubSource, revision: str | None, *, code: tuple[str, ...], threads: int) -> Snapshot:
     """Bring the files that the analyses need into the hub cache.
 
     code: patterns of the model's own modules to fetch too.
-    Returns the snapshot folder, the commit, and what the hub says of each file.
-    What is complete in the cache is not asked for again; a commit that is wholly there needs no network.
+    What is complete in the cache is not requested again; a commit that is wholly there needs no network.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars
@@ -79,36 +74,35 @@ def download(
         return _download(source, info, code, threads)
 
 
-def _download(source: Source, info, code: tuple[str, ...], threads: int) -> tuple[Path, str, dict[str, Known]]:
-    from huggingface_hub import constants, hf_hub_download
+def _download(source: HubSource, info, code: tuple[str, ...], threads: int) -> Snapshot:
+    from huggingface_hub import hf_hub_download
 
     files = {file.rfilename: file for file in info.siblings or [] if "/" not in file.rfilename}
-    cache = _repo_cache(Path(constants.HF_HUB_CACHE), source.repo)
-    folder = cache / "snapshots" / info.sha
+    folder, blobs = snapshot_folder(source.repo, info.sha), repo_folder(source.repo) / "blobs"
     arrived: set[str] = set()
 
     def fetch(name: str) -> None:
         file = files[name]
-        if file.lfs is not None and not (folder / name).exists():
-            blob = cache / "blobs" / file.lfs.sha256
-            if _fetch_large(blob, source.repo, info.sha, name, file.lfs):
-                arrived.add(name)
+        large = file.lfs is not None and not (folder / name).exists()
+        if large and _fetch_large(blobs / file.lfs.sha256, source.repo, info.sha, name, file.lfs):
+            arrived.add(name)
         hf_hub_download(source.repo, name, revision=info.sha, token=_token())
 
     def shards(index: str) -> list[str]:
         fetch(index)
         return _named_shards(folder, index, files)
 
-    weights = weight_files(list(files), where=source.text, chosen=source.file, shards_in=shards)
-    wanted = sorted({*weights.all, *side_files(files, code)})
+    listing = list_files(files, where=source.text, shards_in=shards, chosen=source.file, code=code)
+    wanted = listing.names
     _require_space(folder, [files[name] for name in wanted if not (folder / name).exists()])
     workers = max(4, threads)  # waiting for the network takes no core
     with ThreadPoolExecutor(workers) as pool:
         for name, _ in zip(wanted, pool.map(fetch, wanted), strict=True):
             _check_size(folder / name, files[name].lfs.size if files[name].lfs else files[name].size)
             print(f"{name}: {(folder / name).stat().st_size} bytes", flush=True)
-    digests = {name: files[name].lfs.sha256 if files[name].lfs else files[name].blob_id for name in wanted}
-    return folder, info.sha, {name: Known(digest, name in arrived) for name, digest in digests.items()}
+    recorded = {name: files[name].lfs.sha256 if files[name].lfs else files[name].blob_id for name in wanted}
+    digests = {name: HubDigest(digest, name in arrived) for name, digest in recorded.items()}
+    return Snapshot(folder, listing, info.sha, digests)
 
 
 def _named_shards(folder: Path, index: str, names) -> list[str]:
@@ -131,8 +125,6 @@ def _fetch_large(blob: Path, repo: str, commit: str, name: str, lfs) -> bool:
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
-
-    from weight_atlas.checkpoint.manifest import sha256
 
     if lfs.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
         return False  # only the hub's own protocol carries it: left to hf_hub_download
@@ -164,33 +156,21 @@ def _fetch_large(blob: Path, repo: str, commit: str, name: str, lfs) -> bool:
     return True
 
 
-def _from_cache(
-    source: Source, revision: str | None, code: tuple[str, ...]
-) -> tuple[Path, str, dict[str, Known]] | None:
+def _from_cache(source: HubSource, revision: str | None, code: tuple[str, ...]) -> Snapshot | None:
     """The same answer as download()'s from the cache alone, if revision is a commit and all of it is there."""
-    from huggingface_hub import constants
-
     if revision is None or not _COMMIT.fullmatch(revision):
         return None
-    folder = _repo_cache(Path(constants.HF_HUB_CACHE), source.repo) / "snapshots" / revision
+    folder = snapshot_folder(source.repo, revision)
     if not folder.is_dir():
         return None
-    names = [path.name for path in folder.iterdir() if path.is_file()]
     try:
-        weights = weight_files(
-            names, where=folder, chosen=source.file, shards_in=lambda index: shards_in(folder, index)
-        )
+        listing = list_folder(folder, source.file, code=code)
     except AtlasError:
         return None
     # The cache names a large file's content by its SHA-256, small ones by their git hash.
-    blobs = {name: (folder / name).resolve().name for name in {*side_files(names, code), *weights.all}}
-    return folder, revision, {name: Known(blob if _DIGEST.fullmatch(blob) else None) for name, blob in blobs.items()}
-
-
-def _repo_cache(cache: Path, repo: str) -> Path:
-    from huggingface_hub.file_download import repo_folder_name
-
-    return cache / repo_folder_name(repo_id=repo, repo_type="model")
+    blobs = {name: (folder / name).resolve().name for name in listing.names}
+    digests = {name: HubDigest(blob if _DIGEST.fullmatch(blob) else None) for name, blob in blobs.items()}
+    return Snapshot(folder, listing, revision, digests)
 
 
 def _token() -> str | bool:

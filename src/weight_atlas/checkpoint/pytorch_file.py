@@ -1,14 +1,15 @@
 """PyTorch checkpoints (.bin, .pt, .pth, .ckpt): indexed from their archive, then read tensor by tensor."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weight_atlas.checkpoint.archive import Archive, open_archive
 from weight_atlas.checkpoint.safetensors_file import TORCH_NAMES, read_into, row_range
-from weight_atlas.checkpoint.safetensors_header import TensorEntry, check_index, duplicate
+from weight_atlas.checkpoint.shard_index import check_index
+from weight_atlas.checkpoint.tensors import TensorEntry, duplicate
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class PickleStore:
     key: dotted path to the state dict inside the files, for example "model_state_dict".
     """
 
-    def __init__(self, folder: Path, shards: list[str], index: str | None = None, key: str | None = None):
+    def __init__(self, folder: Path, shards: Sequence[str], index: str | None = None, key: str | None = None):
         self.folder = folder
         self.entries: dict[str, TensorEntry] = {}
         self._places: dict[str, _Place] = {}

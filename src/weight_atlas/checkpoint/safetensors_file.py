@@ -4,11 +4,13 @@ torch is imported when a tensor is read: the steps that only need the index do w
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weight_atlas.checkpoint.safetensors_header import DTYPE_BITS, TensorEntry, safetensors_entries
+from weight_atlas.checkpoint.safetensors_header import DTYPE_BITS, safetensors_entries
+from weight_atlas.checkpoint.tensors import TensorEntry
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ _MOST_AT_ONCE = 1 << 30  # bytes; one read call of the kernel ends at 2 GiB
 class SafetensorsStore:
     """The tensors of a safetensors checkpoint; entries: name -> TensorEntry."""
 
-    def __init__(self, folder: Path, shards: list[str], index: str | None = None):
+    def __init__(self, folder: Path, shards: Sequence[str], index: str | None = None):
         self.folder = folder
         self.entries = {
             name: entry if entry.dtype in TORCH_NAMES else _unreadable(entry)

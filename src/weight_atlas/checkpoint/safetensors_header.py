@@ -7,11 +7,11 @@ the offsets cover without holes or overlaps (https://huggingface.co/docs/safeten
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-from weight_atlas.checkpoint.files import refuse_pointers
-from weight_atlas.errors import CONTROL, AtlasError
+from weight_atlas.checkpoint.shard_index import check_index
+from weight_atlas.checkpoint.tensors import TensorEntry, duplicate
+from weight_atlas.errors import AtlasError
 
 # Bits of one element.
 DTYPE_BITS = {
@@ -23,28 +23,6 @@ _LONGEST_HEADER = 100_000_000  # bytes; the reference implementation refuses lon
 _MOST_DIMENSIONS = 64
 _LARGEST = 2**56  # elements, and bytes of an offset
 _AGAIN = "download or copy the file again"
-
-
-@dataclass(frozen=True, slots=True)
-class TensorEntry:
-    """One tensor of a checkpoint.
-
-    name: on disk. dtype: stored type as safetensors spells it ("BF16"), or the scheme of a packed one ("NF4").
-    shape: of the values. shard: file name. bytes: stored, everything that the values need included.
-    offset: of the data in the shard, in bytes (-1 where the format has its own reader).
-    parts: stored tensors that it is made of beside its own data (scales, zeros). note: why it cannot be read, or "".
-    remark: what had to be decided to read it, or "".
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    shard: str
-    bytes: int
-    offset: int = -1
-    parts: tuple[str, ...] = ()
-    note: str = ""
-    remark: str = ""
 
 
 def safetensors_entries(folder: Path, shards: Iterable[str], index: str | None = None) -> dict[str, TensorEntry]:
@@ -62,57 +40,6 @@ def safetensors_entries(folder: Path, shards: Iterable[str], index: str | None =
     if index is not None:
         check_index(folder / index, entries)
     return entries
-
-
-def duplicate(name: str, first: str, second: str, folder: Path) -> AtlasError:
-    """The error for one tensor name in two files."""
-    remedy = "remove the file that does not belong to this checkpoint"
-    return AtlasError(f"tensor {name} is in two files: {first} and {second}", where=folder, remedy=remedy)
-
-
-def weight_map(path: Path) -> dict[str, str]:
-    """The weight_map of an index file: tensor name -> shard."""
-    try:
-        mapping = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        if not all(isinstance(shard, str) for shard in mapping.values()):
-            raise TypeError("its values must be file names")
-    except OSError as error:
-        raise AtlasError(f"cannot read the index: {error.strerror}", where=path, remedy=_AGAIN) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise AtlasError(f"not a shard index: {type(error).__name__}: {error}", where=path, remedy=_AGAIN) from error
-    return mapping
-
-
-def shards_in(folder: Path, index: str) -> list[str]:
-    """The shards that an index names, each there; a missing one is an AtlasError."""
-    refuse_pointers(folder, [index])
-    shards = sorted(set(weight_map(folder / index).values()))
-    if missing := [shard for shard in shards if not _is_file(folder / shard)]:
-        raise AtlasError(
-            f"the index names {len(missing)} missing file(s), first {missing[0]}",
-            where=folder / index,
-            remedy="download or copy the missing files again",
-        )
-    return shards
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long for a file, for example
-        return False
-
-
-def check_index(path: Path, entries: dict[str, TensorEntry]) -> None:
-    """AtlasError unless every tensor of an index file is in the shard where it says."""
-    for name, shard in weight_map(path).items():
-        if name not in entries or entries[name].shard != shard:
-            found = f"which is in {entries[name].shard}" if name in entries else "which is in no file"
-            raise AtlasError(
-                f"the index puts tensor {name} in {shard}, {found}",
-                where=path,
-                remedy="get index and shards again from one version of the checkpoint",
-            )
 
 
 def safetensors_header(path: Path) -> list[TensorEntry]:
@@ -188,13 +115,6 @@ def _entry(path: Path, name: str, info: object, start: int) -> TensorEntry:
 
 def _is_size(number: object) -> bool:
     return type(number) is int and 0 <= number <= _LARGEST
-
-
-def check_names(entries: Iterable[str], where: object) -> None:
-    """AtlasError for tensor names that no table could hold or no terminal show."""
-    if strange := [name for name in entries if CONTROL.search(name) or "\n" in name]:
-        what = f"{len(strange)} tensor name(s) with characters that are no part of a name, first {strange[0]!r}"
-        raise AtlasError(what, where=where, remedy="get the checkpoint from a source that you trust")
 
 
 def _damaged(path: Path, what: str) -> AtlasError:

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import weight_atlas
-from weight_atlas.checkpoint.files import CODE_PATTERNS, WEIGHT_SUFFIXES, is_index, is_weight_file, side_files
+from weight_atlas.checkpoint.listing import (
+    CODE_PATTERNS,
+    WEIGHT_SUFFIXES,
+    is_index,
+    is_weight_file,
+    side_files,
+    top_files,
+)
 from weight_atlas.errors import AtlasError
 from weight_atlas.workflow.paths import user_path
 
@@ -21,15 +28,39 @@ _REMEDY = (
 
 
 @dataclass(frozen=True)
-class Source:
-    """A parsed source: a hub repository (repo) or a local folder; file: the one checkpoint file chosen in it, if any.
+class CheckpointSpec:
+    """Which checkpoint a model is and how it is read, as the model's entry in the configuration says.
 
-    text: the source as given in the configuration.
+    source: hub repository, folder or file (see parse_source). revision: branch, tag or commit of a hub repository.
+    family: name of the model's family, if config.json does not tell it. key: dotted path to the state dict inside a
+    PyTorch file. prefix: what stands before the model's names (see wrappers.py). allow_other: allow tensors that the
+    family does not know. trust_remote_code: fetch the model's own modules too, and run them.
     """
 
+    source: str
+    revision: str | None = None
+    family: str | None = None
+    key: str | None = None
+    prefix: str | None = None
+    allow_other: bool = False
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    """A local folder; file: the checkpoint file chosen in it, if any. text: the source in the configuration."""
+
     text: str
-    folder: Path | None = None
-    repo: str | None = None
+    folder: Path
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A hub repository, org/name; file and text as of a LocalSource."""
+
+    text: str
+    repo: str
     file: str | None = None
 
 
@@ -38,8 +69,8 @@ def bundled(name: str) -> Path:
     return Path(weight_atlas.__file__).resolve().parent / "data" / name / "model"
 
 
-def parse_source(text: str) -> Source:
-    """Tell what a source string means, as far as a string can tell; nothing is opened.
+def parse_source(text: str) -> LocalSource | HubSource:
+    """Parse a source string; nothing is opened.
 
     A local path with a suffix of a checkpoint file means that file, unless it is a folder. AtlasError otherwise.
     """
@@ -49,18 +80,18 @@ def parse_source(text: str) -> Source:
     if scheme == "bundled":
         if not _HUB_NAME.fullmatch(rest):
             raise AtlasError("not the name of a bundled model", where=text, remedy="use bundled:demo")
-        return Source(text, folder=bundled(rest))
+        return LocalSource(text, bundled(rest))
     if scheme == "hf":
         return _hub_source(text, rest)
     if colon and rest.startswith("//"):
         raise AtlasError(f"unknown kind of source: {scheme}://", where=text, remedy=_REMEDY)
     path = user_path(text)
     if path.suffix in WEIGHT_SUFFIXES and not path.is_dir():
-        return Source(text, folder=path.parent, file=path.name)
-    return Source(text, folder=path)
+        return LocalSource(text, path.parent, path.name)
+    return LocalSource(text, path)
 
 
-def _hub_source(text: str, rest: str) -> Source:
+def _hub_source(text: str, rest: str) -> HubSource:
     parts = rest.removeprefix("//").split("/")
     named = rest.startswith("//") and len(parts) in (2, 3) and all(_HUB_NAME.fullmatch(part) for part in parts)
     if not named or any(".." in part or part.endswith((".git", ".")) for part in parts[:2]):
@@ -71,15 +102,7 @@ def _hub_source(text: str, rest: str) -> Source:
         raise AtlasError(
             f"not a checkpoint file: {parts[2]}", where=text, remedy=f"end it with one of {', '.join(WEIGHT_SUFFIXES)}"
         )
-    return Source(text, repo="/".join(parts[:2]), file=parts[2] if len(parts) == 3 else None)
-
-
-def top_files(folder: Path) -> list[str]:
-    """Names of the plain files at the top of a folder, sorted; none if it is missing or unreadable."""
-    try:
-        return sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    except OSError:
-        return []
+    return HubSource(text, "/".join(parts[:2]), parts[2] if len(parts) == 3 else None)
 
 
 def local_files(source: str) -> list[str]:
@@ -88,7 +111,7 @@ def local_files(source: str) -> list[str]:
     A superset of what is read (cheap: nothing is opened), so that an edit of any of them makes the checkpoint stale.
     """
     parsed = parse_source(source)
-    if parsed.folder is None:
+    if isinstance(parsed, HubSource):
         return []
     names = top_files(parsed.folder)
     kept = set(side_files(names, CODE_PATTERNS))

@@ -4,13 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weight_atlas.checkpoint.safetensors_header import TensorEntry
+from weight_atlas.checkpoint.tensors import Store, TensorEntry
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     import torch
-
-    from weight_atlas.checkpoint.quantized.scheme import Store
 
 # Modules that a wrapper puts around another: torch.compile, activation checkpointing, FSDP, Lightning's strategies,
 # then DDP, DataParallel and weight averaging. No model names a module of its own so.
@@ -34,7 +32,7 @@ _FLAT = ("_flat_param", "flat_param")
 class UnwrappedStore:
     """A store whose tensors go by other names; names: new name -> stored one. Other tensors are left out."""
 
-    def __init__(self, store: "Store", names: dict[str, str]):
+    def __init__(self, store: Store, names: dict[str, str]):
         self.folder = store.folder
         self._store, self._names = store, names
         self.entries: dict[str, TensorEntry] = {
@@ -50,7 +48,7 @@ class UnwrappedStore:
         return self._store.raw(self._names[name])
 
 
-def unwrapped(store: "Store", prefix: str | None = None) -> tuple["Store", str]:
+def unwrapped(store: Store, prefix: str | None = None) -> tuple[Store, str]:
     """A store under the model's own names, and what was done to the names, in words ("" where nothing was).
 
     prefix: what stands before the model's names; tensors whose names begin otherwise are no part of it.

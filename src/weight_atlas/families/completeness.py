@@ -13,7 +13,7 @@ from weight_atlas.families.shapes import module_of
 from weight_atlas.families.sizes import Sizes
 
 if TYPE_CHECKING:
-    from weight_atlas.checkpoint.safetensors_header import TensorEntry
+    from weight_atlas.checkpoint.tensors import TensorEntry
 
 MTP = "mtp"  # component of the tensors that only layers for further tokens have
 _COUNTED = {"": "n_experts", "shared_expert": "n_shared_experts"}  # quantities that count experts, by component

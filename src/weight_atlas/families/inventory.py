@@ -24,7 +24,7 @@ from weight_atlas.families.ties import tie
 
 if TYPE_CHECKING:
     from weight_atlas.checkpoint.checkpoint import Checkpoint
-    from weight_atlas.checkpoint.safetensors_header import TensorEntry
+    from weight_atlas.checkpoint.tensors import TensorEntry
 
 COLUMNS: dict[str, str] = {
     "tensor": "str", "piece": "str", "id": "str", "role": "str", "of_role": "str", "component": "str", "stack": "str",

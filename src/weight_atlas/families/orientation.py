@@ -16,7 +16,7 @@ from weight_atlas.families.shapes import ANY, KIND, SAME, expected
 from weight_atlas.families.sizes import Place, Sizes
 
 if TYPE_CHECKING:
-    from weight_atlas.checkpoint.safetensors_header import TensorEntry
+    from weight_atlas.checkpoint.tensors import TensorEntry
 
 TURNED = "stored (out, in), as in nn.Linear: matrices of this model that are not square prove it"
 BY_NAME = "orientation by name only: no matrix of this model that is not square proves it"

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from weight_atlas.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.live.anatomy import Anatomy, anatomy
 from weight_atlas.live.load import load_model
 from weight_atlas.live.token_ids import refuse_ids_beyond

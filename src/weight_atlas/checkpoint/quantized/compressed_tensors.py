@@ -12,12 +12,12 @@ from weight_atlas.checkpoint.quantized.bits import unpack
 from weight_atlas.checkpoint.quantized.scheme import (
     Packed,
     Settings,
-    Store,
     in_pieces,
     misfit,
     missing,
     scale_dtype,
 )
+from weight_atlas.checkpoint.tensors import Store
 
 if TYPE_CHECKING:
     import torch

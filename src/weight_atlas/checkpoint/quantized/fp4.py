@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from weight_atlas.checkpoint.quantized.bits import looked_up
 from weight_atlas.checkpoint.quantized.fp8 import factors
-from weight_atlas.checkpoint.quantized.scheme import Packed, Settings, Store, in_pieces, misfit, missing
+from weight_atlas.checkpoint.quantized.scheme import Packed, Settings, in_pieces, misfit, missing
+from weight_atlas.checkpoint.tensors import Store
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from weight_atlas.checkpoint.quantized.scheme import Packed, Settings, Store, in_pieces, misfit, missing
+from weight_atlas.checkpoint.quantized.scheme import Packed, Settings, in_pieces, misfit, missing
+from weight_atlas.checkpoint.tensors import Store
 
 if TYPE_CHECKING:
     import torch

@@ -15,12 +15,12 @@ from weight_atlas.checkpoint.quantized.bits import unpack
 from weight_atlas.checkpoint.quantized.scheme import (
     Packed,
     Settings,
-    Store,
     in_pieces,
     misfit,
     missing,
     scale_dtype,
 )
+from weight_atlas.checkpoint.tensors import Store
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:

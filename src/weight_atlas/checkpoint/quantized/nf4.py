@@ -15,11 +15,11 @@ from weight_atlas.checkpoint.quantized.scheme import (
     COMPUTED,
     Packed,
     Settings,
-    Store,
     in_pieces,
     misfit,
     missing,
 )
+from weight_atlas.checkpoint.tensors import Store
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from weight_atlas.checkpoint.safetensors_header import TensorEntry
+from weight_atlas.checkpoint.tensors import Store
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -15,19 +15,6 @@ if TYPE_CHECKING:
 
 _ELEMENTS_AT_ONCE = 1 << 21
 COMPUTED = ("bfloat16", "float16", "float32")  # the types that models compute in
-
-
-class Store(Protocol):
-    """Where stored tensors are read from."""
-
-    folder: Path
-    entries: dict[str, TensorEntry]
-
-    def read(self, name: str, rows: slice | None = None) -> "torch.Tensor":
-        """A tensor as stored."""
-
-    def raw(self, name: str) -> bytes:
-        """The bytes of a tensor."""
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weight_atlas.checkpoint.quantized import compressed_tensors, fp4, fp8, gptq, nf4
-from weight_atlas.checkpoint.quantized.scheme import Packed, Settings, Store
+from weight_atlas.checkpoint.quantized.scheme import Packed, Settings
 from weight_atlas.checkpoint.safetensors_file import row_range
-from weight_atlas.checkpoint.safetensors_header import TensorEntry
+from weight_atlas.checkpoint.tensors import Store, TensorEntry
 
 if TYPE_CHECKING:
     import torch

@@ -1,11 +1,13 @@
-"""Which files of a folder or of a hub repository make up a checkpoint, told from their names alone."""
+"""Which files of a folder or of a hub repository make up a checkpoint, by their names: listed once, then handed on."""
 
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Literal
 
+from weight_atlas.checkpoint.shard_index import weight_map
 from weight_atlas.errors import AtlasError
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
@@ -58,16 +60,99 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<part>\d{5,6})-of-(?P<parts>\d{5,6})(?P<su
 
 
 @dataclass(frozen=True)
-class WeightFiles:
-    """The files that hold the weights, sorted, and the index that names them, if there is one."""
+class Listing:
+    """The files of a folder or repository that make up one checkpoint, by name.
 
-    shards: list[str]
+    shards: those with the weights, in the order in which they are read. index: the one that names the shards, if there
+    is one. side: configuration, tokenizer and the model's own modules, sorted.
+    """
+
+    shards: tuple[str, ...]
     index: str | None = None
+    side: tuple[str, ...] = ()
 
     @property
-    def all(self) -> list[str]:
+    def weights(self) -> list[str]:
         """Shards and index."""
         return [*self.shards, *([self.index] if self.index else [])]
+
+    @property
+    def names(self) -> list[str]:
+        """All files, sorted."""
+        return sorted({*self.weights, *self.side})
+
+    @property
+    def format(self) -> Literal["safetensors", "pytorch", "gguf"]:
+        """The format of the shards; they are all of one."""
+        suffix = PurePath(self.shards[0]).suffix
+        return "gguf" if suffix == ".gguf" else "pytorch" if suffix in PICKLE_SUFFIXES else "safetensors"
+
+
+def list_files(
+    names: Iterable[str], *, where: object, shards_in: Callable[[str], list[str]], chosen: str | None = None,
+    code: tuple[str, ...] = CODE_PATTERNS,
+) -> Listing:  # fmt: skip
+    """Pick the files of a checkpoint out of all names at the top of a folder or repository.
+
+    where: the folder or repository, for messages. shards_in(index): the shards that an index file names. chosen: the
+    checkpoint file that the user asks for, where there are several. code: patterns of the model's own modules.
+    No weights, or several files that cannot belong together, is an AtlasError.
+    """
+    names = sorted(names)
+    shards, index = _weight_files(names, where, chosen, shards_in)
+    listing = Listing(tuple(shards), index, tuple(side_files(names, code)))
+    check_file_names(listing.names, where=where)
+    return listing
+
+
+def list_folder(
+    folder: Path,
+    chosen: str | None = None,
+    *,
+    names: Iterable[str] | None = None,
+    code: tuple[str, ...] = CODE_PATTERNS,
+) -> Listing:
+    """The checkpoint in a local folder; names: the files to choose from, by default all plain files in it.
+
+    AtlasError as for list_files, and for a file that is no more than a git-lfs pointer.
+    """
+    listing = list_files(
+        top_files(folder) if names is None else names,
+        where=folder,
+        shards_in=lambda index: _shards_in(folder, index),
+        chosen=chosen,
+        code=code,
+    )
+    refuse_pointers(folder, listing.names)
+    return listing
+
+
+def top_files(folder: Path) -> list[str]:
+    """Names of the plain files at the top of a folder, sorted; none if it is missing or unreadable."""
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    except OSError:
+        return []
+
+
+def _shards_in(folder: Path, index: str) -> list[str]:
+    """The shards that an index names, each there; a missing one is an AtlasError."""
+    refuse_pointers(folder, [index])
+    shards = sorted(set(weight_map(folder / index).values()))
+    if missing := [shard for shard in shards if not _is_file(folder / shard)]:
+        raise AtlasError(
+            f"the index names {len(missing)} missing file(s), first {missing[0]}",
+            where=folder / index,
+            remedy="download or copy the missing files again",
+        )
+    return shards
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for a file, for example
+        return False
 
 
 def is_weight_file(name: str) -> bool:
@@ -127,37 +212,34 @@ def shards_of(name: str, names: Iterable[str]) -> list[str]:
     return wanted
 
 
-def weight_files(
-    names: Iterable[str], *, where: object, chosen: str | None = None, shards_in: Callable[[str], list[str]]
-) -> WeightFiles:
-    """The files that hold the weights: a chosen one, else safetensors before pickles before GGUF.
+def _weight_files(
+    names: list[str], where: object, chosen: str | None, shards_in: Callable[[str], list[str]]
+) -> tuple[list[str], str | None]:
+    """Shards and index: of a chosen file, else safetensors before pickles before GGUF.
 
-    names: files at the top of the folder. shards_in(index): the shards that an index file names.
     Preference within a format: one whole file, then an index with its shards, then numbered parts, then all there is.
-    No weights, or several that cannot belong together, is an AtlasError that names where.
     """
-    names = sorted(names)
     if chosen is not None:
         if chosen not in names:
             raise AtlasError(
                 f"there is no file {chosen}", where=where, remedy=f"choose one of: {_some(_weights(names))}"
             )
-        return WeightFiles(shards_of(chosen, names))
+        return shards_of(chosen, names), None
     if "adapter_config.json" in names and not any(name.startswith(("model", "pytorch_model")) for name in names):
         adapters = [name for name in names if name in ("adapter_model.safetensors", "adapter_model.bin")]
         if adapters:
-            return WeightFiles([adapters[-1]])
+            return [adapters[-1]], None
     weights = [name for name in _weights(names) if not name.startswith("adapter_model.")]
     for stem, suffixes in (("model", (".safetensors",)), ("pytorch_model", PICKLE_SUFFIXES), ("", (".gguf",))):
         found = [name for name in weights if name.endswith(suffixes)]
         suffix = suffixes[0]
         index = f"{stem}{suffix}.index.json"
         if f"{stem}{suffix}" in names:
-            return WeightFiles([f"{stem}{suffix}"])
+            return [f"{stem}{suffix}"], None
         if index in names:
-            return WeightFiles(sorted(_within(folder_index=index, shards=shards_in(index), where=where)), index)
+            return sorted(_within(folder_index=index, shards=shards_in(index), where=where)), index
         if found:
-            return WeightFiles(_without_index(found, where))
+            return _without_index(found, where), None
     raise AtlasError(
         "no weights here",
         where=where,
