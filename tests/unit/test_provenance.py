@@ -31,8 +31,8 @@ def project(tmp_path):
 
 
 def digest(project):
-    provenance._imports.cache_clear()
-    provenance._file_digest.cache_clear()
+    for cached in (provenance._direct_dependencies, provenance._imports_and_digest, provenance._module_files):
+        cached.cache_clear()
     return provenance.code_digest(project / "scripts/step.py", project / "src/lib")
 
 
@@ -64,6 +64,23 @@ def test_comments_docstrings_and_strangers_do_not(project, file, text):
     before = digest(project)
     (project / file).write_text(text)
     assert digest(project) == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "try:\n    x = 1\nexcept ImportError:\n    import lib.other\n",
+        "try:\n    x = 1\nfinally:\n    import lib.other\n",
+        "for x in ():\n    pass\nelse:\n    import lib.other\n",
+        "match 1:\n    case 1:\n        import lib.other\n",
+        "class A:\n    async def f():\n        with open('x'):\n            from lib import other\n",
+    ],
+)
+def test_imports_count_wherever_they_stand(project, statement):
+    (project / "src/lib/mid.py").write_text(statement)
+    before = digest(project)
+    (project / "src/lib/other.py").write_text("x = 2\n")
+    assert digest(project) != before
 
 
 def test_what_is_installed_beside_the_package_is_not_the_projects(project):

@@ -17,7 +17,7 @@ def code_digest(script: Path, package: Path) -> str:
     """Digest of a script and of the modules of a package (its folder) in the script's import closure."""
     # The shape of a syntax tree depends on the version of Python.
     parts = [f"python {sys.version_info.major}.{sys.version_info.minor}"]
-    parts += [f"{name} {_file_digest(path)}" for name, path in sorted(closure(script, package).items())]
+    parts += [f"{name} {_imports_and_digest(path)[1]}" for name, path in sorted(closure(script, package).items())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -27,33 +27,40 @@ def closure(script: Path, package: Path) -> dict[str, Path]:
     package: the project's; what lies beside it, as in a folder of installed packages, is not the project's.
     """
     script, package = Path(script).resolve(), Path(package).resolve()
-    found: dict[str, Path] = {}
-    queue = [script]
+    found, queue = {script}, [script]
     while queue:
-        path = queue.pop()
-        # A wheel keeps the scripts inside the package, a clone beside it: their names are the same in both.
-        name = path.name if path == script else path.relative_to(package.parent).as_posix()
-        if name in found:
-            continue
-        found[name] = path
-        if path.suffix != ".py":
-            continue
-        for module in _imports(path):
-            if module.split(".")[0] == package.name:
-                queue += _module_files(module, package.parent)
-        if path.name == "__init__.py":
-            queue += _package_data(path.parent)
-    return found
+        new = set(_direct_dependencies(queue.pop(), package)) - found
+        found |= new
+        queue += new
+    # A wheel keeps the scripts inside the package, a clone beside it: their names are the same in both.
+    return {path.name if path == script else path.relative_to(package.parent).as_posix(): path for path in found}
 
 
 @cache
-def _imports(path: Path) -> tuple[str, ...]:
-    """Dotted names that a file imports, at its top or inside its functions; `from a import b` counts as a and a.b."""
-    return tuple(sorted(set(_walk_imports(ast.parse(path.read_bytes(), str(path))))))
+def _direct_dependencies(path: Path, package: Path) -> tuple[Path, ...]:
+    """Files of a package that running one file reads by itself: the modules that it imports, and package data."""
+    imports, _ = _imports_and_digest(path)
+    own = [module for module in imports if module.split(".")[0] == package.name]
+    files = [file for module in own for file in _module_files(module, package.parent)]
+    return (*files, *(_package_data(path.parent) if path.name == "__init__.py" else ()))
+
+
+@cache
+def _imports_and_digest(path: Path) -> tuple[tuple[str, ...], str]:
+    """Dotted names that a file imports, at its top or inside its functions, and a digest of what it says.
+
+    `from a import b` counts as a and a.b. Parsing is most of what a dry run does here: once a file.
+    """
+    content = path.read_bytes()
+    if path.suffix != ".py":
+        return (), hashlib.sha256(content).hexdigest()
+    tree = ast.parse(content, str(path))
+    imports = tuple(sorted(set(_walk_imports(tree))))
+    return imports, hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
 
 
 def _walk_imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -63,6 +70,15 @@ def _walk_imports(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements below a node, in whatever they are nested: no need to enter expressions, which are most nodes."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for below in getattr(node, field, ()):
+            yield below
+            yield from _statements(below)
+
+
+@cache
 def _module_files(module: str, root: Path) -> list[Path]:
     """Files below root that importing a dotted name executes: the packages on the way, then the module."""
     files, folder = [], root
@@ -82,16 +98,8 @@ def _package_data(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".json", ".csv", ".txt"))
 
 
-@cache
-def _file_digest(path: Path) -> str:
-    content = path.read_bytes()
-    if path.suffix == ".py":
-        content = ast.dump(_without_docstrings(ast.parse(content))).encode()
-    return hashlib.sha256(content).hexdigest()
-
-
 def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
+    for node in (tree, *_statements(tree)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
     return tree
