@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from weight_atlas.errors import AtlasError
 from weight_atlas.weights import histogram_of_buckets, histogram_of_patterns
 from weight_atlas.weights.distribution import BINNED, EXACT, PERCENTILES
-from weight_atlas.weights.histogram import block_histogram, value_histogram
-from weight_atlas.weights.record import Histogram
+from weight_atlas.weights.histogram import Histogram
 from weight_atlas.weights.stored_types import stored_as
+from weight_atlas.weights.value_histogram import block_histogram, value_histogram
 
 FLOATS = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
 EIGHT = [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz]

@@ -6,10 +6,10 @@ import scipy.stats
 import torch
 
 from weight_atlas.weights.distribution import BINNED, EXACT, count_outside
-from weight_atlas.weights.histogram import value_histogram
+from weight_atlas.weights.histogram import Histogram
 from weight_atlas.weights.normality import ks_distance, ks_distance_null, qq_slope, student_nu
-from weight_atlas.weights.record import Histogram
 from weight_atlas.weights.statistics import EXTREME_NULL, OUTLIER_NULL, dynamic_range_null
+from weight_atlas.weights.value_histogram import value_histogram
 
 
 def sample(kind: str, n: int, seed: int = 0) -> torch.Tensor:

@@ -12,11 +12,11 @@ from weight_atlas.weights import pooling
 from weight_atlas.weights.cdf import PROBABILITIES, value_cdf, weight_cdf
 from weight_atlas.weights.density import role_densities
 from weight_atlas.weights.distribution import BINNED, EXACT, PERCENTILES, percentile_column
-from weight_atlas.weights.histogram import value_histogram
 from weight_atlas.weights.histogram_table import histogram_parts
 from weight_atlas.weights.pooling import Pool
 from weight_atlas.weights.statistics import weight_statistics
 from weight_atlas.weights.summaries import by_layer, by_role
+from weight_atlas.weights.value_histogram import value_histogram
 
 
 def made(dtype: torch.dtype = torch.bfloat16, layers: int = 3, outlier: float = 0.9) -> dict[tuple, torch.Tensor]:

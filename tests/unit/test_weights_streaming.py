@@ -16,9 +16,9 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory, load_piece
 from weight_atlas.weights import streaming
-from weight_atlas.weights.histogram import value_histogram
 from weight_atlas.weights.histogram_table import histogram_parts, read_parts, write_parts
 from weight_atlas.weights.streaming import Portion, portions, value_histograms, warned
+from weight_atlas.weights.value_histogram import value_histogram
 
 GPT2 = {
     "architectures": ["GPT2LMHeadModel"],
@@ -108,7 +108,7 @@ def test_a_fused_tensor_is_read_once(read):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float8_e4m3fn])
 def test_blocks_of_a_file_give_what_the_tensor_gives(tmp_path, monkeypatch, block, dtype):
     monkeypatch.setattr(streaming, "BLOCK_BYTES", block)
-    monkeypatch.setattr(streaming, "_own", threading.local())
+    monkeypatch.setattr(streaming, "_thread", threading.local())
     weights = random(300, 301).to(dtype)
     tensors = {"w": weights, "empty": weights[:0].clone(), "scalar": weights[0, 0].clone()}
     save_file(tensors, tmp_path / "model.safetensors")

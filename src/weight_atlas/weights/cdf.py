@@ -8,7 +8,7 @@ import pandas as pd
 from weight_atlas.weights.distribution import quantiles
 from weight_atlas.weights.pooling import Pool, pooled, repooled
 
-# In per cent: every one, and finer towards the ends.
+# Every per cent, and finer towards the ends.
 _PERCENT = [0, 0.01, 0.05, 0.1, 0.5, *range(1, 100), 99.5, 99.9, 99.95, 99.99, 100]
 # Read as decimals: 99.9 / 100 is not the number that 0.999 is.
 PROBABILITIES = np.array([float(f"{percent}e-2") for percent in _PERCENT])
@@ -26,17 +26,17 @@ def value_cdf(values: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
 def weight_cdf(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """CDFs of the matrices of a model, for each role and layer, and for each role over all layers (layer missing).
 
-    parts: of read_parts. Columns: stack, role, layer, n (elements), probability, value, tensor. Experts of a layer
-    count together; what has no finite element is left out. Tensors of role `other` are not put together: each has a
-    CDF, without a layer, and its id in `tensor`, which is empty elsewhere.
+    parts: of read_parts. Columns: stack, role, layer, n (elements), probability, value, tensor. The experts of a layer
+    are pooled; a tensor without finite elements is left out. Tensors of role `other` are not pooled: each has a CDF,
+    without a layer, and its id in `tensor`, which is empty elsewhere.
     """
     pools = pooled(parts, ["stack", "role", "layer"])
     by_layer = {key: pool for key, pool in pools.items() if len(pool.distribution()[0])}
     tables = []
     for (stack, role, tensor), pool in repooled(by_layer, [0, 1, 3]).items():
         tables.append(_rows(stack, role, pd.NA, pool, tensor))
-        own = [key for key in by_layer if key[:2] == (stack, role) and not (tensor or pd.isna(key[2]))]
-        tables += [_rows(stack, role, key[2], by_layer[key], tensor) for key in sorted(own, key=lambda key: key[2])]
+        layers = [key for key in by_layer if key[:2] == (stack, role) and not (tensor or pd.isna(key[2]))]
+        tables += [_rows(stack, role, key[2], by_layer[key], tensor) for key in sorted(layers, key=lambda key: key[2])]
     columns = ["stack", "role", "layer", "n", "probability", "value", "tensor"]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     return table[columns].astype({"layer": "Int64"})
@@ -50,7 +50,7 @@ def _rows(stack: str, role: str, layer: object, pool: Pool, tensor: str) -> pd.D
 
 
 def _through_known(values: np.ndarray, pool: Pool) -> np.ndarray:
-    """Values of a CDF with those that are known exactly in their places, and the others between their neighbours."""
+    """Values of a CDF, the exactly known ones put in and the others clipped to lie between them."""
     known = {0.0: pool.low, 100.0: pool.high, **pool.percentiles}
     exact = np.array([known.get(float(percent), np.nan) for percent in _PERCENT])
     values = np.where(np.isnan(exact), values, exact)

@@ -16,7 +16,7 @@ _REACH = 8.0  # standard deviations shown at most, on either side
 def role_densities(parts: Iterable[pd.DataFrame], roles: list[str] | None = None) -> pd.DataFrame:
     """Density of the matrices of each role in bins of equal width.
 
-    parts: of read_parts. roles: the ones wanted; None: all; those without spread are left out. Columns: stack, role, n,
+    parts: of read_parts. roles: which ones; None: all. Roles without spread are left out. Columns: stack, role, n,
     mean, std, kurtosis, beyond (share outside the bins), left, right, density, normal (mean density of the fitted
     normal in the bin), tensor (the id of a tensor of role `other`, which has a density of its own; else empty).
     """
@@ -68,7 +68,7 @@ def _density(pool: Pool) -> pd.DataFrame:
 
 
 def _smooth_cdf(pool: Pool, at: np.ndarray) -> np.ndarray:
-    """F with each value spread over what rounds to it: the grid of a 16-bit type must not show as stripes."""
+    """CDF with each value spread over the numbers that round to it: a 16-bit grid must leave no stripes."""
     values, counts = pool.distribution()
     # No bucket reaches beyond the extremes.
     lower, upper = (side.clip(pool.low, pool.high) for side in edges(values, pool.kind))

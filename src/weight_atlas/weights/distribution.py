@@ -1,4 +1,4 @@
-"""A distribution as its distinct values, ascending, and their counts; what can be read off it.
+"""A distribution as its distinct values, ascending, and their counts; its moments, quantiles and shares.
 
 Two kinds. Exact: the values are all that occur. Binned: each value is the mean of a bucket of float32 numbers that
 share the high 16 bits of their pattern, so that a bucket is at most 1/128 of its value wide.
@@ -29,7 +29,8 @@ class Moments:
     l2: float
 
 
-NO_MOMENTS = Moments(*[float("nan")] * 4, l1=0.0, l2=0.0)
+_NAN = float("nan")
+NO_MOMENTS = Moments(mean=_NAN, std=_NAN, skew=_NAN, kurtosis=_NAN, l1=0.0, l2=0.0)
 
 
 def moments(values: np.ndarray, counts: np.ndarray) -> Moments:
@@ -56,7 +57,7 @@ def power_of_two(absmax: float) -> float:
 
 def from_power_sums(n: int, mean: float, powers: list[float], l1: float, scale: float) -> Moments:
     """Moments from the sums of d, d^2, d^3, d^4 with d = scaled value - mean; all arguments but n are scaled."""
-    # The mean itself is rounded: what the sum of d leaves is taken out of the higher powers.
+    # The mean itself is rounded: its error, the mean of d, is taken out of the higher powers.
     shift, s2, s3, s4 = (power / n for power in powers)
     m2 = max(s2 - shift**2, 0.0)
     m3 = s3 - 3 * shift * s2 + 2 * shift**3
@@ -101,18 +102,17 @@ def quantiles(values: np.ndarray, counts: np.ndarray, probabilities: np.ndarray)
 
 
 def edges(values: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper edge of what each value stands for: itself, or its bucket."""
+    """Lower and upper edge of each value: the value itself where the distribution is exact, else its bucket."""
     if kind == EXACT:
         return values, values
-    inner = np.float32(values).view(np.uint32) & np.uint32(0xFFFF0000)
-    outer = inner + np.uint32(0x10000)
-    inner, outer = (bits.view(np.float32).astype(np.float64) for bits in (inner, outer))
+    pattern = values.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
+    inner, outer = (bits.view(np.float32).astype(np.float64) for bits in (pattern, pattern + np.uint32(0x10000)))
     outer = np.where(values == 0, 0.0, np.clip(outer, -np.finfo(np.float32).max, np.finfo(np.float32).max))
     return np.minimum(inner, outer), np.maximum(inner, outer)
 
 
 def count_outside(values: np.ndarray, counts: np.ndarray, kind: str, low: float, high: float) -> float:
-    """Number of elements below low or above high; a bucket that a bound cuts counts in part."""
+    """Number of elements below low or above high; a bucket that contains a bound counts in proportion."""
     lower, upper = edges(values, kind)
     width = np.where(upper > lower, upper - lower, 1.0)
     beyond = np.where(upper > lower, (low - lower) / width, values < low).clip(0, 1)
@@ -121,7 +121,7 @@ def count_outside(values: np.ndarray, counts: np.ndarray, kind: str, low: float,
 
 
 def merge(parts: list[tuple[np.ndarray, np.ndarray]], kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """The distribution of several together: of the kind BINNED if one of them is."""
+    """Merge distributions; kind: BINNED if any of them is."""
     values = np.concatenate([values for values, _ in parts])
     counts = np.concatenate([counts for _, counts in parts])
     if kind == EXACT:

@@ -1,47 +1,64 @@
-"""The exact distribution of the values of a tensor, and its statistics, from one or two passes over its bytes."""
+"""Distribution of the values of a tensor, and their statistics, as one record."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from weight_atlas.weights.histogram_of_buckets import wide_histogram
-from weight_atlas.weights.histogram_of_patterns import pattern_histogram
-from weight_atlas.weights.record import Histogram
-from weight_atlas.weights.stored_types import NARROW, stored_as
+from weight_atlas.weights.distribution import EXACT, NO_MOMENTS, PERCENTILES, Moments, percentile_column
 
-if TYPE_CHECKING:
-    import torch
+NEAR_ZERO = {"near_zeros_1e_6": 1e-6, "near_zeros_1e_4": 1e-4, "near_zeros_1e_2": 1e-2}
+
+_NAN = float("nan")
 
 
-def value_histogram(tensor: "torch.Tensor") -> Histogram:
-    """Histogram and statistics of a tensor of any real type and shape, empty ones included.
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """The values of a tensor and their statistics, all of them over its finite elements.
 
-    The memory that it needs beside the tensor does not grow with it, except for a copy of a tensor that is neither
-    contiguous nor a transposed matrix. float64: percentiles and buckets are those of the values rounded to float32.
-    A complex type or a packed one of less than 8 bits is an AtlasError.
+    n: all elements. nan, inf: the elements that are left out. zeros: of either sign; negative_zeros: those of -0.
+    near_zeros: |x| <= 1e-6, 1e-4, 1e-2, zeros included. subnormal: nonzero and below the smallest normal number of the
+    type. absmax_row, absmax_col: position of the first element, in memory order, of the largest magnitude; a vector
+    has no column, dimensions after the first count as columns. moments: in float64. percentiles: those of PERCENTILES,
+    with linear interpolation between order statistics. kind: "exact" or "binned", of values (ascending, float64) and
+    counts (int64); where values are means of buckets, everything else is still exact.
     """
-    transposed = tensor.ndim == 2 and tensor.T.is_contiguous() and not tensor.is_contiguous()
-    laid_out = (tensor.T if transposed else tensor).detach().cpu().contiguous()
-    name, flat = stored_as(laid_out)
-    histogram = block_histogram(lambda: (flat,), name, tuple(laid_out.shape))
-    if transposed:
-        return replace(histogram, absmax_row=histogram.absmax_col, absmax_col=histogram.absmax_row)
-    return histogram
 
+    n: int
+    nan: int = 0
+    inf: int = 0
+    zeros: int = 0
+    negative_zeros: int = 0
+    near_zeros: tuple[int, ...] = (0,) * len(NEAR_ZERO)
+    subnormal: int = 0
+    min: float = _NAN
+    max: float = _NAN
+    absmax: float = _NAN
+    absmax_row: int | None = None
+    absmax_col: int | None = None
+    moments: Moments = NO_MOMENTS
+    percentiles: tuple[float, ...] = (_NAN,) * len(PERCENTILES)
+    kind: str = EXACT
+    values: np.ndarray
+    counts: np.ndarray
 
-def block_histogram(blocks: Callable[[], Iterable[np.ndarray]], name: str, shape: tuple[int, ...]) -> Histogram:
-    """Histogram of a tensor that comes in flat blocks: stretches of its elements, in order, as of stored_as().
-
-    name: of the stored type. A block is done with when the next one is asked for. blocks() is called once for narrow
-    types, twice for wide ones.
-    """
-    if name in NARROW:
-        histogram = pattern_histogram(blocks(), name)
-    else:
-        histogram = wide_histogram(blocks, name, int(np.prod(shape, dtype=np.int64)))
-    if histogram.absmax_row is None or len(shape) < 2:
-        return histogram
-    row, column = divmod(histogram.absmax_row, histogram.n // shape[0])
-    return replace(histogram, absmax_row=row, absmax_col=column)
+    def row(self) -> dict:
+        """The histogram as a row of a table."""
+        return {
+            "n": self.n,
+            **asdict(self.moments),
+            "min": self.min,
+            "max": self.max,
+            "absmax": self.absmax,
+            "absmax_row": self.absmax_row,
+            "absmax_col": self.absmax_col,
+            "zeros": self.zeros,
+            "negative_zeros": self.negative_zeros,
+            **dict(zip(NEAR_ZERO, self.near_zeros, strict=True)),
+            "subnormal": self.subnormal,
+            "nan": self.nan,
+            "inf": self.inf,
+            **{percentile_column(p): value for p, value in zip(PERCENTILES, self.percentiles, strict=True)},
+            "distribution": self.kind,
+            "values": self.values,
+            "counts": self.counts,
+        }

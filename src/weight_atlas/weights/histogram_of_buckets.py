@@ -5,7 +5,7 @@ counts the low 16 bits within the buckets where a percentile lies, and sums cent
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,11 +21,11 @@ from weight_atlas.weights.distribution import (
     quantile_ranks,
     quantiles,
 )
-from weight_atlas.weights.record import NEAR_ZERO, Histogram
+from weight_atlas.weights.histogram import NEAR_ZERO, Histogram
 
 Blocks = Callable[[], Iterable[np.ndarray]]
 
-_CHUNK = 1 << 18  # stays in the cache between the loops over it; a plain sum of so many errs by less than 1e-13
+_CHUNK = 1 << 18  # stays in the cache between the loops over it; a plain sum over it errs by less than 1e-13
 _SMALL = 65_536  # up to here sorting the values is as cheap as bucketing them, and keeps each one
 _BUCKETS = 65_536
 _ZERO = 0x8000  # bucket of 0, the one after that of -0
@@ -43,10 +43,10 @@ def wide_histogram(blocks: Blocks, name: str, n: int) -> Histogram:
         return _small_histogram(blocks, tally)
     from weight_atlas.weights.kernels import bucket_floats
 
-    counts, sums, seen = np.zeros(_BUCKETS, dtype=np.int64), np.zeros(_BUCKETS), 0
+    counts, sums, all_bits = np.zeros(_BUCKETS, dtype=np.int64), np.zeros(_BUCKETS), 0
     for start, chunk in _chunks(blocks):
         values = tally.add(chunk, start)
-        seen |= bucket_floats(values, _patterns(values), counts, sums)
+        all_bits |= bucket_floats(values, _patterns(values), counts, sums)
     if not tally.finite:
         return tally.histogram()
     if tally.min == tally.max:  # rounded sums must not give a constant a spread
@@ -61,10 +61,11 @@ def wide_histogram(blocks: Blocks, name: str, n: int) -> Histogram:
     # The bucket of 0 starts with 0 itself, which gets a bin of its own.
     bins, bin_sums = np.insert(counts, _ZERO, tally.zeros), np.insert(sums, _ZERO, 0.0)
     present = bins > 0
-    return tally.histogram(
+    return replace(
+        tally.histogram(),
         moments=shape,
         percentiles=percentiles,
-        kind=EXACT if name == "F32" and seen & 0xFFFF == 0 else BINNED,
+        kind=EXACT if name == "F32" and all_bits & 0xFFFF == 0 else BINNED,
         values=bin_sums[present] / bins[present],
         counts=bins[present],
     )
@@ -72,65 +73,64 @@ def wide_histogram(blocks: Blocks, name: str, n: int) -> Histogram:
 
 @dataclass
 class _Tally:
-    """What is counted in the stored precision, chunk by chunk."""
+    """What is counted in the stored precision, chunk by chunk; absmax_index: first element of that magnitude."""
 
-    found: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("n", "nan", "inf", "zeros", "negative_zeros", "subnormal"), 0)
-    )
+    n: int = 0
+    nan: int = 0
+    inf: int = 0
+    zeros: int = 0
+    negative_zeros: int = 0
+    subnormal: int = 0
     near_zeros: np.ndarray = field(default_factory=lambda: np.zeros(len(NEAR_ZERO), dtype=np.int64))
     min: float = np.inf
     max: float = -np.inf
     absmax: float = -1.0
-    where: int = -1
+    absmax_index: int = -1
 
     @property
     def finite(self) -> int:
-        return self.found["n"] - self.found["nan"] - self.found["inf"]
-
-    @property
-    def zeros(self) -> int:
-        return self.found["zeros"]
-
-    @property
-    def negative_zeros(self) -> int:
-        return self.found["negative_zeros"]
+        return self.n - self.nan - self.inf
 
     def add(self, chunk: np.ndarray, start: int) -> np.ndarray:
         """Count a chunk that begins at index start of the tensor; return its finite values."""
         finite = np.isfinite(chunk)
         values = chunk if finite.all() else chunk[finite]
         nan = int(np.isnan(chunk).sum()) if len(values) < len(chunk) else 0
-        self._count(n=len(chunk), nan=nan, inf=len(chunk) - len(values) - nan)
-        if not len(values):
-            return values
-        magnitude = np.abs(values)
-        if (largest := magnitude.max()) > self.absmax:
-            self.absmax, self.where = float(largest), start + int(np.flatnonzero(np.abs(chunk) == largest)[0])
-        self.min, self.max = min(self.min, float(values.min())), max(self.max, float(values.max()))
-        self.near_zeros += [np.count_nonzero(magnitude <= _floor(bound, chunk.dtype)) for bound in NEAR_ZERO.values()]
-        zeros = np.count_nonzero(values == 0)
-        self._count(
-            zeros=zeros,
-            negative_zeros=int(np.signbit(values[values == 0]).sum()) if zeros else 0,
-            subnormal=np.count_nonzero(magnitude < np.finfo(chunk.dtype).smallest_normal) - zeros,
-        )
+        self.n += len(chunk)
+        self.nan += nan
+        self.inf += len(chunk) - len(values) - nan
+        if len(values):
+            self._add_finite(values, chunk, start)
         return values
 
-    def _count(self, **more: int) -> None:
-        for name, number in more.items():
-            self.found[name] += int(number)
+    def _add_finite(self, values: np.ndarray, chunk: np.ndarray, start: int) -> None:
+        magnitude = np.abs(values)
+        if (largest := magnitude.max()) > self.absmax:
+            self.absmax, self.absmax_index = float(largest), start + int(np.flatnonzero(np.abs(chunk) == largest)[0])
+        self.min, self.max = min(self.min, float(values.min())), max(self.max, float(values.max()))
+        self.near_zeros += [np.count_nonzero(magnitude <= _floor(bound, chunk.dtype)) for bound in NEAR_ZERO.values()]
+        zeros = int(np.count_nonzero(values == 0))
+        self.zeros += zeros
+        self.negative_zeros += int(np.signbit(values[values == 0]).sum()) if zeros else 0
+        self.subnormal += int(np.count_nonzero(magnitude < np.finfo(chunk.dtype).smallest_normal)) - zeros
 
-    def histogram(self, **rest: object) -> Histogram:
+    def histogram(self) -> Histogram:
+        """What has been counted, without a distribution yet."""
+        empty = Histogram(
+            n=self.n, nan=self.nan, inf=self.inf, values=np.zeros(0), counts=np.zeros(0, dtype=np.int64)
+        )  # fmt: skip
         if not self.finite:
-            return Histogram(**self.found, values=np.zeros(0), counts=np.zeros(0, dtype=np.int64))
-        return Histogram(
-            **self.found,
+            return empty
+        return replace(
+            empty,
+            zeros=self.zeros,
+            negative_zeros=self.negative_zeros,
             near_zeros=tuple(self.near_zeros.tolist()),
+            subnormal=self.subnormal,
             min=self.min,
             max=self.max,
             absmax=self.absmax,
-            absmax_row=self.where,
-            **rest,
+            absmax_row=self.absmax_index,
         )
 
 
@@ -148,7 +148,8 @@ def _small_histogram(blocks: Blocks, tally: _Tally) -> Histogram:
 
 
 def _exact_histogram(values: np.ndarray, counts: np.ndarray, tally: _Tally) -> Histogram:
-    return tally.histogram(
+    return replace(
+        tally.histogram(),
         moments=moments(values, counts),
         percentiles=tuple(quantiles(values, counts, np.array(PERCENTILES) / 100).tolist()),
         values=values + 0.0,  # turns -0 into 0
@@ -180,22 +181,22 @@ def _refined(blocks: Blocks, tally: _Tally, counts: np.ndarray, mean: float) -> 
     lower, upper, weight = quantile_ranks(tally.finite, np.array(PERCENTILES) / 100)
     ranks = np.unique(np.concatenate([lower, upper]))
     last_rank = np.cumsum(np.insert(counts, _ZERO, tally.zeros)) - 1
-    place = np.searchsorted(last_rank, ranks)
-    bucket = place - (place > _ZERO)
-    wanted = np.unique(bucket[place != _ZERO])
+    bin_of = np.searchsorted(last_rank, ranks)
+    bucket = bin_of - (bin_of > _ZERO)
+    wanted = np.unique(bucket[bin_of != _ZERO])
     slots = np.full(_BUCKETS, -1, dtype=np.int64)
     slots[wanted] = np.arange(len(wanted))
     low_counts = np.zeros((len(wanted), _BUCKETS), dtype=np.int64)
     scale, sums = power_of_two(tally.absmax), []
     for _, chunk in _chunks(blocks):
-        values = chunk[np.isfinite(chunk)] if tally.finite < tally.found["n"] else chunk
+        values = chunk[np.isfinite(chunk)] if tally.finite < tally.n else chunk
         sums.append(refine_floats(values, _patterns(values), mean, scale, slots, low_counts))
     _leave_out_zeros(low_counts, slots, tally)
 
     order = np.zeros(len(ranks))
-    for i in np.flatnonzero(place != _ZERO):
+    for i in np.flatnonzero(bin_of != _ZERO):
         last_within = np.cumsum(low_counts[slots[bucket[i]]]) - 1
-        low = np.searchsorted(last_within, ranks[i] - (last_rank[place[i]] - last_within[-1]))
+        low = np.searchsorted(last_within, ranks[i] - (last_rank[bin_of[i]] - last_within[-1]))
         order[i] = _number(int(bucket[i]) << 16 | int(low))
     below, above = (order[np.searchsorted(ranks, side)] for side in (lower, upper))
     l1, *powers = np.array(sums).sum(axis=0).tolist()

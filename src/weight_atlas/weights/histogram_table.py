@@ -1,4 +1,4 @@
-"""The table of value histograms on disk: written and read a part at a time, since it can be as large as the weights."""
+"""The table of value histograms on disk, written and read in parts, since it can be as large as the weights."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,9 +7,9 @@ import pandas as pd
 
 from weight_atlas.artifacts import atomic, reading
 from weight_atlas.errors import AtlasError
-from weight_atlas.weights.record import Histogram
+from weight_atlas.weights.histogram import Histogram
 
-# Taken over from the inventory; the others are those of Histogram.row().
+# Columns of the inventory; the others are those of Histogram.row().
 INVENTORY_COLUMNS = ["id", "tensor", "piece", "role", "stack", "layer", "expert", "rows", "cols", "dtype"]
 _INTEGERS = ["layer", "expert", "rows", "cols", "absmax_row", "absmax_col"]
 _PART_VALUES = 1 << 20  # distinct values in a part: about 16 MB
@@ -18,24 +18,24 @@ _PART_VALUES = 1 << 20  # distinct values in a part: about 16 MB
 def histogram_parts(inventory: pd.DataFrame, histograms: Iterable[tuple[str, Histogram]]) -> Iterator[pd.DataFrame]:
     """The table of histograms, a row each, in parts of bounded size.
 
-    inventory: the table that has the ids; its columns that say what a tensor is come first.
+    inventory: the table with the same ids; its INVENTORY_COLUMNS come first.
     """
-    known = inventory.set_index("id", drop=False)[INVENTORY_COLUMNS]
+    tensors = inventory.set_index("id", drop=False)[INVENTORY_COLUMNS]
     rows, size = [], 0
     for name, histogram in histograms:
         rows.append({"id": name, **histogram.row()})
         size += len(histogram.values)
         if size >= _PART_VALUES:
-            yield _part(known, rows)
+            yield _part(tensors, rows)
             rows, size = [], 0
     if rows:
-        yield _part(known, rows)
+        yield _part(tensors, rows)
 
 
-def _part(known: pd.DataFrame, rows: list[dict]) -> pd.DataFrame:
-    found = pd.DataFrame(rows)
-    tensors = known.loc[found.pop("id")].reset_index(drop=True)
-    return pd.concat([tensors, found], axis=1).astype(dict.fromkeys(_INTEGERS, "Int64"))
+def _part(tensors: pd.DataFrame, rows: list[dict]) -> pd.DataFrame:
+    histograms = pd.DataFrame(rows)
+    described = tensors.loc[histograms.pop("id")].reset_index(drop=True)
+    return pd.concat([described, histograms], axis=1).astype(dict.fromkeys(_INTEGERS, "Int64"))
 
 
 def write_parts(path: Path, parts: Iterable[pd.DataFrame]) -> int:

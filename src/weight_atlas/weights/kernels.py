@@ -11,7 +11,7 @@ _SCAN = 4_096
 
 
 def _compiled(function):
-    """Compile a function, and keep the machine code for other processes where there is a place to keep it."""
+    """Compile a function, and cache the machine code for other processes where the cache folder can be written."""
     try:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # neither this file's folder nor the user's cache folder can be written

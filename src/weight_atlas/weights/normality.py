@@ -1,6 +1,6 @@
-"""How far a distribution is from the normal one: as sizes of an effect, beside what a normal sample would show.
+"""Effect sizes of a distribution's deviation from the normal one, beside their values for a normal sample.
 
-A test's p-value says nothing here: with a million elements any deviation is significant.
+A p-value would say nothing: with a million elements any deviation is significant.
 """
 
 import numpy as np
@@ -30,9 +30,9 @@ def ks_distance(values: np.ndarray, counts: np.ndarray, kind: str, mean: float, 
 
 
 def ks_distance_null(values: np.ndarray, n: int, kind: str, mean: float, std: float) -> float:
-    """About what ks_distance gives for n normal numbers that are rounded to the values that occur here.
+    """Approximate ks_distance of n normal numbers rounded to the values that occur here.
 
-    Two parts, put together as root of squares: chance, 0.635 / sqrt(n), and the steps of the grid of values.
+    Root of the sum of squares of two parts: chance, 0.635 / sqrt(n), and the steps of the grid of values.
     """
     from scipy.special import ndtr
 
@@ -49,7 +49,7 @@ def ks_distance_null(values: np.ndarray, n: int, kind: str, mean: float, std: fl
 def qq_slope(values: np.ndarray, counts: np.ndarray, mean: float, std: float) -> float:
     """Slope of the standardised values against normal quantiles, by least squares: 1 if normal, below 1 otherwise.
 
-    A value that holds the probabilities from a to b stands against the mean normal quantile between them, which is
+    A value that covers the probabilities from a to b is compared with the mean normal quantile between them, which is
     (phi(z_a) - phi(z_b)) / (b - a). Both axes have unit variance, so the slope is also the correlation; its square is
     the Shapiro-Francia statistic. NaN without spread.
     """

@@ -1,4 +1,4 @@
-"""Distributions of several tensors together."""
+"""Pooled distributions of several tensors."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,15 +11,15 @@ from weight_atlas.weights.distribution import BINNED, EXACT, PERCENTILES, merge,
 _WAITING_VALUES = 1 << 20
 
 
-# Tensors of this role mean different things: none is put together with another.
+# Tensors of this role mean different things: none is pooled with another.
 NOT_POOLED = "other"
 
 
 class Pool:
-    """A distribution that grows.
+    """A distribution that others are added to.
 
-    kind: BINNED once one of its parts is. low, high: its extremes. percentiles: exact ones by their number, as long as
-    it has one part that knows them; from bins they cannot be had again.
+    kind: BINNED once one of its parts is. low, high: its extremes. percentiles: exact percentiles by their number, as
+    long as there is one part only; those of merged bins cannot be computed exactly.
     """
 
     def __init__(self) -> None:
@@ -61,25 +61,25 @@ class Pool:
 
 
 def pooled(parts: Iterable[pd.DataFrame], keys: list[str]) -> dict[tuple, Pool]:
-    """The matrices of a table of histograms, put together by some of its columns, in the order of their first rows.
+    """Pool the matrices of a table of histograms by some of its columns; pools are in the order of their first rows.
 
-    Keys have one place more, "" for what is put together. A tensor of role `other`, of any shape, has a pool of its own
-    and its id there.
+    Keys have one more element: "" for pooled tensors, the id of a tensor of role `other` (of any shape), which has a
+    pool of its own.
     """
     pools: dict[tuple, Pool] = {}
     for part in parts:
         for row in part[part["cols"].notna() | (part["role"] == NOT_POOLED)].to_dict("records"):
-            alone = row["id"] if row["role"] == NOT_POOLED else ""
-            pool = pools.setdefault((*(row[key] for key in keys), alone), Pool())
+            unpooled_id = row["id"] if row["role"] == NOT_POOLED else ""
+            pool = pools.setdefault((*(row[key] for key in keys), unpooled_id), Pool())
             known = {percentile: row[percentile_column(percentile)] for percentile in PERCENTILES}
             pool.add(row["values"], row["counts"], row["distribution"], (row["min"], row["max"]), known)
     return pools
 
 
-def repooled(pools: Mapping[tuple, Pool], places: list[int]) -> dict[tuple, Pool]:
-    """Pools put together further, by some places of their keys."""
+def repooled(pools: Mapping[tuple, Pool], elements: list[int]) -> dict[tuple, Pool]:
+    """Pool further, by some elements of the keys."""
     wider: dict[tuple, Pool] = {}
     for key, pool in pools.items():
-        together = wider.setdefault(tuple(key[place] for place in places), Pool())
-        together.add(*pool.distribution(), pool.kind, (pool.low, pool.high), pool.percentiles)
+        pool_of_pools = wider.setdefault(tuple(key[element] for element in elements), Pool())
+        pool_of_pools.add(*pool.distribution(), pool.kind, (pool.low, pool.high), pool.percentiles)
     return wider

@@ -41,7 +41,7 @@ def _statistics(part: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shape(row: Any) -> dict[str, float]:
-    """What needs the distribution itself."""
+    """Statistics that need the distribution itself, not only its moments."""
     values, counts, kind = row.values, row.counts, row.distribution
     n = int(counts.sum())
     reach = row.p75 - row.p25

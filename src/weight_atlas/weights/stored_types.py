@@ -1,6 +1,6 @@
 """Types that tensors are stored in, by their names in safetensors files, and the meaning of their bit patterns.
 
-torch is imported only for what numpy does not know, so that counting plain bfloat16 does without it.
+torch is imported only for types that numpy lacks, so that counting plain bfloat16 does without it.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from weight_atlas.errors import AtlasError
 if TYPE_CHECKING:
     import torch
 
-# Types of 8 and 16 bits: as what their patterns are read, and their names in torch.
-NARROW = {
+# Types of 8 and 16 bits: the numpy type that their bit patterns are read as, and their names in torch.
+NARROW: dict[str, tuple[type[np.unsignedinteger], str]] = {
     "BF16": (np.uint16, "bfloat16"),
     "F16": (np.uint16, "float16"),
     "I16": (np.uint16, "int16"),
@@ -29,8 +29,8 @@ NARROW = {
     "U8": (np.uint8, "uint8"),
     "BOOL": (np.uint8, "bool"),
 }
-# Wider types.
-WIDE = {
+# Wider types, which are read as numbers.
+WIDE: dict[str, tuple[type[np.number], str]] = {
     "F32": (np.float32, "float32"),
     "F64": (np.float64, "float64"),
     "I32": (np.int32, "int32"),
@@ -43,7 +43,7 @@ _BY_TORCH_NAME = {torch_name: name for name, (_, torch_name) in {**NARROW, **WID
 
 
 def stored_as(tensor: "torch.Tensor") -> tuple[str, np.ndarray]:
-    """Name of a tensor's type, and its elements flat, in memory order, without a copy: patterns of a narrow type.
+    """Name of a tensor's type, and its elements (bit patterns, of a narrow type) in memory order, without a copy.
 
     The tensor is on the CPU and contiguous. A complex type or a packed one of less than 8 bits is an AtlasError.
     """

@@ -14,24 +14,24 @@ import numpy as np
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.weights.histogram import block_histogram, value_histogram
-from weight_atlas.weights.record import Histogram
+from weight_atlas.weights.histogram import Histogram
 from weight_atlas.weights.stored_types import READ_AS
+from weight_atlas.weights.value_histogram import block_histogram, value_histogram
 
 Named = tuple[str, Histogram]
 Load = Callable[[Any, Any], Any]
 
 BLOCK_BYTES = 4 << 20  # stays in the cache between reading and counting
-# What may be held beyond twice the largest portion, so that small tensors keep all threads busy.
+# Memory allowed beyond twice the largest portion, so that small tensors keep all threads busy.
 SPARE_BYTES = 16 << 20
-_AHEAD = 4  # portions on their way for each thread
+_AHEAD = 4  # portions submitted ahead for each thread
 
-_own = threading.local()  # each thread's buffer
+_thread = threading.local()  # holds a buffer for each thread
 
 
 @dataclass(frozen=True)
 class Portion:
-    """Tensors that are read together. bytes: the memory that grows with them; make(): reads and counts them."""
+    """Tensors that are read together. bytes: memory that reading them takes; make(): reads and counts them."""
 
     bytes: int
     make: Callable[[], list[Named]]
@@ -62,7 +62,7 @@ def value_histograms(portions: Iterable[Portion], threads: int = 1) -> Iterator[
 
 def _fits(pending: deque[tuple[Future, int]], needed: int, allowed: int, threads: int) -> bool:
     running = [held for future, held in pending if not future.done()]
-    # Results wait for those before them: a large tensor must not let all others pile up behind it.
+    # Results are given in order: those behind a large tensor must not pile up while it is counted.
     return not pending or (len(pending) < _AHEAD * threads and sum(running) + needed <= allowed)
 
 
@@ -75,12 +75,12 @@ def portions(inventory: pd.DataFrame, checkpoint: Any, load: Load) -> Iterator[P
     """The tensors of an inventory, portion by portion in its order.
 
     A tensor that is stored as it is used is read in blocks; the pieces of a fused tensor (or of one expert of it) are
-    read together, from one reading of what they share. Tied and unreadable tensors and stored constants are left out.
+    read together, so that what they share is read once. Tied and unreadable tensors and stored constants are left out.
 
     checkpoint: has `folder`, `entries` and `read(name, rows)`. load(checkpoint, row): one tensor, read through these.
     """
-    own = inventory[_reason(inventory) == ""]
-    for _, rows in groupby(own.itertuples(index=False), key=lambda row: (row.tensor, str(row.expert))):
+    readable = inventory[_reason(inventory) == ""]
+    for _, rows in groupby(readable.itertuples(index=False), key=lambda row: (row.tensor, str(row.expert))):
         pieces = list(rows)
         entry = checkpoint.entries[pieces[0].tensor]
         if not pieces[0].selection and entry.offset >= 0 and not entry.parts and entry.dtype in READ_AS:
@@ -116,14 +116,14 @@ def _by_blocks(name: str, entry: Any, path: Path, shape: tuple[int, ...]) -> lis
 
 
 def _blocks(path: Path, offset: int, size: int) -> Iterator[np.ndarray]:
-    """A stretch of a file in blocks, all in one buffer: memory that is asked for anew costs more than the reading."""
-    if not hasattr(_own, "buffer"):
-        _own.buffer = np.empty(BLOCK_BYTES, dtype=np.uint8)
+    """Part of a file in blocks, all in one buffer: allocating memory for each would cost more than reading."""
+    if not hasattr(_thread, "buffer"):
+        _thread.buffer = np.empty(BLOCK_BYTES, dtype=np.uint8)
     try:
         with path.open("rb", buffering=0) as file:
             file.seek(offset)
             for start in range(0, size, BLOCK_BYTES):
-                block = _own.buffer[: min(BLOCK_BYTES, size - start)]
+                block = _thread.buffer[: min(BLOCK_BYTES, size - start)]
                 left = memoryview(block)
                 while left:
                     if not (count := file.readinto(left)):
@@ -155,7 +155,7 @@ class _ReadOnce:
 
 
 def warned(histograms: Iterable[Named]) -> Iterator[Named]:
-    """The same pairs, with a printed line for each tensor that has NaN or infinite elements."""
+    """Pass the pairs on, and print a warning for each tensor that has NaN or infinite elements."""
     for name, histogram in histograms:
         if lost := histogram.nan + histogram.inf:
             print(

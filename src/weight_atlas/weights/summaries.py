@@ -1,23 +1,23 @@
-"""Statistics of several tensors together: by role, and by layer."""
+"""Pooled statistics of tensors: by role, and by layer."""
 
 import numpy as np
 import pandas as pd
 
 from weight_atlas.weights.pooling import NOT_POOLED
 
-ALL = "all"  # the role of a layer's matrices together
+ALL = "all"  # stands for the role in rows of all matrices of a layer
 
 
 def by_role(statistics: pd.DataFrame) -> pd.DataFrame:
     """One row for each role of each stack, in the order of the table; statistics: of weight_statistics.
 
-    Columns: tensors and n (elements); mean, std, skew and kurtosis of all elements together, which follow exactly from
-    those of the tensors; min, max and absmax_id, the tensor with the largest magnitude; shares of zeros and outliers;
+    Columns: tensors and n (elements); mean, std, skew and kurtosis of all elements, which follow exactly from those
+    of the tensors; min, max and absmax_id, the tensor with the largest magnitude; shares of zeros and outliers;
     the medians over the tensors of ks_distance and student_nu; not_finite, the number of NaN and infinite elements;
-    tensor, the id of a tensor of role `other`: these are not put together, each has a row.
+    tensor, the id of a tensor of role `other`: these are not pooled, each has a row.
     """
-    alone = statistics["id"].where(statistics["role"] == NOT_POOLED, "")
-    table = _grouped(statistics.assign(tensor=alone), ["stack", "role", "tensor"])
+    unpooled_id = statistics["id"].where(statistics["role"] == NOT_POOLED, "")
+    table = _grouped(statistics.assign(tensor=unpooled_id), ["stack", "role", "tensor"])
     return table[[*table.columns.drop("tensor"), "tensor"]]
 
 
@@ -32,11 +32,11 @@ def by_layer(statistics: pd.DataFrame) -> pd.DataFrame:
 
 
 def _grouped(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    rows = [dict(zip(keys, key, strict=True)) | _together(group) for key, group in table.groupby(keys, sort=False)]
-    return pd.DataFrame(rows, columns=[*keys, *_together(table.iloc[:0])])
+    rows = [dict(zip(keys, key, strict=True)) | _pooled(group) for key, group in table.groupby(keys, sort=False)]
+    return pd.DataFrame(rows, columns=[*keys, *_pooled(table.iloc[:0])])
 
 
-def _together(group: pd.DataFrame) -> dict[str, object]:
+def _pooled(group: pd.DataFrame) -> dict[str, object]:
     finite = (group["n"] - group["nan"] - group["inf"]).to_numpy(dtype=float)
     known, total = finite > 0, finite.sum()
     outliers = (group["outlier_share"].to_numpy() * finite)[known].sum()
