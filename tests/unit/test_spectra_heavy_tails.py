@@ -142,7 +142,13 @@ def table(sigmas, shapes, role="W_Q"):
                 "expert": pd.array([pd.NA] * len(sigmas), "Int64"),
             },
             **{"rows": [shape[0] for shape in shapes], "cols": [shape[1] for shape in shapes], "method": "gram"},
-            **{"rounding": 1.66e-3, "frobenius": [float(np.linalg.norm(sigma)) for sigma in sigmas], "sigma": sigmas},
+            **{
+                "rounding": 1.66e-3,
+                "zero_rows": 0,
+                "zero_cols": 0,
+                "frobenius": [float(np.linalg.norm(sigma)) for sigma in sigmas],
+                "sigma": sigmas,
+            },
         }
     )
 

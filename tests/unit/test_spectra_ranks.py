@@ -30,6 +30,8 @@ def spectra(sigmas, *, role="W_Q", layers=None, shape=None, rounding=0.0, expert
             "error_bound": 1e-14,
             "frobenius": [float(np.sqrt((sigma**2).sum())) for sigma in sigmas],
             "rounding": rounding,
+            "zero_rows": 0,
+            "zero_cols": 0,
             "sigma": sigmas,
         }
     )

@@ -12,10 +12,10 @@ from weight_atlas.spectra import schedule
 from weight_atlas.spectra.singular_values import (
     GRAM_NOISE,
     relative_rounding,
-    rounding_floor,
     spectra_of_equal_shapes,
     spectrum,
 )
+from weight_atlas.spectra.spectrum_rows import rounding_floor
 from weight_atlas.spectra.table import in_inventory_order, share_of, singular_value_table
 
 TYPES = [torch.bfloat16, torch.float16, torch.float32]

@@ -1,4 +1,4 @@
-"""The factors of every attention head, cut out of the weight matrices of its layer: MHA, GQA, MQA and MLA."""
+"""The factors of every attention head, as slices of the weight matrices of its layer: MHA, GQA, MQA and MLA."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 ROLES = ("W_Q", "W_K", "W_V", "W_O", "W_Q_a", "W_Q_b", "W_KV_a", "W_KV_b")
-# What each circuit needs; the second alternative is attention through a low-rank latent.
+# Roles that each circuit needs; the last alternatives are for attention through a low-rank latent (MLA).
 CIRCUITS = {"QK": (("W_Q", "W_K"), ("W_Q", "W_KV_a", "W_KV_b")), "OV": (("W_V", "W_O"), ("W_KV_a", "W_KV_b", "W_O"))}
 
 
 @dataclass(frozen=True)
 class Block:
-    """One attention module: where it stands, and its weight matrices by role (rows of an inventory)."""
+    """One attention module: its stack, layer and component, and its weight matrices by role (rows of an inventory)."""
 
     stack: str
     layer: int
@@ -33,7 +33,7 @@ class Block:
 def attention_blocks(matrices: pd.DataFrame) -> list[Block]:
     """The attention modules among the matrices of an inventory, in its order.
 
-    Modules are told apart by stack, layer and component (cross-attention beside self-attention).
+    A module is identified by stack, layer and component (such as cross-attention beside self-attention).
     """
     inside = matrices[matrices["role"].isin(ROLES) & matrices["layer"].notna() & matrices["expert"].isna()]
     component = inside["component"] if "component" in inside else pd.Series("", index=inside.index)
@@ -46,8 +46,8 @@ def attention_blocks(matrices: pd.DataFrame) -> list[Block]:
 def norm_gains(inventory: pd.DataFrame, load: Callable[[Any], Any]) -> dict[tuple[str, int], np.ndarray]:
     """Gain of the norm whose output the attention reads, by (stack, layer), where the inventory has one.
 
-    load(row) gives the gain that the norm multiplies by. Models that normalise after the attention, or without a gain,
-    give none, and neither do layers with a norm each for queries, keys and values.
+    load(row) gives the gain that the norm multiplies by. There is none for models that normalise after the attention or
+    without a gain, nor for layers with separate norms for queries, keys and values.
     """
     norms = inventory[(inventory["role"] == "norm") & (inventory["component"] == "pre_attention")]
     norms = norms[~norms.duplicated(["stack", "layer"], keep=False)]
@@ -62,7 +62,8 @@ def head_factors(
     QK: left W_Q,h, right W_K,h; OV: left W_O,h^T, right W_V,h; all (head_dim, d) in float64. Query head h reads the
     key-value head h // (n_heads / n_kv_heads). With a latent (MLA) the products W_Q_b,h W_Q_a and W_KV_b,h W_KV_a take
     the place of W_Q,h, W_K,h and W_V,h, and every W_K,h ends with the rotary rows that all heads share.
-    load(row) gives a tensor (out, in). gain: (d,) gain of the norm before the attention, folded into what reads it.
+    load(row) gives a tensor (out, in). gain: (d,) gain of the norm before the attention, folded into the matrices that
+    read its output.
     """
     left, right = _QUERIES_AND_KEYS if circuit == "QK" else _OUTPUTS_AND_VALUES
     (left_heads, lefts), (right_heads, rights) = left(block, load, gain), right(block, load, gain)
@@ -82,17 +83,17 @@ def _queries(block: Block, load: Callable, gain: np.ndarray | None) -> tuple[int
 def _keys(block: Block, load: Callable, gain: np.ndarray | None) -> tuple[int, Callable]:
     if "W_KV_b" not in block.rows:
         return _plain(block.rows["W_K"], load, gain)
-    (count, up), (own, rank) = _plain(block.rows["W_KV_b"], load, None), _latent(block)
+    (count, up), (head_rows, rank) = _plain(block.rows["W_KV_b"], load, None), _latent(block)
     down = _array(load(block.rows["W_KV_a"]), gain)
-    return count, lambda head: np.concatenate([up(head)[:own] @ down[:rank], down[rank:]])
+    return count, lambda head: np.concatenate([up(head)[:head_rows] @ down[:rank], down[rank:]])
 
 
 def _values(block: Block, load: Callable, gain: np.ndarray | None) -> tuple[int, Callable]:
     if "W_KV_b" not in block.rows:
         return _plain(block.rows["W_V"], load, gain)
-    (count, up), (own, rank) = _plain(block.rows["W_KV_b"], load, None), _latent(block)
+    (count, up), (head_rows, rank) = _plain(block.rows["W_KV_b"], load, None), _latent(block)
     down = _array(load(block.rows["W_KV_a"]), gain)
-    return count, lambda head: up(head)[own:] @ down[:rank]
+    return count, lambda head: up(head)[head_rows:] @ down[:rank]
 
 
 def _outputs(block: Block, load: Callable, gain: np.ndarray | None) -> tuple[int, Callable]:
@@ -105,7 +106,7 @@ _QUERIES_AND_KEYS, _OUTPUTS_AND_VALUES = (_queries, _keys), (_outputs, _values)
 
 
 def _latent(block: Block) -> tuple[int, int]:
-    """Rows of a head's own keys in W_KV_b, and the rank of the latent: W_KV_a is (rank + rotary rows, d)."""
+    """Rows of each head's non-rotary keys in W_KV_b, and the rank of the latent: W_KV_a is (rank + rotary rows, d)."""
     rank = int(block.rows["W_KV_b"].cols)
     query = block.rows.get("W_Q_b", block.rows.get("W_Q"))
     if query is None:
@@ -114,7 +115,7 @@ def _latent(block: Block) -> tuple[int, int]:
 
 
 def _plain(row: Any, load: Callable, gain: np.ndarray | None) -> tuple[int, Callable]:
-    """Number of heads of a matrix whose rows are heads, and a function that cuts one out in float64."""
+    """Number of heads of a matrix whose rows are heads, and a function that gives the rows of one in float64."""
     weight, size = load(row), int(row.head_dim)
     return int(row.n_heads), lambda head: _array(weight[head * size : (head + 1) * size], gain)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from weight_atlas.spectra.ranks import components_for, rank_measures
 
-# Where the pivots of a Cholesky factor span more than this, the QR factor takes its place: Cholesky squares conditions.
+# Where the pivots of a Cholesky factor span more than this, QR is used instead: Cholesky squares the condition number.
 PIVOT_RATIO = 1e-3
 MILESTONES = (0.5, 0.75, 0.9, 0.95, 0.99)
 
@@ -85,8 +85,8 @@ def kernel_measures(spectrum: Kernel) -> dict[str, float]:
 def gaussian_kernel(head_dim: int, left: int, right: int, samples: int = 4) -> dict[str, float]:
     """Means of the measures over kernels of independent Gaussian factors (head_dim, left) and (head_dim, right).
 
-    Simulated with a fixed seed; the measures average over the spectrum, so that a few kernels are enough. A and -A are
-    equally likely, which gives the means of positive_share and positivity exactly.
+    Simulated with a fixed seed; a few samples are enough, since the measures average over the spectrum. A and -A are
+    equally likely, so that the means of positive_share and positivity are known exactly.
     """
     random = np.random.default_rng([head_dim, left, right])
     drawn = []
@@ -98,13 +98,13 @@ def gaussian_kernel(head_dim: int, left: int, right: int, samples: int = 4) -> d
 
 
 def cumulative_energy(values: np.ndarray) -> np.ndarray:
-    """Share of the sum of squares that the largest values hold; values: (n,), largest modulus first."""
+    """Share of the sum of squares in the largest values; values: (n,), largest modulus first."""
     energy = np.cumsum(np.abs(values) ** 2)
     return energy / energy[-1]
 
 
 def milestones(values: np.ndarray) -> dict[float, int]:
-    """How many of the largest values hold 50, 75, 90, 95 and 99 % of the sum of squares."""
+    """Number of the largest values that hold 50, 75, 90, 95 and 99 % of the sum of squares."""
     cumulative = cumulative_energy(values)
     return {share: components_for(cumulative, share) for share in MILESTONES}
 
@@ -119,7 +119,7 @@ def _triangle(factor: np.ndarray, gram: np.ndarray) -> np.ndarray:
         pivots = np.diag(lower)
         if pivots.min() > PIVOT_RATIO * pivots.max():
             return lower.T
-    return np.linalg.qr(factor.T, mode="r")
+    return np.asarray(np.linalg.qr(factor.T, mode="r"))
 
 
 def _by_modulus(values: np.ndarray) -> np.ndarray:

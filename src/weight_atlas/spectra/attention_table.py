@@ -1,7 +1,8 @@
-"""The kernels of all heads of a model as tables: one row per head and circuit, and what can be read from them."""
+"""The kernels of all heads of a model as tables: a row per head and circuit, labels, and summaries."""
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,12 @@ from weight_atlas.spectra.scatter import kernel_scatter
 PLACE = ["stack", "layer", "component", "circuit", "head", "kv_head"]
 LISTS = ["singular_values", "eigenvalues_real", "eigenvalues_imag"]
 MEASURES = list(gaussian_kernel(2, 3, 3))
-# Of these, a Gaussian kernel's value stands beside the head's.
+# Measures that have a null column: the value of a Gaussian kernel.
 WITH_NULL = ["erank", "stable_rank", "asymmetry", "complex_share", "positive_share", "positivity"]
-# So many standard deviations of random heads must lie between a head and the Gaussian value before it has a label:
-# models have thousands of heads, and some of any thousand lie beyond three.
+# Standard deviations of random heads by which a head must differ from the Gaussian value to be labelled: models have
+# thousands of heads, and a few of every thousand random ones lie beyond three.
 BEYOND = 5.0
-# What the heads worked on at once may take, in bytes.
+# Memory of the heads that are computed at the same time, in bytes.
 MEMORY = 300_000_000
 
 
@@ -37,7 +38,7 @@ def attention_kernels(
 
     matrices: rows of an inventory; load(row) gives the tensor (out, in) in its stored type. gains: by (stack, layer),
     the gain of the norm before the attention, to be folded into the weights that read it. scaled: divide QK kernels by
-    sqrt(head_dim), as the scores are. threads: layers computed side by side, each with one BLAS thread.
+    sqrt(head_dim), as the scores are. threads: layers computed in parallel, each with one BLAS thread.
 
     One row per stack, layer, component, circuit and head: kv_head, d_model, head_dim (rank bound), status ("ok",
     "zero", "not finite"), folded (whether a norm's gain is in it), the measures of kernel_measures, those of Gaussian
@@ -63,7 +64,7 @@ def attention_kernels(
 
     pairs = [(block, circuit) for block in blocks for circuit in CIRCUITS]
     needs = [sum(int(row.rows) * int(row.cols) * 4 for row in block.rows.values()) for block, _ in pairs]
-    tasks = [lambda pair=pair: measure(*pair) for pair in pairs]
+    tasks = [partial(measure, *pair) for pair in pairs]
     if not tasks:
         return _table([])
     with schedule.one_thread_each():
@@ -81,9 +82,9 @@ def check_heads(kernels: pd.DataFrame) -> None:
 def head_table(kernels: pd.DataFrame) -> pd.DataFrame:
     """The measures of every head without the spectra, with a label.
 
-    LOW-RANK is an effective rank in the lowest quarter of its layer and below that of Gaussian factors by more than
-    they scatter, HIGH-RANK one in the highest quarter and above it by as much; MID are the other heads beyond that
-    scatter. Heads that rank like noise, and layers with fewer than four heads, have no label.
+    LOW-RANK: an effective rank in the lowest quarter of the layer and below that of Gaussian factors by more than
+    BEYOND standard deviations. HIGH-RANK: one in the highest quarter and above it by as much. MID: the other heads that
+    differ by as much. Heads with the rank of noise, and layers with fewer than four heads, have no label.
     """
     heads = kernels[kernels["head"].notna()].drop(columns=LISTS).reset_index(drop=True)
     layers = heads.groupby(["stack", "layer", "component", "circuit"])["erank"]
@@ -91,10 +92,10 @@ def head_table(kernels: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary_by_head(kernels: pd.DataFrame) -> pd.DataFrame:
-    """mean, std, min and max over the layers of the effective rank of every head, with the mean of Gaussian factors
-    (null) and a category: the label of head_table, of the means.
+    """Effective rank of every head over the layers.
 
-    std is that of the population.
+    Columns: mean, std (of the population), min, max, null (mean of Gaussian factors), and category: the label of
+    head_table, of the means.
     """
     keys = ["stack", "component", "circuit", "head"]
     summary, known = _summary(kernels, keys, "erank"), _known(kernels, "erank").groupby(keys, sort=True)
@@ -120,7 +121,7 @@ def _known(kernels: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def _labels(ranks: pd.Series, groups: Any, null: Any, scatter: Any) -> np.ndarray:
-    """LOW-RANK, MID, HIGH-RANK or no label for ranks in their groups, beside their null and how far it scatters."""
+    """LOW-RANK, MID, HIGH-RANK or no label for ranks in their groups; scatter: standard deviation of the null."""
     low, high = (groups.transform(lambda group, share=share: group.quantile(share)) for share in (0.25, 0.75))
     below, above = ranks < null - BEYOND * scatter, ranks > null + BEYOND * scatter
     ends = [(ranks <= low) & below, (ranks >= high) & above]

@@ -1,4 +1,4 @@
-"""Choosing single matrices and heads by short texts: "W_down:middle", "W_up:-1:3", "W_E", "middle:0"."""
+"""Choice of single matrices and heads by short texts: "W_down:middle", "W_up:-1:3", "W_E", "middle:0"."""
 
 import pandas as pd
 
@@ -11,10 +11,10 @@ def choose_matrices(table: pd.DataFrame, choices: list[str]) -> pd.DataFrame:
     """Rows of a table with role, layer and expert, in the order of the choices.
 
     A choice is ROLE, ROLE:LAYER or ROLE:LAYER:EXPERT. LAYER is a number (negative: from the end), first, middle or
-    last, of the layers that have this role. Choices that this model does not have give nothing; of several matrices
-    that one choice fits, the first counts.
+    last, of the layers that have this role. A choice that the model does not have is left out; of several matrices
+    that match one choice, the first is taken.
     """
-    found = []
+    chosen = []
     for choice in choices:
         role, layer, expert = [*choice.split(":"), "", ""][:3]
         rows = table[table["role"] == role]
@@ -22,8 +22,8 @@ def choose_matrices(table: pd.DataFrame, choices: list[str]) -> pd.DataFrame:
             rows = rows[rows["layer"] == _layer(rows["layer"], layer, choice)]
         if expert:
             rows = rows[rows["expert"] == _number(expert, choice)]
-        found.append(rows.head(1))
-    return pd.concat(found).drop_duplicates("id") if found else table.head(0)
+        chosen.append(rows.head(1))
+    return pd.concat(chosen).drop_duplicates("id") if chosen else table.head(0)
 
 
 def required_matrices(table: pd.DataFrame, choices: list[str]) -> pd.DataFrame:
@@ -36,13 +36,13 @@ def required_matrices(table: pd.DataFrame, choices: list[str]) -> pd.DataFrame:
 
 def choose_heads(kernels: pd.DataFrame, choices: list[str]) -> pd.DataFrame:
     """Rows of a table with layer and head, in the order of the choices, each LAYER:HEAD; see choose_matrices."""
-    found = []
+    chosen = []
     for choice in choices:
         layer, _, head = choice.partition(":")
         rows = kernels[kernels["head"].notna()]
         rows = rows[(rows["layer"] == _layer(rows["layer"], layer, choice)) & (rows["head"] == _number(head, choice))]
-        found.append(rows.sort_values("circuit", ascending=False, kind="stable"))
-    return pd.concat(found) if found else kernels.head(0)
+        chosen.append(rows.sort_values("circuit", ascending=False, kind="stable"))
+    return pd.concat(chosen) if chosen else kernels.head(0)
 
 
 def _layer(layers: pd.Series, word: str, choice: str) -> int:

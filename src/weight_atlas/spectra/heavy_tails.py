@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weight_atlas.spectra.floor import floor_of, live_shape
 from weight_atlas.spectra.marchenko_pastur import Bulk, density, fit_bulk, gaussian_spectrum
 from weight_atlas.spectra.power_law import PowerLaw, bootstrap_p, fit_power_law, lognormal_ratio
+from weight_atlas.spectra.spectrum_rows import SpectrumRow, floor_of, nonzero_shape, spectrum_rows
 
-# A power law that this share of its own samples fits worse is kept (Clauset et al.); and the level of the rival's test.
+# Level of both tests of a power law: its bootstrap p-value (Clauset et al.), and Vuong's against the log-normal.
 REJECTED = 0.1
 OVER_TRAINED, UNDER_TRAINED = 2.0, 6.0
-# Spectra of Gaussian matrices keep closer than this to the law, or than five eigenvalues, and are of full rank up to
-# what rounding swallows.
+# Spectra of Gaussian matrices lie closer than this to the Marchenko-Pastur law, or than five eigenvalues; and have full
+# rank except for what falls below the rounding floor.
 ON_THE_LAW = 0.02
 FULL_RANK = 0.95
-# Exponents above so many times a Gaussian matrix's are those of equal eigenvalues, as of orthogonal matrices.
+# Above so many times a Gaussian matrix's exponent, eigenvalues are equal but for rounding, as in orthogonal matrices.
 FLATTER_THAN_NOISE = 10.0
-# Eigenvalues nearer each other than this share of the mean step of their tail are counted once.
+# Eigenvalues closer to each other than this share of the mean step in their tail are counted once.
 SAME = 1e-3
 PLACE = ["id", "role", "stack", "layer", "expert", "rows", "cols"]
 FIT = ["alpha", "alpha_error", "xmin", "D", "tail", "eigenvalues", "p", "lognormal_R", "lognormal_p", "alpha_null"]
@@ -38,8 +38,8 @@ BULK = [f"mp_{field.name}" for field in fields(Bulk)]
 class TailSettings:
     """What counts as a tail.
 
-    min_tail and min_tail_share: a tail has at least so many eigenvalues, and such a share of them. threshold:
-    eigenvalues up to it are left out; None: those below the rounding floor of the stored type. bootstrap: samples for
+    min_tail and min_tail_share: least number and least share of the eigenvalues in a tail. threshold: eigenvalues
+    up to it are left out; None: those below the rounding floor of the stored type. bootstrap: samples for
     the p-value, 0 for none. WeightWatcher's own settings are min_tail=2, min_tail_share=0, threshold=1e-5.
     """
 
@@ -49,7 +49,7 @@ class TailSettings:
     bootstrap: int = 50
 
     def smallest_tail(self, count: int) -> int:
-        """The least size of a tail among so many eigenvalues."""
+        """Least size of a tail of `count` eigenvalues."""
         return max(2, self.min_tail, int(np.ceil(self.min_tail_share * count)))
 
 
@@ -66,7 +66,7 @@ def heavy_tails(spectra: pd.DataFrame, settings: TailSettings | None = None) -> 
     see Bulk, of the eigenvalues above the rounding floor.
     """
     settings = settings or TailSettings()
-    rows = [_measured(row, settings) for row in spectra.itertuples(index=False)]
+    rows = [_measured(row, settings) for row in spectrum_rows(spectra)]
     columns = ["status", "reading", *FIT, *NORMS, *BULK]
     measured = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(["tail", "eigenvalues", "mp_spikes"], "Int64"))
     return pd.concat([spectra[PLACE].reset_index(drop=True), measured], axis=1)
@@ -82,35 +82,35 @@ def tail_summary(tails: pd.DataFrame) -> dict[str, Any]:
     return {"layers": _means(layers), "all": _means(tails), "by_role": by_role}
 
 
-def eigenvalues_of(row: Any, threshold: float | None) -> np.ndarray:
-    """Squared singular values of a row of a table of singular values, ascending, without those up to a threshold.
+def eigenvalues_of(row: SpectrumRow, threshold: float | None) -> np.ndarray:
+    """Squared singular values of a matrix above a threshold, ascending.
 
-    threshold None: those of singular values below the rounding floor (see rounding_floor) and zeros.
+    threshold None: the square of the rounding floor (see rounding_floor); zeros are left out as well.
     """
     values = np.asarray(row.sigma, dtype=float)[::-1] ** 2
     return values[values > (_floor(row, values) if threshold is None else threshold)]
 
 
-def _floor(row: Any, values: np.ndarray) -> float:
+def _floor(row: SpectrumRow, values: np.ndarray) -> float:
     return max(floor_of(row) ** 2, 1e-24 * values[-1] if values.size else 0.0)
 
 
-def _measured(row: Any, settings: TailSettings) -> dict[str, Any]:
+def _measured(row: SpectrumRow, settings: TailSettings) -> dict[str, Any]:
     whole = np.asarray(row.sigma, dtype=float)[::-1] ** 2
     if not whole.size or not whole[-1] > 0:
         return {"status": "failed", "reading": ""}
-    values, live = eigenvalues_of(row, settings.threshold), live_shape(row)
-    bulk = _bulk(values[values > _floor(row, whole)], max(live))
+    values, shape = eigenvalues_of(row, settings.threshold), nonzero_shape(row)
+    bulk = _bulk(values[values > _floor(row, whole)], max(shape))
     fit = fit_power_law(values, settings.smallest_tail(len(values)))
     judged = _judged(fit, values, row, settings)
     alpha = judged.get("alpha", float("nan"))
-    random_like = alpha == alpha and _random_like(bulk, len(values), min(live))
+    random_like = alpha == alpha and _random_like(bulk, len(values), min(shape))
     reading = "random-like" if random_like else _reading(alpha) if judged["status"] == "ok" else ""
     return {"eigenvalues": len(values), "reading": reading, **judged, **bulk, **_norms(whole, alpha)}
 
 
 def _bulk(values: np.ndarray, longer: int) -> dict[str, Any]:
-    """The random bulk of so many eigenvalues: what a rank-deficient matrix lacks is no part of its size."""
+    """The random bulk; its shorter side is the number of eigenvalues, so that a rank deficiency does not count."""
     if not values.size:
         return {}
     return {f"mp_{name}": value for name, value in asdict(fit_bulk(values, len(values), longer)).items()}
@@ -127,12 +127,12 @@ def _reading(alpha: float) -> str:
     return "under-trained" if alpha > UNDER_TRAINED else "well trained"
 
 
-def _judged(fit: PowerLaw | None, values: np.ndarray, row: Any, settings: TailSettings) -> dict[str, Any]:
-    """The fit with its status; of degenerate tails the status alone, since their exponent says nothing."""
+def _judged(fit: PowerLaw | None, values: np.ndarray, row: SpectrumRow, settings: TailSettings) -> dict[str, Any]:
+    """The fit with its status; without the fit where the tail is degenerate, since its exponent then means nothing."""
     smallest = settings.smallest_tail(len(values))
     if len(values) < smallest:
         return {"status": "failed"}
-    null = _gaussian_alpha(*live_shape(row), settings)
+    null = _gaussian_alpha(*nonzero_shape(row), settings)
     if fit is None or _degenerate(fit, values, null, row, settings):
         return {"status": "degenerate", "alpha_null": null}
     seed = zlib.crc32(str(row.id).encode())
@@ -148,8 +148,8 @@ def _judged(fit: PowerLaw | None, values: np.ndarray, row: Any, settings: TailSe
     }
 
 
-def _degenerate(fit: PowerLaw, values: np.ndarray, null: float, row: Any, settings: TailSettings) -> bool:
-    """Whether a tail is one value, or a few, but for rounding: constant spectra, orthogonal matrices, few levels."""
+def _degenerate(fit: PowerLaw, values: np.ndarray, null: float, row: SpectrumRow, settings: TailSettings) -> bool:
+    """Whether a tail is only a few values, up to rounding: constant spectra, orthogonal matrices, few levels."""
     tail = values[len(values) - fit.tail :]
     steps = np.diff(np.log(tail))
     different = 1 + int((steps > SAME * steps.mean()).sum())
@@ -199,14 +199,14 @@ def _means(tails: pd.DataFrame) -> dict[str, Any]:
 
 
 def with_spectra(tails: pd.DataFrame, spectra: pd.DataFrame, settings: TailSettings) -> list[tuple]:
-    """For rows of heavy_tails: (row, eigenvalues, law of the random bulk as eigenvalue and density), what figures draw.
+    """What figures draw of each row of heavy_tails: the row, its eigenvalues, and the density of its random bulk.
 
-    Rows without eigenvalues are left out.
+    The last is a table of eigenvalue and density. Rows without eigenvalues are left out.
     """
-    found = []
-    by_id = {row.id: row for row in spectra.itertuples(index=False)}
+    drawn = []
+    by_id = {row.id: row for row in spectrum_rows(spectra)}
     for _, row in tails[(tails["eigenvalues"].fillna(0) > 1) & tails["mp_scale"].notna()].iterrows():
         values = eigenvalues_of(by_id[row["id"]], settings.threshold)
         law = density(Bulk(**{name: row[f"mp_{name}"] for name in Bulk.__dataclass_fields__}))
-        found.append((row, values, pd.DataFrame(dict(zip(["eigenvalue", "density"], law, strict=True)))))
-    return found
+        drawn.append((row, values, pd.DataFrame(dict(zip(["eigenvalue", "density"], law, strict=True)))))
+    return drawn

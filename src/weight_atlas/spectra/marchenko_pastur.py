@@ -7,20 +7,20 @@ import numpy as np
 
 from weight_atlas.spectra.nulls import marchenko_pastur_law
 
-# Quantiles of the bulk that set its scale: above the lower edge's disorder, below where spikes and tails reach.
+# Quantiles that set the scale of the bulk: above the noisy lower edge, below spikes and tails.
 BULK = np.linspace(0.1, 0.6, 26)
-# 99 % quantile of the Tracy-Widom law of real matrices: a random matrix has a larger top eigenvalue once in a hundred.
+# 99 % quantile of the Tracy-Widom law of real matrices: one random matrix in a hundred has a larger top eigenvalue.
 TRACY_WIDOM_99 = 2.0234
 
 
 @dataclass(frozen=True)
 class Bulk:
-    """What remains when a spectrum is compared with a random matrix of the same bulk.
+    """A spectrum compared with that of a random matrix with the same bulk.
 
     scale: standard deviation of an entry of that random matrix. low, high: edges of its eigenvalues (squared singular
-    values). spikes: eigenvalues above high by more than a random matrix has them (Tracy-Widom, 99 %); spike_energy:
-    their share of the sum of all. softrank: high / largest eigenvalue. distance: Kolmogorov-Smirnov distance of the
-    whole spectrum from the law.
+    values). spikes: number of eigenvalues above high by more than those of a random matrix (Tracy-Widom, 99 %);
+    spike_energy: their share of the sum of all. softrank: high / largest eigenvalue. distance:
+    Kolmogorov-Smirnov distance of the whole spectrum from the law.
     """
 
     scale: float
@@ -36,7 +36,7 @@ def fit_bulk(eigenvalues: np.ndarray, rows: int, columns: int) -> Bulk:
     """Fit the law to the lower and middle quantiles of a spectrum.
 
     eigenvalues: (min(rows, columns),) squared singular values, ascending, not all zero. The scale is the median, over
-    quantiles 0.1 to 0.6, of what would bring the law's quantile to the data's.
+    quantiles 0.1 to 0.6, of the ratio of the data's quantile to the law's.
     """
     small, large = sorted((rows, columns))
     law, share = marchenko_pastur_law(small / large)

@@ -1,4 +1,4 @@
-"""What a matrix of independent Gaussian entries of the same shape would show: the null beside every rank measure.
+"""Null values of the rank measures: those of a matrix of independent Gaussian entries of the same shape.
 
 Shares of r = min(m, n) follow from the Marchenko-Pastur law at the aspect ratio alone (Marchenko and Pastur, 1967); the
 largest singular value uses its finite-size mean (Johnstone, On the distribution of the largest eigenvalue in principal
@@ -18,8 +18,10 @@ SQUARE_CONDITION = 4.65
 
 @lru_cache(maxsize=4096)
 def gaussian_shares(rows: int, columns: int) -> dict[str, float]:
-    """Rank measures of a Gaussian matrix as shares of min(rows, columns): erank, erank_energy, rank_1pct, n50 .. n99,
-    stable_rank, numerical_rank; and its condition number (not a share)."""
+    """Rank measures of a Gaussian matrix as shares of min(rows, columns), and its condition number (not a share).
+
+    The measures: erank, erank_energy, rank_1pct, n50 .. n99, stable_rank, numerical_rank.
+    """
     small, large = sorted((rows, columns))
     if small == 0:
         return {}
@@ -62,7 +64,7 @@ def _largest_square(small: int, large: int) -> float:
 def marchenko_pastur_law(aspect: float, points: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
     """Nodes (squared singular values over the longer side, ascending) and weights of the law at r / max(m, n).
 
-    The cosine substitution takes away the square roots at both edges, and the pole at zero of the square case.
+    The cosine substitution removes the square roots at both edges, and the pole at zero of the square case.
     """
     low, high = (1 - aspect**0.5) ** 2, (1 + aspect**0.5) ** 2
     angle = (np.arange(points) + 0.5) * np.pi / points

@@ -1,10 +1,9 @@
-"""Power law fitted to the tail of a spectrum: exact search for the threshold, goodness of fit, the log-normal rival.
+"""Power law fitted to the tail of a spectrum: exact search for the threshold, goodness of fit, log-normal alternative.
 
 Method: Clauset, Shalizi and Newman, Power-law distributions in empirical data, 2009. For every threshold xmin the
-exponent is the maximum-likelihood one; the threshold kept is the one whose tail lies closest to its fit in the
-Kolmogorov-Smirnov distance. Suffix sums give all exponents at once, and a lower bound on a threshold's distance from a
-few points of its tail rules most thresholds out before their distance is computed: the result is that of the full
-search.
+exponent is the maximum-likelihood one; the chosen threshold is the one whose tail lies closest to its fit in the
+Kolmogorov-Smirnov distance. Suffix sums give all exponents at once, and a lower bound on the distance, from a few
+points of the tail, rules out most thresholds before their distance is computed; the result is that of the full search.
 """
 
 from dataclasses import dataclass
@@ -56,9 +55,9 @@ def fit_power_law(values: np.ndarray, min_tail: int = 2) -> PowerLaw | None:
 
 
 def bootstrap_p(values: np.ndarray, fit: PowerLaw, *, repeats: int, seed: int, min_tail: int = 2) -> float:
-    """Chance that data which follow the fit lie as far from their own fit: small means that it is no power law.
+    """Share of samples of the fit that lie at least as far from their own fit: small where the data are no power law.
 
-    Below xmin the values are drawn from the data, above it from the fit; every draw is fitted anew.
+    Below xmin the samples are drawn from the data, above it from the fit; each sample is fitted anew.
     """
     random = np.random.default_rng(seed)
     body, count = values[: len(values) - fit.tail], len(values)
@@ -75,8 +74,8 @@ def bootstrap_p(values: np.ndarray, fit: PowerLaw, *, repeats: int, seed: int, m
 def lognormal_ratio(tail: np.ndarray) -> tuple[float, float]:
     """(R, p) of the power law against the log-normal cut off at xmin = tail[0].
 
-    R is Vuong's normalised log-likelihood ratio: R > 0 speaks for the power law. p is the chance of so large a ratio
-    were both as close. tail: (t,) ascending.
+    R is Vuong's normalised log-likelihood ratio: R > 0 favours the power law. p is the probability of a ratio as large
+    if both fitted equally well. tail: (t,) ascending.
     """
     from scipy.special import erfc, log_ndtr
 
@@ -96,7 +95,7 @@ def lognormal_ratio(tail: np.ndarray) -> tuple[float, float]:
 
 
 def _closest(logs: np.ndarray, starts: np.ndarray, slopes: np.ndarray) -> np.ndarray:
-    """Those thresholds whose distance is smallest, up to CLOSE."""
+    """The thresholds with the smallest distance, up to CLOSE."""
     limit = np.inf
     for samples in SAMPLES:
         bounds = _bounds(logs, starts, slopes, samples)
@@ -115,7 +114,7 @@ def _closest(logs: np.ndarray, starts: np.ndarray, slopes: np.ndarray) -> np.nda
 
 
 def _bounds(logs: np.ndarray, starts: np.ndarray, slopes: np.ndarray, samples: int) -> np.ndarray:
-    """Largest deviation of each tail from its fit over a few of its points: no more than its distance."""
+    """Largest deviation of each tail from its fit over a few of its points: a lower bound on its distance."""
     tails = len(logs) - starts
     bounds = np.zeros(len(starts))
     step = max(1, 2_000_000 // samples)
@@ -136,7 +135,7 @@ def _distance(logs: np.ndarray, start: int, slope: float) -> float:
 
 
 def _exact(values: np.ndarray, start: int) -> PowerLaw:
-    """The fit of one tail, with every sum taken over that tail alone."""
+    """The fit of one tail, with all sums taken over that tail alone (no suffix sums)."""
     tail, logs = values[start:], np.log(values[start:])
     count = len(tail)
     alpha = 1 + count / (np.sum(logs) - count * logs[0])
@@ -146,7 +145,7 @@ def _exact(values: np.ndarray, start: int) -> PowerLaw:
 
 
 def _truncated_normal(mean: float, spread: float) -> tuple[float, float]:
-    """Maximum-likelihood (mu, sigma) of a normal cut off below zero, from the mean and standard deviation seen.
+    """Maximum-likelihood (mu, sigma) of a normal cut off below zero, from the observed mean and standard deviation.
 
     Where no maximum exists (the data are closest to an exponential, mu -> -inf) the search ends at a steep normal,
     which is that exponential to within the accuracy of the comparison.

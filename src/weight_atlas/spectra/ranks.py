@@ -7,8 +7,8 @@ q = sigma^2 / sum sigma^2. Effective rank: Roy and Vetterli, The effective rank,
 import numpy as np
 import pandas as pd
 
-from weight_atlas.spectra.floor import floor_of
 from weight_atlas.spectra.nulls import ENERGY_SHARES, gaussian_shares
+from weight_atlas.spectra.spectrum_rows import SpectrumRow, floor_of, spectrum_rows
 
 EPS = float(np.finfo(np.float64).eps)
 TOLERANCE = 1e-6
@@ -19,10 +19,10 @@ SPECTRUM_COLUMNS = ["method", "error_bound", "frobenius", "rounding", "zero_rows
 
 
 def rank_measures(sigma: np.ndarray) -> dict[str, float]:
-    """Effective rank exp(-sum p ln p), the same of the energies q, stable rank sum sigma^2 / sigma_1^2, the number of
-    sigma above 1 % of the largest, and the components that hold 50 to 99 % of the energy; NaN without a spectrum.
+    """Rank measures of singular values, (r,) descending and not negative; NaN without a spectrum.
 
-    sigma: (r,) descending, not negative.
+    erank: exp(-sum p ln p). erank_energy: the same of q. stable_rank: sum sigma^2 / sigma_1^2. rank_1pct: number of
+    sigma above 1 % of the largest. n50 .. n99: components that hold 50 to 99 % of the energy.
     """
     if sigma.size == 0 or sigma[0] == 0:
         return dict.fromkeys(["erank", "erank_energy", "stable_rank", "rank_1pct", *COUNTS], float("nan"))
@@ -39,7 +39,7 @@ def rank_measures(sigma: np.ndarray) -> dict[str, float]:
 
 
 def components_for(cumulative: np.ndarray, share: float) -> int:
-    """How many leading components reach a share of the energy; cumulative: (r,) ascending to one."""
+    """Number of leading components that reach a share of the energy; cumulative: (r,) ascending to one."""
     return min(int((cumulative < share).sum()) + 1, cumulative.size)
 
 
@@ -59,7 +59,7 @@ def effective_ranks(spectra: pd.DataFrame) -> pd.DataFrame:
     status: "ok", "rounding-limited" (the smallest sigma lie under that floor, or are not known to 1e-6: condition,
     sigma_min and numerical_rank are then rounding), "zero", "empty" or "not finite".
     """
-    rows = [_measured(row) for row in spectra.itertuples(index=False)]
+    rows = [_measured(row) for row in spectrum_rows(spectra)]
     kept = spectra.drop(columns=SPECTRUM_COLUMNS, errors="ignore").reset_index(drop=True)
     measured = pd.DataFrame(rows, columns=_columns())
     counts = ["rank_1pct", "numerical_rank", *COUNTS]
@@ -67,10 +67,12 @@ def effective_ranks(spectra: pd.DataFrame) -> pd.DataFrame:
 
 
 def components_of(spectra: pd.DataFrame) -> pd.DataFrame:
-    """All components of the matrices of a table of singular values: id, component (from 1), sigma, the share of the
-    energy that it holds, and the cumulative share."""
+    """All components of the matrices of a table of singular values.
+
+    Columns: id, component (from 1), sigma, energy (its share of the sum of squares), cumulative (the sum of shares).
+    """
     tables = []
-    for row in spectra.itertuples(index=False):
+    for row in spectrum_rows(spectra):
         sigma = np.asarray(row.sigma, dtype=float)
         energy = sigma**2 / max((sigma**2).sum(), np.finfo(float).tiny)
         columns = {"component": np.arange(1, len(sigma) + 1), "sigma": sigma, "energy": energy}
@@ -102,7 +104,7 @@ def _columns() -> list[str]:
     ]
 
 
-def _measured(row: tuple) -> dict[str, object]:
+def _measured(row: SpectrumRow) -> dict[str, object]:
     sigma, count = np.asarray(row.sigma, dtype=float), min(row.rows, row.cols)
     null = gaussian_shares(row.rows, row.cols)
     values = {**rank_measures(sigma), "numerical_rank": numerical_rank(sigma, row.rows, row.cols)}
@@ -119,8 +121,8 @@ def _measured(row: tuple) -> dict[str, object]:
     return {**measured, **_small_end(row, sigma), "condition_null": null.get("condition", float("nan"))}
 
 
-def _small_end(row: tuple, sigma: np.ndarray) -> dict[str, object]:
-    """The largest and smallest sigma, and how far down they mean anything."""
+def _small_end(row: SpectrumRow, sigma: np.ndarray) -> dict[str, object]:
+    """The largest and smallest sigma, and how many lie above the rounding floor."""
     if sigma.size == 0 or sigma[0] == 0:
         status = {"empty": "empty", "zero": "zero"}.get(row.method, "not finite")
         nothing = 0.0 if status == "zero" else float("nan")

@@ -13,7 +13,7 @@ from weight_atlas.spectra.trends import ROLE_ORDER
 
 @dataclass(frozen=True)
 class Spectra:
-    """The tables that a report is made of, as the steps before it wrote them."""
+    """The tables that a report is made of, as the steps of those names write them."""
 
     inventory: pd.DataFrame
     singular_values: pd.DataFrame
@@ -27,10 +27,10 @@ class Spectra:
 def spectra_report(
     model: str, spectra: Spectra, *, heads: list[str], matrices: list[str], figures: dict[str, str]
 ) -> str:
-    """The page.
+    """The page, in Markdown.
 
-    heads, matrices: what is looked at closely (see choose_heads, choose_matrices). figures: title -> link, under the
-    names "ranks", "kernels", "heads" and "matrices"; those that do not apply to the model are left out.
+    heads, matrices: choices that have sections of their own (see choose_heads, choose_matrices). figures: link by name
+    ("ranks", "kernels", "heads", "matrices"), without those that do not apply to the model.
     """
     sections = [
         *[f"# Spectra of {inline(model)}", ""],
@@ -47,7 +47,7 @@ def spectra_report(
 
 
 def model_configuration(inventory: pd.DataFrame) -> dict[str, object]:
-    """Sizes of a model, read from its tensors: layers, widths, heads, vocabulary; what it does not have is left out."""
+    """Sizes of a model from its tensors: layers, widths, heads, vocabulary; without those that it does not have."""
     inside = inventory[inventory["layer"].notna() & (inventory["stack"] != "other")]
 
     def first(column: str, *roles: str) -> int | None:

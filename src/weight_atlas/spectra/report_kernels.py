@@ -21,22 +21,22 @@ def table(rows: pd.DataFrame | dict[str, object], digits: int = 4) -> str:
 
 
 def head_section(row: pd.Series) -> list[str]:
-    """All about one kernel: metrics, its largest eigenvalues, percentiles, the complex plane, cumulative energy."""
+    """One kernel: its measures, largest eigenvalues, percentiles, spread in the complex plane, cumulative energy."""
     width, bound = int(row["d_model"]), len(row["singular_values"])
     values = np.asarray(row["eigenvalues_real"]) + 1j * np.asarray(row["eigenvalues_imag"])
     sigma = np.asarray(row["singular_values"])
     lines = [f"### {TITLES[row['circuit']]}: layer {row['layer']}, head {row['head']}", ""]
     if row["status"] != "ok":
         return [*lines, f"This kernel is {row['status']}.", ""]
-    modulus, curled = np.abs(values), int((values.imag != 0).sum())
+    modulus, complex_count = np.abs(values), int((values.imag != 0).sum())
     lines += [
         table(
             {
                 "Kernel shape": f"{width} x {width}, rank at most {bound}",
                 "Asymmetry, norm of A - A^T over norm of A": f"{row['asymmetry']:.4f} "
                 f"(unstructured: {row['asymmetry_null']:.4f})",
-                "Complex eigenvalues": f"{curled} of {bound} that can differ from zero "
-                f"({curled / bound:.1%}; Gaussian factors: {row['complex_share_null']:.1%})",
+                "Complex eigenvalues": f"{complex_count} of {bound} that can differ from zero "
+                f"({complex_count / bound:.1%}; Gaussian factors: {row['complex_share_null']:.1%})",
                 f"Energy of the {bound} largest eigenvalues": "100 % (the others are exactly zero)",
                 "Effective rank of the singular values": f"{row['erank']:.4f} (Gaussian: {row['erank_null']:.4f})",
                 "Effective rank of the eigenvalue moduli": f"{row['eigen_erank']:.4f}",
@@ -59,7 +59,7 @@ def head_section(row: pd.Series) -> list[str]:
         "",
         table(pd.DataFrame({"Percentile": PERCENTILES, "Magnitude": np.percentile(modulus, PERCENTILES)}), digits=6),
         *["", "#### Complex plane", ""],
-        *_plane(values, width, curled),
+        *_plane(values, width, complex_count),
         *["", "#### Cumulative energy", ""],
         _energy_table(values, sigma, width),
         "",
@@ -67,14 +67,14 @@ def head_section(row: pd.Series) -> list[str]:
     return lines
 
 
-def _plane(values: np.ndarray, width: int, curled: int) -> list[str]:
+def _plane(values: np.ndarray, width: int, complex_count: int) -> list[str]:
     zeros = [0.0] if width > len(values) else []
     real, imaginary = np.append(values.real, zeros), np.append(values.imag, zeros)
     positive, negative = int((values.real > 0).sum()), int((values.real < 0).sum())
     return [
         f"- Real parts from {real.min():.4f} to {real.max():.4f}",
         f"- Imaginary parts from {imaginary.min():.4f} to {imaginary.max():.4f}",
-        f"- {curled} eigenvalues have an imaginary part, {width - curled} are real",
+        f"- {complex_count} eigenvalues have an imaginary part, {width - complex_count} are real",
         f"- {positive} have a positive real part, {negative} a negative one",
     ]
 
@@ -94,7 +94,7 @@ def _energy_table(values: np.ndarray, sigma: np.ndarray, width: int) -> str:
 
 
 def heads_section(kernels: pd.DataFrame) -> list[str]:
-    """Effective ranks of all kernels: overall, by head, by layer, and every one of them."""
+    """Effective ranks of all kernels: overall, by head, by layer, and of each layer and head."""
     known = kernels[kernels["head"].notna() & (kernels["status"] == "ok")]
     lines: list[str] = []
     by_head, by_layer = summary_by_head(known), summary_by_layer(known)
@@ -117,7 +117,7 @@ def heads_section(kernels: pd.DataFrame) -> list[str]:
 
 
 def singular_value_section(row: pd.Series) -> list[str]:
-    """One matrix: its shape, ends of its spectrum, and how many components hold how much of the energy."""
+    """One matrix: its shape, the ends of its spectrum, and the components needed for shares of the energy."""
     sigma, rows, columns = np.asarray(row["sigma"]), row["rows"], row["cols"]
     lines = [f"### {inline(row['id'])}", ""]
     if not len(sigma) or sigma[0] == 0:

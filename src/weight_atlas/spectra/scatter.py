@@ -1,7 +1,7 @@
-"""How far the rank measures of Gaussian matrices scatter: what a label or a trend has to exceed.
+"""Standard deviations of the rank measures over Gaussian matrices, which a label or a trend has to exceed.
 
-Sums over eigenvalues that repel each other scatter by as much at any size (Lytova and Pastur, Central limit theorem for
-linear eigenvalue statistics, 2009), so that small matrices of the same aspect ratio stand for large ones.
+Sums over eigenvalues that repel each other have the same variance at any size (Lytova and Pastur, Central limit theorem
+for linear eigenvalue statistics, 2009), so that large matrices are simulated by small ones of the same aspect ratio.
 """
 
 from functools import lru_cache
@@ -10,7 +10,7 @@ import numpy as np
 
 from weight_atlas.spectra.ranks import rank_measures
 
-# Singular values of the matrices that larger ones are simulated by.
+# Smaller side of the matrices that simulate larger ones.
 SIMULATED = 64
 
 
@@ -39,8 +39,10 @@ def kernel_scatter(head_dim: int, left: int, right: int, draws: int = 100) -> di
 
 
 def _triangles(random: np.random.Generator, draws: int, rows: int, columns: float) -> np.ndarray:
-    """(draws, rows, rows) triangles with the singular values of Gaussian matrices (rows, columns), rows <= columns: by
-    Bartlett's decomposition, whose cost does not depend on the longer side."""
+    """(draws, rows, rows) triangles with the singular values of Gaussian matrices (rows, columns), rows <= columns.
+
+    By Bartlett's decomposition, whose cost does not depend on the longer side.
+    """
     triangles = np.tril(random.standard_normal((draws, rows, rows)), -1)
     diagonal = np.arange(rows)
     triangles[:, diagonal, diagonal] = random.chisquare(columns - diagonal, (draws, rows)) ** 0.5
@@ -49,4 +51,4 @@ def _triangles(random: np.random.Generator, draws: int, rows: int, columns: floa
 
 def _deviations(matrices: np.ndarray) -> dict[str, float]:
     measured = [rank_measures(sigma) for sigma in np.linalg.svd(matrices, compute_uv=False)]
-    return {name: float(np.std([found[name] for found in measured], ddof=1)) for name in measured[0]}
+    return {name: float(np.std([measures[name] for measures in measured], ddof=1)) for name in measured[0]}

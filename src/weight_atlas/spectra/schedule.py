@@ -1,19 +1,20 @@
-"""Which matrices a part takes, and how many of them at once: by cost, within a bound on memory.
+"""Distribution of matrices over parts by their cost, and over threads within a bound on memory.
 
-Every matrix is computed with one BLAS thread, so its bytes depend neither on the number of threads nor on the number
-of parts; several matrices run side by side instead. That is also the faster way: on a busy machine one decomposition
-spread over four threads takes many times longer than four beside each other.
+Every matrix is computed with one BLAS thread, so that its result depends neither on the number of threads nor on the
+number of parts; several matrices are computed in parallel instead. That is also faster: on a busy machine one
+decomposition spread over four threads takes many times longer than four in parallel.
 """
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-# Below this cost, in multiply-adds, a part is not worth the start of another process: about a second of work.
+# Least cost of a part in multiply-adds: about a second of work, below which starting a process costs more.
 GRAIN = 2e10
 
 
@@ -27,12 +28,13 @@ def cost(rows: int, columns: int) -> float:
 
 
 def parts(costs: Sequence[float], count: int) -> list[list[int]]:
-    """Share items out over count parts, the dearest first to the part with least to do (ties: the first part).
+    """Distribute items over parts: the most expensive first, each to the part with the least cost (ties: the first).
 
-    Only as many parts are used as there is work for; the others are empty. Items keep their order within a part.
+    No more parts are used than there are multiples of GRAIN; the others are empty. Items keep their order in a part.
     """
     used = max(1, min(count, int(np.ceil(sum(costs) / GRAIN))))
-    loads, shares = [0.0] * used, [[] for _ in range(count)]
+    loads = [0.0] * used
+    shares: list[list[int]] = [[] for _ in range(count)]
     for item in sorted(range(len(costs)), key=lambda index: (-costs[index], index)):
         least = loads.index(min(loads))
         loads[least] += costs[item]
@@ -47,18 +49,21 @@ def working_bytes(rows: int, columns: int, stored: int) -> int:
 
 
 def allowed_bytes(shapes: Sequence[tuple[int, int]], beyond: int) -> int:
-    """The largest matrix in float64 with its Gram matrix, and some bytes beyond."""
+    """Memory for the largest matrix in float64 with its Gram matrix, and `beyond` bytes more."""
     return max((8 * (rows * columns + min(rows, columns) ** 2) for rows, columns in shapes), default=0) + beyond
 
 
 def run_within(tasks: Sequence[Callable[[], Any]], needs: Sequence[int], allowed: int, workers: int) -> list[Any]:
-    """Run tasks in threads, the neediest first, never more at once than memory allows; results in their order.
+    """Run tasks in threads, those with the largest needs first, within a bound on memory; results in the tasks' order.
 
-    A task that needs more than all that is allowed runs alone.
+    A task that needs more than is allowed runs alone.
     """
     free = threading.Condition()
     held = {"bytes": 0, "tasks": 0}
     results: list[Any] = [None] * len(tasks)
+
+    def fits(need: int) -> bool:
+        return held["tasks"] < workers and (not held["tasks"] or held["bytes"] + need <= allowed)
 
     def run(index: int) -> None:
         try:
@@ -70,14 +75,10 @@ def run_within(tasks: Sequence[Callable[[], Any]], needs: Sequence[int], allowed
                 free.notify()
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        futures = []
+        futures: list[Future[None]] = []
         for index in sorted(range(len(tasks)), key=lambda item: (-needs[item], item)):
             with free:
-                free.wait_for(
-                    lambda need=needs[index]: (
-                        held["tasks"] < workers and (not held["tasks"] or held["bytes"] + need <= allowed)
-                    )
-                )
+                free.wait_for(partial(fits, needs[index]))
                 held["bytes"] += needs[index]
                 held["tasks"] += 1
             if any(future.done() and future.exception() for future in futures):
@@ -90,7 +91,7 @@ def run_within(tasks: Sequence[Callable[[], Any]], needs: Sequence[int], allowed
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Hold BLAS and torch to one thread per caller."""
+    """Limit BLAS and torch to one thread per calling thread."""
     import threadpoolctl
     import torch
 

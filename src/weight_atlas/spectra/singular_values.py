@@ -3,7 +3,7 @@
 The Gram matrix of the smaller side squares the singular values, so its eigenvalues carry an absolute error near
 GRAM_ERROR * eps * sigma_1^2: sigma_i is then right to a relative GRAM_ERROR * eps / 2 * (sigma_1 / sigma_i)^2. That is
 better than a float32 SVD everywhere, and several times cheaper than a float64 SVD, but it loses singular values below
-about 1e-8 sigma_1 altogether. `spectrum` therefore looks at what it got and takes the direct route where a value that
+about 1e-8 sigma_1 altogether. `spectrum` therefore checks the result and takes the direct route where a value that
 carries information would be wrong.
 """
 
@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from weight_atlas.spectra.floor import rounding_floor
+from weight_atlas.spectra.spectrum_rows import rounding_floor
 
 EPS = float(np.finfo(np.float64).eps)
 # Twice to forty times the error seen at the small end, in units of eps * sigma_1^2, over shapes up to 1500 x 4000.
 GRAM_ERROR = 2.0
-# A relative error that no reported value above the rounding floor may exceed.
+# Largest relative error of a reported value above the rounding floor.
 TOLERANCE = 1e-6
 # Below this share of sigma_1 the Gram route sees only its own noise: rank-deficient and singular matrices.
 GRAM_NOISE = 1e-7
@@ -30,12 +30,12 @@ ENERGY_TOLERANCE = 1e-11
 class Spectrum:
     """Singular values of one matrix.
 
-    sigma: float64, descending, min(rows, columns) of them (none where the matrix is empty or not finite).
+    sigma: (min(rows, columns),) float64, descending; empty where the matrix is empty or not finite.
     method: "gram", "direct", "zero", "empty" or "not finite".
     error_bound: no sigma is off by more than error_bound * sigma[0]; the relative error of sigma[i] is at most
         error_bound * sigma[0] / sigma[i].
     frobenius: Frobenius norm from the entries themselves, independent of sigma.
-    zero_rows, zero_columns: how many rows and columns hold nothing but zeros.
+    zero_rows, zero_columns: numbers of rows and columns of zeros.
     """
 
     sigma: np.ndarray
@@ -49,36 +49,36 @@ class Spectrum:
 def spectrum(weight: torch.Tensor) -> Spectrum:
     """Singular values of a matrix of any floating type, on the CPU.
 
-    Takes about 2.5 float64 squares of the smaller side beside the matrix itself, whatever the longer side.
+    Memory beside the matrix: about 2.5 n^2 numbers in float64, with n its smaller side.
     """
     if 0 in weight.shape:
         return Spectrum(np.empty(0), "empty", 0.0, 0.0)
-    gram, frobenius, zeros = _gram(weight)
+    gram, frobenius, zero_rows, zero_columns = _gram(weight)
     if not np.isfinite(frobenius):
         return Spectrum(np.empty(0), "not finite", float("nan"), frobenius)
-    return replace(_judged(np.linalg.eigvalsh(gram), weight, frobenius), **zeros)
+    judged = _judged(np.linalg.eigvalsh(gram), weight, frobenius)
+    return replace(judged, zero_rows=zero_rows, zero_columns=zero_columns)
 
 
 def spectra_of_equal_shapes(weights: list[torch.Tensor], device: str) -> list[Spectrum]:
-    """Singular values of matrices of one shape, their Gram matrices decomposed as one batch on a device.
+    """Singular values of matrices of one shape, with their Gram matrices decomposed as one batch on a device.
 
-    Matrices that need the direct route take it on the CPU.
+    Matrices that need the direct route are computed on the CPU.
     """
-    grams, frobenius, zeros = [], [], []
+    grams, norms, zeros = [], [], []
     for weight in weights:
         matrix = weight.to(device).double()
-        frobenius.append(float(torch.linalg.vector_norm(matrix)))
-        empty = {f"zero_{side}": int((~matrix.any(dim=dim)).sum()) for dim, side in enumerate(("columns", "rows"))}
-        zeros.append(empty)
+        norms.append(float(torch.linalg.vector_norm(matrix)))
+        zeros.append([int((~matrix.any(dim=dim)).sum()) for dim in (1, 0)])
         matrix = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
         grams.append(matrix @ matrix.T)
     batch = torch.nan_to_num(torch.stack(grams), nan=0.0, posinf=0.0, neginf=0.0)
     squares = torch.linalg.eigvalsh(batch).cpu().numpy() if 0 not in weights[0].shape else [None] * len(weights)
     return [
-        replace(_judged(eigenvalues, weight, norm), **empty)
+        replace(_judged(eigenvalues, weight, norm), zero_rows=zero_rows, zero_columns=zero_columns)
         if eigenvalues is not None and np.isfinite(norm)
         else spectrum(weight)
-        for eigenvalues, weight, norm, empty in zip(squares, weights, frobenius, zeros, strict=True)
+        for eigenvalues, weight, norm, (zero_rows, zero_columns) in zip(squares, weights, norms, zeros, strict=True)
     ]
 
 
@@ -94,11 +94,11 @@ def relative_rounding(dtype: torch.dtype) -> float:
 
 
 def _judged(squares: np.ndarray, weight: torch.Tensor, frobenius: float) -> Spectrum:
-    """Make a spectrum of the eigenvalues (ascending) of the Gram matrix, or replace it by the direct one."""
+    """The spectrum from the eigenvalues (ascending) of the Gram matrix, or the direct one where they are not exact."""
     sigma = np.sqrt(np.clip(squares[::-1], 0, None))
     if frobenius == 0:
         return Spectrum(np.zeros_like(sigma), "zero", 0.0, 0.0)
-    floor = rounding_floor(*weight.shape, frobenius, relative_rounding(weight.dtype))
+    floor = rounding_floor(weight.shape[0], weight.shape[1], frobenius, relative_rounding(weight.dtype))
     blurred = sigma[0] * (GRAM_ERROR * EPS / 2 / TOLERANCE) ** 0.5
     wrong = np.any((sigma >= floor) & (sigma < blurred))
     lost = sigma[-1] < GRAM_NOISE * sigma[0]
@@ -111,10 +111,10 @@ def _judged(squares: np.ndarray, weight: torch.Tensor, frobenius: float) -> Spec
 
 def _direct(weight: torch.Tensor, frobenius: float) -> Spectrum:
     """Singular values without squaring: QR of the tall orientation block by block, then the SVD of the triangle."""
-    triangle = np.empty((0, min(weight.shape)))
+    triangle: np.ndarray = np.empty((0, min(weight.shape)))
     for block in _blocks(weight):
         stacked = np.concatenate([triangle, block])
-        triangle = np.linalg.qr(stacked, mode="r") if len(stacked) > stacked.shape[1] else stacked
+        triangle = np.asarray(np.linalg.qr(stacked, mode="r")) if len(stacked) > stacked.shape[1] else stacked
     sigma = np.linalg.svd(triangle, compute_uv=False)
     return Spectrum(sigma, "direct", _direct_bound(sigma.size), frobenius)
 
@@ -123,8 +123,8 @@ def _direct_bound(count: int) -> float:
     return 4 * EPS * max(count, 4) ** 0.5
 
 
-def _gram(weight: torch.Tensor) -> tuple[np.ndarray, float, dict[str, int]]:
-    """Gram matrix of the smaller side and the Frobenius norm, both in float64, and the rows and columns of zeros."""
+def _gram(weight: torch.Tensor) -> tuple[np.ndarray, float, int, int]:
+    """Gram matrix of the smaller side and Frobenius norm in float64, and the numbers of rows and columns of zeros."""
     small, energy, empty = min(weight.shape), 0.0, 0
     gram, product = np.zeros((small, small)), np.empty((small, small))
     with np.errstate(invalid="ignore", over="ignore"):
@@ -135,13 +135,13 @@ def _gram(weight: torch.Tensor) -> tuple[np.ndarray, float, dict[str, int]]:
             empty += int((energies == 0).sum())
     sides = empty, int((np.diag(gram) == 0).sum())
     rows, columns = sides if weight.shape[0] >= weight.shape[1] else sides[::-1]
-    return gram, energy**0.5, {"zero_rows": rows, "zero_columns": columns}
+    return gram, energy**0.5, rows, columns
 
 
 def _blocks(weight: torch.Tensor) -> Iterator[np.ndarray]:
-    """Rows of the tall orientation in float64, a bounded number at a time, so that no float64 copy is ever whole.
+    """Rows of the tall orientation in float64, in blocks, so that no whole copy in float64 is made.
 
-    All blocks share one buffer: a block is gone when the next one comes.
+    All blocks share one buffer: each overwrites the one before.
     """
     tall = weight if weight.shape[0] >= weight.shape[1] else weight.T
     step = min(len(tall), max(512, tall.shape[1] // 2))

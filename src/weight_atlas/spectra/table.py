@@ -1,7 +1,8 @@
 """The spectra of many matrices as one table, a row each."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -9,21 +10,28 @@ import pandas as pd
 from weight_atlas.errors import NotApplicable
 from weight_atlas.spectra import schedule
 
-# Taken over from the inventory; the others come from the computation.
+if TYPE_CHECKING:
+    import torch
+
+    from weight_atlas.spectra.singular_values import Spectrum
+
+    Measured: TypeAlias = tuple[Spectrum, float]  # with the relative rounding of the stored type
+
+# Columns of the inventory; the others are computed.
 INVENTORY_COLUMNS = ["id", "tensor", "role", "stack", "layer", "expert", "rows", "cols", "dtype"]
-# What a batch of equal shapes may take on a device, in bytes of float64.
+# Memory of a batch of equal shapes on a device, in bytes of float64.
 BATCH_BYTES = 4 << 30
 
 
 def share_of(matrices: pd.DataFrame, part: int, count: int) -> pd.DataFrame:
-    """The matrices (rows of an inventory) of part number `part` (from 1) of `count`, balanced by cost."""
+    """The matrices (rows of an inventory) in part `part` (from 1) of `count` parts of about equal cost."""
     costs = [schedule.cost(rows, columns) for rows, columns in _shapes(matrices)]
     return matrices.iloc[schedule.parts(costs, count)[part - 1]]
 
 
 def singular_value_table(
     matrices: pd.DataFrame,
-    load: Callable[[Any], Any],
+    load: Callable[[Any], "torch.Tensor"],
     *,
     threads: int = 1,
     memory_bytes: int = 200_000_000,
@@ -31,9 +39,9 @@ def singular_value_table(
 ) -> pd.DataFrame:
     """Spectra of matrices (rows of an inventory), each loaded by load(row) as a tensor (rows, cols) in its stored type.
 
-    threads: matrices computed side by side, each with one BLAS thread; memory_bytes: what they may take beyond the
-    largest matrix in float64 and its Gram matrix. On a device other than "cpu", equal shapes go in batches.
-    Adds method, error_bound, frobenius, rounding, zero_rows, zero_cols and sigma (see Spectrum) to the inventory's
+    threads: matrices computed in parallel, each with one BLAS thread. memory_bytes: memory allowed beyond the largest
+    matrix in float64 and its Gram matrix. On a device other than "cpu", matrices of equal shapes form batches. Adds
+    method, error_bound, frobenius, rounding, zero_rows, zero_cols and sigma (see Spectrum) to the inventory's
     columns.
     """
     if matrices.empty:
@@ -42,7 +50,7 @@ def singular_value_table(
 
     rows = list(matrices.itertuples(index=False))
 
-    def measure(row: Any) -> tuple:
+    def measure(row: Any) -> "Measured":
         weight = load(row)
         return spectrum(weight), relative_rounding(weight.dtype)
 
@@ -54,28 +62,28 @@ def singular_value_table(
             for row, shape in zip(rows, _shapes(matrices), strict=True)
         ]
         allowed = schedule.allowed_bytes(_shapes(matrices), memory_bytes)
-        tasks = [lambda row=row: measure(row) for row in rows]
+        tasks = [partial(measure, row) for row in rows]
         return _table(matrices, schedule.run_within(tasks, needs, allowed, threads))
 
 
 def in_inventory_order(parts: list[pd.DataFrame], inventory: pd.DataFrame) -> pd.DataFrame:
-    """Put the rows of all parts together in the order of the inventory, whatever the parts were."""
-    place = pd.Series(range(len(inventory)), index=inventory["id"])
+    """The rows of all parts in the order of the inventory, whatever the number of parts."""
+    position = pd.Series(range(len(inventory)), index=inventory["id"])
     if not any(map(len, parts)):
         raise NotApplicable("the checkpoint has no weight matrix that can be read")
     rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    return rows.loc[rows["id"].map(place).sort_values(kind="stable").index].reset_index(drop=True)
+    return rows.loc[rows["id"].map(position).sort_values(kind="stable").index].reset_index(drop=True)
 
 
-def _in_batches(rows: list, load: Callable, device: str) -> list[tuple]:
+def _in_batches(rows: list, load: Callable[[Any], "torch.Tensor"], device: str) -> "list[Measured]":
     from weight_atlas.spectra.singular_values import relative_rounding, spectra_of_equal_shapes
 
-    measured: list = [None] * len(rows)
+    measured: dict[int, Measured] = {}
     for batch in _batches(rows):
         weights = [load(rows[index]) for index in batch]
         for index, weight, spectrum in zip(batch, weights, spectra_of_equal_shapes(weights, device), strict=True):
             measured[index] = spectrum, relative_rounding(weight.dtype)
-    return measured
+    return [measured[index] for index in range(len(rows))]
 
 
 def _batches(rows: list) -> Iterator[list[int]]:
@@ -88,7 +96,7 @@ def _batches(rows: list) -> Iterator[list[int]]:
             yield indices[start : start + size]
 
 
-def _table(matrices: pd.DataFrame, measured: list[tuple]) -> pd.DataFrame:
+def _table(matrices: pd.DataFrame, measured: "list[Measured]") -> pd.DataFrame:
     spectra = [spectrum for spectrum, _ in measured]
     table = matrices[INVENTORY_COLUMNS].reset_index(drop=True)
     return table.astype({"rows": "int64", "cols": "int64", "layer": "Int64", "expert": "Int64"}).assign(

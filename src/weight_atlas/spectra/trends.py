@@ -1,17 +1,19 @@
-"""How a measure moves through the layers: statistics by role, phases, trends with their effect size, gradients."""
+"""Course of a measure through the layers: statistics by role, phases, trends with their effect size, gradients."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from weight_atlas.spectra.scatter import gaussian_scatter
 
-# Statistics by role are read in this order.
+# Order of roles in tables.
 ROLE_ORDER = ("W_E", "W_pos", "W_Q", "W_K", "W_V", "W_O", "W_gate", "W_up", "W_down", "W_router", "W_U")
-# The largest step between phase means must beat this many median absolute deviations to be called a trend.
+# Effect, in median absolute deviations, that the range of the phase means must exceed to be a trend.
 EFFECT = 2.0
-# The largest share of false trends among those told (Benjamini and Hochberg) at which one is told.
+# False discovery rate of trends (Benjamini and Hochberg).
 CHANCE = 0.05
-# Phase means must differ by so many standard deviations of the measure over Gaussian matrices of the shape.
+# Standard deviations of the measure over Gaussian matrices of the shape that the range of phase means must exceed.
 BEYOND = 4.0
 
 
@@ -19,13 +21,14 @@ def statistics_by_role(ranks: pd.DataFrame, measure: str = "erank") -> pd.DataFr
     """Count, Min, Max, Mean, Median, Std, Range, First, Last, Variance and CV of a measure for every role.
 
     Std and Variance are those of the population; First and Last follow the order of the layers. Matrices without a
-    value are counted in Missing and enter nothing else.
+    value are counted in Missing only.
     """
-    return pd.DataFrame([_statistics(*group, measure) for group in _by_role(ranks)], columns=_statistics_columns())
+    rows = [_statistics(key, group, measure) for key, group in _by_role(ranks)]
+    return pd.DataFrame(rows, columns=_statistics_columns())
 
 
 def phase_of(layers: pd.Series, count: int) -> pd.Series:
-    """Number of the phase (from 0) of every layer: layers // count layers each, the last phase takes the rest.
+    """Number of the phase (from 0) of every layer: layers // count layers each, and the remaining ones in the last.
 
     With fewer layers than phases there are as many phases as layers.
     """
@@ -42,8 +45,8 @@ def phase_names(count: int) -> list[str]:
 def phase_table(ranks: pd.DataFrame, count: int = 3, measure: str = "erank") -> pd.DataFrame:
     """mean, std, min, max, median, range and cv of a measure in every phase, for every role and for all ("all").
 
-    std is that of a sample. share_mean is the mean of the measure as a share of r, by which matrices of different
-    shapes can be put together; layers are the first and last layer of the phase.
+    std is that of a sample. share_mean is the mean of the measure as a share of r, which can be compared
+    between matrices of different shapes; layers are the first and last layer of the phase.
     """
     layers, rows = _with_phase(ranks, count), []
     for _, stack in layers.groupby("stack", sort=False):
@@ -72,7 +75,7 @@ def phase_table(ranks: pd.DataFrame, count: int = 3, measure: str = "erank") -> 
 def trend_table(ranks: pd.DataFrame, count: int = 3, measure: str = "erank") -> pd.DataFrame:
     """The course of a measure through the layers, for every role, from the mean of each layer.
 
-    pattern: what the phase means alone show (U-SHAPE, INVERTED U, MONOTONE UP, MONOTONE DOWN, OTHER); trend: the same,
+    pattern: the course of the phase means (U-SHAPE, INVERTED U, MONOTONE UP, MONOTONE DOWN, OTHER); trend: the same,
     but OTHER unless effect is above 2, phases_q below 0.05 and the range of the phase means above 4 null_sd: a few
     layers of noise look like a pattern more often than not. effect is the range of the phase means over the median
     absolute deviation of the layers from the mean of their phase, widened by sqrt(n / (n - 1)) for the n layers that
@@ -90,7 +93,7 @@ def trend_table(ranks: pd.DataFrame, count: int = 3, measure: str = "erank") -> 
         phases = group.groupby("layer")["phase"].first().reindex(course.index)
         if len(course):
             rows.append(
-                {"stack": stack, "role": role, **_course(course, phases, names), "null_sd": _null(group, measure)}
+                {"stack": stack, "role": role, **_course(course, phases, names), "null_sd": _null_sd(group, measure)}
             )
     columns = [
         "stack",
@@ -111,8 +114,8 @@ def trend_table(ranks: pd.DataFrame, count: int = 3, measure: str = "erank") -> 
     table = pd.DataFrame(rows, columns=[*columns, *_gradient_columns()])
     table["phases_q"] = _corrected(table["phases_p"])
     ranges = table[columns[2 : 2 + most]].max(axis=1) - table[columns[2 : 2 + most]].min(axis=1)
-    told = (table["effect"] > EFFECT) & (table["phases_q"] < CHANCE) & (ranges > BEYOND * table["null_sd"])
-    return table.assign(trend=table["pattern"].where(told, "OTHER"))
+    significant = (table["effect"] > EFFECT) & (table["phases_q"] < CHANCE) & (ranges > BEYOND * table["null_sd"])
+    return table.assign(trend=table["pattern"].where(significant, "OTHER"))
 
 
 def pattern_of(means: list[float]) -> str:
@@ -123,12 +126,12 @@ def pattern_of(means: list[float]) -> str:
     return names.get(tuple(turns), "OTHER")
 
 
-def _by_role(ranks: pd.DataFrame) -> list:
-    """Groups by (stack, role): stacks as they come, roles in the usual order, the others as they come after them."""
+def _by_role(ranks: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
+    """Groups by (stack, role): stacks in the table's order, roles in ROLE_ORDER, then others as in the table."""
     groups = list(ranks.groupby(["stack", "role"], sort=False))
     stacks = list(ranks["stack"].unique())
-    place = {role: index for index, role in enumerate(ROLE_ORDER)}
-    return sorted(groups, key=lambda group: (stacks.index(group[0][0]), place.get(group[0][1], len(place))))
+    position = {role: index for index, role in enumerate(ROLE_ORDER)}
+    return sorted(groups, key=lambda group: (stacks.index(group[0][0]), position.get(group[0][1], len(position))))
 
 
 def _statistics_columns() -> list[str]:
@@ -140,7 +143,7 @@ def _statistics(key: tuple[str, str], group: pd.DataFrame, measure: str) -> dict
     values = group[measure].to_numpy(dtype=float)
     known = values[np.isfinite(values)]
     shapes = (group["rows"].astype(str) + "x" + group["cols"].astype(str)).unique()
-    row = {"Stack": key[0], "Weight Type": key[1], "Shape": ", ".join(shapes)}
+    row: dict[str, object] = {"Stack": key[0], "Weight Type": key[1], "Shape": ", ".join(shapes)}
     row |= {"Count": len(known), "Missing": len(values) - len(known)}
     if len(known):
         row |= {"Min": known.min(), "Max": known.max(), "Mean": known.mean(), "Median": np.median(known)}
@@ -156,7 +159,7 @@ def _with_phase(ranks: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def _count_of(layers: pd.DataFrame) -> int:
-    """How many phases the layers are split into: the last one has layers, the first ones need not (adapters)."""
+    """Number of phases: the last one always has layers, while the first ones may have none (adapters)."""
     return int(layers["phase"].max()) + 1
 
 
@@ -180,30 +183,29 @@ def _course(course: pd.Series, phases: pd.Series, names: list[str]) -> dict[str,
     means, sizes = course.groupby(phases).mean(), course.groupby(phases).size()
     named = {names[phase]: value for phase, value in means.items()}
     pattern = pattern_of(list(means))
-    crowded = phases.map(sizes) > 1
-    spread = float(((course - phases.map(means)).abs() * (1 - 1 / phases.map(sizes)) ** -0.5)[crowded].median())
+    several = phases.map(sizes) > 1
+    spread = float(((course - phases.map(means)).abs() * (1 - 1 / phases.map(sizes)) ** -0.5)[several].median())
     effect = float(means.max() - means.min()) / spread if spread > 0 else float("nan")
-    chance = _chance_of_phases(course, phases)
-    judged = {"pattern": pattern, "effect": effect, "phases_p": chance}
+    judged = {"pattern": pattern, "effect": effect, "phases_p": _phases_p(course, phases)}
     return {**named, **judged, **_slope(course), **_gradient(course)}
 
 
-def _null(group: pd.DataFrame, measure: str) -> float:
-    """The scatter of the measure over Gaussian matrices, the widest of the shapes."""
+def _null_sd(group: pd.DataFrame, measure: str) -> float:
+    """Standard deviation of the measure over Gaussian matrices, the largest of the shapes."""
     shapes = group[["rows", "cols"]].drop_duplicates().itertuples(index=False)
     return max(gaussian_scatter(int(rows), int(columns)).get(measure, 0.0) for rows, columns in shapes)
 
 
-def _corrected(chances: pd.Series) -> pd.Series:
+def _corrected(p_values: pd.Series) -> pd.Series:
     from scipy.stats import false_discovery_control
 
-    known = chances.dropna().astype(float)
+    known = p_values.dropna().astype(float)
     return pd.Series(false_discovery_control(known) if len(known) else known, known.index, dtype=float).reindex(
-        chances.index
+        p_values.index
     )
 
 
-def _chance_of_phases(course: pd.Series, phases: pd.Series) -> float:
+def _phases_p(course: pd.Series, phases: pd.Series) -> float:
     from scipy.stats import kruskal
 
     if phases.nunique() < 2 or course.nunique() < 2:
