@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from imports import imports
 from parsed_workflow import parsed_steps
 
 from weight_atlas.workflow.needs import NEEDS
@@ -19,53 +20,11 @@ from weight_atlas.workflow.provenance import closure, code_digest
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "src/weight_atlas"
-RULE_FILES = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
 BIN = Path(sys.executable).parent
-
-# What each part of the library may import of the others; a part that is not listed may be imported by all.
-MAY_IMPORT = {
-    "checkpoint": set(),
-    "families": {"checkpoint"},
-    "weights": set(),
-    "spectra": set(),
-    "tokens": set(),
-    "statistics": set(),
-    "live": {"checkpoint", "families", "tokens"},
-    "interventions": {"live", "families", "statistics"},
-    "super_weights": {"interventions", "live", "checkpoint", "families", "statistics"},
-    "vocabulary": {"interventions", "live", "checkpoint", "families", "super_weights", "statistics"},
-    "ablations": {"interventions", "live", "checkpoint", "families", "super_weights", "statistics"},
-    "figures": set(),
-    "pages": set(),
-}
-FORBIDDEN_IN_LIBRARY = {"snakemake", "scripts", "rules", "config"}
-HEAVY = {"torch", "transformers", "lm_eval", "matplotlib", "seaborn", "datasets", "scipy", "pandas"}
-
-
-def imports(path, *, top_level_only=False):
-    tree = ast.parse(path.read_text())
-    for node in tree.body if top_level_only else ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
 
 STEPS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
 # What a job may be of, for functions of wildcards.
 WILDCARDS = SimpleNamespace(model="demo", corpus="python-docs", task="order")
-
-
-@pytest.mark.parametrize("path", sorted(LIBRARY.rglob("*.py")), ids=lambda path: str(path.relative_to(LIBRARY)))
-def test_imports_run_one_way(path):
-    part = path.relative_to(LIBRARY).parts[0].removesuffix(".py")
-    allowed = MAY_IMPORT.get(part)
-    for name in imports(path):
-        assert name.split(".")[0] not in FORBIDDEN_IN_LIBRARY, f"the library imports {name}"
-        other = name.split(".")[1] if name.startswith("weight_atlas.") else part
-        if allowed is not None and other in MAY_IMPORT and other != part:
-            assert other in allowed, f"{part} imports {other}"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.name)
@@ -77,14 +36,6 @@ def test_scripts_are_thin(path):
     assert not siblings & {name.split(".")[0] for name in imports(path)}
     assert "run_step(main, globals())" in text
     assert ast.get_docstring(ast.parse(text))
-
-
-def test_workflow_level_stays_light():
-    """A dry run must not pay for torch: what the rules import may not import heavy libraries at its top."""
-    names = re.findall(r"from (weight_atlas\S*) import", "\n".join(path.read_text() for path in RULE_FILES))
-    code = f"import sys, {', '.join(names)}\nprint(*({HEAVY!r} & set(sys.modules)))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert loaded == []
 
 
 def test_one_name_runs_through():

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from weight_atlas.workflow.paths import user_path
+from weight_atlas.paths import user_path
 
 # Definitions that may speak of files elsewhere; only these are parsed, since a folder may hold thousands.
 ELSEWHERE = re.compile(r"^\s*[\"']?(include|data_files|data_dir|dataset_path|!function)\b", re.MULTILINE)

@@ -12,7 +12,7 @@ from typing import Any
 from weight_atlas.ablations.task_errors import broken_definition, explained
 from weight_atlas.data_sets import data_sets_library
 from weight_atlas.errors import AtlasError
-from weight_atlas.workflow.paths import user_path
+from weight_atlas.paths import user_path
 
 # The seeds of the harness's own command line: for the choice of worked examples, and for all else that is drawn.
 FEWSHOT_SEED = 1234

@@ -16,7 +16,7 @@ from weight_atlas.checkpoint.listing import (
     top_files,
 )
 from weight_atlas.errors import AtlasError
-from weight_atlas.workflow.paths import user_path
+from weight_atlas.paths import user_path
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Of each file that many blocks of that many bytes are looked at when it is asked whether it is still the same.

@@ -5,8 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.paths import user_path
 from weight_atlas.tokens.installation import versions
-from weight_atlas.workflow.paths import user_path
 
 BUNDLED, HUB = "bundled:", "hf:"
 BUNDLED_CORPUS = "python-docs"

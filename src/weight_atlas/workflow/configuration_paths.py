@@ -1,8 +1,8 @@
 """Sources and folders that a configuration names, checked as far as texts can be: nothing is opened."""
 
 from weight_atlas.checkpoint.source import parse_source
+from weight_atlas.paths import user_path
 from weight_atlas.tokens.sources import check_source
-from weight_atlas.workflow.paths import user_path
 
 
 def check_paths(config: dict) -> None:

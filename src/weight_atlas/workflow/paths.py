@@ -1,4 +1,4 @@
-"""Paths as users write them in a configuration. Light: the workflow imports it for every dry run."""
+"""Paths that Snakemake can work with. Light: the workflow imports it for every dry run."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,20 +7,6 @@ from weight_atlas.errors import AtlasError
 
 # To Snakemake {x} is a wildcard and <x> a path variable wherever they stand in a file's name, and nothing escapes them.
 NOT_FOR_SNAKEMAKE = frozenset("{}<>\n\r")
-
-
-def user_path(text: str) -> Path:
-    """Return a path of the configuration, with ~ and ~user filled in; an AtlasError where it can be no path."""
-    if "\0" in text:
-        raise AtlasError("a path that holds a NUL character", where=repr(text), remedy="write it without")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise AtlasError(
-            f"no home folder is known for {Path(text).parts[0]}",
-            where=text,
-            remedy="write the path in full; a folder that is really named so begins with ./",
-        ) from error
 
 
 def for_snakemake(paths: Iterable[str]) -> list[str]:
