@@ -15,13 +15,12 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.tokens import counting
 from weight_atlas.tokens.counting import count_tokens, encoder
 from weight_atlas.tokens.coverage import count_summary, coverage_ranks
-from weight_atlas.tokens.distinct_chunks import count_distinct
+from weight_atlas.tokens.distinct_chunks import count_distinct, count_whole
 from weight_atlas.tokens.installation import read_source, source_files
 from weight_atlas.tokens.prose import paragraphs
 from weight_atlas.tokens.python_docs import is_held_out
 from weight_atlas.tokens.safe_cuts import GPT2, LLAMA3, QWEN2, cutting_rule
 from weight_atlas.tokens.tokenizer import load_tokenizer, token_texts, tokenizer_and_source, vocabulary_size
-from weight_atlas.tokens.whole_documents import count_whole
 
 VOCABULARY = 900
 # Texts whose borders are hard: contractions, runs of white space, numbers, line ends, joined and combining characters.

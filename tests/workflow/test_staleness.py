@@ -96,8 +96,8 @@ CHANGES = {
         {"effective_rank"},
     ),
     "a module deep below": (
-        f"{CODE}/tokens/whole_documents.py",
-        append(f"{CODE}/tokens/whole_documents.py", NEW_CODE),
+        f"{CODE}/tokens/distinct_chunks.py",
+        append(f"{CODE}/tokens/distinct_chunks.py", NEW_CODE),
         {"token_counts"},
     ),
     "a module of all steps": (

@@ -27,8 +27,11 @@ def read_corpus(
     if is_bundled(source):
         documents = python_docs(split or "test")
     elif dataset := hub_dataset(source):
-        selection = {"name": name, "split": split or "train", "revision": revision, "limit": limit}
-        documents = _table(hub_documents(dataset, column=column, group_column=group_column, **selection))
+        rows = hub_documents(
+            dataset, name=name, split=split or "train", column=column, group_column=group_column, revision=revision,
+            limit=limit,
+        )  # fmt: skip
+        documents = _table(rows)
     else:
         documents = _table(file_documents(_files(source), column, group_column))
     if documents.empty:
@@ -37,7 +40,7 @@ def read_corpus(
 
 
 def describe_corpus(corpus: pd.DataFrame, source: str | list[str], split: str | None = None) -> dict:
-    """Return what identifies a corpus: source, split, size, SHA-256 of its text, versions behind a bundled one.
+    """Return what identifies a corpus: source, split, size, SHA-256 of its text, package versions of a bundled one.
 
     sha256: of the UTF-8 texts in the table's order, each followed by a zero byte. bytes: of the UTF-8 texts.
     """
@@ -59,7 +62,7 @@ def describe_corpus(corpus: pd.DataFrame, source: str | list[str], split: str | 
 
 
 def _files(source: str | list[str]) -> list[Path]:
-    files = {}
+    files: dict[Path, Path] = {}
     for pattern in [source] if isinstance(source, str) else source:
         matches = matching_files(pattern)
         if not matches:
@@ -101,7 +104,7 @@ def document_batches(table: Path, characters: int = 1 << 24) -> Iterator[list[st
 
 
 def batched(texts: Iterable[str], characters: int = 1 << 24) -> Iterator[list[str]]:
-    """Yield texts in lists of about so many characters; a longer one is a list of its own."""
+    """Yield texts in lists of at most `characters` characters; a longer text is a list of its own."""
     batch: list[str] = []
     size = 0
     for text in texts:

@@ -4,23 +4,25 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from weight_atlas.tokens.distinct_chunks import count_distinct
+from weight_atlas.tokens.distinct_chunks import Encode, count_distinct, count_whole
 from weight_atlas.tokens.safe_cuts import cutting_rule
-from weight_atlas.tokens.whole_documents import Encode, count_whole
 
 SELF_TEST = 1 << 21  # characters of the corpus that are counted both ways
+
+Counter: TypeAlias = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass
 class TokenCounts:
-    """Counts by token id, of a corpus of so many documents.
+    """Counts of a corpus by token id.
 
     counts: (vocabulary,) int64, occurrences. document_frequency: (vocabulary,) int64, documents with the token.
+    documents: in the corpus.
     """
 
     counts: np.ndarray
@@ -37,11 +39,11 @@ def count_tokens(tokenizer: Any, batches: Iterable[list[str]], vocabulary: int) 
     """Count the tokens of all documents: whole documents, no truncation, no special tokens added.
 
     tokenizer: one of transformers. batches: lists of documents; memory is bounded by the largest list. vocabulary:
-    above the largest id that the tokenizer gives. Where the tokenizer allows it, each distinct piece of text is encoded
-    once, after the beginning of the corpus has been counted both ways with the same result.
+    number of ids, above the largest that the tokenizer gives. Where the tokenizer allows it, each distinct chunk of
+    text is encoded once, after the beginning of the corpus gave the same counts both ways.
     """
     encode = encoder(tokenizer)
-    count = partial(count_whole, encode=encode, vocabulary=vocabulary)
+    count: Counter = partial(count_whole, encode=encode, vocabulary=vocabulary)
     fast = _fast_counter(tokenizer, encode, vocabulary)
     total = TokenCounts(np.zeros(vocabulary, np.int64), np.zeros(vocabulary, np.int64), 0)
     for texts in batches:
@@ -67,7 +69,7 @@ def encoder(tokenizer: Any) -> Encode:
     return lambda texts: [encoding.ids for encoding in rust.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-def _fast_counter(tokenizer: Any, encode: Encode, vocabulary: int) -> Callable | None:
+def _fast_counter(tokenizer: Any, encode: Encode, vocabulary: int) -> Counter | None:
     rust = getattr(tokenizer, "backend_tokenizer", None)
     settings = json.loads(rust.to_str()) if rust is not None else {}
     rule = cutting_rule(settings) if settings else None

@@ -1,4 +1,4 @@
-"""How many tokens of a vocabulary it takes to cover a corpus."""
+"""Coverage of a corpus by the most frequent tokens of a vocabulary."""
 
 import numpy as np
 import pandas as pd
@@ -19,17 +19,17 @@ def coverage_curve(counts: np.ndarray) -> pd.DataFrame:
 
 
 def coverage_ranks(counts: np.ndarray, shares: tuple[float, ...] = SHARES) -> dict[float, int]:
-    """Return, for each share of a corpus, the least number of most frequent tokens that make it up."""
+    """Return, for each share of a corpus, the least number of most frequent tokens that cover it."""
     coverage = coverage_curve(counts).coverage.to_numpy()
-    # Shares are compared as exact counts would be, but for rounding in the last place.
+    # The tolerance is for rounding: shares compare as exact counts would.
     return {share: int(np.searchsorted(coverage, share - 1e-12)) + 1 if len(coverage) else 0 for share in shares}
 
 
 def count_summary(counts: np.ndarray, documents: int) -> dict:
-    """Return what a table of counts amounts to: documents, tokens, vocabulary, types seen, rare tokens, coverage.
+    """Summarize a table of counts: documents, tokens, vocabulary, types, rare tokens, coverage.
 
-    tokens: occurrences in all. types: different tokens that occur. below: tokens with fewer occurrences than the key.
-    coverage_rank: most frequent tokens that cover at least so much per cent of the occurrences.
+    tokens: all occurrences. types: different tokens that occur. unseen: ids that do not. below: tokens with fewer
+    occurrences than the key. coverage_rank: number of most frequent tokens that cover that share of the occurrences.
     """
     return {
         "documents": documents,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from weight_atlas.data_sets import data_sets_library
 from weight_atlas.errors import AtlasError
+from weight_atlas.tokens.sources import SUFFIXES
 
 
 class Document(NamedTuple):
@@ -22,20 +23,20 @@ class Document(NamedTuple):
 def file_documents(paths: list[Path], column: str, group_column: str | None) -> Iterator[Document]:
     """Yield the documents of files; a text file is one, any other has one in each row.
 
-    Names are paths below the files' common folder, with the row behind, so that they do not tell where the corpus
-    lies. AtlasError for an unknown kind of file, broken content, and a column that is missing or holds no text.
+    Names are paths below the files' common folder, followed by the row, so that they do not depend on where the corpus
+    is. AtlasError for an unknown kind of file, invalid content, and a column that is missing or not text.
     """
-    readers = {".txt": _text_file, ".jsonl": _json_lines, ".parquet": _parquet_rows}
+    readers = {".jsonl": _json_lines, ".parquet": _parquet_rows}
     root = os.path.commonpath([path.resolve().parent for path in paths])
     for path in paths:
-        if path.suffix not in readers:
-            raise AtlasError("unknown kind of corpus file", where=path, remedy=f"use one of {', '.join(readers)}")
+        if path.suffix not in SUFFIXES:
+            raise AtlasError("unknown kind of corpus file", where=path, remedy=f"use one of {', '.join(SUFFIXES)}")
         name = path.resolve().relative_to(root).as_posix()
         if path.suffix == ".txt":
             yield Document(name, _text_file(path), "")
             continue
-        for place, row in readers[path.suffix](path, [column, *([group_column] if group_column else [])]):
-            yield _document(f"{name}:{place:09d}", row, column, group_column, f"{path}, row {place}")
+        for number, row in readers[path.suffix](path, [column, *([group_column] if group_column else [])]):
+            yield _document(f"{name}:{number:09d}", row, column, group_column, f"{path}, row {number}")
 
 
 def hub_documents(
@@ -44,16 +45,16 @@ def hub_documents(
 ) -> Iterator[Document]:  # fmt: skip
     """Yield the documents of a data set on the hub, or of its copy in the local cache.
 
-    name: the data set's configuration; limit: the first so many rows, streamed rather than downloaded whole.
-    AtlasError where it cannot be had.
+    name: the data set's configuration. limit: number of rows from the start, streamed instead of downloaded whole.
+    AtlasError where it cannot be loaded.
     """
     datasets = data_sets_library()
     where = f"{dataset}, split {split}"
     try:
         rows = datasets.load_dataset(dataset, name, split=split, revision=revision, streaming=limit is not None)
         rows = rows.select_columns([column, group_column] if group_column else [column])
-        for place, row in enumerate(islice(rows, limit), start=1):
-            yield _document(f"{place:09d}", row, column, group_column, f"{where}, row {place}")
+        for number, row in enumerate(islice(rows, limit), start=1):
+            yield _document(f"{number:09d}", row, column, group_column, f"{where}, row {number}")
     except AtlasError:
         raise
     except Exception as error:
@@ -117,11 +118,11 @@ def _parquet_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict]]:
             for column in columns:
                 if column not in present:
                     raise _no_column(column, present, path)
-            place = 0
+            number = 0
             for batch in file.iter_batches(columns=columns):
                 for row in batch.to_pylist():
-                    place += 1
-                    yield place, row
+                    number += 1
+                    yield number, row
     except (pyarrow.ArrowException, OSError) as error:
         raise AtlasError(
             f"the parquet file cannot be read: {_first_line(error)}", where=path, remedy="restore it or leave it out"

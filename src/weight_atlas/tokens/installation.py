@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from weight_atlas.errors import AtlasError
 
-# Packages that this project needs itself, with its extra `eval`, so that the text does not depend on further extras.
+# Packages that this project itself requires, with its extra `eval`, so that the text does not depend on other extras.
 PACKAGES = (
     "accelerate",
     "datasets",

@@ -1,4 +1,4 @@
-"""The vocabulary of one model, and what it makes of a corpus."""
+"""The vocabulary of one model, and a corpus counted by it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from weight_atlas.tokens.tokenizer import embedding_rows, token_texts, tokenizer
 
 @dataclass(frozen=True)
 class ModelVocabulary:
-    """A model's tokenizer, where its ids come from, and each id's token as it reads in a text ("" without one)."""
+    """A model's tokenizer, where its ids come from, and the text of each id's token ("" for ids without one)."""
 
     tokenizer: Any
     ids_from: dict[str, Any]
@@ -23,7 +23,7 @@ class ModelVocabulary:
 
 @dataclass(frozen=True)
 class CorpusCounts:
-    """Counts of a corpus by token id (table: see TokenCounts.table), and what they amount to (see count_summary)."""
+    """Counts of a corpus by token id (table: see TokenCounts.table), and their summary (see count_summary)."""
 
     table: pd.DataFrame
     summary: dict[str, Any]

@@ -22,7 +22,7 @@ _PARAMETER_LINE = re.compile(r"\s*[\w*, ]+ : ")  # numpydoc's "name : type"
 _RULE_LINE = re.compile(r"\s*[-=~^\"*]{3,}\s*$")  # underlines of headings, borders of tables
 _MARKUP_STARTS = (".. ", ":", "#", "$", "|", "+-", "==", "--", "@", "{", "[", "<")
 _SENTENCE_ENDS = tuple(".!?:;)\"'")
-# reStructuredText's marks around words, each replaced by the words that they mark.
+# reStructuredText's inline markup, each with its replacement: the words without the marks.
 _INLINE_MARKS = (
     (re.compile(r":[a-zA-Z:]+:`[~!.]*([^`<]*?)(?:\s*<[^`>]*>)?`"), r"\1"),  # :role:`text <target>`
     (re.compile(r"``([^`]*)``"), r"\1"),
@@ -50,15 +50,16 @@ def _long_strings(source: bytes) -> Iterator[str]:
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
         return
-    constants, formatted = [], set()
+    constants: list[tuple[int, int, ast.Constant, str]] = []
+    formatted: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) >= SHORTEST_STRING:
-            constants.append(node)
+            constants.append((node.lineno, node.col_offset, node, node.value))
         elif isinstance(node, ast.JoinedStr):
             formatted.update(id(part) for part in ast.walk(node))
-    for node in sorted(constants, key=lambda node: (node.lineno, node.col_offset)):
+    for _, _, node, text in sorted(constants, key=lambda constant: constant[:2]):
         if id(node) not in formatted:
-            yield textwrap.dedent(node.value)
+            yield textwrap.dedent(text)
 
 
 def _prose(block: str) -> str | None:

@@ -1,8 +1,8 @@
-"""Places where a text may be cut so that the tokens of the parts are the tokens of the whole.
+"""Positions where a text can be cut so that the tokens of the parts are the tokens of the whole.
 
 A byte-level BPE tokenizer first splits a text by a regular expression and then encodes the pieces one by one. A cut is
-safe at a place that is sure to be a border of such pieces, and that hides nothing which the expression looks ahead for.
-Such places are known for three expressions.
+safe where two such pieces certainly meet and the expression does not look ahead across the cut. Such positions are
+known for three expressions.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,9 @@ def cutting_rule(settings: dict) -> CuttingRule | None:
         return None
     if model["type"] != "BPE" or model["dropout"] or settings["truncation"] or settings["padding"]:
         return None
-    return {GPT2: gpt2_cuts, LLAMA3: llama3_cuts, QWEN2: llama3_cuts}.get(_expression(settings["pre_tokenizer"]))
+    rules = {GPT2: gpt2_cuts, LLAMA3: llama3_cuts, QWEN2: llama3_cuts}
+    expression = _expression(settings["pre_tokenizer"])
+    return None if expression is None else rules.get(expression)
 
 
 def _expression(pre_tokenizer: dict | None) -> str | None:
@@ -65,7 +67,7 @@ def _expression(pre_tokenizer: dict | None) -> str | None:
 
 
 def gpt2_cuts(text: np.ndarray) -> np.ndarray:
-    """Find safe cuts for GPT-2's expression: of white space it takes the last character to the word that follows."""
+    """Find safe cuts for GPT-2's expression, which joins the last space of white space to the word after it."""
     before, here, after = _neighbours(text)
     space, space_before = _is(here, BLANK, NEWLINE), _is(before, BLANK, NEWLINE)
     return (
@@ -79,7 +81,7 @@ def gpt2_cuts(text: np.ndarray) -> np.ndarray:
 def llama3_cuts(text: np.ndarray) -> np.ndarray:
     """Find safe cuts for the expressions of Llama 3 and Qwen 2.
 
-    They let punctuation take a letter after it, and line ends, so that nothing is cut there.
+    Their punctuation can take in a letter or line ends after it, so that nothing is cut there.
     """
     before, here, after = _neighbours(text)
     blank = _is(here, BLANK)
@@ -100,7 +102,7 @@ def _neighbours(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _is(classes: np.ndarray, *wanted: int) -> np.ndarray:
-    return np.logical_or.reduce([classes == one for one in wanted])
+    return np.logical_or.reduce([classes == wanted_class for wanted_class in wanted])
 
 
 def _graphic(classes: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a corpus's `source` in the configuration means. Light: the workflow imports it for every dry run."""
+"""Meaning of a corpus's `source` in the configuration. Light: the workflow imports it for every dry run."""
 
 import glob
 from contextlib import suppress
@@ -59,10 +59,10 @@ def local_files(source: str | list[str]) -> list[str]:
 
 
 def source_state(source: str | list[str]) -> dict[str, str]:
-    """Return what shows, without reading it, that a source's text may have changed.
+    """Return what changes when a source's text may have changed, without reading the text.
 
-    Versions of the packages behind the bundled corpus; size and modification time of each local file, since a file
-    replaced by an older one is not newer than what was made from it. What is wrong with a source shows when it is read.
+    Versions of the packages of the bundled corpus; size and modification time of each local file, since a file
+    replaced by an older one is not newer than the products. Errors in a source are raised when it is read.
     """
     if source == BUNDLED + BUNDLED_CORPUS:
         with suppress(AtlasError):

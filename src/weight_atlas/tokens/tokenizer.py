@@ -1,9 +1,9 @@
-"""A model's tokenizer: tokenizer.json as it is stored, inside transformers' AutoTokenizer; and the ids that it knows.
+"""A model's tokenizer: the stored tokenizer.json inside transformers' AutoTokenizer; and its ids.
 
-transformers builds the tokenizers of some classes (LlamaTokenizer among them) anew from the vocabulary and drops what
+transformers rebuilds the tokenizers of some classes (LlamaTokenizer among them) from the vocabulary and drops what
 tokenizer.json says about white space and special tokens, so that some texts get other ids than the model was trained
-with. Counts, windows and prompts all take the ids of tokenizer.json; from transformers come what its text is wrapped in
-(BOS, EOS), the special tokens' names, the chat template, and tokens that only tokenizer_config.json knows.
+with. Counts, windows and prompts all use the ids of tokenizer.json; transformers provides the tokens around a text
+(BOS, EOS), the names of special tokens, the chat template, and tokens that only tokenizer_config.json has.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from weight_atlas.errors import AtlasError, NotApplicable, first_line
 
-# What turns a text into ids, and ids into a text.
+# The components that turn a text into ids, and ids into a text.
 _PARTS = ("normalizer", "pre_tokenizer", "model", "decoder")
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tokenizer_config.json")
 
@@ -22,7 +22,7 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
 
 
 def tokenizer_and_source(folder: Path, *, trust_remote_code: bool) -> tuple[Any, dict[str, Any]]:
-    """The same, and where its ids come from: source, and the parts that transformers had built otherwise (rebuilt)."""
+    """The tokenizer, and where its ids come from: source, and the parts that transformers built otherwise (rebuilt)."""
     from transformers import AutoTokenizer
 
     if not any((folder / name).is_file() for name in _FILES):
@@ -44,7 +44,7 @@ def tokenizer_and_source(folder: Path, *, trust_remote_code: bool) -> tuple[Any,
 
 
 def _restore(tokenizer: Any, file: Path) -> dict[str, Any]:
-    """Put tokenizer.json in the place of what transformers made of it, where the two differ."""
+    """Replace what transformers made of tokenizer.json by the stored one, where the two differ."""
     from tokenizers import Tokenizer
 
     rebuilt = getattr(tokenizer, "backend_tokenizer", None)
@@ -54,10 +54,10 @@ def _restore(tokenizer: Any, file: Path) -> dict[str, Any]:
         return {"source": type(tokenizer).__name__, "rebuilt": []}
     stored = Tokenizer.from_file(str(file))
     differing = [part for part in _PARTS if _state(stored, part) != _state(rebuilt, part)]
-    differing += ["added_tokens"] if _found(stored).items() - _found(rebuilt).items() else []
+    differing += ["added_tokens"] if _added_tokens(stored).items() - _added_tokens(rebuilt).items() else []
     if differing:
         _wrap_alike(stored, rebuilt)
-        # There is no public way to exchange it, and classes that build their own ignore one that is given to them.
+        # There is no public way to replace it, and classes that build their own ignore one that is passed to them.
         tokenizer._tokenizer = stored
         print(
             f"{type(tokenizer).__name__} of transformers differs from tokenizer.json in {', '.join(differing)}: "
@@ -68,11 +68,11 @@ def _restore(tokenizer: Any, file: Path) -> dict[str, Any]:
 
 
 def _wrap_alike(stored: Any, rebuilt: Any) -> None:
-    """Take over what transformers adds to a tokenizer.json without touching the ids of its texts."""
+    """Copy what transformers adds to a tokenizer.json without changing the ids of texts."""
     for token in rebuilt.get_added_tokens_decoder().values():
-        known = token.content in _found(stored)
+        known = token.content in _added_tokens(stored)
         if token.special and (known or stored.token_to_id(token.content) is None):
-            stored.add_special_tokens([_found(stored).get(token.content, token)])
+            stored.add_special_tokens([_added_tokens(stored).get(token.content, token)])
         elif stored.token_to_id(token.content) is None:
             stored.add_tokens([token])
     stored.post_processor = rebuilt.post_processor
@@ -84,8 +84,8 @@ def _state(backend: Any, part: str) -> bytes | None:
     return None if component is None else component.__getstate__()
 
 
-def _found(backend: Any) -> dict[str, Any]:
-    """How added tokens are found in a text, by their content; that they are special says nothing about that."""
+def _added_tokens(backend: Any) -> dict[str, Any]:
+    """How added tokens are matched in a text, by their content; being special makes no difference to that."""
     from tokenizers import AddedToken
 
     return {
@@ -104,12 +104,11 @@ def _found(backend: Any) -> dict[str, Any]:
 def vocabulary_size(tokenizer: Any, config: dict, embedding: int | None = None) -> int:
     """Return the number of token ids: all that the tokenizer can give, and all rows of the model's embedding.
 
-    config: the model's config.json. embedding: the rows of the embedding as it is stored, which counts where it is
-    known. Many models pad their embedding beyond the tokenizer's vocabulary; a few tokenizers have ids beyond the
-    embedding.
+    config: the model's config.json. embedding: number of rows of the stored embedding; None: that of config. Many
+    models pad their embedding beyond the tokenizer's vocabulary; a few tokenizers have ids beyond the embedding.
     """
-    said = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size") or 0
-    rows = said if embedding is None else embedding
+    configured = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size") or 0
+    rows = configured if embedding is None else embedding
     return max(len(tokenizer), max(tokenizer.get_vocab().values(), default=-1) + 1, int(rows))
 
 
@@ -120,9 +119,9 @@ def embedding_rows(inventory: Any) -> int | None:
 
 
 def token_texts(tokenizer: Any, vocabulary: int) -> list[str]:
-    """Return each id's token as it reads in a text, "" for ids without a token.
+    """Return the text of each id's token, "" for ids without a token.
 
-    A token that is no complete character, such as one byte of several, is given in the tokenizer's own notation.
+    A token that is not a complete character, such as one byte of several, is given in the tokenizer's own notation.
     """
     tokens = {id: token for token, id in tokenizer.get_vocab().items()}
     ids = sorted(tokens)
