@@ -44,7 +44,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 # Modules that every part may import; they import no more than each other.
 BASE = {
-    "artifacts", "data_sets", "errors", "extras", "file_errors", "markdown", "not_applicable", "paths", "ratios",
+    "artifacts", "data_sets", "dtypes", "errors", "extras", "file_errors", "markdown", "not_applicable", "paths",
+    "ratios",
 }  # fmt: skip
 # These never need a library of models, and those need one in some functions only.
 TABLES_ONLY = {"figures", "pages", "failed_run", "command", "__main__", *BASE}

@@ -12,16 +12,12 @@ import numpy as np
 
 from weight_atlas.checkpoint.safetensors_file import read_into, row_range
 from weight_atlas.checkpoint.tensors import TensorEntry, duplicate
+from weight_atlas.dtypes import DTYPES
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     import torch
 
-# Types that torch has too are read as they are; all others are unfolded to float32.
-_PLAIN = {
-    "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64",
-    "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64",
-}  # fmt: skip
 _ELEMENTS_AT_ONCE = 1 << 22
 _AGAIN = "download or copy the file again"
 # GGUF's names below "<architecture>." -> the names that config.json uses.
@@ -75,8 +71,8 @@ class GgufStore:
         entry = self.entries[name]
         start, _, shape = row_range(entry.shape, rows)
         path, row_bytes = self.folder / entry.shard, entry.bytes // max(1, entry.shape[0] if entry.shape else 1)
-        if entry.dtype in _PLAIN:
-            tensor = torch.empty(shape, dtype=getattr(torch, _PLAIN[entry.dtype]))
+        if entry.dtype in DTYPES:  # the others are packed, and unfolded to float32
+            tensor = torch.empty(shape, dtype=getattr(torch, DTYPES[entry.dtype].torch))
             read_into(tensor, path, entry.offset + start * row_bytes)
             return tensor
         tensor = torch.empty(shape, dtype=torch.float32)
@@ -127,7 +123,7 @@ def _reader(path: Path):
 def _entry(tensor: Any, shard: str) -> TensorEntry:
     dtype, shape = tensor.tensor_type.name, tuple(int(size) for size in reversed(tensor.shape))
     note = (
-        "" if dtype in _PLAIN or _can_dequantize(dtype) else f"GGUF type {dtype}, which the gguf package cannot unfold"
+        "" if dtype in DTYPES or _can_dequantize(dtype) else f"GGUF type {dtype}, which the gguf package cannot unfold"
     )
     return TensorEntry(tensor.name, dtype, shape, shard, int(tensor.n_bytes), offset=int(tensor.data_offset), note=note)
 

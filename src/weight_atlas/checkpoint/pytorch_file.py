@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weight_atlas.checkpoint.archive import Archive, open_archive
-from weight_atlas.checkpoint.safetensors_file import TORCH_NAMES, read_into, row_range
+from weight_atlas.checkpoint.safetensors_file import read_into, row_range
 from weight_atlas.checkpoint.shard_index import check_index
 from weight_atlas.checkpoint.tensors import TensorEntry, duplicate
+from weight_atlas.dtypes import BY_TORCH_NAME, DTYPES
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class PickleStore:
         first = place.first + start * (place.strides[0] if entry.shape else 0)
         # Rows of a transposed view are spread over the storage: what spans them is read, then picked from.
         spanned = _span(shape, place.strides)
-        flat = torch.empty(spanned, dtype=getattr(torch, TORCH_NAMES[entry.dtype]))
+        flat = torch.empty(spanned, dtype=getattr(torch, DTYPES[entry.dtype].torch))
         read_into(flat, self.folder / entry.shard, place.storage + first * flat.element_size())
         tensor = flat.as_strided(shape, place.strides).contiguous()
         tensor = tensor.conj_physical() if place.conjugated else tensor
@@ -83,7 +84,7 @@ def _span(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
 def _indexed(path: Path, key: str | None) -> Iterator[tuple[TensorEntry, _Place]]:
     import torch
 
-    names = {getattr(torch, name): code for code, name in TORCH_NAMES.items()}
+    names = {getattr(torch, dtype.torch): dtype.name for dtype in BY_TORCH_NAME.values()}
     archive = open_archive(path)
     for name, tensor in _state_dict(archive.content, key, path).items():
         if note := _unreadable(tensor, names, archive):

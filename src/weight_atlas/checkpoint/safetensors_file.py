@@ -9,19 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weight_atlas.checkpoint.safetensors_header import DTYPE_BITS, safetensors_entries
+from weight_atlas.checkpoint.safetensors_header import safetensors_entries
 from weight_atlas.checkpoint.tensors import TensorEntry
+from weight_atlas.dtypes import DTYPES
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     import torch
 
-TORCH_NAMES = {
-    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",
-    "U64": "uint64", "I64": "int64", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz", "F8_E8M0": "float8_e8m0fnu",
-    "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "C64": "complex64",
-}  # fmt: skip
 _MOST_AT_ONCE = 1 << 30  # bytes; one read call of the kernel ends at 2 GiB
 
 
@@ -31,7 +26,7 @@ class SafetensorsStore:
     def __init__(self, folder: Path, shards: Sequence[str], index: str | None = None):
         self.folder = folder
         self.entries = {
-            name: entry if entry.dtype in TORCH_NAMES else _unreadable(entry)
+            name: entry if DTYPES[entry.dtype].torch else _unreadable(entry)
             for name, entry in safetensors_entries(folder, shards, index).items()
         }
 
@@ -44,7 +39,7 @@ class SafetensorsStore:
         row_bytes = entry.bytes // entry.shape[0] if start else 0
         if entry.dtype == "F4":  # two to a byte
             shape = (*shape[:-1], shape[-1] // 2)
-        tensor = torch.empty(shape, dtype=getattr(torch, TORCH_NAMES.get(entry.dtype, "uint8")))
+        tensor = torch.empty(shape, dtype=getattr(torch, DTYPES[entry.dtype].torch or "uint8"))
         read_into(tensor, self.folder / entry.shard, entry.offset + start * row_bytes)
         return tensor
 
@@ -57,7 +52,7 @@ class SafetensorsStore:
 
 
 def _unreadable(entry: TensorEntry) -> TensorEntry:
-    note = f"{DTYPE_BITS[entry.dtype]}-bit type {entry.dtype} outside a known quantization scheme"
+    note = f"{DTYPES[entry.dtype].bits}-bit type {entry.dtype} outside a known quantization scheme"
     return replace(entry, note=note)
 
 

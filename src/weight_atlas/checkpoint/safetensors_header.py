@@ -11,14 +11,9 @@ from pathlib import Path
 
 from weight_atlas.checkpoint.shard_index import check_index
 from weight_atlas.checkpoint.tensors import TensorEntry, duplicate
+from weight_atlas.dtypes import DTYPES
 from weight_atlas.errors import AtlasError
 
-# Bits of one element.
-DTYPE_BITS = {
-    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
-    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F8_E8M0": 8,
-    "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
-}  # fmt: skip
 _LONGEST_HEADER = 100_000_000  # bytes; the reference implementation refuses longer ones
 _MOST_DIMENSIONS = 64
 _LARGEST = 2**56  # elements, and bytes of an offset
@@ -101,13 +96,13 @@ def _entry(path: Path, name: str, info: object, start: int) -> TensorEntry:
     # Dimensions of 0 count as 1, since strides are computed so.
     if not possible or end < begin or math.prod(size or 1 for size in shape) > _LARGEST:
         raise _damaged(path, f"tensor {name} has an impossible shape or offsets: {shape}, [{begin}, {end}]")
-    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise AtlasError(
             f"tensor {name} has a type that is not known: {dtype}",
             where=path,
-            remedy=f"known types: {', '.join(DTYPE_BITS)}; a newer weight-atlas may know it",
+            remedy=f"known types: {', '.join(DTYPES)}; a newer weight-atlas may know it",
         )
-    needed = (math.prod(shape) * DTYPE_BITS[dtype] + 7) // 8
+    needed = (math.prod(shape) * DTYPES[dtype].bits + 7) // 8
     if needed != end - begin:
         raise _damaged(path, f"tensor {name} needs {needed} bytes ({dtype} {shape}) but its offsets span {end - begin}")
     return TensorEntry(name, dtype, tuple(shape), path.name, end - begin, offset=start + begin)

@@ -13,7 +13,6 @@ from weight_atlas.families.inventory import hold_to_config
 from weight_atlas.live.language_model import LanguageModel
 from weight_atlas.live.model_class import causal_class, loading_explained
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _RUN_ELSEWHERE = "take a whole checkpoint of the model, or switch off the analyses of this model that run it"
 
 
@@ -53,7 +52,7 @@ def load_model(
             config=configuration,
             state_dict=stored,
             generation_config=_generation(checkpoint.folder),
-            dtype=DTYPES[dtype],
+            dtype=getattr(torch, dtype),
             device_map="auto" if spread else {"": device},
             attn_implementation=attention,
             ignore_mismatched_sizes=True,  # they are named below

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from weight_atlas.dtypes import DTYPES
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.layouts import WHOLE, Selection, window
 from weight_atlas.families.matching import Match, Matcher
@@ -23,7 +24,7 @@ from weight_atlas.live.language_model import LanguageModel
 from weight_atlas.live.live_names import Origin, origins
 
 # Types of weights that can be read and set one by one.
-EDITABLE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+EDITABLE = tuple(getattr(torch, dtype.torch) for dtype in DTYPES.values() if dtype.editable)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weight_atlas.dtypes import DTYPES
 from weight_atlas.errors import AtlasError
 from weight_atlas.weights.histogram import Histogram
-from weight_atlas.weights.stored_types import READ_AS
 from weight_atlas.weights.value_histogram import block_histogram, value_histogram
 
 Named = tuple[str, Histogram]
@@ -83,7 +83,8 @@ def portions(inventory: pd.DataFrame, checkpoint: Any, load: Load) -> Iterator[P
     for _, rows in groupby(readable.itertuples(index=False), key=lambda row: (row.tensor, str(row.expert))):
         pieces = list(rows)
         entry = checkpoint.entries[pieces[0].tensor]
-        if not pieces[0].selection and entry.offset >= 0 and not entry.parts and entry.dtype in READ_AS:
+        viewed = entry.dtype in DTYPES and bool(DTYPES[entry.dtype].numpy)
+        if viewed and not pieces[0].selection and entry.offset >= 0 and not entry.parts:
             shape = tuple(int(size) for size in (pieces[0].rows, pieces[0].cols) if size is not pd.NA)
             yield Portion(0, partial(_by_blocks, pieces[0].id, entry, checkpoint.folder / entry.shard, shape))
             continue
@@ -110,7 +111,7 @@ def _reason(inventory: pd.DataFrame) -> pd.Series:
 
 def _by_blocks(name: str, entry: Any, path: Path, shape: tuple[int, ...]) -> list[Named]:
     def blocks() -> Iterator[np.ndarray]:
-        return (block.view(READ_AS[entry.dtype]) for block in _blocks(path, entry.offset, entry.bytes))
+        return (block.view(DTYPES[entry.dtype].numpy) for block in _blocks(path, entry.offset, entry.bytes))
 
     return [(name, block_histogram(blocks, entry.dtype, shape))]
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from weight_atlas.dtypes import DTYPES
 from weight_atlas.weights.histogram import Histogram
 from weight_atlas.weights.histogram_of_buckets import wide_histogram
 from weight_atlas.weights.histogram_of_patterns import pattern_histogram
-from weight_atlas.weights.stored_types import NARROW, stored_as
+from weight_atlas.weights.stored_types import stored_as
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +38,7 @@ def block_histogram(blocks: Callable[[], Iterable[np.ndarray]], name: str, shape
     name: of the stored type. blocks() is called once for narrow types and twice for wide ones; it may reuse the memory
     of a block for the next one.
     """
-    if name in NARROW:
+    if DTYPES[name].by_patterns:
         histogram = pattern_histogram(blocks(), name)
     else:
         histogram = wide_histogram(blocks, name, int(np.prod(shape, dtype=np.int64)))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from weight_atlas.checkpoint.quantized.bits import looked_up
 from weight_atlas.checkpoint.quantized.scheme import (
-    COMPUTED,
     Packed,
     Settings,
     in_pieces,
@@ -20,6 +19,7 @@ from weight_atlas.checkpoint.quantized.scheme import (
     missing,
 )
 from weight_atlas.checkpoint.tensors import Store
+from weight_atlas.dtypes import COMPUTED
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:

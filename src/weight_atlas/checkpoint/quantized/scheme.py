@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weight_atlas.checkpoint.tensors import Store
+from weight_atlas.dtypes import COMPUTED, DTYPES
 from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     import torch
 
 _ELEMENTS_AT_ONCE = 1 << 21
-COMPUTED = ("bfloat16", "float16", "float32")  # the types that models compute in
 
 
 @dataclass(frozen=True)
@@ -144,4 +144,7 @@ def in_pieces(
 
 def scale_dtype(store: Store, scale: str, settings: Settings) -> str:
     """The type to compute in: that of 16-bit scales, else the model's."""
-    return {"F16": "float16", "BF16": "bfloat16"}.get(store.entries[scale].dtype, settings.dtype)
+    stored = DTYPES.get(store.entries[scale].dtype)
+    if stored is not None and stored.bits == 16 and stored.torch in COMPUTED:
+        return stored.torch
+    return settings.dtype
