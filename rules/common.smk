@@ -1,10 +1,9 @@
 """The checked configuration, and lookups in it, for all files of rules.
 
-Required: config, schemas/config.schema.json.
+Required: config.
 """
 
 import functools
-import json
 
 from snakemake.pathvars import Pathvars
 from snakemake.utils import update_config
@@ -15,6 +14,7 @@ from weight_atlas.workflow.configuration_paths import check_paths, plain_folders
 from weight_atlas.workflow.configuration_types import typed
 from weight_atlas.errors import AtlasError
 from weight_atlas.failed_run import write_unfinished_pages
+from weight_atlas.settings.analyses import ANALYSES
 from weight_atlas.workflow.gpu_lease import visible_devices
 from weight_atlas.workflow.needs import megabytes, minutes, stored_bytes
 from weight_atlas.workflow.location import LIBRARY
@@ -24,15 +24,14 @@ from weight_atlas.workflow.run_lock import hold
 from weight_atlas.workflow.selection import Selection
 
 ROOT = Path(workflow.current_basedir.join("..").get_path_or_uri(secret_free=True)).resolve()
-SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())
 try:
     if workflow.modifier.is_main_snakefile():  # files and command line are another workflow's where this is its module
         refuse_repeated_keys(workflow.configfiles)
-        update_config(config, typed(workflow.config_settings.config, SCHEMA, SCHEMA))  # as typed on the command line
-    config = configured(config, SCHEMA, "configuration")
+        update_config(config, typed(workflow.config_settings.config))  # as typed on the command line
+    config = configured(config, "configuration")
     check_paths(config)
     config["pathvars"] = plain_folders(config["pathvars"])
-    selection = Selection(config, SCHEMA["$defs"]["analysis"]["enum"])
+    selection = Selection(config, ANALYSES)
     choices = Choices(config)  # of ablations
     check_place(ROOT, "weight-atlas")
 except AtlasError as error:

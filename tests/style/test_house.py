@@ -1,7 +1,6 @@
 """The house rules that a machine can check."""
 
 import ast
-import json
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import yaml
 from imports import imports
 from parsed_workflow import parsed_steps
 
+from weight_atlas.settings.base import NAME
 from weight_atlas.workflow.needs import NEEDS
 from weight_atlas.workflow.provenance import closure, code_digest
 
@@ -86,13 +86,12 @@ def test_outputs_are_the_paths_that_main_must_be_given_by_keyword(name):
 
 def test_no_name_of_a_model_ends_like_a_file_of_the_results():
     """Else the file of one model is a folder, or a file, of another."""
-    pattern = json.loads((ROOT / "schemas/config.schema.json").read_text())["$defs"]["name"]["pattern"]
     paths = [path for rule in parsed_steps().values() for path in [*rule.output, *rule.log, rule.benchmark]]
     wildcard = r"\{(?:model|corpus|ablation|task|scatteritem)(?:,[^}]*)?\}((?:\.\w+)+)$"
     ends = {end for path in paths for end in re.findall(wildcard, path)}
     assert {".csv", ".steps.csv", ".changes.parquet", ".log"} <= ends
     for end in {part for whole in ends for part in (whole, whole.rpartition(".")[0]) if part}:
-        assert not re.match(pattern, f"x{end}"), end
+        assert not re.match(NAME, f"x{end}"), end
 
 
 def test_captions_serve_the_page_too():
@@ -181,6 +180,9 @@ def test_lint():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_configuration_reference_is_up_to_date():
-    done = run(sys.executable, "-m", "weight_atlas.workflow.configuration_reference", "schemas/config.schema.json")
-    assert done.stdout == (ROOT / "config/README.md").read_text()
+@pytest.mark.parametrize(
+    ("module", "path"), [("schema", "schemas/config.schema.json"), ("reference", "config/README.md")]
+)
+def test_what_is_written_from_the_settings_is_up_to_date(module, path):
+    done = run(sys.executable, "-m", f"weight_atlas.settings.{module}")
+    assert done.stdout == (ROOT / path).read_text()

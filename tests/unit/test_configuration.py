@@ -1,4 +1,4 @@
-"""Wrong configurations get one clear message; defaults come from the schema."""
+"""Wrong configurations get one clear message; defaults come from the classes of settings."""
 
 import json
 import math
@@ -7,18 +7,21 @@ from pathlib import Path
 import pytest
 import yaml
 
+from weight_atlas.ablations.formats import FORMATS
 from weight_atlas.errors import AtlasError
+from weight_atlas.settings.ablations import KINDS
+from weight_atlas.settings.schema import json_schema, resolved
 from weight_atlas.workflow.configuration import configured
 from weight_atlas.workflow.configuration_files import refuse_repeated_keys
 from weight_atlas.workflow.configuration_types import typed
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())
+SCHEMA = json_schema()
 GOOD = {"models": {"demo": {"source": "bundled:demo"}}}
 
 
 def check(config):
-    return configured(config, SCHEMA, "config.yaml")
+    return configured(config, "config.yaml")
 
 
 def test_defaults_are_filled_in():
@@ -40,8 +43,8 @@ def test_shipped_configurations_are_valid(path):
         ({"modles": {}}, ["unknown key 'modles'", "did you mean 'models'?"]),
         ({"models": {"m": {"source": "x", "revison": "main"}}}, ["models.m.revison", "did you mean 'revision'?"]),
         ({"effective_rank": {"phase": 2}}, ["effective_rank.phase", "did you mean 'phases'?"]),
-        ({"effective_rank": {"phases": "three"}}, ["effective_rank.phases", "'three' is not of type 'integer'"]),
-        ({"effective_rank": {"phases": 1}}, ["effective_rank.phases", "minimum"]),
+        ({"effective_rank": {"phases": "three"}}, ["effective_rank.phases", "should be a valid integer, not 'three'"]),
+        ({"effective_rank": {"phases": 1}}, ["effective_rank.phases", "greater than or equal to 2, not 1"]),
         ({"models": {}}, ["models"]),
         ({"models": {"m": {}}}, ["'source' is missing", "models.m"]),
         ({"models": {"m": {"source": "x", "analyses": ["spectre"]}}}, ["models.m.analyses.0", "spectre"]),
@@ -92,11 +95,11 @@ def test_names_that_collide_with_nothing_are_taken(name):
         ("tasks: {7: {}}", ["tasks", "7 cannot be a name", "quote it"]),
         ("ablations: {2024-01-01: {}}", ["ablations", "cannot be a name", "quote it"]),
         ("models: {m: {source: x, revision: 0012345}}", ["models.m.revision", "a number", "quote it"]),
-        ("models: {m: {source: 2024-01-01}}", ["models.m.source: 2024-01-01", "a date", "quote it"]),
+        ("models: {m: {source: 2024-01-01}}", ["models.m.source", "not 2024-01-01", "a date", "quote it"]),
         ("heavy_tail: {threshold: 1e-3}", ["'1e-3'", "write it without quotes, and 1e-3 as 1.0e-3"]),
-        ("heavy_tail: {threshold: .nan}", ["heavy_tail.threshold: nan is no finite number"]),
-        ("super_weight_verification: {critical_ratio: .inf}", ["critical_ratio: inf is no finite number"]),
-        ("scaling_sweep: {factors: [1, .nan]}", ["scaling_sweep.factors.1: nan is no finite number"]),
+        ("heavy_tail: {threshold: .nan}", ["heavy_tail.threshold: should be a finite number, not nan"]),
+        ("super_weight_verification: {critical_ratio: .inf}", ["critical_ratio: should be a finite number, not inf"]),
+        ("scaling_sweep: {factors: [1, .nan]}", ["scaling_sweep.factors.1: should be a finite number, not nan"]),
         ("neuron_effects: {neurons: {demos: [[0, 1]]}}", ["unknown model 'demos'", "did you mean 'demo'?"]),
         ("intervention_targets: {coordinates: {x: [[0, 1, 2]]}}", ["unknown model 'x'", "models there are: demo"]),
     ],
@@ -123,7 +126,7 @@ def on_command_line(*arguments):
     """What Snakemake makes of --config, typed."""
     from snakemake.cli import parse_config
 
-    return typed(parse_config(arguments), SCHEMA, SCHEMA)
+    return typed(parse_config(arguments))
 
 
 def test_nested_values_of_the_command_line_have_the_types_of_the_schema():
@@ -159,11 +162,11 @@ def test_nested_values_of_the_command_line_have_the_types_of_the_schema():
 
 
 def test_what_fits_no_type_stays_for_the_check_to_name():
-    with pytest.raises(AtlasError, match="'four' is not of type 'integer'"):
+    with pytest.raises(AtlasError, match="should be a valid integer, not 'four'"):
         check({**GOOD, **on_command_line("effective_rank={phases: four}")})
-    with pytest.raises(AtlasError, match="1 is less than the minimum of 2"):
+    with pytest.raises(AtlasError, match="should be greater than or equal to 2, not 1"):
         check({**GOOD, **on_command_line("effective_rank={phases: 1}")})
-    with pytest.raises(AtlasError, match="nan is no finite number"):
+    with pytest.raises(AtlasError, match="should be a finite number, not nan"):
         check({**GOOD, **on_command_line("heavy_tail={threshold: nan}")})
     with pytest.raises(AtlasError, match="did you mean 'phases'"):
         check({**GOOD, **on_command_line("effective_rank={phase: 3}")})
@@ -192,16 +195,37 @@ def test_a_key_that_stands_twice_is_refused(tmp_path, text, parts):
 
 
 def walk(schema, path=""):
-    if "properties" in schema:
-        assert schema.get("additionalProperties") is False, path
-        for name, part in schema["properties"].items():
-            yield f"{path}.{name}", part
-            yield from walk(part, f"{path}.{name}")
+    schema = resolved(schema, SCHEMA)
+    for option in schema.get("anyOf", ()):
+        yield from walk(option, path)
+    for name in ("additionalProperties", "items"):
+        if isinstance(schema.get(name), dict):
+            yield from walk(schema[name], f"{path}.*")
+    for name, part in schema.get("properties", {}).items():
+        yield f"{path}.{name}", {**part, "description": resolved(part, SCHEMA).get("description")}
+        yield from walk(part, f"{path}.{name}")
+
+
+REQUIRED = {".models", ".models.*.source", ".corpora.*.source"}
+COORDINATES = {".ablations.*.weights.*.layer"} | {
+    f".{section}.weights.*.{key}"
+    for section in ("scaling_sweep", "quantization_ablation")
+    for key in ("layer", "row", "col")
+}
 
 
 def test_every_key_has_a_description_and_a_default():
-    parts = [*walk(SCHEMA), *(item for name in ("model", "corpus") for item in walk(SCHEMA["$defs"][name], name))]
-    for path, part in parts:
-        assert part.get("description"), path
-        if path not in (".models", "model.source", "corpus.source"):
-            assert "default" in part, path
+    keys = dict(walk(SCHEMA))
+    assert {path for path, part in keys.items() if not part["description"]} == set()
+    assert {path for path, part in keys.items() if "default" not in part} == REQUIRED | COORDINATES
+
+
+def test_the_schema_in_the_repository_is_the_one_of_the_classes():
+    assert json.loads((ROOT / "schemas/config.schema.json").read_text()) == SCHEMA
+
+
+def test_kinds_of_ablation_and_formats_are_those_that_the_code_makes():
+    from weight_atlas.ablations.variants import KINDS as MADE
+
+    assert set(KINDS) == set(MADE)
+    assert SCHEMA["$defs"]["Quantize"]["properties"]["formats"]["items"]["enum"] == list(FORMATS)

@@ -15,7 +15,7 @@ CONFIG = {
 CHOSEN = Selection(CONFIG, ["cdf", "tails", "ranks"])
 
 
-def test_analyses_of_a_model_are_in_the_order_of_the_schema():
+def test_analyses_of_a_model_are_in_the_order_of_all():
     assert CHOSEN.analyses_of("all") == ["cdf", "tails", "ranks"]
     assert CHOSEN.analyses_of("some") == ["cdf", "ranks"]
     assert CHOSEN.analyses_of("none") == []

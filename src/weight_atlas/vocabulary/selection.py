@@ -7,22 +7,7 @@ import pandas as pd
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.vocabulary.neurons import of_component
-
-# How to order a layer's neurons, strongest first: column of the scan and its sign.
-ORDERS = {
-    name: (column, sign)
-    for prefix, kind in (("", ""), ("cosine_", "cos_"))
-    for name, column, sign in (
-        (f"{prefix}mean", f"{kind}mean", 1),
-        (f"negative_{prefix}mean", f"{kind}mean", -1),
-        (f"{prefix}variance", f"{kind}var", 1),
-        (f"low_{prefix}variance", f"{kind}var", -1),
-        (f"{prefix}skew", f"{kind}skew", 1),
-        (f"negative_{prefix}skew", f"{kind}skew", -1),
-        (f"{prefix}kurtosis", f"{kind}kurt", 1),
-        (f"low_{prefix}kurtosis", f"{kind}kurt", -1),
-    )
-} | {"norm": ("norm", 1)}
+from weight_atlas.vocabulary.orders import ORDERS
 
 
 def select_neurons(

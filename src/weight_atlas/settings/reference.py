@@ -1,13 +1,12 @@
-"""The reference of all configuration keys, written from the schema.
+"""The reference of all configuration keys, written from the classes of settings.
 
-`python -m weight_atlas.workflow.configuration_reference schemas/config.schema.json > config/README.md`
+`python -m weight_atlas.settings.reference > config/README.md`
 """
 
 import json
-import sys
-from pathlib import Path
+from typing import Any
 
-from weight_atlas.workflow.configuration import resolved
+from weight_atlas.settings.schema import json_schema, resolved
 
 INTRODUCTION = """\
 # Configuration
@@ -24,11 +23,12 @@ A key that is not below is refused, with the nearest valid one named, and so is 
 On the command line, what may be a text is taken as it is typed: a model may be called 2024 there. In a file YAML reads
 2024, 1.0, on, null and 2024-01-01 as other things than texts, and 1e-3 as a text: quote the former, write 1.0e-3.
 
-This page is written from `schemas/config.schema.json` by `python -m weight_atlas.workflow.configuration_reference`.
+This page is written by `python -m weight_atlas.settings.reference` from the classes in `src/weight_atlas/settings`, and
+so is `schemas/config.schema.json`, which editors can check configurations by.
 """
 
 
-def reference(schema: dict) -> str:
+def reference(schema: dict[str, Any]) -> str:
     """Markdown with one table of keys for each section of the schema."""
     sections = {}
     for name, part in schema["properties"].items():
@@ -41,20 +41,21 @@ def reference(schema: dict) -> str:
     return "\n".join([INTRODUCTION, *(_section(name, part, schema) for name, part in sections.items())])
 
 
-def _section(name: str, section: dict, root: dict) -> str:
+def _section(name: str, section: dict[str, Any], root: dict[str, Any]) -> str:
     lines = [f"## {name}", "", section["description"], ""]
     if rows := section.get("properties"):
         lines += ["| key | values | default | meaning |", "|---|---|---|---|"]
-        lines += [_row(key, resolved(part, root), root) for key, part in rows.items()] + [""]
+        required_first = sorted(rows.items(), key=lambda row: "default" in row[1])
+        lines += [_row(key, resolved(part, root), root) for key, part in required_first] + [""]
     return "\n".join(lines)
 
 
-def _row(key: str, part: dict, root: dict) -> str:
+def _row(key: str, part: dict[str, Any], root: dict[str, Any]) -> str:
     default = f"`{json.dumps(part['default'])}`" if "default" in part else "(required)"
     return f"| `{key}` | {_values(part, root)} | {default} | {part['description']} |"
 
 
-def _values(part: dict, root: dict) -> str:
+def _values(part: dict[str, Any], root: dict[str, Any]) -> str:
     part = resolved(part, root)
     if "enum" in part:
         return ", ".join(f"`{value}`" for value in part["enum"])
@@ -74,4 +75,4 @@ LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiv
 
 
 if __name__ == "__main__":
-    print(reference(json.loads(Path(sys.argv[1]).read_text())), end="")
+    print(reference(json_schema()), end="")

@@ -1,0 +1,270 @@
+"""Settings of ablations, and of the tasks and texts that their cost is measured on."""
+
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from weight_atlas.ablations.formats import FORMATS
+from weight_atlas.settings.base import (
+    WHOLE,
+    Count,
+    Distinct,
+    Factor,
+    FirstCorpus,
+    Name,
+    Natural,
+    Positive,
+    Settings,
+    Several,
+    Text,
+    WindowLength,
+)
+
+if TYPE_CHECKING:
+    Format: TypeAlias = str
+else:
+    Format = Literal[tuple(FORMATS)]
+Granularity = Annotated[str, Field(pattern=r"^(tensor|channel|group:([2-9]|[1-9][0-9]+)|block:([2-9]|[1-9][0-9]+))$")]
+GRANULARITIES = ["tensor", "channel", "group:128"]
+FewestFactors = Annotated[Distinct[Factor], Field(min_length=1)]
+# Ablations that have a section of their own, and the unchanged model.
+TAKEN = ("baseline", "scaling_sweep", "quantization_ablation")
+
+
+def _free(name: str) -> str:
+    if name in TAKEN:
+        raise PydanticCustomError("name_taken", "weight-atlas makes an ablation of this name itself")
+    return name
+
+
+AblationName = Annotated[Name, AfterValidator(_free), Field(json_schema_extra={"not": {"enum": list(TAKEN)}})]
+
+
+class Place(Settings):
+    """A weight, or a part of its coordinate that names a whole neuron or expert."""
+
+    layer: Natural = Field(description="Layer, from 0.")
+    row: Natural | None = Field(None, description="Output channel in the logical (out, in) matrix.")
+    col: Natural | None = Field(None, description="Input channel: the neuron.")
+    expert: Natural | None = Field(None, description="Expert, where the layer has several.")
+    component: str = Field(
+        "", description="Path of the MLP output projection below its layer, where there are several."
+    )
+
+
+class Weight(Place):
+    """A weight given by its coordinate."""
+
+    row: Natural = Field(description="Output channel in the logical (out, in) matrix.")
+    col: Natural = Field(description="Input channel: the neuron.")
+
+
+class Plain(Settings):
+    """A kind of change that has no settings."""
+
+
+class Scale(Settings):
+    """Factors on the weights."""
+
+    factors: FewestFactors = Field([0.5, 2.0], description="Factors, one variant each.")
+
+
+class Random(Settings):
+    """Random weights in place of the given ones."""
+
+    draws: Count = Field(5, description="Draws, one variant each.")
+    seed: Natural = Field(0, description="Seed of the draws.")
+
+
+class Largest(Settings):
+    """How many of the largest weights of a matrix."""
+
+    share: Annotated[float, Field(gt=0, le=0.01)] = Field(
+        1e-06, description="Share of each matrix, at least one weight."
+    )
+    count: Count | None = Field(
+        None, description="Weights of each matrix, in place of a share; at most a hundredth of the smallest."
+    )
+
+
+class Quantize(Settings):
+    """How matrices are quantized."""
+
+    formats: Annotated[Distinct[Format], Field(min_length=1)] = Field(
+        ["int8", "int4"], description="Number formats, rounded to nearest."
+    )
+    granularities: Annotated[Distinct[Granularity], Field(min_length=1)] = Field(
+        GRANULARITIES,
+        description="What shares a scale: tensor, channel (an output row), group:N (N neighbours in a row) or block:N "
+        "(N neighbours of the flattened matrix).",
+    )
+    symmetric: bool = Field(
+        False, description="Integers symmetric about zero, rather than from the smallest to the largest weight."
+    )
+    clip: Positive | None = Field(
+        8.0,
+        description="Where super weights are spared, clip all others at mean + clip x standard deviation of the "
+        "magnitudes first; null: do not.",
+    )
+    matrices: Literal["all", "W_down"] = Field(
+        "all", description="What is quantized: all matrices of the layers, or the MLP output projections alone."
+    )
+
+
+class Kinds(Settings):
+    """The kinds of change that an ablation may make; a test holds them to the code that makes them."""
+
+    zero: Plain | None = Field(None, description="Set the weights to zero, all together. {} does it, null does not.")
+    each: Plain | None = Field(None, description="Set the weights to zero one by one. {} does it, null does not.")
+    scale: Scale | None = Field(
+        None, description="Multiply the weights, all together. {factors: [0.5, 2]} does it, null does not."
+    )
+    neurons: Plain | None = Field(
+        None, description="Set the weights' whole neurons to zero. {} does it, null does not."
+    )
+    restore: Plain | None = Field(
+        None,
+        description="Set the weights to zero but keep the massive activations that they make. {} does it, null does "
+        "not.",
+    )
+    experts: Plain | None = Field(
+        None, description="Set the weights' whole experts to zero. {} does it, null does not."
+    )
+    random: Random | None = Field(
+        None,
+        description="Set random weights of the same matrix, nearest in size, to zero instead. {draws: 5, seed: 0} does "
+        "it, null does not.",
+    )
+    largest: Largest | None = Field(
+        None,
+        description="Set the largest other weights of every matrix of the layers to zero instead. {share: 1e-6} does "
+        "it, null does not.",
+    )
+    quantize: Quantize | None = Field(
+        None,
+        description="Quantize matrices and read them back, plain and sparing the weights. {} does it, with the "
+        "settings of quantization_ablation but formats int8 and int4, null does not.",
+    )
+
+
+KINDS = tuple(Kinds.model_fields)
+
+
+class Tasks(Settings):
+    """A section that is evaluated on tasks."""
+
+    tasks: list[str] | None = Field(None, description="Tasks to evaluate on, beside perplexity; null: all.")
+
+
+class Ablation(Kinds, Tasks):
+    """An entry of `ablations`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": [kind], "properties": {kind: {"type": "object"}}} for kind in KINDS]}
+    )
+
+    weights: Annotated[Distinct[Place], Field(min_length=1)] | None = Field(
+        None,
+        description="Weights by hand; null: the detected super weights. neurons need no row, and experts neither row "
+        "nor col.",
+    )
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> "Ablation":
+        if all(getattr(self, kind) is None for kind in KINDS):
+            raise PydanticCustomError(
+                "no_change",
+                "This ablation changes nothing",
+                {"remedy": f"give at least one kind of change: {', '.join(KINDS)}; {{}} takes the defaults of a kind"},
+            )
+        return self
+
+
+class ScalingSweep(Tasks):
+    """The super weights multiplied by several factors."""
+
+    factors: FewestFactors = Field(
+        [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0, 1.2, 1.5, 2.0, 3.0], description="Factors, 1 being the unchanged model."
+    )
+    weights: Annotated[Distinct[Weight], Field(min_length=1)] | None = Field(
+        None, description="Weights by hand; null: the detected super weights."
+    )
+
+
+class QuantizationAblation(Quantize, Tasks):
+    """Matrices quantized and read back, with super weights spared and not."""
+
+    formats: Annotated[Distinct[Format], Field(min_length=1)] = Field(
+        ["int8", "int4", "int3", "nf4", "fp8_e4m3"], description="Number formats, rounded to nearest."
+    )
+    weights: Annotated[Distinct[Weight], Field(min_length=1)] | None = Field(
+        None, description="Weights to spare; null: the detected super weights."
+    )
+    tasks: list[str] | None = Field([], description="Tasks to evaluate on, beside perplexity; null: all.")
+
+
+class Task(Settings):
+    """An entry of `tasks`."""
+
+    name: str | None = Field(
+        None,
+        description="Name of the task or group in lm-evaluation-harness, or bundled:order, bundled:documents, "
+        "bundled:phrase; null: the key itself.",
+    )
+    folder: Text | None = Field(None, description="Folder of task definitions (YAML) to look for the name in.")
+    mirror: Text | None = Field(
+        None, description="Folder with copies of data sets of the hub under their names (mirror/organisation/name)."
+    )
+    limit: Count | Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="Documents of each task to take, or a share of them if below 1; null: all."
+    )
+    fewshot: Natural | None = Field(None, description="Worked examples before each question; null: as the task says.")
+    seed: Natural = Field(1234, description="Seed of the choice of worked examples.")
+    truncate: bool = Field(
+        False,
+        description="Cut requests longer than the model's context from the left, instead of leaving the task out.",
+    )
+
+
+class BundledTasks(FirstCorpus):
+    """Items of the bundled tasks that `tasks` names, made from a corpus; what cannot be made is left out."""
+
+    items: Count = Field(60, description="Items of each task, at most.")
+    seed: Natural = Field(0, description="Seed of the choice of items.")
+
+
+class AblationEval(Settings):
+    """Evaluation of ablations by lm-evaluation-harness."""
+
+    batch_size: Count | None = Field(
+        None,
+        description="Requests in one forward pass; null: 64 on CUDA and 16 elsewhere, halved until memory suffices.",
+    )
+
+
+class WindowScores(Settings):
+    """How perplexity is measured."""
+
+    window: WindowLength | None = Field(
+        None, description="Tokens in a window, special tokens included; null: the model's context, at most 2048."
+    )
+    tokens: Several | None = Field(8192, description="Tokens of the corpus to score; null: all of it.")
+    batch_size: Count | None = Field(
+        None,
+        description="Windows, or variants of a window, that go through the model together; null: 64 on CUDA and 16 "
+        "elsewhere, halved until memory suffices.",
+    )
+
+
+class VariantPerplexity(WindowScores):
+    """Perplexity of ablations on fixed windows of corpora."""
+
+    corpora: list[str] | None = Field(None, description="Corpora to evaluate on; null: the first one.")
+
+
+class AblationImpact(Settings):
+    """Comparison of every variant with the unchanged model, item by item."""
+
+    resamples: Annotated[int, Field(ge=100), WHOLE] = Field(2000, description="Resamples of the bootstrap over items.")
+    seed: Natural = Field(0, description="Seed of the bootstrap.")

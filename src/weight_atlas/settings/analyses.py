@@ -1,0 +1,32 @@
+"""The analyses that can be made of a model, in the order of a page's sections: each is a rule, and its results' folder.
+
+A list in code, since the configuration is checked before there are rules; a test holds it to them.
+"""
+
+from typing import Literal, get_args
+
+Analysis = Literal[
+    "architecture_summary",
+    "weight_statistics",
+    "weight_cdf",
+    "token_counts",
+    "effective_rank",
+    "attention_head",
+    "heavy_tail",
+    "spectrum_view",
+    "spectra_report",
+    "super_weight_screening",
+    "super_weights",
+    "super_weight_verification",
+    "super_activations",
+    "expert_routing",
+    "ablation_perplexity",
+    "scaling_sweep",
+    "quantization_ablation",
+    "impact_summary",
+    "neuron_labels",
+    "neuron_effects",
+    "cascade",
+    "super_weight_cards",
+]
+ANALYSES: tuple[str, ...] = get_args(Analysis)

@@ -1,0 +1,112 @@
+"""All sections of a configuration."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from weight_atlas.settings.ablations import (
+    Ablation,
+    AblationEval,
+    AblationImpact,
+    AblationName,
+    BundledTasks,
+    QuantizationAblation,
+    ScalingSweep,
+    Task,
+    VariantPerplexity,
+)
+from weight_atlas.settings.base import Entry, Name, Settings
+from weight_atlas.settings.corpora import Corpus
+from weight_atlas.settings.models import Model
+from weight_atlas.settings.spectra import (
+    AttentionHead,
+    AttentionKernel,
+    EffectiveRank,
+    HeavyTail,
+    SingularValues,
+    SpectrumView,
+)
+from weight_atlas.settings.super_weights import (
+    ExpertRouting,
+    SuperActivations,
+    SuperWeights,
+    SuperWeightScreening,
+    SuperWeightVerification,
+)
+from weight_atlas.settings.vocabulary import (
+    Cascade,
+    Interventions,
+    InterventionTargets,
+    NeuronEffects,
+    NeuronLabels,
+    NeuronScan,
+    SuperWeightCards,
+    VocabularySummary,
+    Windows,
+)
+from weight_atlas.settings.weights import WeightStatistics
+
+# Braces and angle brackets mean wildcards and path variables to Snakemake.
+Folder = Annotated[str, Field(min_length=1, pattern=r"^(?!\s)[^{}<>\n]+(?<!\s)$")]
+# A section that the configuration leaves out is an empty one.
+DEFAULTS = Field({}, validate_default=True)
+
+
+class Pathvars(Settings):
+    """Where outputs go: results and logs, relative to the working directory."""
+
+    results: Folder = Field(
+        "results", description="Folder of all artifacts; its path holds no braces and no angle brackets."
+    )
+    logs: Folder = Field("logs", description="Folder of all logs; its path holds no braces and no angle brackets.")
+
+
+class Configuration(Settings):
+    """What to analyse, and how."""
+
+    models: Annotated[dict[Name, Entry[Model]], Field(min_length=1)] = Field(
+        description="The models to analyse, by a name of your choice; the name becomes part of file names."
+    )
+    corpora: Annotated[dict[Name, Entry[Corpus]], Field(min_length=1)] = Field(
+        {"python-docs": {"source": "bundled:python-docs", "split": "test"}},
+        validate_default=True,
+        description="The texts to count tokens in and to evaluate on, by a name of your choice.",
+    )
+    pathvars: Pathvars = DEFAULTS
+    weight_statistics: WeightStatistics = DEFAULTS
+    singular_values: SingularValues = DEFAULTS
+    effective_rank: EffectiveRank = DEFAULTS
+    attention_kernel: AttentionKernel = DEFAULTS
+    attention_head: AttentionHead = DEFAULTS
+    heavy_tail: HeavyTail = DEFAULTS
+    spectrum_view: SpectrumView = DEFAULTS
+    super_weight_screening: SuperWeightScreening = DEFAULTS
+    super_weights: SuperWeights = DEFAULTS
+    super_weight_verification: SuperWeightVerification = DEFAULTS
+    super_activations: SuperActivations = DEFAULTS
+    expert_routing: ExpertRouting = DEFAULTS
+    ablations: dict[AblationName, Entry[Ablation]] = Field(
+        {"super_weights": {"zero": {}, "restore": {}, "random": {"draws": 5}}},
+        validate_default=True,
+        description="Named changes of a model whose cost is measured; the unchanged model always is.",
+    )
+    tasks: dict[Name, Entry[Task]] = Field(
+        {name: {"name": f"bundled:{name}"} for name in ("order", "phrase", "documents")},
+        validate_default=True,
+        description="Tasks of lm-evaluation-harness to evaluate every ablation on, by a name of your choice.",
+    )
+    bundled_tasks: BundledTasks = DEFAULTS
+    ablation_eval: AblationEval = DEFAULTS
+    variant_perplexity: VariantPerplexity = DEFAULTS
+    ablation_impact: AblationImpact = DEFAULTS
+    scaling_sweep: ScalingSweep = DEFAULTS
+    quantization_ablation: QuantizationAblation = DEFAULTS
+    neuron_scan: NeuronScan = DEFAULTS
+    neuron_labels: NeuronLabels = DEFAULTS
+    neuron_effects: NeuronEffects = DEFAULTS
+    windows: Windows = DEFAULTS
+    intervention_targets: InterventionTargets = DEFAULTS
+    interventions: Interventions = DEFAULTS
+    cascade: Cascade = DEFAULTS
+    super_weight_cards: SuperWeightCards = DEFAULTS
+    vocabulary_summary: VocabularySummary = DEFAULTS

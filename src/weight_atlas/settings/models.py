@@ -1,0 +1,58 @@
+"""The models to analyse."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from weight_atlas.settings.analyses import Analysis
+from weight_atlas.settings.base import Distinct, Settings, Text
+
+
+class OwnCode(Settings):
+    """Whether code that a model brings may run."""
+
+    trust_remote_code: bool = Field(False, description="Run Python code that comes with the model.")
+
+
+class Live(OwnCode):
+    """How forward passes are made."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Type to compute forward passes in; auto: bfloat16 on CUDA, float32 on a CPU."
+    )
+
+
+class Inventoried(Settings):
+    """What becomes of tensors without a role."""
+
+    allow_other: bool = Field(
+        False,
+        description="Inventory tensors that the family table does not know as `other` instead of refusing the model; "
+        "without a family, all of them.",
+    )
+
+
+class Source(OwnCode, Inventoried):
+    """Where a model lies, and how its files are read."""
+
+    source: Text = Field(
+        description="Where the model lies: bundled:demo, hf://organisation/name, a folder, or a checkpoint file."
+    )
+    revision: str | None = Field(
+        None, description="Branch, tag or commit of a hub model; resolved to a commit and recorded."
+    )
+    family: str | None = Field(None, description="Family table to use instead of the one that config.json selects.")
+    key: str | None = Field(
+        None, description="Dotted key of the state dict inside a checkpoint file, for example model_state_dict."
+    )
+    prefix: Text | None = Field(
+        None,
+        description="What stands before the model's tensor names where training put it inside another module, for "
+        "example student; tensors without it are left out. The usual wrappers are recognised.",
+    )
+
+
+class Model(Source, Live):
+    """An entry of `models`."""
+
+    analyses: Distinct[Analysis] | None = Field(None, description="The analyses to make of this model; null: all.")

@@ -1,0 +1,128 @@
+"""Settings of super weights and of the activations that they write."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from weight_atlas.settings.base import (
+    Count,
+    FirstCorpus,
+    Natural,
+    Positive,
+    PositiveShare,
+    Settings,
+    Several,
+    Share,
+    Text,
+    WindowLength,
+)
+
+Ratio = Annotated[float, Field(gt=1)]
+
+
+class SuperWeightScreening(Settings):
+    """Candidates for super weights from the weights alone."""
+
+    top: Count = Field(8, description="Weights reported of each MLP output projection.")
+
+
+class SuperWeights(Settings):
+    """Detection of super weights: from one forward pass, and by the published procedure."""
+
+    method: Literal["contribution", "published", "both"] = Field(
+        "contribution",
+        description="Whose finds are called super weights: contribution attributes massive activations to weights in "
+        "one forward pass; published zeroes spikes round by round. Both are always run and recorded.",
+    )
+    prompts: Annotated[list[Text], Field(min_length=1)] | None = Field(
+        None, description="Texts to look for spikes in; null: a built-in list that begins with the paper's sentence."
+    )
+    residual_ratio: Ratio = Field(
+        50.0, description="A massive activation is at least this many times the median of its layer."
+    )
+    persistence: Share = Field(0.5, description="Share of the layers after it that must keep a massive activation.")
+    coverage: PositiveShare = Field(
+        0.8,
+        description="Weights are taken, largest contribution first, until they explain this share of an activation.",
+    )
+    min_share: PositiveShare = Field(0.1, description="A weight that contributes a smaller share is not taken.")
+    spike_threshold: Positive | None = Field(
+        None,
+        description="Published procedure: what both |input| and |output| must exceed; null: 120 for Llama, 100 for "
+        "Mistral, 70 for OLMo, 150 for Phi, each with its mixtures and later generations, 50 for others; the artifact "
+        "says which and why.",
+    )
+    max_iterations: Count = Field(10, description="Published procedure: rounds of looking for spikes and zeroing them.")
+    min_rho: float = Field(
+        0.5,
+        description="Published procedure: share of the output, weight times input, that a weight must explain; the "
+        "original asked for none.",
+    )
+
+
+class SuperWeightVerification(FirstCorpus):
+    """Interventions that show whether super weights matter."""
+
+    window: WindowLength | None = Field(
+        256, description="Tokens in a window, special tokens included; null: the model's context, at most 2048."
+    )
+    tokens: Several = Field(4096, description="Tokens of the corpus that every variant is run on.")
+    score_every: Count = Field(4, description="Score every so many tokens: the head is then computed for these only.")
+    draws: Natural = Field(50, description="Random weights that each super weight is compared with.")
+    seed: Natural = Field(0, description="Seed of the draws.")
+    batch_size: Count = Field(16, description="Variants in one forward pass.")
+    critical_ratio: Ratio = Field(
+        1.5,
+        description="A super weight is critical if its removal alone multiplies perplexity by this or more.",
+    )
+    contributing_ratio: Ratio = Field(
+        1.1, description="Up to this factor on perplexity the removal of a weight counts as harmless."
+    )
+    max_candidates: Count = Field(20, description="Super weights to verify, those that contribute most.")
+    max_outliers: Natural = Field(
+        8,
+        description="Outliers of the screening that no activation led to, removed once each; the harmful ones are "
+        "verified too.",
+    )
+    enable_causal_scoring: bool = Field(
+        False, description="For weights of experts, also the effect with every token sent to the expert."
+    )
+
+
+class SuperActivations(FirstCorpus):
+    """Where the activations that super weights write arise, and the attention on these places."""
+
+    window: WindowLength = Field(256, description="Tokens in a window.")
+    tokens: Several = Field(4096, description="Tokens of the corpus to look at.")
+    residual_ratio: Ratio = Field(
+        50.0,
+        description="A super activation is at least this many times the median of its layer, and massive (Sun et al.) "
+        "or half of its channel's largest.",
+    )
+
+
+class ExpertRouting(FirstCorpus):
+    """Routing and activations of the experts of a mixture of experts."""
+
+    router_analysis_samples: Count = Field(10, description="Windows of text in which the routing is looked at.")
+    window: WindowLength = Field(256, description="Tokens in a window.")
+    p_active_floor: Share = Field(
+        0.01,
+        description="An expert that fewer tokens reach than this share counts as rare and gives no candidates.",
+    )
+    co_spike_threshold: Share = Field(
+        0.12, description="Published threshold of the co-spike score; reported, decides nothing."
+    )
+    min_tokens: Count = Field(
+        4, description="Tokens that must have reached an expert before its weights can be candidates."
+    )
+    residual_ratio: Ratio = Field(
+        50.0,
+        description="A weight is a candidate if it contributes this many times the median of the token's residual "
+        "stream.",
+    )
+    enable_causal_scoring: bool = Field(
+        False,
+        description="Also what zeroing the strongest weights does to the loss, with natural and with forced routing.",
+    )
+    batch_size: Count = Field(8, description="Windows in one forward pass of the causal scoring.")
