@@ -15,6 +15,8 @@ RULE_FILES = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
 
 # What each part of the library may import of the others. Every part has a row here, or is one of BASE.
 MAY_IMPORT: dict[str, set[str]] = {
+    # Keys and their defaults; of other parts no more than tables of choices.
+    "settings": {"interventions", "vocabulary"},
     # Models as they are stored.
     "checkpoint": set(),
     "families": {"checkpoint"},
@@ -34,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pages": set(),
     "failed_run": {"pages"},
     # The ways in.
-    "workflow": {"checkpoint", "tokens"},
+    "workflow": {"checkpoint", "settings", "tokens"},
     "command": {"workflow"},
     "__main__": {"command"},
     "api": {
@@ -77,6 +79,14 @@ def test_imports_run_one_way(part):
         if part_of(path) == part:
             others = {other.split(".")[1] for other in imports(path) if other.startswith("weight_atlas.")}
             assert (others & PARTS) - allowed == set(), f"{name} imports what lies further out"
+
+
+def test_settings_take_their_choices_from_tables_that_import_nothing():
+    """So that a part may take its settings from where its choices are offered."""
+    own = {name: path for name, path in MODULES.items() if part_of(path) == "settings"}
+    tables = {other for path in own.values() for other in imports(path)} & MODULES.keys() - own.keys()
+    inner = {name for name in tables if part_of(MODULES[name]) not in BASE}
+    assert [name for name in inner if set(imports(MODULES[name])) & MODULES.keys()] == []
 
 
 def test_no_module_imports_itself_by_way_of_others():
