@@ -14,6 +14,7 @@ import yaml
 from imports import imports
 from parsed_workflow import parsed_steps
 
+from weight_atlas import metrics
 from weight_atlas.settings.base import NAME
 from weight_atlas.workflow.needs import NEEDS
 from weight_atlas.workflow.provenance import closure, code_digest
@@ -51,6 +52,16 @@ def test_one_name_runs_through():
             if shown := path.flags.get("report"):
                 assert Path(shown.caption.get_path_or_uri(secret_free=True)).resolve() == ROOT / f"report/{name}.rst"
                 assert (ROOT / f"report/{name}.rst").is_file()
+
+
+def test_every_table_is_in_the_registry_of_metrics():
+    """And every table of the registry is an output; which columns they have is tested on a run."""
+    paths = [path for rule in parsed_steps().values() for path in rule.output]
+    # {model,a|b} of constrained wildcards, and names that Snakemake gives the parts
+    files = {re.sub(r"\{(\w+),[^}]*\}", r"{\1}", path).removeprefix("results/") for path in paths}
+    registered = {table.file for table in metrics.tables().values()}
+    assert {file for file in files if file.endswith((".csv", ".parquet"))} - registered == set()
+    assert registered - files == set()
 
 
 @pytest.mark.parametrize("name", STEPS)

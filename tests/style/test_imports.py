@@ -33,7 +33,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ablations": {"checkpoint", "families", "interventions", "live", "statistics", "super_weights"},
     # Tables only.
     "figures": set(),
-    "pages": set(),
+    # What numbers mean: steps that compute do not read it, since a better definition must not run them again.
+    "metrics": set(),
+    "pages": {"metrics"},
     "failed_run": {"pages"},
     # The ways in.
     "workflow": {"checkpoint", "settings", "tokens"},
@@ -50,7 +52,7 @@ BASE = {
     "ratios",
 }  # fmt: skip
 # These never need a library of models, and those need one in some functions only.
-TABLES_ONLY = {"figures", "pages", "failed_run", "command", "__main__", *BASE}
+TABLES_ONLY = {"figures", "metrics", "pages", "failed_run", "command", "__main__", *BASE}
 IMPORTED_LATE = {"checkpoint", "families", "weights", "statistics", "workflow", "api", "__init__"}
 MODEL_LIBRARIES = {"torch", "transformers", "lm_eval"}
 HEAVY = {*MODEL_LIBRARIES, "matplotlib", "seaborn", "datasets", "scipy", "pandas"}

@@ -8,7 +8,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from weight_atlas.markdown import inline
-from weight_atlas.pages.page import Product, markdown_table, model_page, overview_page
+from weight_atlas.pages.page import Excerpt, Product, markdown_table, model_page, overview_page
 from weight_atlas.spectra.report_kernels import table as report_table
 
 TOKENS = [
@@ -54,7 +54,13 @@ def test_every_token_is_whole_in_a_sentence_and_in_a_heading(token):
 
 def test_an_image_in_a_name_makes_no_image_on_any_page():
     evil = "![i](http://evil.example/x.png)"
-    product = Product("ranks", "", tables={evil: pd.DataFrame({evil: [evil]})}, missing=evil, not_applicable=evil)
+    product = Product(
+        "ranks",
+        "",
+        tables={evil: Excerpt(pd.DataFrame({evil: [evil]}), {evil: evil})},
+        missing=evil,
+        not_applicable=evil,
+    )
     about = {"page": "../a.md", "headline": [(evil, evil)], "findings": [{"grade": "info", "text": evil}]}
     texts = [
         model_page("a_b", about["headline"], about["findings"], [product], [(evil, evil)]),

@@ -2,11 +2,12 @@
 
 import pandas as pd
 
+from weight_atlas import metrics
 from weight_atlas.artifacts import write_json, write_table
 from weight_atlas.pages.collect import collected
-from weight_atlas.pages.excerpts import CHOSEN, shown
+from weight_atlas.pages.excerpts import labels, shown
 from weight_atlas.pages.headline import findings, headline
-from weight_atlas.pages.page import Product, markdown_table, model_page, overview_page, title_of
+from weight_atlas.pages.page import Excerpt, Product, markdown_table, model_page, overview_page, title_of
 from weight_atlas.super_weights.agreement import COLUMNS as AGREEMENT_COLUMNS
 from weight_atlas.super_weights.artifact import COLUMNS as WEIGHT_COLUMNS
 from weight_atlas.super_weights.expert_table import COLUMNS as EXPERT_COLUMNS
@@ -129,7 +130,7 @@ def test_page_has_a_section_a_product_with_figures_tables_and_files():
         ["../a/m.png"],
         ["../a/m.csv"],
         ["../a/m/1.png"],
-        {"By role": pd.DataFrame({"x": [1]})},
+        {"By role": Excerpt(pd.DataFrame({"x": [1]}))},
     )
     text = model_page("m", [("a", "b")], [], [product])
     assert text.startswith("# Atlas of m\n\n| what")
@@ -153,19 +154,19 @@ def test_tables_are_readable():
 
 def test_small_tables_are_shown_whole_and_others_in_part():
     small = pd.DataFrame({"a": range(16), "b": 1})
-    part, left = shown("any", small)
+    part, left = shown(small, None)
     assert part.equals(small) and left == ""
-    assert shown("any", pd.DataFrame({"a": range(17)})) is None
-    assert shown("any", small.iloc[:0]) is None
-    part, left = shown("any", pd.DataFrame([range(20)]))
+    assert shown(pd.DataFrame({"a": range(17)}), None) is None
+    assert shown(small.iloc[:0], None) is None
+    part, left = shown(pd.DataFrame([range(20)]), None)
     assert list(part.columns) == list(range(16)) and left == "16 of 20 columns"
 
 
 def test_the_notes_of_rows_are_shown_wherever_they_stand():
     wide = pd.DataFrame({**{f"c{i}": [1] for i in range(20)}, "note": ["too long for the context"]})
-    part, left = shown("anything", wide)
+    part, left = shown(wide, None)
     assert list(part.columns) == [*(f"c{i}" for i in range(16)), "note"] and left == "17 of 21 columns"
-    assert shown("anything", wide.assign(note=None))[1] == "16 of 21 columns"
+    assert shown(wide.assign(note=None), None)[1] == "16 of 21 columns"
 
 
 def test_the_page_shows_super_weights_verdicts_and_agreement_row_by_row(tmp_path):
@@ -187,22 +188,24 @@ def test_the_page_shows_super_weights_verdicts_and_agreement_row_by_row(tmp_path
         caption.write_text("How to read it.\n")
     products = [product for product, _ in collected(captions, sorted(results.rglob("*.csv")), results)]
     text = model_page("m", [], [], products)
-    found, agreed = products[0].tables["M (6 of 31 columns)"], products[0].tables["M.agreement"]
+    found, agreed = products[0].tables["M (6 of 31 columns)"].rows, products[0].tables["M.agreement"].rows
     assert found.column.tolist() == list(range(20)) and (found.share == 0.25).all()
     assert agreed.found.tolist() == [True]
     assert "critical" in text and "5614" in text and "0.0123" in text
+    assert "`ratio`: factor on perplexity; `null_max`: largest rise of the loss by a random weight (nats per" in text
     (shown_experts,) = products[2].tables.values()
-    assert shown_experts.expert.tolist() == [70, 90]
+    assert shown_experts.rows.expert.tolist() == [70, 90]
 
 
-def test_chosen_columns_are_those_that_the_steps_write():
-    for analysis, columns in {
-        "super_weights": WEIGHT_COLUMNS,
-        "super_weight_verification": VERDICT_COLUMNS,
-        "expert_routing": EXPERT_COLUMNS,
-    }.items():
-        assert {*CHOSEN[analysis].columns, *CHOSEN[analysis].only} <= set(columns)
-        assert len(CHOSEN[analysis].columns) <= 16
+def test_columns_are_explained_but_for_bounds_and_names_that_say_it():
+    registered = metrics.of("super_weight_verification")
+    told = labels(pd.DataFrame(columns=["layer", "verdict", "delta_nll", "delta_nll_low", "rescue"]), registered)
+    undone = "rise of the loss that keeping it undoes (nats per token)"
+    assert told == {"delta_nll": "rise of the loss (nats per token)", "rescue": undone}
+    excerpt = Excerpt(pd.DataFrame({"kl": [0.5], "ratio": [2.0], "size": [1.0]}), {"kl": "KL of *a*", "size": "size"})
+    text = model_page("m", [], [], [Product("cascade", "", tables={"M": excerpt})])
+    assert text.endswith("|\n\n`kl`: KL of \\*a\\*.\n")
+    assert labels(pd.DataFrame({"x": [1]}), None) == {}
 
 
 def test_findings_are_listed_the_gravest_first():

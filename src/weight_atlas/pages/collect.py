@@ -6,10 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from weight_atlas.artifacts import read_json, read_table
+from weight_atlas.metrics import table_of
 from weight_atlas.not_applicable import reason_of, together
-from weight_atlas.pages.excerpts import shown
+from weight_atlas.pages.excerpts import labels, shown
 from weight_atlas.pages.headline import Tables
-from weight_atlas.pages.page import Product, capitalised, title_of
+from weight_atlas.pages.page import Excerpt, Product, capitalised, title_of
 
 
 def collected(captions: Sequence[Path], paths: Sequence[Path], results: Path) -> Iterator[tuple[Product, Tables]]:
@@ -35,20 +36,21 @@ def product_of(caption: Path, paths: Sequence[Path], results: Path) -> tuple[Pro
         figures=[link(path, results) for path in own if path.suffix == ".png"],
         files=[link(path, results) for path in own if path.suffix != ".png" and path not in folders],
         more=[link(path, results) for folder in folders for path in sorted(folder.glob("*.png"))],
-        tables=dict(_shown(results / caption.stem, frames)),
+        tables=dict(_shown(results, results / caption.stem, frames)),
         not_applicable=together(reasons.values()),
     )
     return product, {path.name: content for path, content in {**frames, **records}.items()}
 
 
-def _shown(folder: Path, frames: dict[Path, pd.DataFrame]) -> Iterator[tuple[str, pd.DataFrame]]:
+def _shown(results: Path, folder: Path, frames: dict[Path, pd.DataFrame]) -> Iterator[tuple[str, Excerpt]]:
     """Title and content of the tables that a page shows."""
     for path, table in frames.items():
-        part = shown(folder.name, table)
+        registered = table_of(path.relative_to(results).as_posix())
+        part = shown(table, registered)
         if part is not None:
             # Names of files in the analysis's own folder begin with the model's, which keeps its underscores.
             title = capitalised(path.stem) if path.parent == folder else title_of(path.stem)
-            yield title + (f" ({part[1]})" if part[1] else ""), part[0]
+            yield title + (f" ({part[1]})" if part[1] else ""), Excerpt(part[0], labels(part[0], registered))
 
 
 def link(path: Path, results: Path) -> str:

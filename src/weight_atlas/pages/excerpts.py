@@ -1,47 +1,22 @@
 """Which part of an analysis's tables a page shows: small ones whole, wide ones in the columns that answer most."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
+
+from weight_atlas.metrics import Table
 
 PREVIEW_ROWS, PREVIEW_COLUMNS, CHOSEN_ROWS = 16, 16, 40
 NOTE = "note"  # why a row's cells are empty: shown wherever the column stands
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """Columns to show of a table that has all of them; only: of its rows those in which one of these is true."""
-
-    columns: tuple[str, ...]
-    only: tuple[str, ...] = ()
-
-
-# By analysis, for tables that are too wide or too long to be shown whole.
-CHOSEN = {
-    "super_weights": Chosen((
-        "layer", "row", "column", "component", "expert_id", "original_value", "input_value", "output_value", "share",
-        "rho", "residual_value", "residual_ratio", "persistence", "token", "tokens", "found_by",
-    )),
-    "super_weight_verification": Chosen((
-        "layer", "row", "column", "expert", "verdict", "ratio", "severity", "delta_nll", "delta_nll_low",
-        "delta_nll_high", "exceeds_null", "null_max", "shift_max", "rescue",
-        "residual_after", "found_by",
-    )),
-    "expert_routing": Chosen((
-        "layer", "expert", "super_expert", "candidate", "p_active", "tokens", "max_output", "row", "column", "weight",
-        "input_value", "contribution_ratio", "persistence", "co_spike_score",
-    ), only=("super_expert", "candidate")),
-}  # fmt: skip
-
-
-def shown(analysis: str, table: pd.DataFrame) -> tuple[pd.DataFrame, str] | None:
+def shown(table: pd.DataFrame, registered: Table | None) -> tuple[pd.DataFrame, str] | None:
     """The part of a table that a page shows, and what it leaves out ("" if nothing); None for a table not to show.
 
-    Columns without any value are left out of a chosen part. Without a choice a table is shown if it has few rows: its
-    first columns, and the notes of its rows.
+    registered: what the registry of metrics says of it, where it may choose columns and rows; columns without any value
+    are left out of a chosen part. Without a choice a table is shown if it has few rows: its first columns, and the
+    notes of its rows.
     """
-    chosen = CHOSEN.get(analysis)
+    chosen = registered.page if registered else None
     if chosen is not None and {*chosen.columns, *chosen.only} <= set(table.columns):
         rows = table[table[list(chosen.only)].astype(bool).any(axis=1)] if chosen.only else table
         part = rows[list(chosen.columns)].dropna(axis=1, how="all").head(CHOSEN_ROWS)
@@ -56,3 +31,10 @@ def shown(analysis: str, table: pd.DataFrame) -> tuple[pd.DataFrame, str] | None
     left = [f"{len(part)} of {whole} rows"] if len(part) < whole else []
     left += [f"{len(part.columns)} of {len(table.columns)} columns"] if len(part.columns) < len(table.columns) else []
     return part, ", ".join(left)
+
+
+def labels(part: pd.DataFrame, registered: Table | None) -> dict[str, str]:
+    """Title and unit of each shown column that is a metric, without the bounds of others."""
+    known = registered.by_column if registered else {}
+    bounds = {bound for each in known.values() for bound in each.interval or ()}
+    return {column: known[column].label for column in part.columns if column in known and column not in bounds}

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from weight_atlas.metrics import metric, of
 from weight_atlas.ratios import written
 
 # The contents of one analysis's tables by file name: a DataFrame for .csv, plain JSON for .json.
@@ -35,24 +36,26 @@ def _with_columns(tables: Tables, *columns: str) -> Iterator[pd.DataFrame]:
 
 
 def _token_counts(tables: Tables) -> Iterator[tuple[str, str]]:
+    known = of("token_counts.summary").by_column
     for name, counts in tables.items():
-        corpus = name.removesuffix(".json")
-        half = counts["coverage_rank"]["50%"]
+
+        def number(column: str, counts: dict = counts) -> str:
+            return known[column].written(known[column].value_in(counts))
+
         yield (
-            f"tokens of {corpus}",
-            f"{counts['tokens']:,} in {counts['documents']:,} documents; {half:,} tokens make half of them; "
-            f"{counts['unseen']:,} of {counts['vocabulary']:,} never occur",
+            f"{known['tokens'].title} of {name.removesuffix('.json')}",
+            f"{number('tokens')} in {number('documents')} documents; {number('coverage_rank.50%')} tokens make half of "
+            f"them; {number('unseen')} of {number('vocabulary')} never occur",
         )
 
 
 def _effective_rank(tables: Tables) -> Iterator[tuple[str, str]]:
-    for ranks in _with_columns(tables, "role", "layer", "erank_relative", "status"):
-        by_role = ranks[ranks.layer.notna()].groupby("role", sort=False).erank_relative.median().dropna()
+    relative = metric("effective_rank.erank_relative")
+    for ranks in _with_columns(tables, "role", "layer", relative.column):
+        by_role = ranks[ranks.layer.notna()].groupby("role", sort=False)[relative.column].median().dropna()
         if len(by_role):
-            yield (
-                "effective rank, share of a Gaussian matrix's",
-                ", ".join(f"{role} {share:.2f}" for role, share in by_role.items()) + " (median over layers)",
-            )
+            told = ", ".join(f"{role} {relative.written(share)}" for role, share in by_role.items())
+            yield relative.title, f"{told} (median over layers)"
 
 
 def _verified(tables: Tables) -> dict | None:
@@ -93,15 +96,18 @@ def _of_screening(record: dict) -> str:
 
 
 def _ablation_perplexity(tables: Tables) -> Iterator[tuple[str, str]]:
-    for ablations in _with_columns(tables, "corpus", "targets", "kind", "perplexity", "ratio", "severity"):
+    known = of("ablation_perplexity").by_column
+    perplexity, size = known["perplexity"], known["magnitude_ratio"]
+    for ablations in _with_columns(tables, "corpus", "targets", "kind", perplexity.column, "ratio", "severity"):
         main = ablations[ablations.corpus == ablations.corpus.iloc[0]]
-        yield "perplexity", f"{main[main.kind == 'baseline'].perplexity.iloc[0]:,.2f} on {main.corpus.iloc[0]}"
+        unchanged = perplexity.written(main[main.kind == "baseline"].perplexity.iloc[0])
+        yield perplexity.title, f"{unchanged} on {main.corpus.iloc[0]}"
         removed = main[(main.kind == "zero") & (main.targets == "detected") & main.perplexity.notna()]
         if len(removed):
             row = removed.iloc[0]
             controls = main[(main.kind == "random") & (main.ablation == row.ablation) & main.perplexity.notna()]
-            size = controls.magnitude_ratio.mean()
-            against = f"; random weights ({size:.2g} of the size): at most {written(controls.ratio.max())} times"
+            share = size.written(controls.magnitude_ratio.mean())
+            against = f"; random weights ({share} of the size): at most {written(controls.ratio.max())} times"
             yield (
                 "without the detected weights",
                 f"{written(row.perplexity)}: {written(row.ratio)} times, {row.severity}"

@@ -11,6 +11,14 @@ Failures = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
+class Excerpt:
+    """What a page shows of a table. labels: what its columns are called in words, with their units."""
+
+    rows: pd.DataFrame
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Product:
     """What one analysis left for a model.
 
@@ -24,7 +32,7 @@ class Product:
     figures: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     more: list[str] = field(default_factory=list)
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    tables: dict[str, Excerpt] = field(default_factory=dict)
     not_applicable: str = ""
     missing: str = ""
 
@@ -94,8 +102,8 @@ def _section(product: Product) -> str:
     if product.figures or product.files or product.more or product.tables:
         parts.append(product.caption.strip())
     parts += [f"![{title_of(product.name)}]({figure})" for figure in product.figures]
-    for title, rows in product.tables.items():
-        parts += [f"**{inline(title)}**", markdown_table(rows)]
+    for title, excerpt in product.tables.items():
+        parts += [f"**{inline(title)}**", markdown_table(excerpt.rows), _legend(excerpt.labels)]
     parts += [_links("More figures", product.more), _links("Files", product.files)]
     parts += [f"{label}: {inline(why)}" for label, why in _gaps(product) if why]
     return "\n\n".join(part for part in parts if part)
@@ -103,6 +111,12 @@ def _section(product: Product) -> str:
 
 def _gaps(product: Product) -> list[tuple[str, str]]:
     return [("Not applicable", product.not_applicable), ("Missing", product.missing)]
+
+
+def _legend(labels: dict[str, str]) -> str:
+    """What columns mean, for those whose names do not say it."""
+    words = [f"`{column}`: {inline(label)}" for column, label in labels.items() if column.replace("_", " ") != label]
+    return f"{'; '.join(words)}." if words else ""
 
 
 def _links(label: str, paths: list[str]) -> str:

@@ -1,0 +1,87 @@
+"""Every number of the default run's products is in the registry of metrics, and the registry has no others."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pandas.api import types
+
+from weight_atlas import metrics
+from weight_atlas.artifacts import read_table
+from weight_atlas.errors import NotApplicable
+
+pytestmark = pytest.mark.slow
+
+
+def frames(results: Path) -> Iterator[tuple[str, metrics.Table, pd.DataFrame]]:
+    """Each csv and parquet product that holds something: path, table of the registry, content."""
+    for path in sorted(path for path in results.rglob("*") if path.suffix in (".csv", ".parquet")):
+        name = path.relative_to(results).as_posix()
+        table = metrics.table_of(name)
+        assert table is not None, f"{name} is in no YAML file of weight_atlas/metrics"
+        try:
+            yield name, table, read_table(path)
+        except NotApplicable:
+            continue
+
+
+def kind(values: pd.Series) -> str:
+    """What a column with values holds."""
+    if types.is_bool_dtype(values) or not types.is_numeric_dtype(values):
+        first = values.dropna().iloc[0]
+        return "word" if isinstance(first, str | bool) or types.is_bool_dtype(values) else "list"
+    return "number"
+
+
+def test_every_column_is_registered_as_what_it_is(finished):
+    for name, table, content in frames(finished.folder / "results"):
+        assert set(content.columns) - table.columns == set(), name
+        for column in content.columns[content.notna().any()]:
+            place = {"word": table.words, "number": table.by_column, "list": table.lists}[kind(content[column])]
+            assert column in {*place, *table.keys.values()}, (name, column)
+
+
+def test_every_registered_column_is_in_a_product(finished):
+    """Except those that the registry says only some models have."""
+    seen: dict[str, set[str]] = {}
+    for _, table, content in frames(finished.folder / "results"):
+        seen.setdefault(table.name, set()).update(content.columns)
+    for table in metrics.tables().values():
+        if table.file.endswith(".json") or table.name == "expert_routing":
+            continue  # the default model has no experts: see tests/unit/test_metrics.py
+        sometimes = {metric.column for metric in table.metrics if metric.when}
+        assert table.columns - seen.get(table.name, set()) <= sometimes, table.name
+
+
+def numbers(content: dict, words: dict[str, str], place: str = "") -> Iterator[str]:
+    """Dotted names of all numbers of a JSON file, without the parts that the registry explains as a whole."""
+    for key, value in content.items():
+        name = f"{place}{key}"
+        if isinstance(value, dict) and name not in words:
+            yield from numbers(value, words, f"{name}.")
+        elif not isinstance(value, bool | str | list) and name not in words:
+            yield name
+
+
+def test_registered_json_files_hold_these_numbers(finished):
+    tables = [table for table in metrics.tables().values() if table.file.endswith(".json")]
+    assert {"heavy_tail.summary", "token_counts.summary"} <= {table.name for table in tables}
+    for table in tables:
+        (path,) = (finished.folder / "results").glob(table.file.format(model="demo", corpus="*"))
+        assert set(numbers(json.loads(path.read_text()), table.words)) == set(table.by_column), table.name
+
+
+def test_nulls_and_bounds_lie_beside_their_metric(finished):
+    """A bound on the wrong side, or a null of another quantity, is a wrong name in the registry."""
+    compared = 0
+    for name, table, content in frames(finished.folder / "results"):
+        for metric in table.metrics:
+            if metric.interval and metric.column in content:
+                rows = content[[metric.column, *metric.interval]].dropna().astype(float)
+                low, value, high = (rows[column] for column in (metric.interval[0], metric.column, metric.interval[1]))
+                slack = 1e-9 * (1 + value.abs())
+                assert ((low <= value + slack) & (value <= high + slack)).all(), (name, metric.column)
+                compared += len(rows)
+    assert compared > 50
