@@ -1,7 +1,9 @@
 """`import weight_atlas` is light, and gives the numbers of the steps."""
 
+import json
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -12,7 +14,7 @@ import pandas as pd
 import pytest
 
 import weight_atlas as wa
-from weight_atlas.artifacts import read_table, write_table
+from weight_atlas.artifacts import read_table, write_json, write_table
 from weight_atlas.workflow.provenance import closure
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +31,7 @@ def test_importing_the_package_loads_nothing_else():
 
 def test_the_api_is_no_part_of_the_code_of_a_step():
     """Else a change of any module would run every step again."""
-    assert "weight_atlas/api.py" not in closure(ROOT / "scripts/effective_rank.py", LIBRARY)
+    assert "weight_atlas/api/__init__.py" not in closure(ROOT / "scripts/effective_rank.py", LIBRARY)
 
 
 def test_all_public_names_are_there_and_typed():
@@ -104,6 +106,116 @@ def test_perplexity_of_the_api_is_that_of_the_steps_windows(files, model):
         model.ablate({"zero": {}, "weights": [{"layer": 9, "row": 7, "col": 11}]}, corpus)
 
 
+@pytest.fixture(scope="module")
+def found(files, model):
+    """The super weights, and the artifact that later steps read."""
+    survey = model.super_weights()
+    write_json(files / "super_weights.json", survey.artifact)
+    return survey
+
+
+@pytest.mark.slow
+def test_tasks_of_the_api_are_those_of_the_steps(files, model):
+    text, items, definition = files / "text.parquet", files / "items.jsonl", LIBRARY / "data/demo/tasks/order.yaml"
+    step("bundled_tasks", text, "--table", items, "--bundled", "order", "--items", 20)
+    step(
+        "task_requests", files / "manifest.json", definition, items, "--requests", files / "requests.parquet",
+        "--description", files / "task.json", "--task", "order", "--limit", 15,
+    )  # fmt: skip
+    step(
+        "ablation_eval", files / "manifest.json", files / "requests.parquet", files / "task.json",
+        "--inventory", files / "tensors.parquet", "--definition", definition, "--data", items,
+        "--scores", files / "scores.json", "--documents", files / "documents.parquet", "--ablation", "ablation",
+        "--settings", json.dumps({"zero": {}, "weights": SUPER_WEIGHT}),
+    )  # fmt: skip
+    changes = {"zero": {}, "weights": SUPER_WEIGHT}
+    made = model.evaluate("bundled:order", changes, corpus=read_table(text), items=20, limit=15)
+    documents = made.items[made.items.variant != "baseline"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(documents, read_table(files / "documents.parquet"), check_exact=True)
+    scores = made.scores.pivot(index="variant", columns="metric", values="value")["acc,none"]
+    (variant,) = json.loads((files / "scores.json").read_text())["variants"]
+    assert scores["ablation: zeroed"] == variant["results"]["order"]["acc,none"] < scores["baseline"]
+    assert made.chance == {"order": 0.25}
+    with pytest.raises(wa.AtlasError, match="made from a corpus"):
+        model.evaluate("bundled:order")
+
+
+@pytest.mark.slow
+def test_super_activations_of_the_api_are_those_of_the_step(files, model, found):
+    tables = {"places": files / "places.csv", "sinks": files / "sinks.csv"}
+    step(
+        "super_activations", files / "manifest.json", files / "super_weights.json", files / "text.parquet",
+        "--places", tables["places"], "--sinks", tables["sinks"], "--figure", files / "activations.png",
+        "--window", 64, "--tokens", 512,
+    )  # fmt: skip
+    made = model.super_activations(read_table(files / "text.parquet"), found, window=64, tokens=512)
+    assert len(made.places)
+    for name, path in tables.items():
+        write_table(files / f"api-{name}.csv", getattr(made, name))
+        assert (files / f"api-{name}.csv").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.slow
+def test_neurons_and_cascade_of_the_api_are_those_of_the_steps(files, model, found):
+    manifest, tensors, classes = (files / name for name in ("manifest.json", "tensors.parquet", "classes.parquet"))
+    artifact, labels, targets = (files / name for name in ("super_weights.json", "labels.parquet", "targets.json"))
+    step(
+        "neuron_labels", files / "neurons.parquet", tensors, "--table", labels, "--counts", files / "counts.csv",
+        "--figure", files / "map.png",
+    )  # fmt: skip
+    step(
+        "neuron_effects", manifest, tensors, classes, labels, "--super-weights", artifact, "--cards",
+        files / "cards.jsonl", "--table", files / "cards.csv", "--figure", files / "cards.png", "--figures",
+        files / "cards", "--top-k", 1, "--tokens", 5,
+    )  # fmt: skip
+    step("intervention_targets", manifest, tensors, artifact, "--targets", targets)
+    step(
+        "windows", manifest, files / "text.parquet", "--table", files / "sliding.parquet",
+        "--report", files / "sliding.json", "--window-len", 64, "--tokens", 1000,
+    )  # fmt: skip
+    step(
+        "cascade", manifest, targets, files / "sliding.parquet", "--table", files / "cascade.csv",
+        "--tokens-table", files / "tokens.parquet", "--figure", files / "cascade.png", "--figures", files / "cascades",
+        "--tokens", 500, "--text-tokens", 5,
+    )  # fmt: skip
+    cards = model.neuron_effects(found=found, top_k=1, tokens=5)
+    write_table(files / "api-cards.csv", cards.table.assign(model="model"))
+    assert (files / "api-cards.csv").read_bytes() == (files / "cards.csv").read_bytes()
+    assert len(cards.cards) == len(cards.effects)
+    chosen = model.intervention_targets(found)
+    assert chosen == json.loads(targets.read_text())["targets"]
+    assert model.intervention_targets(coordinates=[[1, 7, 11]])[0]["original_value"] == chosen[0]["original_value"]
+    windows = model.windows(read_table(files / "text.parquet"), window_len=64, tokens=1000)
+    write_table(files / "api-cascade.csv", model.cascade(windows, chosen, tokens=500))
+    assert (files / "api-cascade.csv").read_bytes() == (files / "cascade.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_experts_of_the_api_are_those_of_the_step(tmp_path, files, model):
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    shutil.copytree(model.checkpoint.folder, tmp_path / "moe", ignore=shutil.ignore_patterns("*.safetensors"))
+    config = MixtralConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
+        num_local_experts=3, vocab_size=len(model.vocabulary.texts), max_position_embeddings=128,
+    )  # fmt: skip
+    MixtralForCausalLM(config).save_pretrained(tmp_path / "moe")
+    manifest, tensors, table = tmp_path / "manifest.json", tmp_path / "tensors.parquet", tmp_path / "experts.csv"
+    step("fetch_checkpoint", "--manifest", manifest, "--source", tmp_path / "moe")
+    step("tensor_inventory", manifest, "--table", tensors)
+    step(
+        "expert_routing", manifest, tensors, files / "text.parquet", "--table", table, "--found", tmp_path / "x.json",
+        "--figure", tmp_path / "x.png", "--window", 32, "--router-analysis-samples", 3,
+    )  # fmt: skip
+    mixture = wa.open(str(tmp_path / "moe"))
+    made = mixture.expert_routing(read_table(files / "text.parquet"), window=32, samples=3)
+    write_table(tmp_path / "api.csv", made)
+    assert len(made) == 6
+    assert (tmp_path / "api.csv").read_bytes() == table.read_bytes()
+    with pytest.raises(wa.NotApplicable, match="no mixture of experts"):
+        model.expert_routing("bundled:python-docs")
+
+
 @pytest.mark.slow
 def test_the_code_of_the_documentation_runs():
     names: dict = {}
@@ -113,3 +225,6 @@ def test_the_code_of_the_documentation_runs():
     assert names["verdict"].verdict == "critical"
     assert names["given"]["perplexity"][1] > 100 * names["given"]["perplexity"][0]
     assert "dmeo" in names["message"]
+    assert set(names["scores"].scores["variant"]) == {"baseline", "ablation: zeroed"}
+    assert names["cards"].table["neuron"].tolist() == [11]
+    assert set(names["cascade"]["layer"]) == {1, 2, 3}

@@ -1,6 +1,7 @@
 """One card for each neuron: moments, label, top tokens and enriched classes, with the field names that users know."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,19 @@ CSV_COLUMNS = (
     "mean_cos", "var_cos", "skew_cos", "kurt_cos", "top_tokens_up", "top_tokens_down", "top_class", "top_class_score",
     "top_class_p_adjusted", "top_class_log10_p_adjusted", "super_weight_rows",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NeuronCards:
+    """Cards of some neurons, and the effects of each on all tokens, float64 (V,)."""
+
+    cards: list[dict[str, Any]]
+    effects: list[np.ndarray]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One flat row per card (see cards_table)."""
+        return cards_table(self.cards)
 
 
 def neuron_cards(

@@ -1,0 +1,188 @@
+"""What the steps of the workflow find by running a model on text."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pandas as pd
+
+from weight_atlas.api.weights import WeightAnalyses
+
+if TYPE_CHECKING:
+    from weight_atlas.ablations.evaluation import Evaluation
+    from weight_atlas.ablations.prepare import Opened
+    from weight_atlas.live.anatomy import Anatomy
+    from weight_atlas.live.windows import Windows
+    from weight_atlas.super_weights.super_activations import Activations
+    from weight_atlas.super_weights.survey import Survey
+    from weight_atlas.super_weights.verification import Verification
+    from weight_atlas.tokens.model_vocabulary import CorpusCounts, ModelVocabulary
+
+# A table of documents (see read_corpus), or what read_corpus takes as a source.
+Corpus: TypeAlias = pd.DataFrame | str | list[str]
+_BASELINE = "baseline"
+
+
+class LiveAnalyses(WeightAnalyses):
+    """The analyses that run the model; see Model."""
+
+    @cached_property
+    def live(self) -> "tuple[Anatomy, Any]":
+        """The model in memory, ready for forward passes, by its parts (live.anatomy), and its tokenizer."""
+        return self._loaded()
+
+    @cached_property
+    def vocabulary(self) -> "ModelVocabulary":
+        """The tokenizer, and each id's token as it reads in a text (tokens.model_vocabulary)."""
+        from weight_atlas.tokens.model_vocabulary import read_vocabulary
+
+        return read_vocabulary(
+            self.checkpoint.folder, self.checkpoint.config, self.inventory, trust_remote_code=self.trust_remote_code
+        )
+
+    def token_counts(self, corpus: Corpus) -> "CorpusCounts":
+        """Exact counts of the tokens of a corpus: table and summary (tokens.model_vocabulary)."""
+        from weight_atlas.tokens.corpora import batched
+        from weight_atlas.tokens.model_vocabulary import count_corpus
+
+        return count_corpus(self.vocabulary, batched(_documents(corpus)["text"]))
+
+    def super_weights(self, **settings: Any) -> "Survey":
+        """Super weights and the evidence for them: table, artifact, detection (settings: super_weights.survey)."""
+        from weight_atlas.super_weights.survey import survey
+
+        live, tokenizer = self.live
+        return survey(live, tokenizer, self.inventory, model=self.source, source=self.source, **settings)
+
+    def verify(self, corpus: Corpus, found: "Survey | None" = None, **settings: Any) -> "Verification":
+        """Remove each super weight, beside random weights of its size (settings: super_weights.verdict.verified).
+
+        corpus: what the model is scored on. found: of super_weights(); None looks for them.
+        """
+        from weight_atlas.super_weights.verdict import verified
+
+        live, tokenizer = self.live
+        screening = self.super_weight_screening()
+        return verified(live, tokenizer, self._survey(found).artifact, _documents(corpus), screening, **settings)[0]
+
+    def super_activations(
+        self, corpus: Corpus, found: "Survey | None" = None, *, window: int = 256, tokens: int = 4096, **settings: Any
+    ) -> "Activations":
+        """The tokens at which super activations arise, and the attention on them (super_weights.super_activations).
+
+        found: of super_weights(); None looks for them. tokens: of the corpus, in windows of `window`. The model is
+        loaded once more, with attention that gives its weights.
+        """
+        from weight_atlas.super_weights.artifact import coordinates_of
+        from weight_atlas.super_weights.super_activations import super_activations
+
+        coordinates = coordinates_of(self._survey(found).artifact, self.source)
+        windows = self._windows(corpus, self._window(window), tokens)
+        live, tokenizer = self._loaded(attention="eager")
+        return super_activations(live, windows, coordinates, tokenizer, **settings)
+
+    def expert_routing(self, corpus: Corpus, *, samples: int = 10, window: int = 256, **settings: Any) -> pd.DataFrame:
+        """Every expert of a mixture of experts on text: routing, largest activations, weights that carry them.
+
+        samples: windows of the corpus, of `window` tokens. settings: of super_weights.expert_table.expert_table.
+        """
+        from weight_atlas.super_weights.expert_table import check_experts, expert_table
+
+        check_experts(self.inventory)
+        length = self._window(window)
+        return expert_table(self.live[0], self._windows(corpus, length, samples * length), **settings)
+
+    def perplexity(self, corpus: Corpus, **settings: Any) -> pd.DataFrame:
+        """Perplexity on a corpus, a row of the table of ablate (settings: ablations.window_scores.corpus_scores)."""
+        return self._perplexities(corpus, {}, None, settings)
+
+    def ablate(
+        self, changes: Mapping[str, Any], corpus: Corpus, found: "Survey | None" = None, **settings: Any
+    ) -> pd.DataFrame:
+        """Perplexity after each of some changes of weights, the unchanged model first (ablations.perplexity).
+
+        changes: an ablation as in the configuration, such as {"zero": {}} or {"scale": {"factors": [0.5]}}, and
+        `weights` for given ones, [{"layer": 1, "row": 7, "col": 11}], in place of super weights. found: of
+        super_weights(); None looks for them where they are needed. settings: see perplexity.
+        """
+        return self._perplexities(corpus, {"ablation": dict(changes)}, self._changed(changes, found), settings)
+
+    def evaluate(
+        self, task: str, changes: Mapping[str, Any] | None = None, found: "Survey | None" = None, **settings: Any
+    ) -> "Evaluation":
+        """Scores of a task of lm-evaluation-harness, of the unchanged model and after changes of weights.
+
+        task: a name of the harness, or a bundled one such as "bundled:order", which is made from a corpus (`corpus=`).
+        changes, found: see ablate; None evaluates the unchanged model only. settings: of
+        ablations.evaluation.evaluate_task, such as limit=100 documents.
+        """
+        from weight_atlas.ablations.evaluation import evaluate_task
+
+        if isinstance(corpus := settings.get("corpus"), str | list):
+            settings = {**settings, "corpus": _documents(corpus)}
+        ablations = [self._expanded(_BASELINE, {}, None)]
+        if changes is not None:
+            ablations.append(self._expanded("ablation", dict(changes), self._changed(changes, found)))
+        return evaluate_task(ablations, task, **settings)
+
+    def _loaded(self, attention: str | None = None) -> "tuple[Anatomy, Any]":
+        from weight_atlas.live.opening import live_model
+
+        return live_model(
+            self.checkpoint, trust_remote_code=self.trust_remote_code, device=self.device, dtype=self.dtype,
+            attention=attention,
+        )  # fmt: skip
+
+    def _window(self, window: int) -> int:
+        """Length of windows: as asked for, or the model's context where that is shorter."""
+        return min(window, self.live[0].context or window)
+
+    def _windows(self, corpus: Corpus, window: int, tokens: int) -> "Windows":
+        from weight_atlas.live.windows import corpus_windows
+
+        live, tokenizer = self.live
+        where = corpus if isinstance(corpus, str) else None
+        return corpus_windows(
+            _documents(corpus), tokenizer, window=window, tokens=tokens, limit=live.context, where=where
+        )
+
+    def _survey(self, found: "Survey | None") -> "Survey":
+        return self.super_weights() if found is None else found
+
+    def _changed(self, changes: Mapping[str, Any], found: "Survey | None") -> "Survey | None":
+        """The super weights that changes are made to; None where the changes name their weights, which are checked."""
+        from weight_atlas.ablations.prepare import check_inventory
+
+        if changes.get("weights") is None:
+            return self._survey(found)
+        check_inventory(dict(changes), self.inventory, "ablation")
+        return None
+
+    def _expanded(self, ablation: str, changes: dict[str, Any], found: "Survey | None") -> "Opened":
+        from weight_atlas.ablations.prepare import expanded
+
+        return expanded(*self.live, ablation, changes, None if found is None else found.artifact)
+
+    def _perplexities(
+        self, corpus: Corpus, ablations: dict[str, dict], found: "Survey | None", settings: dict[str, Any]
+    ) -> pd.DataFrame:
+        from weight_atlas.ablations.perplexity import perplexity_table
+        from weight_atlas.ablations.window_scores import corpus_scores
+
+        name = corpus if isinstance(corpus, str) else "corpus"
+        documents = _documents(corpus)
+
+        def scored(ablation: str, changes: dict, survey: "Survey | None") -> tuple[dict, pd.DataFrame]:
+            opened = self._expanded(ablation, changes, survey)
+            return corpus_scores(opened, documents, ablation, detected=survey is not None, where=name, **settings)
+
+        _, unchanged = scored(_BASELINE, {}, None)
+        return perplexity_table(
+            name, unchanged, [scored(ablation, changes, found) for ablation, changes in ablations.items()]
+        )
+
+
+def _documents(corpus: Corpus) -> pd.DataFrame:
+    from weight_atlas.tokens.corpora import read_corpus
+
+    return corpus if isinstance(corpus, pd.DataFrame) else read_corpus(corpus)

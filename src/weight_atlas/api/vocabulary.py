@@ -1,0 +1,98 @@
+"""What the steps of the workflow find about the effects of neurons and weights on the vocabulary."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from weight_atlas.api.live import Corpus, LiveAnalyses, _documents
+
+if TYPE_CHECKING:
+    from weight_atlas.live.windows import Windows
+    from weight_atlas.super_weights.survey import Survey
+    from weight_atlas.vocabulary.neuron_cards import NeuronCards
+
+# [layer, neuron] or [layer, expert, neuron]; [layer, row, col] or [layer, expert, row, col].
+Indices = Sequence[Sequence[int]]
+
+
+class VocabularyAnalyses(LiveAnalyses):
+    """The analyses of effects on the vocabulary; see Model."""
+
+    def token_classes(self) -> pd.DataFrame:
+        """Which tokens of the vocabulary are digits, pronouns, punctuation (vocabulary.token_classes)."""
+        from weight_atlas.vocabulary.token_classes import read_token_classes
+
+        return read_token_classes(self.vocabulary.tokenizer, self.vocabulary.texts)
+
+    def neurons(self, **thresholds: float | str) -> pd.DataFrame:
+        """Effects of every neuron on the vocabulary, and its label (vocabulary.neuron_scan, vocabulary.labels).
+
+        thresholds: of the labels.
+        """
+        from weight_atlas.vocabulary.labels import with_labels
+
+        return with_labels(self._neuron_scan, self.inventory, thresholds)
+
+    def neuron_effects(
+        self, neurons: Indices = (), found: "Survey | None" = None, *, top_k: int = 0, top_by: str = "kurtosis",
+        tokens: int = 20,
+    ) -> "NeuronCards":  # fmt: skip
+        """A card for each of some neurons: moments of its effects, strongest tokens, enriched classes of tokens.
+
+        neurons: [layer, neuron] or [layer, expert, neuron]. found: of super_weights(), whose neurons are taken too.
+        top_k: of each layer, by `top_by` (see vocabulary.selection.ORDERS). tokens: listed up and down.
+        """
+        from weight_atlas.vocabulary.neuron_cards import NeuronCards, cards_of
+        from weight_atlas.vocabulary.selection import select_neurons
+
+        detected = [] if found is None else found.artifact["super_weights"]
+        chosen = select_neurons(self.neurons(), detected, neurons, top_k=top_k, order=top_by)
+        cards, effects = cards_of(
+            self.checkpoint, self.inventory, self.token_classes(), chosen, tokens=tokens, device=self.device
+        )
+        return NeuronCards(cards, effects)
+
+    def intervention_targets(
+        self, found: "Survey | None" = None, coordinates: Indices = (), *, most: int | None = None
+    ) -> list[dict[str, Any]]:
+        """The weights to intervene on, as records (vocabulary.targets): detected ones, and those of coordinates.
+
+        found: of super_weights(); None looks for them unless there are coordinates. coordinates: [layer, row, col] or
+        [layer, expert, row, col]. most: of the detected ones.
+        """
+        from weight_atlas.vocabulary.targets import find_targets
+
+        detected = [] if coordinates and found is None else self._survey(found).artifact["super_weights"]
+        return find_targets(self.checkpoint, self.inventory, detected, coordinates, most=most)
+
+    def windows(self, corpus: Corpus, **settings: Any) -> "Windows":
+        """Sliding windows of token ids for interventions (settings: vocabulary.windows.sliding_windows)."""
+        from weight_atlas.vocabulary.windows import sliding_windows
+
+        live, tokenizer = self.live
+        where = corpus if isinstance(corpus, str) else "the corpus"
+        return sliding_windows(_documents(corpus), tokenizer, context=live.context, where=where, **settings)[0]
+
+    def cascade(
+        self, windows: "Windows", targets: list[dict[str, Any]], *, factor: float = 0.0, margin_k: int = 2,
+        tokens: int | None = 4096,
+    ) -> pd.DataFrame:  # fmt: skip
+        """How a change of single weights travels through the layers above them (vocabulary.cascade).
+
+        windows: of windows(). targets: of intervention_targets(), each multiplied by `factor`. tokens: how many to
+        average over; None takes all.
+        """
+        from weight_atlas.vocabulary.cascade import cascade
+        from weight_atlas.vocabulary.targets import coordinates_of
+        from weight_atlas.vocabulary.windows import windows_for
+
+        first = windows.first(windows_for(windows, tokens))
+        return cascade(self.live[0], first, coordinates_of(targets), factor=factor, k=margin_k)
+
+    @cached_property
+    def _neuron_scan(self) -> pd.DataFrame:
+        from weight_atlas.vocabulary.neuron_scan import scan_neurons
+
+        return scan_neurons(self.checkpoint, self.inventory, self.token_classes(), device=self.device)

@@ -1,0 +1,113 @@
+"""What the steps of the workflow find in the weights of a checkpoint, without running the model."""
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Any
+
+import pandas as pd
+
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+
+
+class WeightAnalyses:
+    """A checkpoint and the analyses of its weights; see Model."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, source: str, *, trust_remote_code: bool = False, device: str = "cpu",
+        dtype: str = "auto", threads: int = 1,
+    ):  # fmt: skip
+        self.checkpoint, self.source = checkpoint, source
+        self.trust_remote_code, self.device, self.dtype, self.threads = trust_remote_code, device, dtype, threads
+
+    def __repr__(self) -> str:
+        return f"weight_atlas.open({self.source!r})"
+
+    @cached_property
+    def inventory(self) -> pd.DataFrame:
+        """Every tensor: role, component, layer, expert, heads, shape, stored type (families.inventory)."""
+        from weight_atlas.families.inventory import inventory
+
+        return inventory(self.checkpoint, allow_other=self.checkpoint.allow_other)
+
+    def architecture(self) -> dict[str, Any]:
+        """The configuration by its fields, with sizes and counts (families.architecture)."""
+        from weight_atlas.families.architecture import architecture
+
+        return architecture(self.checkpoint.config, self.inventory, self.checkpoint.family)
+
+    def parameters(self) -> pd.DataFrame:
+        """Parameters and bytes by stack, layer, category, role and stored type (families.architecture)."""
+        from weight_atlas.families.architecture import parameter_table
+
+        return parameter_table(self.inventory)
+
+    def statistics(self) -> pd.DataFrame:
+        """Moments, percentiles, normality and sparsity of every tensor (weights.statistics)."""
+        from weight_atlas.weights.statistics import weight_statistics
+
+        return weight_statistics(self._histograms)
+
+    def cdf(self) -> pd.DataFrame:
+        """Cumulative distribution of the weights by role and layer (weights.cdf)."""
+        from weight_atlas.weights.cdf import weight_cdf
+
+        return weight_cdf(self._histograms)
+
+    def spectra(self) -> pd.DataFrame:
+        """All singular values of every weight matrix, a row each (spectra.table)."""
+        return self._spectra.copy()
+
+    def effective_rank(self) -> pd.DataFrame:
+        """All measures of rank of every weight matrix, beside their Gaussian null (spectra.ranks)."""
+        from weight_atlas.spectra.ranks import effective_ranks
+
+        return effective_ranks(self._spectra)
+
+    def heavy_tails(self, **settings: Any) -> pd.DataFrame:
+        """Power law, random bulk and norms of every weight matrix (settings: spectra.heavy_tails.TailSettings)."""
+        from weight_atlas.spectra.heavy_tails import TailSettings, heavy_tails
+
+        return heavy_tails(self._spectra, TailSettings(**settings))
+
+    def attention_kernels(self, *, fold_norm: bool = False, scaled: bool = False) -> pd.DataFrame:
+        """Spectra of W_Q^T W_K and W_O W_V of every head (spectra.attention_table).
+
+        fold_norm: fold the gain of the norm before the attention into the weights that read it. scaled: divide QK
+        kernels by sqrt(head_dim).
+        """
+        from weight_atlas.families.inventory import matrices
+        from weight_atlas.families.reading import load_gain
+        from weight_atlas.spectra.attention_factors import norm_gains
+        from weight_atlas.spectra.attention_table import attention_kernels
+
+        gains = norm_gains(self.inventory, partial(load_gain, self.checkpoint)) if fold_norm else None
+        return attention_kernels(matrices(self.inventory), self._load, gains=gains, scaled=scaled, threads=self.threads)
+
+    def super_weight_screening(self, **settings: Any) -> pd.DataFrame:
+        """Candidates for super weights from the weights alone (settings: super_weights.screening.screen)."""
+        from weight_atlas.super_weights.screening import screen
+
+        return screen(self.inventory, self._load, **settings)
+
+    @property
+    def _load(self) -> Callable[[Any], Any]:
+        from weight_atlas.families.reading import load_piece
+
+        return partial(load_piece, self.checkpoint)
+
+    @cached_property
+    def _histograms(self) -> list[pd.DataFrame]:
+        from weight_atlas.families.reading import load_piece
+        from weight_atlas.weights.histogram_table import histogram_parts
+        from weight_atlas.weights.streaming import portions, value_histograms, warned
+
+        work = portions(self.inventory, self.checkpoint, load_piece)
+        return list(histogram_parts(self.inventory, warned(value_histograms(work, self.threads))))
+
+    @cached_property
+    def _spectra(self) -> pd.DataFrame:
+        from weight_atlas.families.inventory import matrices
+        from weight_atlas.spectra.table import in_inventory_order, singular_value_table
+
+        table = singular_value_table(matrices(self.inventory), self._load, threads=self.threads, device=self.device)
+        return in_inventory_order([table], self.inventory)
