@@ -75,14 +75,14 @@ def published(live: Anatomy, windows: Windows, place: Coordinate) -> tuple[float
     def evaluations() -> None:
         for edits in ([], [zero(place)], [zero(random)], [zero(neuron)]):
             with edited(live, edits):
-                score_windows(live.model, windows, measure=measure)
+                score_windows(live, windows, measure=measure)
 
     def resample() -> None:
         drawn = torch.randint(len(windows), (len(windows),))
         chosen = Windows(windows.ids[drawn], windows.scored[drawn])
         for edits in ([], [zero(place)]):
             with edited(live, edits):
-                score_windows(live.model, chosen, measure=measure)
+                score_windows(live, chosen, measure=measure)
 
     return seconds(evaluations), seconds(resample, 3)
 

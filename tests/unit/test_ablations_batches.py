@@ -5,7 +5,7 @@ import torch
 
 from weight_atlas.ablations.batches import first_batch, halving
 from weight_atlas.errors import AtlasError
-from weight_atlas.live.load import out_of_memory_explained
+from weight_atlas.live.memory import out_of_memory_explained
 
 
 def limited(to, error):

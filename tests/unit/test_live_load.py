@@ -9,7 +9,8 @@ from live_models import tiny, word_tokenizer
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
-from weight_atlas.live.load import load_model, out_of_memory_explained
+from weight_atlas.live.load import load_model
+from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.tokens.tokenizer import load_tokenizer
 
 

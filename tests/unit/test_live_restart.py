@@ -8,7 +8,8 @@ from live_models import LAYOUTS, plant, tiny
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.batched_scoring import score_edits
 from weight_atlas.live.edits import Edit, edited, scale, set_to, zero
-from weight_atlas.live.layer_restart import chain, logits_at
+from weight_atlas.live.head import logits_at
+from weight_atlas.live.layer_restart import chain
 from weight_atlas.live.shortcuts import Shortcuts, pays, shortcuts_of
 from weight_atlas.live.windows import fixed_windows
 
@@ -27,7 +28,7 @@ def test_logits_are_the_models_own(layout):
     whole = live.model(ids).logits
     positions = torch.tensor([0, 3, 19])
     restarted = way.logits(way.streams[-1], positions)
-    assert torch.equal(restarted, logits_at(live, ids, positions))
+    assert torch.equal(restarted, logits_at(live.model, ids, positions))
     assert torch.allclose(restarted, whole[:, positions], atol=1e-5)
     for start in (0, 2):
         hidden = way.streams[start]

@@ -7,6 +7,7 @@ import torch
 from live_models import tiny, word_tokenizer
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.scoring import score_windows, window_sums
 from weight_atlas.live.windows import Windows, corpus_windows, fixed_windows, prefix_ids, token_stream
 
@@ -72,7 +73,7 @@ def test_scores_are_exact_sums_per_window():
     """Against a float64 log-softmax of whole windows, for any batch size."""
     model = tiny("llama")
     windows = fixed_windows(np.random.default_rng(0).integers(5, 300, 400), window=20, stride=7, prefix=[1])
-    table = score_windows(model, windows, batch_size=3)
+    table = score_windows(anatomy(model), windows, batch_size=3)
     logits = model(windows.ids).logits.double().log_softmax(-1)
     loss = torch.zeros(windows.ids.shape, dtype=torch.float64)
     loss[:, 1:] = -logits[:, :-1].gather(2, windows.ids[:, 1:, None])[..., 0]
@@ -84,7 +85,6 @@ def test_scores_are_exact_sums_per_window():
 
 def test_nan_ends_with_a_message():
     ids = torch.zeros(2, 3, dtype=torch.int64)
-    logits = torch.zeros(2, 3, 5)
-    logits[1, 1] = float("nan")
-    with pytest.raises(AtlasError, match="not a number for 1 tokens"):
-        window_sums(logits, Windows(ids, torch.tensor([[False, True, True]] * 2)))
+    values = {"nll": torch.tensor([0.0, 0.0, 0.0, float("nan")])}
+    with pytest.raises(AtlasError, match=r"not a number for 1 tokens\n.*window 1"):
+        window_sums(values, Windows(ids, torch.tensor([[False, True, True]] * 2)))

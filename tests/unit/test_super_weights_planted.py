@@ -220,10 +220,10 @@ def test_a_weight_without_which_there_are_no_numbers_is_critical(said):
     scored, at = batched_scoring.variant_logits, {}
 
     def overflowing(live, window, variants, *given, **settings):
-        for number, logits in scored(live, window, variants, *given, **settings):
+        for number, part, logits in scored(live, window, variants, *given, **settings):
             without = number >= 0 and any(edit.coordinate == place for edit in variants[number])
             at[number] = without
-            yield number, logits * float("nan") if without else logits
+            yield number, part, logits * float("nan") if without else logits
 
     batched_scoring.variant_logits = overflowing
     try:

@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.live.load import is_out_of_memory
+from weight_atlas.live.memory import is_out_of_memory
 
 Result = TypeVar("Result")
 # Where the search for a batch size starts; it goes down by halves.

@@ -72,7 +72,7 @@ def score_variants(
 def _plain_scores(live: Anatomy, windows: Windows, variant: Variant, size: int) -> tuple[pd.DataFrame, int]:
     # A baseline that gives no numbers is an error of the model or its type, not a result.
     measure = token_nll if variant.kind == BASELINE else finite_or_infinite
-    return halving(lambda batch: score_windows(live.model, windows, batch_size=batch, measure=measure), size)
+    return halving(lambda batch: score_windows(live, windows, batch_size=batch, measure=measure), size)
 
 
 def _restarted_scores(

@@ -8,7 +8,6 @@ import torch
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.contributions import stood_in, watched
-from weight_atlas.live.scoring import input_device
 
 # A token is a sink of a super weight where |x|, and so |w * x|, is over this share of its largest on the prompt.
 SINK_SHARE = 0.5
@@ -67,5 +66,5 @@ def _inputs(live: Anatomy, places: Sequence[Coordinate], prompt: torch.Tensor) -
         seen[place] = x.abs().cpu()
 
     with watched(live, places, note):
-        live.model(input_ids=prompt.to(input_device(live.model)), use_cache=False)
+        live.head.run(prompt)
     return seen

@@ -15,6 +15,7 @@ from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.roles import Role
 from weight_atlas.live.foreign_code import guessed_parts
+from weight_atlas.live.head import Head, head_of
 from weight_atlas.live.language_model import LanguageModel
 from weight_atlas.live.parts import EDITABLE, Part, Unexplained, parts_by_table, quantities_of
 
@@ -139,7 +140,7 @@ class Anatomy:
     """What can be reached in a live causal language model.
 
     layers: the modules of the residual stream in order. projections: MLP output projections in order of layers. parts:
-    what each parameter is, in the model's order.
+    what each parameter is, in the model's order. head: what makes logits of the last hidden states.
     """
 
     model: LanguageModel
@@ -148,6 +149,7 @@ class Anatomy:
     projections: list[Projection]
     parts: tuple[Part, ...]
     quantities: Quantities
+    head: Head
 
     @property
     def d_model(self) -> int:
@@ -162,6 +164,20 @@ class Anatomy:
     def mlp_scale(self) -> float:
         """What the model multiplies all that an MLP adds to the residual stream by; 1 for most."""
         return self.quantities.scale("mlp")
+
+    def activation_bytes(self, length: int) -> int:
+        """About what the activations of one window of `length` tokens take at the widest point of a layer.
+
+        The residual stream, queries, keys, values and what attention adds are counted as eight times d_model, an MLP's
+        neurons three times (gate, up and their product) for each expert that a token is sent to; attention scores only
+        where the implementation keeps them.
+        """
+        routed = self.quantities.of("n_experts_per_token") or 1
+        cols = max(projection.shape[1] * (routed if projection.experts else 1) for projection in self.projections)
+        width = 8 * self.d_model + 3 * cols
+        if getattr(self.model.config, "_attn_implementation", None) == "eager":
+            width += 3 * length * (self.quantities.of("n_heads", 0) or 1)
+        return length * width * self.projections[0].parameter.element_size()
 
     def norm_at(self, layer: int, place: str) -> torch.nn.Module | None:
         """The norm of a layer that stands at a place (of NORM_PLACES), if it has one."""
@@ -229,7 +245,8 @@ def anatomy(model: LanguageModel, family: str | None = None) -> Anatomy:
     layers = model.get_submodule(path)
     if not isinstance(layers, torch.nn.ModuleList | torch.nn.Sequential):
         raise _without_layers(model)
-    return Anatomy(model, path, list(layers), projections, tuple(parts), quantities_of(model, family))
+    head = head_of(model, list(layers))
+    return Anatomy(model, path, list(layers), projections, tuple(parts), quantities_of(model, family), head)
 
 
 def _parts(model: LanguageModel, family: str | None) -> list[Part]:

@@ -13,15 +13,13 @@ import torch
 
 from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.edits import Edit, change_of, edited
-from weight_atlas.live.layer_restart import LayerTrace, chain, logits_at
+from weight_atlas.live.layer_restart import LayerTrace, chain
 from weight_atlas.live.layer_tail import LayerTail
-from weight_atlas.live.load import out_of_memory_explained
-from weight_atlas.live.scoring import finite_or_infinite, token_nll, window_sums
+from weight_atlas.live.memory import batch_within, out_of_memory_explained
+from weight_atlas.live.scoring import finite_or_infinite, joined, token_nll, window_sums
 from weight_atlas.live.shortcuts import Shortcuts, Variant, first_layer, is_single
 from weight_atlas.live.windows import Windows
 
-# Logits that exist at one time.
-LOGITS = 1 << 27
 # Tokens in one batch on a CPU: more gain nothing, and beyond its caches they lose.
 CPU_TOKENS = 1024
 
@@ -38,21 +36,24 @@ def score_edits(
     rows: list[list[pd.DataFrame]] = [[] for _ in range(len(variants) + 1)]
     for number in range(len(windows)):
         window = Windows(windows.ids[number : number + 1], windows.scored[number : number + 1])
-        targets = _targets(window)
+        targets, parts = window.ids[window.scored], [[] for _ in rows]
         with out_of_memory_explained(f"{batch_size} variants of a window of {window.ids.shape[1]} tokens"):
-            for variant, logits in variant_logits(live, window, variants, route, batch_size=batch_size):
+            for variant, part, logits in variant_logits(live, window, variants, route, batch_size=batch_size):
                 measure = token_nll if variant < 0 else finite_or_infinite
-                rows[variant + 1].append(window_sums(logits[None], targets, measure))
+                parts[variant + 1].append(measure(logits, targets[part].to(logits.device)))
+        for row, each in zip(rows, parts, strict=True):
+            row.append(window_sums(joined(each), window))
     return [pd.concat(each, ignore_index=True).rename_axis("window").reset_index() for each in rows]
 
 
 @torch.no_grad()
 def variant_logits(
     live: Anatomy, window: Windows, variants: Sequence[Variant], route: Shortcuts, *, batch_size: int = 16
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield (number, logits) of one window, first of the unchanged model (-1), then of every variant, in any order.
+) -> Iterator[tuple[int, slice, torch.Tensor]]:
+    """Yield (number, part, logits) of one window, first of the unchanged model (-1), then of every variant.
 
-    logits: (n, V), those that predict the window's n scored tokens, in their order.
+    logits: (m, V), those that predict a part of the window's n scored tokens; the parts of a variant come in their
+    order, the variants in any.
     """
     positions = window.scored[0].nonzero()[:, 0] - 1
     restarting = [number for number, variant in enumerate(variants) if route.takes(live, variant)]
@@ -62,27 +63,32 @@ def variant_logits(
     plain += [number for number in range(len(variants)) if number not in set(restarting)]
     for number in plain:
         with edited(live, variants[number] if number >= 0 else ()):
-            yield number, logits_at(live, window.ids, positions)[0]
+            for _, part, logits in live.head.chunks(live.head.states(window.ids, positions)):
+                yield number, part, logits
 
 
 def _restarted(
     live: Anatomy, window: Windows, variants: Sequence[Variant], numbers: Sequence[int], route: Shortcuts,
     batch_size: int, positions: torch.Tensor,
-) -> Iterator[tuple[int, torch.Tensor]]:  # fmt: skip
+) -> Iterator[tuple[int, slice, torch.Tensor]]:  # fmt: skip
     places = [variants[number][0].coordinate for number in numbers if route.adds(live, variants[number])]
     entered = {live.projection(place).name: live.projection(place) for place in places}
     way = chain(live, window.ids, entered.values())
-    yield -1, way.logits(way.streams[-1], positions)[0]
+    for _, part, logits in live.head.chunks(way.states(way.streams[-1], positions)):
+        yield -1, part, logits
     order = sorted(numbers, key=lambda number: (first_layer(variants[number]), number))
+    length = window.ids.shape[1]
+    batch_size = batch_within(batch_size, live.activation_bytes(length))
     if way.ids.device.type == "cpu":
-        batch_size = min(batch_size, max(1, CPU_TOKENS // window.ids.shape[1]))
-    vocabulary = live.model.get_output_embeddings().weight.shape[0]
-    size = max(1, LOGITS // (len(positions) * vocabulary))
+        batch_size = min(batch_size, max(1, CPU_TOKENS // length))
     for start in range(0, len(order), batch_size):
         members, hidden = climb(way, variants, order[start : start + batch_size])
+        # The states of a model that makes all logits at once are these logits.
+        size = len(members) if live.head.chunked else max(1, live.head.positions // len(positions))
         for first in range(0, len(members), size):
-            logits = way.logits(hidden[first : first + size], positions)
-            yield from zip(members[first : first + size], logits, strict=True)
+            states = way.states(hidden[first : first + size], positions)
+            for number, part, logits in live.head.chunks(states):
+                yield members[first + number], part, logits
 
 
 def climb(way: LayerTrace, variants: Sequence[Variant], members: Sequence[int]) -> tuple[list[int], torch.Tensor]:
@@ -155,10 +161,3 @@ def _added(way: LayerTrace, inside: LayerTail, edits: dict[int, Edit]) -> dict[i
             outputs[number] = inside.output.clone()
             outputs[number][rows, edit.coordinate.row] = channel.to(inside.output.dtype)
     return outputs
-
-
-def _targets(window: Windows) -> Windows:
-    """The scored tokens of one window as a window of their own, for logits that stand at their positions already."""
-    targets = window.ids[window.scored]
-    scored = torch.cat([torch.zeros(1, dtype=torch.bool), torch.ones(len(targets), dtype=torch.bool)])
-    return Windows(torch.cat([targets[:1], targets])[None], scored[None])

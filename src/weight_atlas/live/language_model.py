@@ -30,3 +30,8 @@ class Configuration(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
     def get_text_config(self) -> "Configuration": ...
+
+
+def input_device(model: LanguageModel) -> torch.device:
+    """Where token ids must lie, for a model on one device or spread over several."""
+    return model.get_input_embeddings().weight.device

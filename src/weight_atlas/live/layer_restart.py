@@ -6,16 +6,15 @@ have passed their edited layers go on together as one batch. Whether a model is 
 live.shortcuts compares it with the plain forward pass.
 """
 
-import inspect
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
 from weight_atlas.live.anatomy import Anatomy, Projection
+from weight_atlas.live.language_model import input_device
 from weight_atlas.live.layer_tail import LayerTail, kept_inside
-from weight_atlas.live.scoring import input_device
+from weight_atlas.live.stand_ins import layers_skipped
 
 
 @dataclass(frozen=True)
@@ -56,23 +55,19 @@ class LayerTrace:
         with inside.entered(outputs):
             return self.layer(number, self.streams[number].repeat(len(outputs), 1, 1))
 
-    def logits(self, hidden: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """The model's logits (n, len(positions), V) for what its last layer left, (n, length, d_model).
+    def states(self, hidden: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """What the model's head is given (see Head.states) for what the last layer leaves, (n, length, d_model).
 
-        Final norm, head and whatever the family does after it are the model's own: its layers are passed over.
+        The final norm and whatever the family does around it are the model's own: its layers are skipped.
         """
-        with _passed_over(self.live, self.calls, hidden):
-            return logits_at(self.live, self.ids.expand(len(hidden), -1), positions)
+        in_tuple = [call.in_tuple for call in self.calls]
+        with layers_skipped(self.live.layers, in_tuple, hidden):
+            return self.live.head.states(self.ids.expand(len(hidden), -1), positions)
 
-
-@torch.no_grad()
-def logits_at(live: Anatomy, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """The model's logits (n, len(positions), V) at some positions of ids (n, length); the head sees no others."""
-    ids = ids.to(input_device(live.model))
-    if "logits_to_keep" in inspect.signature(live.model.forward).parameters:
-        return live.model(input_ids=ids, use_cache=False, logits_to_keep=positions.to(ids.device)).logits
-    logits = live.model(input_ids=ids, use_cache=False).logits
-    return logits[:, positions.to(logits.device)]
+    def logits(self, hidden: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """The model's logits (n, len(positions), V) for what its last layer left, all at once."""
+        states = self.states(hidden, positions)
+        return self.live.head.logits(states.flatten(0, 1)).unflatten(0, states.shape[:2])
 
 
 @torch.no_grad()
@@ -95,35 +90,8 @@ def chain(live: Anatomy, ids: torch.Tensor, enter: Iterable[Projection] = ()) ->
     hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in live.layers]
     try:
         with kept_inside(live, enter) as inside:
-            # What the head makes of it is not asked for here.
-            logits_at(live, ids, torch.tensor([0]))
+            live.head.run(ids)
     finally:
         for hook in hooks:
             hook.remove()
     return LayerTrace(live, ids.to(input_device(live.model)), calls, streams, inside)
-
-
-@contextmanager
-def _passed_over(live: Anatomy, calls: Sequence[Call], hidden: torch.Tensor) -> Iterator[None]:
-    """Let the model's layers hand on what they get, and the last of them `hidden`."""
-    own = [layer.__dict__.get("forward") for layer in live.layers]
-
-    def stub(number: int):
-        def forward(*inputs, **keywords):
-            given = inputs[0] if inputs else keywords["hidden_states"]
-            output = hidden if number == len(live.layers) - 1 else given
-            return (output,) if calls[number].in_tuple else output
-
-        return forward
-
-    try:
-        for number, layer in enumerate(live.layers):
-            layer.forward = stub(number)
-        yield
-    finally:
-        for layer, forward in zip(live.layers, own, strict=True):
-            # accelerate puts a forward of its own on the instance; else the class's shows again.
-            if forward is None:
-                del layer.__dict__["forward"]
-            else:
-                layer.forward = forward

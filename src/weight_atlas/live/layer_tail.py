@@ -14,6 +14,7 @@ import torch
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate, Projection
 from weight_atlas.live.contributions import Reaching, reaching
+from weight_atlas.live.stand_ins import forwards_replaced
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,8 @@ class LayerTail:
         shape = (n, *self.shape[1:]) if len(self.shape) == 3 else (n * length, self.shape[-1])
         standing = {module: _copies(output, n) for module, output in self.before.items()}
         standing[self.entry] = outputs.reshape(shape)
-        own = {module: module.__dict__.get("forward") for module in standing}
-        try:
-            for module, output in standing.items():
-                module.forward = _always(output)
+        with forwards_replaced({module: _always(output) for module, output in standing.items()}):
             yield
-        finally:
-            for module, forward in own.items():
-                # accelerate puts a forward of its own on the instance; else the class's shows again.
-                if forward is None:
-                    del module.__dict__["forward"]
-                else:
-                    module.forward = forward
 
 
 @contextmanager

@@ -1,16 +1,15 @@
 """Load a checkpoint as a causal language model that can be run."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from weight_atlas.errors import AtlasError, first_line
+from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory
 from weight_atlas.families.inventory import hold_to_config
 from weight_atlas.live.language_model import LanguageModel
+from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.model_class import causal_class, loading_explained
 
 _RUN_ELSEWHERE = "take a whole checkpoint of the model, or switch off the analyses of this model that run it"
@@ -140,28 +139,3 @@ def _unexplained(checkpoint: Any, names: list[str]) -> list[str]:
 
 def _by(shape: Any) -> str:
     return "x".join(map(str, shape)) or "a scalar"
-
-
-@contextmanager
-def out_of_memory_explained(where: object) -> Iterator[None]:
-    """Turn the several ways in which memory runs out into one message."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise AtlasError(
-            f"out of memory: {first_line(error)}",
-            where=where,
-            remedy="lower batch_size or window, take dtype bfloat16, or give the step more GPUs or memory",
-        ) from error
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an exception says that memory ran out, on a GPU or on the machine."""
-    said = str(error)
-    return (
-        isinstance(error, torch.OutOfMemoryError | MemoryError)
-        or "can't allocate memory" in said
-        or "not enough memory" in said
-    )

@@ -1,18 +1,19 @@
 """Scores of a model's predictions, summed exactly over each window."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.live.language_model import LanguageModel
-from weight_atlas.live.load import out_of_memory_explained
+from weight_atlas.live.anatomy import Anatomy
+from weight_atlas.live.head import Head
+from weight_atlas.live.memory import batch_within, out_of_memory_explained
 from weight_atlas.live.windows import Windows
 
-# Positions whose float32 logits exist at one time: bounds the memory beside the model's own logits.
-CHUNK = 512
+# Of logits (n, V) and targets (n,), some numbers for each: name -> (n,).
+Measure = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
 
 
 def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -21,26 +22,40 @@ def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Te
 
 
 def score_windows(
-    model: LanguageModel,
-    windows: Windows,
-    *,
-    batch_size: int = 8,
-    measure: Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]] = token_nll,
+    live: Anatomy, windows: Windows, *, batch_size: int = 8, measure: Measure = token_nll
 ) -> pd.DataFrame:
     """Run the model over windows and sum a measure over the scored tokens of each.
 
     Returns one row per window: window, tokens (scored ones) and, for each measure, its float64 sum over them.
-    Raises AtlasError where a score is not a number.
+    batch_size: windows that go through the model together, at most; fewer where memory.ACTIVATIONS allows no more, or,
+    for a model that makes all logits at once, memory.LOGITS. Raises AtlasError where a score is not a number.
     """
-    rows = []
+    rows, length = [], windows.ids.shape[1]
+    batch_size = batch_within(batch_size, live.activation_bytes(length))
+    if not live.head.chunked:
+        batch_size = max(1, min(batch_size, live.head.positions // length))
     for start in range(0, len(windows), batch_size):
         batch = Windows(windows.ids[start : start + batch_size], windows.scored[start : start + batch_size])
-        with out_of_memory_explained(f"a forward pass of {tuple(batch.ids.shape)} tokens"), torch.no_grad():
-            logits = model(input_ids=batch.ids.to(input_device(model)), use_cache=False).logits
-            rows.append(window_sums(logits, batch, measure))
+        with out_of_memory_explained(f"a forward pass of {tuple(batch.ids.shape)} tokens"):
+            states = live.head.states(batch.ids)
+            rows.append(window_sums(measured(live.head, states, batch, measure), batch))
     table = pd.concat(rows, ignore_index=True)
     table.insert(0, "window", np.arange(len(table)))
     return table
+
+
+def measured(head: Head, states: torch.Tensor, batch: Windows, measure: Measure) -> dict[str, torch.Tensor]:
+    """A measure of every scored token of some windows, (n,) each, in their order; states: of all their tokens."""
+    window, position = batch.scored.nonzero(as_tuple=True)
+    targets = batch.ids[window, position].to(states.device)
+    before = states[window.to(states.device), (position - 1).to(states.device)]
+    parts = [measure(logits, targets[part].to(logits.device)) for _, part, logits in head.chunks(before[None])]
+    return joined(parts)
+
+
+def joined(parts: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """A measure of all positions from those of consecutive parts of them, on the CPU."""
+    return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
 
 
 def finite_or_infinite(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -48,32 +63,20 @@ def finite_or_infinite(logits: torch.Tensor, targets: torch.Tensor) -> dict[str,
     return {"nll": torch.nan_to_num(token_nll(logits, targets)["nll"], nan=float("inf"), posinf=float("inf"))}
 
 
-def window_sums(
-    logits: torch.Tensor,
-    batch: Windows,
-    measure: Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]] = token_nll,
-) -> pd.DataFrame:
-    """Sum a measure over the scored tokens of each window, given logits (n_windows, length, V)."""
-    window, position = batch.scored.nonzero(as_tuple=True)
-    targets = batch.ids[window, position]
-    pieces = [
-        measure(logits[window[part], position[part] - 1], targets[part].to(logits.device))
-        for part in torch.arange(len(window)).split(CHUNK)
-    ]
-    owner = window.numpy()
+def window_sums(values: dict[str, torch.Tensor], batch: Windows) -> pd.DataFrame:
+    """Sum measures over each window: one row per window, tokens (scored ones) and the float64 sum of each measure.
+
+    values: of the scored tokens of all windows, in their order, (n,) each.
+    """
+    owner = batch.scored.nonzero()[:, 0].numpy()
     table = {"tokens": np.bincount(owner, minlength=len(batch))}
-    for name in pieces[0]:
-        values = torch.cat([piece[name] for piece in pieces]).double().cpu().numpy()
-        if np.isnan(values).any():
+    for name, each in values.items():
+        numbers = each.double().cpu().numpy()
+        if np.isnan(numbers).any():
             raise AtlasError(
-                f"the model's {name} is not a number for {int(np.isnan(values).sum())} tokens",
-                where=f"window {int(owner[np.isnan(values)][0])}",
+                f"the model's {name} is not a number for {int(np.isnan(numbers).sum())} tokens",
+                where=f"window {int(owner[np.isnan(numbers)][0])}",
                 remedy="compute in float32 (dtype: float32), and look for NaN in the weight statistics",
             )
-        table[name] = np.bincount(owner, weights=values, minlength=len(batch))
+        table[name] = np.bincount(owner, weights=numbers, minlength=len(batch))
     return pd.DataFrame(table)
-
-
-def input_device(model: LanguageModel) -> torch.device:
-    """Where token ids must lie, for a model on one device or spread over several."""
-    return model.get_input_embeddings().weight.device

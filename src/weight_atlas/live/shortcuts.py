@@ -9,9 +9,10 @@ import torch
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Anatomy, Projection
 from weight_atlas.live.edits import Edit, change_of, edited
-from weight_atlas.live.layer_restart import chain, logits_at
-from weight_atlas.live.load import is_out_of_memory
+from weight_atlas.live.head import logits_at
+from weight_atlas.live.layer_restart import chain
 from weight_atlas.live.matrices import matrix_at
+from weight_atlas.live.memory import is_out_of_memory
 from weight_atlas.live.windows import Windows
 
 Variant = tuple[Edit, ...]
@@ -116,17 +117,18 @@ def _carries(live: Anatomy, ids: torch.Tensor, projection: Projection) -> bool:
     """
     way, layer = chain(live, ids), projection.layer
     size = float(way.streams[layer + 1].float().square().mean().sqrt())
-    positions = torch.linspace(0, way.ids.shape[1] - 1, min(TRIAL, way.ids.shape[1])).long()
+    positions = torch.linspace(0, way.ids.shape[1] - 1, min(TRIAL, way.ids.shape[1], live.head.positions)).long()
     with _shifted(projection.container, size):
-        whole = logits_at(live, way.ids, positions).float()
+        whole = logits_at(live.model, way.ids, positions)[0]
         hidden = way.layer(layer, way.streams[layer].expand(2, -1, -1))
+    dtype, whole = whole.dtype, whole.float()
     way.layer(layer, way.streams[layer])
     for number in range(layer + 1, len(live.layers)):
         hidden = way.layer(number, hidden)
         way.layer(number, way.streams[number])
-    logits = way.logits(hidden, positions)
-    tolerance = max(1e-4, 4 * torch.finfo(logits.dtype).eps) * float(whole.abs().max())
-    return bool((logits.float() - whole).abs().max() <= tolerance)
+    tolerance = max(1e-4, 4 * torch.finfo(dtype).eps) * float(whole.abs().max())
+    states = way.states(hidden, positions)
+    return all(bool((live.head.logits(each).float() - whole).abs().max() <= tolerance) for each in states)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import torch
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import edited, zero
 from weight_atlas.live.forcing import forced_routing
-from weight_atlas.live.load import out_of_memory_explained
-from weight_atlas.live.scoring import input_device, score_windows
+from weight_atlas.live.memory import out_of_memory_explained
+from weight_atlas.live.scoring import score_windows
 from weight_atlas.live.windows import Windows
 from weight_atlas.statistics.paired import paired_difference
 from weight_atlas.super_weights.prompts import Prompts
@@ -57,7 +57,7 @@ def _channel_peaks(live: Anatomy, prompts: Prompts, candidates: Sequence[Coordin
     ]
     try:
         with out_of_memory_explained(f"a forward pass of {tuple(ids.shape)} tokens"):
-            live.model(input_ids=ids.to(input_device(live.model)), use_cache=False)
+            live.head.run(ids)
     finally:
         for hook in hooks:
             hook.remove()
@@ -70,7 +70,7 @@ def interventional_impact(live: Anatomy, windows: Windows, candidate: Coordinate
     Unlike the change under natural routing it does not depend on how often the router chooses the expert.
     """
     with forced_routing(live.projection(candidate), candidate.expert):
-        intact = score_windows(live.model, windows, batch_size=batch_size)
+        intact = score_windows(live, windows, batch_size=batch_size)
         with edited(live, [zero(candidate)]):
-            zeroed = score_windows(live.model, windows, batch_size=batch_size)
+            zeroed = score_windows(live, windows, batch_size=batch_size)
     return paired_difference(intact, zeroed)[0]

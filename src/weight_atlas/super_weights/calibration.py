@@ -9,8 +9,7 @@ import torch
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate, Projection
 from weight_atlas.live.experts import ExpertActivation, expert_activations, routing_of
-from weight_atlas.live.load import out_of_memory_explained
-from weight_atlas.live.scoring import input_device
+from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.windows import Windows
 from weight_atlas.super_weights.expert_modules import blocks_of, watch_block
 from weight_atlas.super_weights.finite import finite
@@ -192,9 +191,9 @@ def _streams(live: Anatomy, streams: list[torch.Tensor]) -> Iterator[None]:
 
 def run_window(live: Anatomy, windows: Windows, number: int) -> None:
     """Run the model on one of some windows, for what hooks see."""
-    ids = windows.ids[number : number + 1].to(input_device(live.model))
+    ids = windows.ids[number : number + 1]
     with torch.no_grad(), out_of_memory_explained(f"experts of a window of {ids.shape[1]} tokens"):
-        live.model(input_ids=ids, use_cache=False)
+        live.head.run(ids)
 
 
 def co_spike_sums(live: Anatomy, windows: Windows, calibration: Calibration) -> dict[Coordinate, tuple]:

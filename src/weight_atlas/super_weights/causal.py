@@ -24,11 +24,11 @@ def with_causal_scores(
     seen = experts[experts.tokens > 0]
     if seen.empty:
         return scored
-    intact = score_windows(live.model, windows, batch_size=batch_size)
+    intact = score_windows(live, windows, batch_size=batch_size)
     for row in seen.nlargest(most, "contribution_ratio", keep="first").itertuples():
         place = Coordinate(row.layer, int(row.row), int(row.column), row.expert, component=row.component)
         with edited(live, [zero(place)]):
-            zeroed = score_windows(live.model, windows, batch_size=batch_size)
+            zeroed = score_windows(live, windows, batch_size=batch_size)
         scored.loc[row.Index, "impact_natural"] = paired_difference(intact, zeroed)[0]
         if live.projection(place).stacked:
             forced = interventional_impact(live, windows, place, batch_size=batch_size)

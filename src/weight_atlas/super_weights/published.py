@@ -22,8 +22,7 @@ import torch
 from weight_atlas.live.anatomy import Anatomy, Coordinate, Projection
 from weight_atlas.live.edits import edited, value_at, zero
 from weight_atlas.live.experts import ExpertActivation
-from weight_atlas.live.load import out_of_memory_explained
-from weight_atlas.live.scoring import input_device
+from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.super_weights.calibration import each_expert
 from weight_atlas.super_weights.finite import finite
 
@@ -105,7 +104,7 @@ def _peaks(live: Anatomy, ids: torch.Tensor, iteration: int) -> list[tuple[Peak,
             if not projection.stacked and projection.expert is None:
                 hooks.callback(projection.container.register_forward_hook(of_linear(projection)).remove)
         with torch.no_grad(), out_of_memory_explained(f"a forward pass of {tuple(ids.shape)} tokens"):
-            live.model(input_ids=ids.to(input_device(live.model)), use_cache=False)
+            live.head.run(ids)
     return [
         (_as_peak(iteration, projection, expert, values.tolist()), projection) for projection, expert, values in seen
     ]

@@ -16,8 +16,7 @@ from weight_atlas.errors import NotApplicable
 from weight_atlas.families.roles import Role
 from weight_atlas.live.anatomy import SHARED_EXPERT, Anatomy, Projection
 from weight_atlas.live.experts import ExpertActivation, Routing, expert_activations, routing_of
-from weight_atlas.live.load import out_of_memory_explained
-from weight_atlas.live.scoring import input_device
+from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.super_weights.expert_modules import blocks_of, watch_block
 from weight_atlas.super_weights.finite import not_finite
 from weight_atlas.super_weights.prompts import Prompts
@@ -75,7 +74,7 @@ def record(live: Anatomy, prompts: Prompts, *, tokens: int = 3) -> Recording:
     hooks = _hooks(live, recording, tokens)
     try:
         with torch.no_grad(), out_of_memory_explained(f"a forward pass of {tuple(prompts.ids.shape)} tokens"):
-            live.model(input_ids=prompts.ids.to(input_device(live.model)), use_cache=False)
+            live.head.run(prompts.ids)
     finally:
         for hook in hooks:
             hook.remove()

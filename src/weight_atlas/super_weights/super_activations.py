@@ -9,8 +9,7 @@ import torch
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import edited, zero
-from weight_atlas.live.load import out_of_memory_explained
-from weight_atlas.live.scoring import input_device
+from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.windows import Windows
 from weight_atlas.super_weights.finite import finite
 from weight_atlas.super_weights.recording import residual_output
@@ -106,9 +105,9 @@ def _attention(live: Anatomy, windows: Windows, number: int) -> list[torch.Tenso
 
 
 def _run(live: Anatomy, windows: Windows, number: int, **options) -> Any:
-    ids = windows.ids[number : number + 1].to(input_device(live.model))
+    ids = windows.ids[number : number + 1]
     with out_of_memory_explained(f"attention weights of a window of {ids.shape[1]} tokens"):
-        return live.model(input_ids=ids, use_cache=False, **options)
+        return live.head.run(ids, **options)
 
 
 def _values(

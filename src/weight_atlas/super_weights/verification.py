@@ -16,7 +16,7 @@ import torch
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.batched_scoring import score_edits
-from weight_atlas.live.load import out_of_memory_explained
+from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.shortcuts import Shortcuts, Variant, pays, shortcuts_of
 from weight_atlas.live.windows import Windows
 from weight_atlas.ratios import ratio_of

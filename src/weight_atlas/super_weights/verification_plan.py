@@ -5,13 +5,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from weight_atlas.interventions.controls import magnitude_ratio, matched_draws, random_places
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import Edit, value_at, zero
-from weight_atlas.live.layer_restart import logits_at
-from weight_atlas.live.load import out_of_memory_explained
+from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.shortcuts import PASSES, TRIAL, Variant
 from weight_atlas.live.windows import Windows
 
@@ -84,9 +81,9 @@ def cost(live: Anatomy, windows: Windows, planned: Plan, *, passes: float = 0.0)
     """
     length = windows.ids.shape[1]
     with out_of_memory_explained(f"a forward pass of {length} tokens"):
-        logits_at(live, windows.ids[:1], torch.tensor([0]))
+        live.head.run(windows.ids[:1])
         start = time.perf_counter()
-        logits_at(live, windows.ids[:1], torch.tensor([0]))
+        live.head.run(windows.ids[:1])
         each = time.perf_counter() - start
     tokens, n = windows.ids.numel(), len(planned.variants) + 1
     tried = len({live.projection(place).name for place in planned.candidates})

@@ -15,6 +15,8 @@ import torch
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import Edit, edited
 from weight_atlas.live.layer_restart import LayerTrace, chain
+from weight_atlas.live.memory import batch_within
+from weight_atlas.live.scoring import joined
 from weight_atlas.live.windows import Windows
 
 VALUES = (
@@ -23,7 +25,7 @@ VALUES = (
 )  # fmt: skip
 POSITIONS = ("all", "first", "others")
 # Float64 values that exist at one time, a few times over.
-VALUES_AT_ONCE = 1 << 24
+VALUES_AT_ONCE = 1 << 22
 
 
 def cascade(
@@ -46,7 +48,7 @@ def cascade(
         chosen = torch.stack([predicting, first, predicting & ~first])[:, looked_at].double()
         counts += chosen.sum(1).numpy()
         for target, layer, values in _followed(live, ids, looked_at, targets, factor, k):
-            stacked = torch.stack([values[name].flatten() for name in VALUES]).double().cpu()
+            stacked = torch.stack([values[name].double().cpu() for name in VALUES])
             sums[target, layer] = sums.get((target, layer), 0.0) + (chosen @ stacked.T).numpy()
     rows = []
     for (target, layer), total in sorted(sums.items()):
@@ -61,16 +63,17 @@ def cascade_of_text(
     live: Anatomy, ids: torch.Tensor, targets: Sequence[Coordinate], *, factor: float = 0.0, k: int = 2
 ) -> pd.DataFrame:
     """The same for each single position of one text, ids (1, length): target, layer, index, id, VALUES and deltas."""
-    tables = []
+    tables: dict[tuple[int, int], pd.DataFrame] = {}
     for target, layer, values in _followed(live, ids, torch.arange(ids.shape[1]), targets, factor, k):
-        table = pd.DataFrame({name: values[name][0].double().cpu().numpy() for name in VALUES})
-        for position, (name, value) in enumerate(
-            (("target", target), ("layer", layer), ("index", np.arange(len(table))), ("id", ids[0].numpy()))
-        ):
-            table.insert(position, name, value)
-        tables.append(table)
+        labels = {"target": target, "layer": layer, "index": np.arange(ids.shape[1]), "id": ids[0].numpy()}
+        numbers = {name: values[name].double().cpu().numpy() for name in VALUES}
+        tables[target, layer] = pd.DataFrame({**labels, **numbers})
     columns = ["target", "layer", "index", "id", *VALUES]
-    return _with_deltas(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns))
+    return _with_deltas(
+        pd.concat([tables[key] for key in sorted(tables)], ignore_index=True)
+        if tables
+        else pd.DataFrame(columns=columns)
+    )
 
 
 def _with_deltas(table: pd.DataFrame) -> pd.DataFrame:
@@ -83,28 +86,46 @@ def _with_deltas(table: pd.DataFrame) -> pd.DataFrame:
 def _followed(
     live: Anatomy, ids: torch.Tensor, positions: torch.Tensor, targets: Sequence[Coordinate], factor: float, k: int
 ) -> Iterator[tuple[int, int, dict[str, torch.Tensor]]]:
-    """Yield (target, layer, values (1, len(positions))) of one window, ids (1, length)."""
+    """Yield (target, layer, values (len(positions),)) of one window, ids (1, length), in any order."""
     if not targets:
         return
-    way = chain(live, ids)
-    lowest = min(target.layer for target in targets)
+    plain = chain(live, ids)
+    read = {layer: plain.states(stream, positions) for layer, stream in _after(plain, min(t.layer for t in targets))}
+    # The unchanged model is read once for all targets whose states are kept at one time.
+    kept = sum(states.numel() * states.element_size() for states in read.values())
+    numbers = list(range(len(targets)))
+    together = batch_within(len(targets), kept)
+    for first in range(0, len(targets), together):
+        group = numbers[first : first + together]
+        changed: dict[tuple[int, int], torch.Tensor] = {}
+        streams: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
+        for number in group:
+            with edited(live, [Edit(targets[number], factor)]):
+                trace = chain(live, ids)
+            for layer, after in _after(trace, targets[number].layer):
+                before, at = plain.streams[layer + 1], positions.to(after.device)
+                changed[number, layer] = trace.states(after, positions)
+                streams[number, layer] = _residuals_compared(before[0, at.to(before.device)], after[0, at])
+        for layer, states in read.items():
+            parts: dict[int, list[dict[str, torch.Tensor]]] = {n: [] for n in group if (n, layer) in changed}
+            for _, part, logits in live.head.chunks(states) if parts else ():
+                for number, compared in parts.items():
+                    compared.append(_compared(logits, live.head.logits(changed[number, layer][0, part]), k))
+            for number, compared in parts.items():
+                yield number, layer, joined(compared) | streams[number, layer]
+
+
+def _after(trace: LayerTrace, lowest: int) -> Iterator[tuple[int, torch.Tensor]]:
+    """The number of each layer from a lowest one on, and the stream after it, (1, length, d_model)."""
     # streams holds the input of each layer and, last, the output of the last one.
-    read = {layer: way.logits(way.streams[layer + 1], positions) for layer in range(lowest, len(live.layers))}
-    for number, target in enumerate(targets):
-        with edited(live, [Edit(target, factor)]):
-            changed: LayerTrace = chain(live, ids)
-        for layer in range(target.layer, len(live.layers)):
-            before, after = way.streams[layer + 1], changed.streams[layer + 1]
-            values = _compared(read[layer], way.logits(after, positions), k)
-            at = positions.to(before.device)
-            yield number, layer, values | _residuals_compared(before[:, at], after[:, at.to(after.device)])
+    return ((layer, trace.streams[layer + 1]) for layer in range(lowest, len(trace.streams) - 1))
 
 
 def _compared(plain: torch.Tensor, changed: torch.Tensor, k: int) -> dict[str, torch.Tensor]:
-    """Entropies, margins and KL of two readings, logits (..., V), in float64: small divergences are differences."""
-    shape, parts = plain.shape[:-1], []
+    """Entropies, margins and KL of two readings, logits (n, V), in float64: small divergences are differences."""
+    parts = []
     rows = max(1, VALUES_AT_ONCE // plain.shape[-1])
-    for one, other in zip(plain.flatten(0, -2).split(rows), changed.flatten(0, -2).split(rows), strict=True):
+    for one, other in zip(plain.split(rows), changed.split(rows), strict=True):
         log_p, log_q = torch.log_softmax(one.double(), -1), torch.log_softmax(other.double(), -1)
         # log_softmax may reach -inf, whose product with a probability of zero is zero.
         log_p, log_q = log_p.clamp_min(-1e4), log_q.clamp_min(-1e4)
@@ -113,7 +134,7 @@ def _compared(plain: torch.Tensor, changed: torch.Tensor, k: int) -> dict[str, t
         kl = (p * (log_p - log_q) + (q - p)).sum(-1)
         parts.append((-(p * log_p).sum(-1), -(q * log_q).sum(-1), _margin(p, k), _margin(q, k), kl))
     names = ("entropy", "entropy_edited", "margin", "margin_edited", "kl")
-    return {name: torch.cat(part).view(shape) for name, part in zip(names, zip(*parts, strict=True), strict=True)}
+    return {name: torch.cat(part) for name, part in zip(names, zip(*parts, strict=True), strict=True)}
 
 
 def _margin(p: torch.Tensor, k: int) -> torch.Tensor:

@@ -4,7 +4,7 @@ The model runs here and nowhere after: sums of each window are kept, from which 
 distributions follow.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,9 +14,8 @@ from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.batched_scoring import variant_logits
 from weight_atlas.live.contributions import mean_contribution
 from weight_atlas.live.edits import edited
-from weight_atlas.live.layer_restart import logits_at
-from weight_atlas.live.load import out_of_memory_explained
-from weight_atlas.live.scoring import window_sums
+from weight_atlas.live.memory import out_of_memory_explained
+from weight_atlas.live.scoring import Measure, joined, window_sums
 from weight_atlas.live.shortcuts import Shortcuts, pays, shortcuts_of
 from weight_atlas.live.windows import Windows
 from weight_atlas.vocabulary.intervention_plan import KINDS, Intervention, planned
@@ -27,7 +26,6 @@ from weight_atlas.vocabulary.prediction_measures import TokenSums
 # What is compared with the baseline to the last bit takes the plain way, as that does: batches round otherwise. A mean
 # contribution is no edit of a weight.
 ALONE = ("no_op", "mean_contribution")
-Measure = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -78,10 +76,14 @@ def measure_interventions(
     for number in range(len(windows)):
         window = Windows(windows.ids[number : number + 1], windows.scored[number : number + 1])
         here = [one for one in due if number < one.windows]
+        targets_here, parts = window.ids[window.scored], {}
         with out_of_memory_explained(f"{batch_size} variants of a window of {window.ids.shape[1]} tokens"):
-            for one, logits in _logits(live, window, here, route, batch_size):
+            for one, part, logits in _logits(live, window, here, route, batch_size):
                 counts = baseline if one is None else after[one.target] if one.kind == "edit" else None
-                rows.append(_row(_sums(logits, window, measure, counts), number, one))
+                if counts is not None:
+                    counts.add(logits)
+                parts.setdefault(one, []).append(measure(logits, targets_here[part].to(logits.device)))
+        rows += [_row(window_sums(joined(each), window), number, one) for one, each in parts.items()]
     changes = [token_changes(baseline, sums).assign(target=target) for target, sums in enumerate(after)]
     empty = pd.DataFrame(columns=["id", "probability", "probability_change", "log_odds_change", "target"])
     return Measured(_table(rows), pd.concat(changes, ignore_index=True) if changes else empty)
@@ -105,38 +107,24 @@ def _announce(due: Sequence[Intervention], windows: Windows, route: Shortcuts) -
 @torch.no_grad()
 def _logits(
     live: Anatomy, window: Windows, due: Sequence[Intervention], route: Shortcuts, batch_size: int
-) -> Iterator[tuple[Intervention | None, torch.Tensor]]:
-    """Yield logits (scored positions, V) of one window: of the unchanged model (None), then of each intervention."""
+) -> Iterator[tuple[Intervention | None, slice, torch.Tensor]]:
+    """Yield logits (m, V) at parts of one window's scored positions: of the unchanged model (None), then of each
+    intervention."""
     together = [one for one in due if one.kind not in ALONE]
-    for number, logits in variant_logits(live, window, _variants(together), route, batch_size=batch_size):
-        yield None if number < 0 else together[number], logits
+    for number, part, logits in variant_logits(live, window, _variants(together), route, batch_size=batch_size):
+        yield None if number < 0 else together[number], part, logits
     positions = window.scored[0].nonzero()[:, 0] - 1
     for one in due:
         if one.kind in ALONE:
             with _changed(live, one):
-                yield one, logits_at(live, window.ids, positions)[0]
+                for _, part, logits in live.head.chunks(live.head.states(window.ids, positions)):
+                    yield one, part, logits
 
 
 def _changed(live: Anatomy, one: Intervention):
     if one.kind == "mean_contribution":
         return mean_contribution(live, one.place, one.input.mean)
     return edited(live, [one.edit])
-
-
-def _sums(logits: torch.Tensor, window: Windows, measure: Measure, counts: TokenSums | None) -> pd.DataFrame:
-    """Per-window sums for logits that stand at the positions before their targets already, (n, V)."""
-    targets = window.ids[window.scored]
-    shifted = Windows(
-        torch.cat([targets[:1], targets])[None],
-        torch.cat([torch.zeros(1, dtype=torch.bool), torch.ones(len(targets), dtype=torch.bool)])[None],
-    )
-
-    def both(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        if counts is not None:
-            counts.add(logits)
-        return measure(logits, targets)
-
-    return window_sums(logits[None], shifted, both)
 
 
 def _row(scores: pd.DataFrame, window: int, one: Intervention | None) -> pd.DataFrame:

@@ -7,8 +7,7 @@ import torch
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.contributions import watched
-from weight_atlas.live.load import out_of_memory_explained
-from weight_atlas.live.scoring import input_device
+from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.windows import Windows
 
 
@@ -37,5 +36,5 @@ def mean_inputs(
     with watched(live, list(totals), note):
         for ids in windows.ids.split(batch_size) if targets else ():
             with out_of_memory_explained(f"a forward pass of {tuple(ids.shape)} tokens"):
-                live.model(input_ids=ids.to(input_device(live.model)), use_cache=False)
+                live.head.run(ids)
     return [NeuronInput(totals[target] / max(counts[target], 1), counts[target]) for target in targets]
