@@ -77,8 +77,8 @@ ROWS = pd.DataFrame({"x": [2.0, None, 0.5, 8.0], "x_null": [2.0, 2.0, 1.0, 2.0]}
         ({"direction": "higher"}, [1, 4, 2, 3]),
         ({"direction": "lower"}, [2, 4, 1, 3]),
         ({"direction": "both", "null": "x_null"}, [1, 2, 4, 3]),
-        ({"direction": "both", "null": 1.0, "scale": "log"}, [1, 4, 2, 3]),
-        ({"direction": "both", "null": 7.0}, [2, 4, 1, 3]),
+        ({"direction": "both", "null": 4.0, "scale": "log"}, [2, 4, 1, 3]),
+        ({"direction": "both", "null": 4.0}, [1, 2, 4, 3]),
         ({}, [4, 3, 2, 1]),
     ],
 )
@@ -151,6 +151,7 @@ t:
         ("keys: [id]", "keys: [name]", "t.keys"),
         ("level: tensor", "level: matrix", "t.level"),
         ("  keys: [id]", "  keys: [id]\n  page: {columns: [z]}", "t has no column z"),
+        ("  keys: [id]", "  keys: [id]\n  page: {columns: [id], by: id}", "t has no column id"),
         ("  keys: [id]", "  keys: [id]\n  like: u", "no table is called u"),
         ("  keys: [id]", "  keys: [id]\n  without: [z]", "t has no column z"),
     ],

@@ -197,6 +197,13 @@ def test_the_page_shows_super_weights_verdicts_and_agreement_row_by_row(tmp_path
     assert shown_experts.rows.expert.tolist() == [70, 90]
 
 
+def test_of_too_many_rows_the_most_unusual_are_shown_in_their_order():
+    strengths = [1.0, None, *range(100, 151), 2.0]
+    rows = {**dict.fromkeys(EXPERT_COLUMNS, 1), "super_expert": True, "contribution_ratio": strengths}
+    part, left = shown(pd.DataFrame(rows), metrics.of("expert_routing"))
+    assert part.contribution_ratio.tolist() == list(range(111, 151)) and left.startswith("40 of 54 rows")
+
+
 def test_columns_are_explained_but_for_bounds_and_names_that_say_it():
     registered = metrics.of("super_weight_verification")
     told = labels(pd.DataFrame(columns=["layer", "verdict", "delta_nll", "delta_nll_low", "rescue"]), registered)

@@ -33,13 +33,13 @@ def document(text: str) -> str:
 def _block(table: Entries, tables: dict[str, Entries]) -> str:
     """File, row and columns of a table."""
     keys = [f"`{column}`" for column in table.keys.values()]
-    named = f", named by {', '.join(keys)}" if keys else ""
+    named = f" Keys: {', '.join(keys)}." if keys else ""
     like = f" It has the columns of `{tables[table.like].file}`{_without(table)}" if table.like else ""
     rows = [_row(column, entry) for column, entry in table.metrics.items()]
     rows += [(f"`{column}`", words, "", "") for column, words in {**table.words, **table.lists}.items()]
     if like:
         like += ", and:" if rows else "."
-    return "\n".join([f"`{table.file}`: a row for {table.rows}{named}.{like}", *(["", *_lines(rows)] if rows else [])])
+    return "\n".join([f"`{table.file}`: a row for {table.rows}.{named}{like}", *(["", *_lines(rows)] if rows else [])])
 
 
 def _without(table: Entries) -> str:

@@ -53,9 +53,6 @@ class Metric:
     reading: str = ""
     when: str = ""
 
-    def __str__(self) -> str:
-        return self.title
-
     @property
     def label(self) -> str:
         """Title and unit, for an axis or a column's heading: "rise of the loss (nats per token)"."""

@@ -125,7 +125,7 @@ def _table(name: str, entries: "Entries", known: dict[str, Table], path: Path) -
         metrics=tuple(metrics.values()),
         words={**words, **entries.words},
         lists={**lists, **entries.lists},
-        page=Page(tuple(entries.page.columns), tuple(entries.page.only)) if entries.page else None,
+        page=Page(tuple(shown.columns), tuple(shown.only), shown.by) if (shown := entries.page) else None,
     )
     _check(table, left - base.columns if base else left, path)
     return table
@@ -142,11 +142,16 @@ def _check(table: Table, without: set[str], path: Path) -> None:
     if twice := sorted({column for column in named if named.count(column) > 1}):
         raise AtlasError(f"{table.name}: {twice[0]} stands twice", where=path, remedy="a column is one thing")
     shown = (*table.page.columns, *table.page.only) if table.page else ()
+    ranked = {table.page.by} - {None, *table.by_column} if table.page else set()
     beside = [(each, bound) for each in table.metrics for bound in _columns_beside(each)]
     missing = {*shown, *(bound for _, bound in beside)} - table.columns
-    if missing | without:
-        column = sorted(missing | without)[0]
-        raise AtlasError(f"{table.name} has no column {column}", where=path, remedy="name one that it has")
+    if missing | without | ranked:
+        column = sorted(missing | without | ranked)[0]
+        raise AtlasError(
+            f"{table.name} has no column {column}",
+            where=path,
+            remedy="name one that it has, as a metric where it is ranked",
+        )
     for each, bound in beside:
         if bound not in table.by_column or table.by_column[bound].unit != each.unit:
             raise AtlasError(f"{each.id} and {bound} differ in unit", where=path, remedy="compare what is alike")

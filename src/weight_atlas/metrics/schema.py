@@ -75,6 +75,7 @@ class Shown(_Strict):
 
     columns: list[str]
     only: list[str] = []
+    by: str | None = None
 
 
 class Entries(_Strict):

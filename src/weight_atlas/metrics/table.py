@@ -19,10 +19,14 @@ Key = Literal[
 
 @dataclass(frozen=True)
 class Page:
-    """What a model's page shows of a table: these columns, and only rows in which one of `only` is true, if given."""
+    """What a model's page shows of a table.
+
+    These columns; only rows in which one of `only` is true, if given; of too many the most unusual by the metric `by`.
+    """
 
     columns: tuple[str, ...]
     only: tuple[str, ...] = ()
+    by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ def shown(table: pd.DataFrame, registered: Table | None) -> tuple[pd.DataFrame, 
     notes of its rows.
     """
     chosen = registered.page if registered else None
-    if chosen is not None and {*chosen.columns, *chosen.only} <= set(table.columns):
+    if registered and chosen and {*chosen.columns, *chosen.only} <= set(table.columns):
         rows = table[table[list(chosen.only)].astype(bool).any(axis=1)] if chosen.only else table
-        part = rows[list(chosen.columns)].dropna(axis=1, how="all").head(CHOSEN_ROWS)
+        part = _most_unusual(rows, registered)[list(chosen.columns)].dropna(axis=1, how="all")
         whole = len(rows)
     else:
         noted = table.columns.isin([NOTE]) & table.notna().any().to_numpy()
@@ -31,6 +31,13 @@ def shown(table: pd.DataFrame, registered: Table | None) -> tuple[pd.DataFrame, 
     left = [f"{len(part)} of {whole} rows"] if len(part) < whole else []
     left += [f"{len(part.columns)} of {len(table.columns)} columns"] if len(part.columns) < len(table.columns) else []
     return part, ", ".join(left)
+
+
+def _most_unusual(rows: pd.DataFrame, registered: Table) -> pd.DataFrame:
+    """As many rows as a page shows, in their order: the first, or by the metric that the registry names."""
+    by = registered.page.by if registered.page else None
+    ranked = registered.by_column[by].ranked(rows) if by else rows
+    return rows[rows.index.isin(ranked.index[:CHOSEN_ROWS])]
 
 
 def labels(part: pd.DataFrame, registered: Table | None) -> dict[str, str]:
