@@ -7,6 +7,7 @@ the model's attention really uses there must be W_Q x, W_K x, W_V x of our piece
 
 import inspect
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pandas as pd
 import torch
@@ -43,6 +44,18 @@ class Observation:
     outputs: dict[str, torch.Tensor] = field(default_factory=dict)
     operands: list[torch.Tensor] = field(default_factory=list)
     logits: torch.Tensor | None = None
+
+    @cached_property
+    def operands_at_first_position(self) -> list[torch.Tensor]:
+        """What each operand is at position 0, for every axis that may be the positions; those of one size are rows."""
+        found: dict[int, list[torch.Tensor]] = {}
+        for operand in filter(torch.is_floating_point, self.operands):
+            if operand.ndim == 2 and operand.shape[0] % LENGTH == 0:  # tokens and heads in one dimension
+                operand = operand.reshape(LENGTH, -1)
+            for axis in (axis for axis, size in enumerate(operand.shape) if size == LENGTH):
+                values = operand.select(axis, 0).flatten()
+                found.setdefault(len(values), []).append(values)
+        return [torch.stack(rows).unique(dim=0) for rows in found.values()]
 
 
 class _Operands(TorchFunctionMode):
@@ -102,27 +115,35 @@ class Pieces:
     def __init__(self, checkpoint: Checkpoint, inventory: pd.DataFrame, model: torch.nn.Module):
         self.checkpoint, self.inventory = checkpoint, inventory
         self._modules: dict[tuple, list[str]] = {}
+        self._loaded: dict[str, torch.Tensor] = {}
+        # Lists: to ask the table for rows takes longer than the model does.
+        rows = list(inventory.itertuples())
+        self.biases = [row for row in rows if row.role == "bias"]
+        self._outside_experts: dict[tuple, list] = {}
+        for row in rows:
+            if pd.isna(row.expert) and not pd.isna(row.layer):
+                self._outside_experts.setdefault((row.layer, row.stack, row.role, row.component), []).append(row)
         for name, module in model.named_modules():
             for parameter in module.parameters(recurse=False):
                 self._modules.setdefault(_fingerprint(parameter), []).append(name)
 
     def of(self, layer: int, stack: str, role: str, component: str = "") -> list:
         """Rows of a role in a layer that are no experts of a routed layer."""
-        table = self.inventory
-        chosen = table[(table["layer"] == layer) & (table["stack"] == stack) & (table["role"] == role)]
-        return list(chosen[(chosen["component"] == component) & chosen["expert"].isna()].itertuples())
+        return self._outside_experts.get((layer, stack, role, component), [])
 
     def bias(self, row) -> torch.Tensor | float:
         """The bias of a weight's piece, or 0."""
-        table = self.inventory
-        place = (table["layer"].eq(row.layer) | pd.isna(row.layer)) & (table["stack"] == row.stack)
-        found = table[(table["role"] == "bias") & (table["of_role"] == row.role) & place]
-        found = found[found["component"] == row.component]
-        found = found[found["expert"].isna() if pd.isna(row.expert) else found["expert"] == row.expert]
-        return self.load(next(found.itertuples())) if len(found) else 0.0
+        for bias in self.biases:
+            if (bias.of_role, bias.stack, bias.component) == (row.role, row.stack, row.component) and (
+                (pd.isna(row.layer) or _same(bias.layer, row.layer)) and _same(bias.expert, row.expert)
+            ):
+                return self.load(bias)
+        return 0.0
 
     def load(self, row) -> torch.Tensor:
-        return load_piece(self.checkpoint, row).float()
+        if row.id not in self._loaded:
+            self._loaded[row.id] = load_piece(self.checkpoint, row).float()
+        return self._loaded[row.id]
 
     def module(self, row) -> str:
         """Name of the live module that holds the stored tensor of a row, found by its values."""
@@ -138,6 +159,11 @@ class Pieces:
         if isinstance(bias, torch.Tensor) and len(bias) < len(product):  # one for each head
             bias = bias.repeat_interleave(len(product) // len(bias))
         return product + bias
+
+
+def _same(one: float, other: float) -> bool:
+    missing = pd.isna(one), pd.isna(other)
+    return all(missing) if any(missing) else one == other
 
 
 def _fingerprint(tensor: torch.Tensor) -> tuple:
@@ -159,23 +185,20 @@ def used_as_operand(wanted: torch.Tensor, seen: Observation, ordered: bool = Tru
 
     Keys and values may stand there once for each query head that shares them. ordered: or else in any order in a head.
     """
-    for operand in seen.operands:
-        if operand.ndim == 2 and operand.shape[0] % LENGTH == 0:  # tokens and heads in one dimension
-            operand = operand.reshape(LENGTH, -1)
-        for axis in (axis for axis, size in enumerate(operand.shape) if size == LENGTH):
-            values = operand.select(axis, 0).flatten()
-            times, rest = divmod(len(values), wanted.numel())
-            if rest or not times:
-                continue
-            for many in (wanted.repeat_interleave(times, 0), wanted.repeat(times, 1)):
-                both = values.reshape(many.shape), many
-                one, other = both if ordered else (x.sort(1).values for x in both)
-                if proportional(one.flatten(), other.flatten()):
-                    return True
+    for values in seen.operands_at_first_position:
+        times, rest = divmod(values.shape[1], wanted.numel())
+        if rest or not times:
+            continue
+        for many in (wanted.repeat_interleave(times, 0), wanted.repeat(times, 1)):
+            both = values.reshape(-1, *many.shape), many[None]
+            one, other = both if ordered else (x.sort(-1).values for x in both)
+            if proportional(one.flatten(1), other.flatten()).any():
+                return True
     return False
 
 
-def proportional(values: torch.Tensor, wanted: torch.Tensor) -> bool:
-    """Whether two vectors agree but for a positive factor."""
-    factor = (values @ wanted / (wanted @ wanted)).item()
-    return factor > 1e-3 and torch.allclose(values, factor * wanted, rtol=1e-3, atol=1e-4 * factor)
+def proportional(values: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Whether vectors (..., size) agree with one vector but for a positive factor, each with its own."""
+    factor = (values @ wanted / (wanted @ wanted))[..., None]
+    near = (values - factor * wanted).abs() <= 1e-4 * factor + 1e-3 * (factor * wanted).abs()
+    return (factor[..., 0] > 1e-3) & near.all(-1)

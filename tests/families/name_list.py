@@ -53,13 +53,19 @@ def read_list(name: str) -> NameList:
 
 def rows_of(inventory: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """An inventory as a list has it."""
-    stored = inventory[~inventory["note"].str.startswith("not stored")]
-    roles = {}
-    for tensor, pieces in stored.groupby("tensor", sort=True):
-        shapes, kinds = roles.setdefault(re.sub(r"(?<=\.)\d+(?=\.|$)", "N", tensor), (set(), set()))
-        shapes.add(pieces["stored_shape"].iloc[0] or "scalar")
-        kinds.add(",".join(dict.fromkeys(_role(piece) for piece in pieces.itertuples())))
-    return {pattern: ("|".join(sorted(shapes)), "|".join(sorted(kinds))) for pattern, (shapes, kinds) in roles.items()}
+    by_tensor: dict[str, list] = {}
+    for row in inventory.itertuples():
+        if not row.note.startswith("not stored"):
+            by_tensor.setdefault(row.tensor, []).append(row)
+    found: dict[str, tuple[set[str], set[str]]] = {}
+    for tensor, pieces in by_tensor.items():
+        shapes, roles = found.setdefault(re.sub(r"(?<=\.)\d+(?=\.|$)", "N", tensor), (set(), set()))
+        shapes.add(pieces[0].stored_shape or "scalar")
+        roles.add(",".join(dict.fromkeys(map(_role, pieces))))
+    return {
+        pattern: ("|".join(sorted(shapes)), "|".join(sorted(kinds)))
+        for pattern, (shapes, kinds) in sorted(found.items())
+    }
 
 
 def _role(row) -> str:

@@ -43,8 +43,8 @@ def normalised(pieces: Pieces, row, x: torch.Tensor, eps: float) -> torch.Tensor
 
 def _bias_of_norm(pieces: Pieces, row) -> torch.Tensor | float:
     twin = row.tensor.removesuffix("weight") + "bias", row.tensor.removesuffix("gamma") + "beta"
-    biases = pieces.inventory[pieces.inventory["tensor"].isin(twin) & (pieces.inventory["role"] == "bias")]
-    return pieces.load(next(biases.itertuples())).double() if len(biases) else 0.0
+    biases = [bias for bias in pieces.biases if bias.tensor in twin]
+    return pieces.load(biases[0]).double() if biases else 0.0
 
 
 def _norms(inventory: pd.DataFrame) -> Iterator:
@@ -72,10 +72,7 @@ def places(pieces: Pieces, seen: Observation) -> Checks:
 
 def _around(pieces: Pieces, row, roles: tuple[str, ...]) -> Iterator[str]:
     """Names of the modules in a layer that hold matrices of these roles, and of those around them in the layer."""
-    table = pieces.inventory
-    here = table[(table["layer"] == row.layer) & (table["stack"] == row.stack) & table["role"].isin(roles)]
-    here = here[here["expert"].isna() & (here["component"] == "")]
-    for weight in here.itertuples():
+    for weight in (weight for role in roles for weight in pieces.of(row.layer, row.stack, role)):
         name = pieces.module(weight)
         below = name.removeprefix(layer := _layer_of(name, row)).count(".")
         yield from (name.rsplit(".", up)[0] for up in range(below) if name != layer)

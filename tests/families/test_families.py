@@ -4,6 +4,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import SimpleNamespace
 
 import pandas as pd
@@ -94,6 +95,10 @@ class Saved:
     checkpoint: Checkpoint
     inventory: pd.DataFrame
     seen: Observation
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        return Pieces(self.checkpoint, self.inventory, self.model)
 
     def residual(self, seen: Observation, pieces: Pieces) -> torch.Tensor:
         """The residual stream after the last layer."""
@@ -277,8 +282,7 @@ def test_loaded_model_holds_every_stored_tensor(saved: Saved, capsys) -> None:
 
 
 def test_norms_compute_and_stand_as_their_rows_say(saved: Saved) -> None:
-    pieces = Pieces(saved.checkpoint, saved.inventory, saved.model)
-    checks = [*norms(pieces, saved.seen, saved.model), *places(pieces, saved.seen)]
+    checks = [*norms(saved.pieces, saved.seen, saved.model), *places(saved.pieces, saved.seen)]
     wrong = [what for what, good in checks if not good]
     assert not wrong, wrong
 
@@ -290,10 +294,7 @@ def test_readout_of_the_last_residual_stream_is_the_logits(saved: Saved) -> None
         with pytest.raises(AtlasError, match=r"no unembedding|no linear map"):
             read_readout(saved.checkpoint, saved.inventory)
         return
-    pieces, readout = (
-        Pieces(saved.checkpoint, saved.inventory, saved.model),
-        read_readout(saved.checkpoint, saved.inventory),
-    )
+    pieces, readout = saved.pieces, read_readout(saved.checkpoint, saved.inventory)
     checks = list(readout_is_the_logits(readout, saved.residual(saved.seen, pieces), saved.seen.logits))
     if saved.name not in BETWEEN:
         checks += neurons(pieces, saved.model, readout, saved.seen, lambda seen: saved.residual(seen, pieces))
@@ -323,8 +324,7 @@ def test_live_mlps_add_what_attribution_makes_of_their_outputs(saved: Saved) -> 
 
 def test_live_model_computes_with_the_pieces(saved: Saved) -> None:
     """Queries, keys, values, heads, feed-forward parts, experts and mixers, all as the forward pass uses them."""
-    pieces = Pieces(saved.checkpoint, saved.inventory, saved.model)
-    model = without_inner_norms(saved.model)
+    pieces, model = saved.pieces, without_inner_norms(saved.model)
     seen, alone = observe(model), observe(model, length=1)
     places = saved.inventory[saved.inventory["layer"].notna() & (saved.inventory["stack"] != "other")]
     unseen = UNSEEN.get(saved.name, set())
