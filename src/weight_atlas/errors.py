@@ -1,5 +1,6 @@
 """The exceptions that users see as a message rather than as a traceback."""
 
+import math
 import re
 
 # What a terminal would obey or hide rather than show: control characters, marks of direction, lone surrogates.
@@ -64,3 +65,22 @@ def _escaped(match: re.Match) -> str:
 def _cut(line: str) -> str:
     left_out = len(line) - _LONGEST_LINE
     return line if left_out <= 0 else f"{line[:_LONGEST_LINE]} ... ({left_out} more characters)"
+
+
+def not_finite(where: object) -> AtlasError:
+    """The error for activations that are NaN or infinite; where: module or weight."""
+    return AtlasError(
+        "activations are not finite numbers",
+        where=where,
+        remedy="compute in float32 (dtype: float32), and look for NaN in the weight statistics",
+    )
+
+
+def finite(value: float, where: object) -> float:
+    """The value itself; AtlasError where it is NaN or infinite.
+
+    For maxima of activations: a NaN among them makes the maximum NaN.
+    """
+    if not math.isfinite(value):
+        raise not_finite(where)
+    return value

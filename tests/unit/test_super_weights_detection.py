@@ -245,7 +245,7 @@ def test_what_the_router_did_leaves_padding_out():
         assert plain["routed_tokens_count"] == int(reached.sum())
         if layout == LISTED:
             # Prompts that begin alike have equal rows: each stands for its own token.
-            own = record(live, prompts).listed[live.projection(place).name].token
+            own = record(live, prompts).expert_modules[live.projection(place).name].token
             assert own.sort().values.tolist() == (chosen == place.expert).any(1).nonzero()[:, 0].tolist()
     assert expert_record(live, record(live, prompts), replace(place, expert=None)) == {}
 

@@ -1,4 +1,4 @@
-"""Published coordinates of super weights, and how far a detection agrees with them."""
+"""Published coordinates of super weights, and the agreement of a detection with them."""
 
 import re
 from importlib import resources
@@ -11,18 +11,18 @@ COLUMNS = ("model", "layer", "row", "column", "source", "note", "found", "rank_i
 
 
 def published_coordinates() -> pd.DataFrame:
-    """The table of the package: model, its size, coordinate, source, note."""
+    """The package's table of them: model, its size, coordinate, source, note."""
     path = resources.files(__package__) / "published_coordinates.csv"
     with path.open(encoding="utf-8") as file:
         return pd.read_csv(file, keep_default_na=False)
 
 
 def known_as(source: str, layers: int, d_model: int, d_ff: int) -> pd.DataFrame:
-    """The published rows for a model, by its name and its size; none for an unknown model.
+    """The published coordinates of a model, by its name and its size; none for an unknown model.
 
     source: a hub id with or without a revision, a folder, a file, a snapshot in the hub's cache: any part of it may be
-    the name. Variants that keep their base model's coordinates are data (published_names.yaml). The size guards against
-    names that merely resemble a known one.
+    the name. Variants with their base model's coordinates are listed in published_names.yaml. The size excludes models
+    that only have a similar name.
     """
     table = published_coordinates()
     known = {model for part in _parts(source) for model in _models_called(part)}
@@ -57,9 +57,9 @@ def agreement(published: pd.DataFrame, found: list[Coordinate], rank: dict[tuple
 
     rank: (layer, row, column) -> 1 for the largest of the matrix.
     """
-    places = {(each.layer, each.row, each.col) for each in found}
+    coordinates = {(weight.layer, weight.row, weight.col) for weight in found}
     table = published.assign(
-        found=[(row.layer, row.row, row.column) in places for row in published.itertuples()],
+        found=[(row.layer, row.row, row.column) in coordinates for row in published.itertuples()],
         rank_in_tensor=[rank.get((row.layer, row.row, row.column)) for row in published.itertuples()],
     )
     return table[list(COLUMNS)].astype({"rank_in_tensor": "Int64"})

@@ -1,4 +1,4 @@
-"""The artifact that says which weights are super weights, and how it is read back."""
+"""The JSON artifact of the detected super weights: its records, and how it is read."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ def published_records(
 ) -> list[dict]:
     """The accepted rows of the published detection as records, in order of detection.
 
-    recording: gives weights of experts what the router did with the prompts.
+    recording: for the routing of the prompts to the experts of weights in them.
     """
     records = []
     for row in spikes[spikes.accepted].itertuples():
@@ -42,12 +42,12 @@ def published_records(
 def detected_records(
     live: Anatomy, recording: Recording, detection: Detection, inventory: pd.DataFrame | None = None
 ) -> list[dict]:
-    """The weights that one pass showed as records, largest contribution first."""
+    """The weights of a detection as records, largest contribution first."""
     return [_detected(live, recording, found, inventory) for found in detection.found]
 
 
 def merged(detected: list[dict], published: list[dict]) -> list[dict]:
-    """Both lists as one: a weight that both have once, with what the detection says of it."""
+    """Both lists as one; a weight in both keeps the record of the detection."""
     by_place = {_place(record): record for record in published}
     joined = [
         {**record, "found_by": record["found_by"] + by_place[_place(record)]["found_by"]}
@@ -63,8 +63,11 @@ def artifact(
     model: str, records: list[dict], published: list[dict], settings: dict, findings: Sequence[dict] = (),
     unattributed: Sequence[dict] = (),
 ) -> dict:  # fmt: skip
-    """The JSON artifact: schema number, verdict, settings, super weights, what the published procedure finds, and
-    massive activations that no weight was found for (see detection.unattributed)."""
+    """The JSON artifact.
+
+    Schema number, verdict, settings, super weights, results of the published procedure, and massive activations without
+    a weight (see detection.unattributed).
+    """
     return {
         "schema": SCHEMA,
         "model": model,
@@ -93,7 +96,7 @@ def coordinate_of(record: dict) -> Coordinate:
 
 
 def name_on_disk(live: Anatomy, coordinate: Coordinate, inventory: pd.DataFrame | None) -> str:
-    """The checkpoint's name of the tensor that a W_down coordinate lies in; the live one where it has no other."""
+    """The checkpoint's name of the tensor of a W_down coordinate; the live one where it is the same or unknown."""
     projection = live.projection(coordinate)
     if inventory is None:
         return projection.parameter_name
@@ -108,7 +111,7 @@ def name_on_disk(live: Anatomy, coordinate: Coordinate, inventory: pd.DataFrame 
 
 
 def outlier_record(live: Anatomy, place: Coordinate, weight: float, inventory: pd.DataFrame | None = None) -> dict:
-    """The record of a weight that the screening showed and no activation led to."""
+    """The record of a weight that was found by the screening alone."""
     record = _record(live, place, weight, None, None, inventory)
     return {**record, "found_by": ["screening"]}
 
@@ -120,7 +123,7 @@ def _place(record: dict) -> tuple:
 def _record(
     live: Anatomy, place: Coordinate, weight: float, x: float | None, y: float | None, inventory: pd.DataFrame | None
 ) -> dict:
-    """The fields that users of published tools know; all others empty."""
+    """The fields that published tools have too; all others empty."""
     return {
         **dict.fromkeys(COLUMNS),
         "layer": place.layer,

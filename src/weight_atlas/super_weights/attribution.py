@@ -1,8 +1,8 @@
-"""Which weights write a massive activation: contributions to one channel, at one token, at the layer of a step.
+"""Attribution of a massive activation to weights: contributions to one channel, at one token, in the layer of a step.
 
-At layer l and token t the MLP output projections put y_r = sum_k x_k W[r, k] (+ bias) into channel r; the contribution
+At layer l and token t the MLP output projections add y_r = sum_k x_k W[r, k] (+ bias) to channel r; the contribution
 of a weight is c_k = x_k W[r, k] (times the routing weight of its expert), its share c_k / sum c. Weights are accepted
-as a set: one may carry the activation alone, two may share it.
+as a set: one may produce the activation alone, or two together.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,11 @@ from weight_atlas.super_weights.recording import Flow, Recording
 
 @dataclass(frozen=True)
 class Contribution:
-    """One weight's part in a step. share: of all that the layer's MLP writes into the channel. rho: w * x / y of its
-    own projection. value: after the routing weight, before a norm that follows the MLP."""
+    """One weight's part in a step.
+
+    value: after the routing weight, before a norm that follows the MLP. share: of all that the layer's MLPs write into
+    the channel. rho: w * x / y of its projection. factor: the routing weight or gate.
+    """
 
     coordinate: Coordinate
     weight: float
@@ -33,11 +36,11 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Attribution:
-    """Where a step of a massive activation comes from.
+    """Sources of a step of a massive activation.
 
     mlp_share: part of the step that the layer's MLPs write; the rest is attention's. participation_ratio: (sum |c|)^2 /
-    sum c^2, how many weights carry it; NaN where no MLP runs. accepted: the set of weights that does; reason: why there
-    is none, or "".
+    sum c^2, the effective number of weights; NaN where no MLP runs. accepted: the set of weights that produce it;
+    reason: why there is none, or "".
     """
 
     massive: Massive
@@ -61,15 +64,15 @@ def attribute(
 ) -> Attribution:
     """Attribute one step of a massive activation, at a token whose inputs were kept, to weights.
 
-    coverage: weights are taken in order of contribution until their shares add up to this. min_share: a weight with
-    less is not taken. top: contributions reported. The step must come from the MLP by more than half.
+    coverage: weights are accepted in order of contribution until their shares add up to this. min_share: least share of
+    an accepted weight. top: number of contributions reported. The step must come from the MLP by more than half.
     """
     place = massive.position + massive.prompt * recording.prompts.ids.shape[1]
     flows = [flow for flow in recording.flows_of(layer) if bool((flow.token == place).any())]
     if not flows:
-        # Layers of mixers only (Mamba, attention without an MLP) stand among others in hybrid models.
-        own = any(projection.layer == layer for projection in live.projections)
-        reason = "born in attention" if own else "born in a layer without an MLP"
+        # Hybrid models have layers without an MLP (Mamba, attention only) among others.
+        has_mlp = any(projection.layer == layer for projection in live.projections)
+        reason = "born in attention" if has_mlp else "born in a layer without an MLP"
         return Attribution(massive, layer, 0.0, float("nan"), (), (), reason)
     parts = [_part(flow, place, massive.channel) for flow in flows]
     written = sum(float(factor * y[massive.channel]) for _, y, factor in parts)
@@ -95,7 +98,7 @@ def _part(flow: Flow, place: int, channel: int) -> tuple[torch.Tensor, torch.Ten
 def _strongest(
     flows: Sequence[Flow], parts: Sequence[tuple], place: int, channel: int, written: float, top: int
 ) -> list[Contribution]:
-    """The largest contributions in the direction of what is written, over all projections of the layer."""
+    """The largest contributions with the sign of the sum, over all projections of the layer."""
     found = []
     for flow, (contribution, y, factor) in zip(flows, parts, strict=True):
         along = contribution * factor * (1.0 if written >= 0 else -1.0)
@@ -115,7 +118,7 @@ def _strongest(
                     float(factor),
                 )
             )
-    # Equal shares come in order of coordinates, the same on every machine.
+    # Equal shares are ordered by coordinate, so that the order is the same on every machine.
     return sorted(found, key=lambda each: (-each.share, str(each.coordinate)))[:top]
 
 
@@ -128,15 +131,14 @@ def _chosen(strongest: Sequence[Contribution], coverage: float, min_share: float
         covered += each.share
     if not chosen:
         return [], "spread over many weights"
-    # Shares above one are opposed by others; what counts is that the set explains what is written.
+    # Shares above one are cancelled by others; the set must explain at least half of the sum.
     return (chosen, "") if covered >= 0.5 else ([], "spread over many weights")
 
 
 def added_by_mlps(live: Anatomy, layer: int, written: Sequence[tuple[Flow, torch.Tensor]]) -> torch.Tensor:
-    """What a layer's MLPs add to the residual stream at one token, (d_model,) float64: through the norms that follow
-    them and what the model multiplies them by.
+    """What a layer's MLPs add to the residual stream at one token, (d_model,) float64, after norms and factors.
 
-    written: of each flow, what it writes, after the routing weight.
+    written: the output of each flow, after the routing weight.
     """
     dense = [y for flow, y in written if flow.expert is None and not flow.projection.shared_expert]
     experts = [y for flow, y in written if flow.expert is not None or flow.projection.shared_expert]

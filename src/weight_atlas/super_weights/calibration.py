@@ -1,26 +1,29 @@
-"""A pass over windows of text that keeps of every expert who asked it, its largest values and its strongest weight."""
+"""A pass over windows of text that keeps each expert's tokens, largest activations and strongest weight."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
+from weight_atlas.errors import finite
 from weight_atlas.live.anatomy import Anatomy, Coordinate, Projection
 from weight_atlas.live.experts import ExpertActivation, expert_activations, routing_of
 from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.windows import Windows
-from weight_atlas.super_weights.expert_modules import blocks_of, watch_block
-from weight_atlas.super_weights.finite import finite
+from weight_atlas.super_weights.expert_modules import blocks_of, hook_block
 from weight_atlas.super_weights.massive_activations import persistence_after
 from weight_atlas.super_weights.recording import residual_output
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The weight of an expert that stands out most: contribution r x w to one token, ratio over that token's median |h|
-    before the layer, persistence of the channel in the layers after it (see massive.Massive)."""
+    """The weight of an expert with the largest contribution, relative to the residual stream.
+
+    contribution: r x w to one token. ratio: to that token's median |h| before the layer. persistence: of the channel in
+    the layers after it (see massive_activations.Massive).
+    """
 
     ratio: float
     contribution: float
@@ -34,7 +37,7 @@ class Peak:
 
 @dataclass
 class Seen:
-    """What one expert did so far: tokens that reached it, their positions in the window, sum of routing weights."""
+    """Sums and maxima of one expert so far: tokens routed to it, their positions, sum of routing weights."""
 
     tokens: int = 0
     weight: float = 0.0
@@ -46,7 +49,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A pass over the windows: by name of projection and expert what each did; total: tokens of the windows.
+    """A pass over the windows. seen: by name of the projection and expert. total: number of tokens of the windows.
 
     peaks (layers + 1, d_model), medians (layers + 1,): of |h| after the embedding (0) and after every layer l (l + 1).
     """
@@ -59,7 +62,7 @@ class Calibration:
     def forming(self, ratio: float) -> set[int]:
         """Layers where massive activations form: they raise some channel's peak by a fifth of the largest or more.
 
-        What only the last layer makes large is none: it counts neither as forming nor for the largest.
+        What only the last layer makes large is not massive: it counts neither as forming nor for the largest.
         """
         peaks, medians = self.peaks[:-1], self.medians[:-1]
         rise = np.diff(peaks, axis=0) >= 0.2 * peaks.max()
@@ -67,11 +70,11 @@ class Calibration:
         return set(np.flatnonzero((rise & large).any(axis=1)).tolist())
 
 
-Note = Callable[[Projection, ExpertActivation], None]
+Observe = Callable[[Projection, ExpertActivation], None]
 
 
 def experts_of(live: Anatomy) -> list[tuple[Projection, int]]:
-    """Every routed expert of a model, in order of layers: stacked ones, and those that are modules of their own."""
+    """Every routed expert of a model, stacked or a separate module, in order of layers."""
     return [(projection, expert) for projection in live.projections for expert in projection.experts]
 
 
@@ -113,11 +116,11 @@ def add(
     strongest: tuple[torch.Tensor, torch.Tensor],
     window: int,
 ) -> None:
-    """Add what an expert did for one window's tokens.
+    """Add the activations of an expert on the tokens of one window.
 
     medians: of |h| of every token of the window before the layer. strongest: largest |W| of each column of the expert's
-    matrix, and its row. The largest |x_k W[r, k]| over r is |x_k| times the column's largest |W|: so the strongest
-    contribution of all tokens, rows and neurons is exact without their products, and biases play no part.
+    matrix, and its row. The largest |x_k W[r, k]| over r is |x_k| times the column's largest |W|: so the largest
+    contribution over all tokens, rows and neurons is exact without their products, and biases do not enter.
     """
     where = f"{projection.name}, expert {one.expert}"
     seen.tokens += len(one.token)
@@ -138,28 +141,28 @@ def add(
 
 
 def _trace_peaks(live: Anatomy, seen: dict, streams: list[torch.Tensor], window: int) -> None:
-    """Say of the peaks that this window brought how long the stream keeps them."""
+    """Fill in the persistence of the peaks that this window set."""
     for projection, expert in experts_of(live):
-        own = seen.get((projection.name, expert))
-        if own is not None and own.peak is not None and own.peak.window == window:
-            trace = np.array([float(h[own.peak.token, own.peak.row]) for h in streams])
-            own.peak = Peak(**{**vars(own.peak), "persistence": persistence_after(trace, projection.layer)})
+        sums = seen.get((projection.name, expert))
+        if sums is not None and sums.peak is not None and sums.peak.window == window:
+            trace = np.array([float(h[sums.peak.token, sums.peak.row]) for h in streams])
+            sums.peak = replace(sums.peak, persistence=persistence_after(trace, projection.layer))
 
 
 @contextmanager
-def each_expert(live: Anatomy, look: Note) -> Iterator[None]:
-    """Call look for every expert that gets tokens, whenever the model runs while the block lasts."""
+def each_expert(live: Anatomy, observe: Observe) -> Iterator[None]:
+    """Inside the block, call observe for every expert that gets tokens in a pass of the model."""
 
     def at_container(projection: Projection):
         def keep(module, inputs, keywords):
             for one in expert_activations(projection, routing_of(projection, inputs, keywords)):
-                look(projection, one)
+                observe(projection, one)
 
         return keep
 
     def at_block(activations: list[tuple[Projection, ExpertActivation]]) -> None:
         for projection, one in activations:
-            look(projection, one)
+            observe(projection, one)
 
     with ExitStack() as hooks:
         for projection in live.projections:
@@ -167,14 +170,14 @@ def each_expert(live: Anatomy, look: Note) -> Iterator[None]:
                 handle = projection.container.register_forward_pre_hook(at_container(projection), with_kwargs=True)
                 hooks.callback(handle.remove)
         for block in blocks_of(live):
-            for handle in watch_block(live, block, at_block):
+            for handle in hook_block(live, block, at_block):
                 hooks.callback(handle.remove)
         yield
 
 
 @contextmanager
 def _streams(live: Anatomy, streams: list[torch.Tensor]) -> Iterator[None]:
-    """Put the stream before the first layer and after every layer, (length, d_model), into a list as the model runs."""
+    """Append the residual stream (length, d_model) before the first and after every layer to a list."""
 
     def before(module, inputs, keywords):
         streams.append(residual_output(inputs[0] if inputs else keywords["hidden_states"]).detach()[0])
@@ -190,15 +193,17 @@ def _streams(live: Anatomy, streams: list[torch.Tensor]) -> Iterator[None]:
 
 
 def run_window(live: Anatomy, windows: Windows, number: int) -> None:
-    """Run the model on one of some windows, for what hooks see."""
+    """Run the model on one window, for its hooks."""
     ids = windows.ids[number : number + 1]
     with torch.no_grad(), out_of_memory_explained(f"experts of a window of {ids.shape[1]} tokens"):
         live.head.run(ids)
 
 
 def co_spike_sums(live: Anatomy, windows: Windows, calibration: Calibration) -> dict[Coordinate, tuple]:
-    """(sum |x y|, sum x^2, sum y^2) of every expert's strongest weight, from a second pass over the windows: the first
-    had to find out which weight."""
+    """(sum |x y|, sum x^2, sum y^2) of every expert's strongest weight, from a second pass over the windows.
+
+    The first pass finds that weight.
+    """
     sums: dict[Coordinate, np.ndarray] = {}
 
     def look(projection: Projection, one: ExpertActivation) -> None:

@@ -9,9 +9,9 @@ from weight_atlas.super_weights.attribution import Attribution, Contribution, at
 from weight_atlas.super_weights.massive_activations import Massive, last_layer_activations, massive_activations
 from weight_atlas.super_weights.recording import Recording
 
-# Tokens of one channel and layer that are attributed, the strongest first.
+# Tokens for which a step of one channel and layer is attributed, the strongest first.
 TOKENS = 3
-# What stands for the embedding among the layers.
+# Layer number of the embedding.
 EMBEDDING = -1
 WITHOUT_PREFIX = "only without the tokenizer's prefix"
 
@@ -27,7 +27,7 @@ CONTRIBUTION_COLUMNS = (
 
 @dataclass(frozen=True)
 class Found:
-    """An accepted weight: its contribution to a step, the attribution that showed it, and at how many tokens."""
+    """An accepted weight: its contribution to a step, the attribution that found it, and the number of tokens."""
 
     contribution: Contribution
     attribution: Attribution
@@ -36,10 +36,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Detection:
-    """What one pass shows.
+    """Result of one pass.
 
     steps: one row per layer and channel with a step of a massive activation, described at its strongest token; reason
-    says why no weight was taken, "" if some were. contributions: the largest contributions to each step. found: the
+    says why no weight was accepted, "" if some were. contributions: the largest contributions to each step. found: the
     accepted weights, largest contribution first.
     """
 
@@ -60,10 +60,9 @@ def detect(
     """Find the weights that write the massive activations of a recording.
 
     ratio: least |h| over the layer's median. persistence: least share of the layers after a step that keep the
-    activation; after the last layer none do.
-    coverage, min_share: which weights of a step are taken (see attribute). An activation that arises only where the
-    tokenizer's own prefix was left out does not count: the model is not run like that. What the embedding brings along
-    (layer -1) and what only the last layer makes large have a row, but no weight is taken for them.
+    activation; none does after the last layer. coverage, min_share: see attribute. An activation that arises only
+    without the tokenizer's own prefix does not count: models are not used like that. Activations of the embedding
+    (layer -1) and those that only the last layer makes large have a row, but no weight is accepted for them.
     """
     groups: dict[tuple[int, int], list[Massive]] = {}
     seen = massive_activations(recording, ratio=ratio) + last_layer_activations(recording, ratio=ratio)
@@ -75,7 +74,7 @@ def detect(
     for (layer, _), members in sorted(groups.items()):
         usual = [each for each in members if recording.prompts.prefixed[each.prompt]] or members
         usual = sorted(usual, key=lambda each: (-abs(each.jump(layer)), each.prompt, each.position))
-        # A norm after the MLP makes its outputs equally large: the strongest step need not be at the largest output.
+        # A norm after the MLP equalizes its outputs: the strongest step need not be at the largest output.
         kept = [each for each in usual if layer >= 0 and recording.keeps(layer, each.prompt, each.position)][:TOKENS]
         attributions = [
             attribute(live, recording, each, layer, coverage=coverage, min_share=min_share) for each in kept
@@ -101,10 +100,10 @@ def detect(
 
 
 def unattributed(steps: pd.DataFrame) -> list[dict]:
-    """Massive activations that no weight was found for: one record per channel, the largest first.
+    """Massive activations without an accepted weight: one record per channel, the largest first.
 
-    steps: of a Detection. Keys layer (-1: the embedding), channel, ratio, token, reason, of the channel's first step. A
-    channel that some other step's weights explain is left out, and so is what arises only without the tokenizer's
+    steps: of a Detection. Keys layer (-1: the embedding), channel, ratio, token, reason, of the channel's first step.
+    Left out: channels explained by the weights of another step, and activations that arise only without the tokenizer's
     prefix.
     """
     explained = set(steps[steps.reason == ""].channel)

@@ -1,9 +1,9 @@
-"""Experts that are modules of their own: which tokens reached each, and with which weight the block took its output.
+"""Experts stored as separate modules: the tokens routed to each, and their routing weights.
 
-Code that ships with checkpoints, and older code, calls `experts.N` with the rows of the tokens routed to it. Their rows
-tell which tokens these are. The routing weights are read off what the block put out: output = sum_e r_e y_e, with one
-unknown for every expert of the token and for the shared expert, and d_model equations. So nothing has to be known of
-the router.
+Code that ships with checkpoints, and older code, calls `experts.N` with the hidden states of the tokens routed to it,
+which identify the tokens. The routing weights are solved for from the output of the block: output = sum_e r_e y_e, with
+one unknown for each expert of the token and for the shared expert, and d_model equations. Nothing need be known of the
+router.
 """
 
 from collections import defaultdict, deque
@@ -12,20 +12,19 @@ from dataclasses import dataclass, field
 
 import torch
 
-from weight_atlas.errors import NotApplicable
+from weight_atlas.errors import NotApplicable, not_finite
 from weight_atlas.live.anatomy import Anatomy, Projection
 from weight_atlas.live.experts import ExpertActivation
-from weight_atlas.super_weights.finite import not_finite
 
-# Largest part of a block's output that its experts may leave unexplained, relative to its norm or its largest part's.
+# Largest residual of the least squares, relative to the norm of the block's output or of its largest term.
 UNEXPLAINED = 0.05
-# Standard errors that a routing weight stands off zero.
+# Standard errors by which a routing weight must differ from zero.
 SIGNIFICANT = 6.0
 
 
 @dataclass(frozen=True)
 class Block:
-    """A module with a list of experts. experts: their output projections; others: those of shared experts in it."""
+    """A module with a list of experts. experts: their output projections; others: those of its shared experts."""
 
     layer: int
     name: str
@@ -35,8 +34,8 @@ class Block:
 
 
 @dataclass
-class _Pass:
-    """What one call of a block showed. rows: of the experts' inputs; x, y: of projections, by name."""
+class _Call:
+    """Tensors of one call of a block, by projection. rows: inputs of experts; x, y: of the projections."""
 
     rows: dict[str, torch.Tensor] = field(default_factory=dict)
     x: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -44,7 +43,7 @@ class _Pass:
 
 
 def blocks_of(live: Anatomy) -> list[Block]:
-    """The blocks with listed experts, in order of layers; none in most models, which stack their experts."""
+    """The blocks whose experts are separate modules, in order of layers; none where experts are stacked."""
     grouped: dict[tuple[int, str], list[Projection]] = defaultdict(list)
     for projection in live.projections:
         if projection.expert is not None:
@@ -59,33 +58,33 @@ def blocks_of(live: Anatomy) -> list[Block]:
     return blocks
 
 
-def watch_block(
-    live: Anatomy, block: Block, note: Callable[[list[tuple[Projection, ExpertActivation]]], None]
+def hook_block(
+    live: Anatomy, block: Block, observe: Callable[[list[tuple[Projection, ExpertActivation]]], None]
 ) -> list[torch.utils.hooks.RemovableHandle]:
-    """Call note at every pass of a block with what its experts did, in order of experts; returns the hooks."""
-    seen = _Pass()
+    """Call observe after every pass of a block with the activations of its experts; returns the hooks."""
+    call = _Call()
 
     def keep_rows(projection: Projection):
         def keep(module, inputs, keywords):
             given = next(value for value in (*inputs, *keywords.values()) if isinstance(value, torch.Tensor))
-            seen.rows[projection.name] = _flat(given)
+            call.rows[projection.name] = _flat(given)
 
         return keep
 
     def keep_projection(projection: Projection):
         def keep(module, inputs, output):
             # Some blocks add to this tensor in place.
-            seen.x[projection.name], seen.y[projection.name] = _flat(inputs[0]), _flat(output).clone()
+            call.x[projection.name], call.y[projection.name] = _flat(inputs[0]), _flat(output).clone()
 
         return keep
 
     def finish(module, inputs, keywords, output):
         given = next(value for value in (*inputs, *keywords.values()) if isinstance(value, torch.Tensor))
         whole = output[0] if isinstance(output, tuple) else output
-        note(_activations(block, seen, _flat(given), _flat(whole)))
-        seen.rows.clear()
-        seen.x.clear()
-        seen.y.clear()
+        observe(_activations(block, call, _flat(given), _flat(whole)))
+        call.rows.clear()
+        call.x.clear()
+        call.y.clear()
 
     hooks = [block.module.register_forward_hook(finish, with_kwargs=True)]
     for projection in block.experts:
@@ -98,46 +97,46 @@ def watch_block(
 
 
 def _activations(
-    block: Block, seen: _Pass, hidden: torch.Tensor, output: torch.Tensor
+    block: Block, call: _Call, hidden: torch.Tensor, output: torch.Tensor
 ) -> list[tuple[Projection, ExpertActivation]]:
-    reached = [p for p in block.experts if p.name in seen.x and len(seen.x[p.name])]
-    for name in seen.y:
-        if not bool(torch.isfinite(seen.x[name]).all() and torch.isfinite(seen.y[name]).all()):
+    reached = [p for p in block.experts if p.name in call.x and len(call.x[p.name])]
+    for name in call.y:
+        if not bool(torch.isfinite(call.x[name]).all() and torch.isfinite(call.y[name]).all()):
             raise not_finite(name)
     keys = _keys(hidden)
-    tokens = {p.name: _places(block, keys, _keys(seen.rows[p.name])) for p in reached}
-    weights = _weights(block, seen, [p.name for p in reached], tokens, output)
-    # Where every expert is computed for every token and then multiplied by its weight, zeros say who was not asked.
-    dense = len(reached) > 1 and all(len(seen.x[p.name]) == len(hidden) for p in reached)
-    found = []
+    tokens = {p.name: _token_indices(block, keys, _keys(call.rows[p.name])) for p in reached}
+    weights = _weights(block, call, [p.name for p in reached], tokens, output)
+    # Where every expert is computed for every token, those that were not selected have a routing weight of zero.
+    dense = len(reached) > 1 and all(len(call.x[p.name]) == len(hidden) for p in reached)
+    activations = []
     for projection in reached:
         weight, noise = weights[projection.name]
-        asked = weight.abs() > (SIGNIFICANT * noise + 1e-6 if dense else -1.0)
-        x, y = (value[projection.name][asked].float() for value in (seen.x, seen.y))
-        token = tokens[projection.name].to(asked.device)[asked]
+        routed = weight.abs() > (SIGNIFICANT * noise + 1e-6 if dense else -1.0)
+        x, y = (value[projection.name][routed].float() for value in (call.x, call.y))
+        token = tokens[projection.name].to(routed.device)[routed]
         if len(token):
             (expert,) = projection.experts
-            found.append((projection, ExpertActivation(expert, token, x, y, weight[asked])))
-    return found
+            activations.append((projection, ExpertActivation(expert, token, x, y, weight[routed])))
+    return activations
 
 
 def _weights(
-    block: Block, seen: _Pass, names: Sequence[str], tokens: dict[str, torch.Tensor], output: torch.Tensor
+    block: Block, call: _Call, names: Sequence[str], tokens: dict[str, torch.Tensor], output: torch.Tensor
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """The factors on the experts' outputs, by least squares for each token, and their standard errors; float32."""
+    """Routing weights of the experts by least squares for each token, and their standard errors; float32."""
     n = len(output)
-    shared = [p.name for p in block.others if len(seen.y.get(p.name, ())) == n]
+    shared = [p.name for p in block.others if len(call.y.get(p.name, ())) == n]
     slots = torch.zeros(n, dtype=torch.long)
-    place = {}
+    slot_of = {}
     for name in names:
-        place[name] = slots[tokens[name].cpu()].clone()
+        slot_of[name] = slots[tokens[name].cpu()].clone()
         slots[tokens[name].cpu()] += 1
     width = max(int(slots.max()) + len(shared), 1)
     written = torch.zeros(n, width, output.shape[1], dtype=torch.float64)
     for name in names:
-        written[tokens[name].cpu(), place[name]] = seen.y[name].double().cpu()
+        written[tokens[name].cpu(), slot_of[name]] = call.y[name].double().cpu()
     for number, name in enumerate(shared):
-        written[:, width - 1 - number] = seen.y[name].double().cpu()
+        written[:, width - 1 - number] = call.y[name].double().cpu()
     wanted = output.double().cpu()
     freedom = output.shape[1] - width
     if freedom < width:
@@ -159,26 +158,26 @@ def _weights(
         )
     noise = (left.norm(dim=1) / freedom**0.5)[:, None] * inverse.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
     both = torch.stack([solved[..., 0], noise]).float().to(output.device)
-    return {name: tuple(both[:, tokens[name].to(both.device), place[name].to(both.device)]) for name in names}
+    return {name: tuple(both[:, tokens[name].to(both.device), slot_of[name].to(both.device)]) for name in names}
 
 
 def _keys(rows: torch.Tensor) -> list[int]:
-    """A number for each row that equal rows share and others do not, but by a chance of 2 ** -64."""
+    """A hash of each row: equal for equal rows, and for others with a probability of 2 ** -64."""
     generator = torch.Generator().manual_seed(0)
     odd = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator).to(rows.device) * 2 + 1
     return (rows.float().contiguous().view(torch.int32).long() * odd).sum(1).tolist()
 
 
-def _places(block: Block, hidden: list[int], rows: list[int]) -> torch.Tensor:
-    """For each row which token it is; tokens with equal rows are exchangeable: the router sees no more of them."""
-    places: dict[int, deque[int]] = defaultdict(deque)
+def _token_indices(block: Block, hidden: list[int], rows: list[int]) -> torch.Tensor:
+    """Index of the token of each row; tokens with equal rows are exchangeable, since the router sees only the rows."""
+    tokens_of: dict[int, deque[int]] = defaultdict(deque)
     for token, key in enumerate(hidden):
-        places[key].append(token)
+        tokens_of[key].append(token)
     try:
-        return torch.tensor([places[key].popleft() for key in rows])
+        return torch.tensor([tokens_of[key].popleft() for key in rows])
     except IndexError:
         raise NotApplicable(
-            f"the tokens that reach the experts of {type(block.module).__name__} cannot be told",
+            f"the tokens that reach the experts of {type(block.module).__name__} cannot be identified",
             where=block.name,
             remedy="this architecture's experts cannot be analysed: switch off super_weights and expert_routing for it",
         ) from None

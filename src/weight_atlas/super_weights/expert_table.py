@@ -1,4 +1,4 @@
-"""Every expert of a mixture on a calibration text: routing, largest activations, and the weight that carries them."""
+"""Every expert of a mixture on a calibration text: routing, largest activations, and the weight behind them."""
 
 import numpy as np
 import pandas as pd
@@ -28,14 +28,15 @@ def expert_table(
 ) -> pd.DataFrame:
     """One row per routed expert of every layer; empty for a model without any.
 
-    tokens, p_active: how many and what share of the tokens the router sent to it, read from what the router returned.
-    position_entropy: of their positions, nats. max_input, max_output: largest |x| and |y| of its output projection.
+    tokens, p_active: number and share of the tokens that the router sent to it, from the router's output.
+    position_entropy: of their positions, in nats. max_input, max_output: largest |x| and |y| of its output projection.
     row, column, weight: the weight with the largest contribution r * x * w to one token, r the routing weight, over the
     median |h| of that token's residual stream: contribution_ratio. persistence: share of the later layers in which the
-    channel keeps half of its value there. candidate: ratio reaches residual_ratio, and persistence `persistence`, with
-    at least min_tokens tokens and p_active_floor of all. co_spike_score is reported, not used. super_expert: the
-    published rule (arXiv 2507.23279), in layers where massive activations form: max_output above the 99.5th percentile
-    of all experts and above a tenth of the largest. Raises AtlasError where an activation is not a finite number.
+    channel has at least half of its value there. candidate: contribution_ratio is at least residual_ratio and
+    persistence at least `persistence`, with at least min_tokens tokens and a share of p_active_floor. co_spike_score is
+    reported, not used. super_expert: the published rule (arXiv 2507.23279), in layers where massive activations form:
+    max_output above the 99.5th percentile of all experts and above a tenth of the largest. Raises AtlasError where an
+    activation is not a finite number.
     """
     experts = experts_of(live)
     if not experts:
@@ -94,7 +95,7 @@ def _row(projection: Projection, expert: int, calibration: Calibration, length: 
 
 
 def super_experts(table: pd.DataFrame, layers: set[int]) -> pd.Series:
-    """Which experts the published rule calls super: of some layers, with an outstanding max_output of all."""
+    """Super experts by the published rule: experts of these layers whose max_output is an outlier among all."""
     largest = table.max_output.max()
     outstanding = (table.max_output > table.max_output.quantile(0.995)) & (table.max_output > 0.1 * largest)
     return outstanding & table.layer.isin(layers)

@@ -1,8 +1,8 @@
-"""Massive activations of the residual stream: where they are, at which layer they begin, and whether they last.
+"""Massive activations of the residual stream: their positions, the layers where they arise, and their persistence.
 
 Sun et al., "Massive Activations in Large Language Models" (arXiv 2402.17762): single channels of single tokens that are
 thousands of times the median, appear at one early layer and stay nearly constant. An activation that no later layer
-keeps, such as a spike in the last layer, is not one.
+keeps, such as a spike in the last layer, does not count.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import torch
 
 from weight_atlas.super_weights.recording import Recording
 
-# Channels of one token that are looked at in each layer: models have one to three massive ones.
+# Channels of a token that are examined in each layer: models have one to three massive ones.
 CHANNELS = 8
 
 
@@ -24,9 +24,9 @@ STEP = 0.2
 class Massive:
     """One channel of one token that is massive in some layer.
 
-    prompt, position, channel: where. trace: its value after the embedding (0) and after every layer l (l + 1). ratio:
-    its peak over the median |h| of that layer. onset: the layer that first brings it to half of its peak; -1 if the
-    embedding does. steps: layers that move it away from zero by a fifth of its peak or more.
+    trace: its value after the embedding (0) and after every layer l (l + 1). ratio:
+    its peak over the median |h| of that layer. onset: the first layer after which it has half of its peak; -1 for the
+    embedding. steps: layers that move it away from zero by a fifth of its peak or more.
     """
 
     prompt: int
@@ -45,7 +45,7 @@ class Massive:
         return float(self.trace[np.abs(self.trace[:-1]).argmax()])
 
     def jump(self, layer: int) -> float:
-        """What a layer adds to the channel; -1: what the embedding puts there."""
+        """What a layer adds to the channel; -1: the value after the embedding."""
         return float(self.trace[layer + 1] - (self.trace[layer] if layer >= 0 else 0.0))
 
     def persistence(self, layer: int) -> float:
@@ -65,12 +65,12 @@ def persistence_after(trace: np.ndarray, layer: int) -> float:
 def massive_activations(recording: Recording, *, ratio: float) -> list[Massive]:
     """Find the massive activations of a recording, in order of prompt, position and channel.
 
-    ratio: least |h| over the layer's median |h|. What only the last layer makes large is none: nothing reads it but
-    the final norm (see last_layer_activations).
+    ratio: least |h| over the layer's median |h|. What only the last layer makes large does not count: only the final
+    norm reads it (see last_layer_activations).
     """
     medians = residual_medians(recording)
-    places = [_large(recording, layer, medians, ratio) for layer in range(len(recording.residual) - 1)]
-    unique, traces = _traced(recording, torch.cat(places))
+    large = [_large(recording, layer, medians, ratio) for layer in range(len(recording.residual) - 1)]
+    unique, traces = _traced(recording, torch.cat(large))
     return [
         _described(prompt, position, channel, trace, medians[prompt])
         for (prompt, position, channel), trace in zip(unique.tolist(), traces, strict=True)
@@ -78,9 +78,9 @@ def massive_activations(recording: Recording, *, ratio: float) -> list[Massive]:
 
 
 def last_layer_activations(recording: Recording, *, ratio: float) -> list[Massive]:
-    """What only the last layer makes as large as a massive activation, in order of prompt, position and channel.
+    """Activations that only the last layer makes massive, in order of prompt, position and channel.
 
-    No later layer can keep it, so that it is not told from an echo of the readout.
+    No later layer can keep them, so that they cannot be distinguished from an effect of the readout.
     """
     medians, last = residual_medians(recording), len(recording.residual) - 2
     unique, traces = _traced(recording, _large(recording, last + 1, medians, ratio))
@@ -102,9 +102,9 @@ def _large(recording: Recording, layer: int, medians: np.ndarray, ratio: float) 
     return torch.stack([prompt, position, top.indices.cpu()[prompt, position, slot]], dim=1)
 
 
-def _traced(recording: Recording, places: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
-    """Places, each once and in order, and what is there after the embedding and every layer: (n, layers + 1)."""
-    unique = torch.unique(places, dim=0)
+def _traced(recording: Recording, indices: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
+    """Distinct (prompt, position, channel) in order, and their values after the embedding and every layer."""
+    unique = torch.unique(indices, dim=0)
     traces = [h[tuple(unique.T.to(h.device))].double().cpu() for h in recording.residual]
     return unique, torch.stack(traces, dim=1).numpy()
 
@@ -112,7 +112,7 @@ def _traced(recording: Recording, places: torch.Tensor) -> tuple[torch.Tensor, n
 def residual_medians(recording: Recording) -> np.ndarray:
     """Median |h| over tokens and channels after the embedding and after every layer: (prompts, layers + 1).
 
-    Prompts with and without the tokenizer's prefix have a median each: without it a model may be another one.
+    Prompts with and without the tokenizer's prefix have a median each: without it a model may behave quite differently.
     """
     prompts = recording.prompts
     medians = np.zeros((len(prompts.prefixed), len(recording.residual)))

@@ -1,4 +1,4 @@
-"""The prompts that super weights are looked for in, as token ids with and without the tokenizer's own prefix."""
+"""The prompts of the detection, as token ids with and without the tokenizer's own prefix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from weight_atlas.live.windows import prefix_ids
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts side by side, padded on the right, where a causal model's earlier tokens do not see it.
+    """A batch of prompts, padded on the right, where a causal model does not see the padding.
 
-    ids: int64 (n, length). valid: bool (n, length), False on padding. prefixed: for each whether it begins with the
-    tokenizer's prefix. number: for each which of the texts it is. tokens: for each its tokens as text.
+    ids: int64 (n, length). valid: bool (n, length), False on padding. prefixed: whether each begins with the
+    tokenizer's prefix. number: index of the text of each. tokens: of each, as text.
     """
 
     ids: torch.Tensor
@@ -40,16 +40,16 @@ def tokenized(tokenizer: Any, texts: Sequence[str], limit: int | None = None) ->
     rows = [(number, bool(prefix), (prefix + ids)[:limit]) for number, ids in enumerate(plain)]
     if prefix:
         rows += [(number, False, ids[:limit]) for number, ids in enumerate(plain)]
-    # A first token has nothing before it that could be told from it: it takes two to see where an activation arises.
+    # With one token the position of an activation could not be distinguished from the beginning of the text.
     rows = [row for row in rows if len(row[2]) >= 2]
     if not rows:
         raise AtlasError("no prompt has two tokens", where="prompts", remedy="give longer prompts")
     length = max(len(ids) for _, _, ids in rows)
     padded = torch.zeros(len(rows), length, dtype=torch.int64)
     valid = torch.zeros(len(rows), length, dtype=torch.bool)
-    for place, (_, _, ids) in enumerate(rows):
-        padded[place, : len(ids)] = torch.tensor(ids)
-        valid[place, : len(ids)] = True
+    for index, (_, _, ids) in enumerate(rows):
+        padded[index, : len(ids)] = torch.tensor(ids)
+        valid[index, : len(ids)] = True
     return Prompts(
         padded,
         valid,

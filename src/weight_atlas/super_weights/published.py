@@ -1,12 +1,12 @@
-"""The published detection of super weights: spikes of one forward pass, zeroed and looked for again.
+"""The published detection of super weights: spikes of a forward pass, zeroed, and searched for again.
 
 Yu et al., "The Super Weight in Large Language Models" (arXiv 2411.07191). In each round the largest output of every
 MLP output projection and its largest input are compared with a threshold; where both exceed it, the weight between
 them is a candidate and is set to zero, and the next round looks at the modified model.
 
-What is repaired here: input and output peak are taken at the same token, and w * x must be most of y, or the weight
-between two spikes did not make the second out of the first (in a model that earlier rounds have damaged there are many
-such pairs); weights are read in the logical layout whatever the family stores; statistics are float32; NaN ends the
+Corrections to the original: input and output peak are taken at the same token, and w * x must be most of y, since
+otherwise the weight between two spikes did not cause the second (there are many such pairs in a model damaged by
+earlier rounds); weights are read in the logical layout whatever the family stores; statistics are float32; NaN ends the
 search with a message.
 """
 
@@ -19,12 +19,12 @@ from typing import Any
 import pandas as pd
 import torch
 
+from weight_atlas.errors import finite
 from weight_atlas.live.anatomy import Anatomy, Coordinate, Projection
 from weight_atlas.live.edits import edited, value_at, zero
 from weight_atlas.live.experts import ExpertActivation
 from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.super_weights.calibration import each_expert
-from weight_atlas.super_weights.finite import finite
 
 # The prompt of the paper.
 PROMPT = "Apple Inc. is a worldwide tech company."
@@ -34,7 +34,7 @@ PROMPT = "Apple Inc. is a worldwide tech company."
 class Peak:
     """The largest output of one projection in one round, and the largest input at the same token.
 
-    row, col: logical coordinate; max_input: largest input at any token, as the original procedure took it.
+    row, col: logical coordinate; max_input: largest input at any token, as in the original procedure.
     """
 
     iteration: int
@@ -113,7 +113,7 @@ def _peaks(live: Anatomy, ids: torch.Tensor, iteration: int) -> list[tuple[Peak,
 def _peak(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, tokens: torch.Tensor | None) -> torch.Tensor:
     """(token, row, col, x, y, max |x|) of the largest |y|, float64, as one tensor so that one transfer suffices.
 
-    An input whose weight to that row is zero, such as an earlier find's, is passed over for the next.
+    Inputs whose weight to that row is zero, such as one zeroed in an earlier round, are skipped.
     """
     place = y.abs().argmax()
     token, row = place // y.shape[1], place % y.shape[1]
@@ -133,9 +133,9 @@ def _as_peak(iteration: int, projection: Projection, expert: int | None, values:
 
 
 def family_threshold(live: Anatomy) -> tuple[float, str]:
-    """The threshold that users of the procedure take for the model's lineage, and why this one (spike_thresholds.yaml).
+    """The usual threshold of the procedure for the model's lineage, and the reason for it (spike_thresholds.yaml).
 
-    The model type decides: derived families (mixtures, later generations) stand in the table under their lineage.
+    It depends on the model type: derived families (mixtures, later generations) are in the table under their lineage.
     """
     import yaml
 

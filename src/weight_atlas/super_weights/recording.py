@@ -1,9 +1,9 @@
 """One forward pass over prompts that keeps what the attribution of massive activations needs.
 
-Everything stays on the device of its layer until the pass is over. Kept for every layer: the residual stream of the
-prompts' tokens and, of the few tokens of each prompt in which the layer changes a channel most, the whole input and
-output of its MLP output projections, in float32. Of stacked experts these are computed again, for these tokens only; of
-experts that are modules of their own they are read off the modules.
+Tensors stay on the device of their layer until the pass is over. For every layer are kept: the residual stream of all
+tokens and, for the few tokens of each prompt at which the layer changes a channel most, the inputs and outputs of its
+MLP output projections, in float32. Those of stacked experts are recomputed, for these tokens only; those of experts
+that are separate modules are read from the modules.
 """
 
 from collections.abc import Callable
@@ -12,22 +12,21 @@ from typing import Any
 
 import torch
 
-from weight_atlas.errors import NotApplicable
+from weight_atlas.errors import NotApplicable, not_finite
 from weight_atlas.families.roles import Role
 from weight_atlas.live.anatomy import SHARED_EXPERT, Anatomy, Projection
 from weight_atlas.live.experts import ExpertActivation, Routing, expert_activations, routing_of
 from weight_atlas.live.memory import out_of_memory_explained
-from weight_atlas.super_weights.expert_modules import blocks_of, watch_block
-from weight_atlas.super_weights.finite import not_finite
+from weight_atlas.super_weights.expert_modules import blocks_of, hook_block
 from weight_atlas.super_weights.prompts import Prompts
 
 
 @dataclass(frozen=True)
 class Flow:
-    """What one projection (of one expert) did for a few tokens.
+    """Input and output of one projection (of one expert) at a few tokens.
 
     token: (m,) positions in the flattened (prompt, position) grid; x: (m, cols); y: (m, rows), before `factor`;
-    factor: (m,) what y is multiplied by before it is added (routing weight, gate of a shared expert).
+    factor: (m,) factor on y before it is added (routing weight, gate of a shared expert).
     """
 
     projection: Projection
@@ -40,12 +39,12 @@ class Flow:
 
 @dataclass
 class Recording:
-    """What a pass left behind.
+    """What one pass keeps.
 
     residual: for the embedding and each layer, (prompts, length, d_model). kept: for each layer the tokens whose flows
-    were kept, as flat positions in the (prompt, position) grid. routing: what each container of experts was given, by
-    name; listed: what experts that are modules of their own did, by name of their projection. gates: values of shared
-    experts' gates, by name of the expert's projection.
+    were kept, as flat positions in the (prompt, position) grid. routing: of each container of stacked experts, by name.
+    expert_modules: activations of experts that are separate modules, by name of their projection. gates: values of
+    shared experts' gates, by name of the expert's projection.
     """
 
     prompts: Prompts
@@ -53,11 +52,11 @@ class Recording:
     flows: list[Flow] = field(default_factory=list)
     kept: dict[int, torch.Tensor] = field(default_factory=dict)
     routing: dict[str, Routing] = field(default_factory=dict)
-    listed: dict[str, ExpertActivation] = field(default_factory=dict)
+    expert_modules: dict[str, ExpertActivation] = field(default_factory=dict)
     gates: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def flows_of(self, layer: int) -> list[Flow]:
-        """What the projections of a layer did."""
+        """The flows of a layer's projections."""
         return [flow for flow in self.flows if flow.projection.layer == layer]
 
     def keeps(self, layer: int, prompt: int, position: int) -> bool:
@@ -115,7 +114,7 @@ def _hooks(live: Anatomy, recording: Recording, tokens: int) -> list:
     hooks = [live.layers[0].register_forward_pre_hook(keep_embedding, with_kwargs=True)]
     hooks += [layer.register_forward_hook(finish_layer(number)) for number, layer in enumerate(live.layers)]
     for block in blocks_of(live):
-        hooks += watch_block(live, block, _listed_note(recording, pending))
+        hooks += hook_block(live, block, _observe_modules(recording, pending))
     for projection in live.projections:
         if projection.expert is not None:
             continue
@@ -159,9 +158,9 @@ def _stacked_hook(recording: Recording, projection: Projection, pending: list) -
     return keep
 
 
-def _listed_note(recording: Recording, pending: list) -> Callable:
-    def note(activations: list[tuple[Projection, ExpertActivation]]) -> None:
-        recording.listed |= {projection.name: one for projection, one in activations}
+def _observe_modules(recording: Recording, pending: list) -> Callable:
+    def observe(activations: list[tuple[Projection, ExpertActivation]]) -> None:
+        recording.expert_modules |= {projection.name: one for projection, one in activations}
 
         def slice_tokens(token: torch.Tensor) -> None:
             for projection, one in activations:
@@ -171,7 +170,7 @@ def _listed_note(recording: Recording, pending: list) -> Callable:
 
         pending.append(slice_tokens)
 
-    return note
+    return observe
 
 
 def _gate_hook(recording: Recording, projection: Projection) -> Callable:
@@ -182,13 +181,13 @@ def _gate_hook(recording: Recording, projection: Projection) -> Callable:
 
 
 def _shared_gate(live: Anatomy, projection: Projection) -> torch.nn.Module | None:
-    """The module whose sigmoid a shared expert's output is multiplied by (Qwen2-MoE and its kin), if there is one."""
+    """The module whose sigmoid multiplies a shared expert's output (Qwen2-MoE and similar), if there is one."""
     gates = live.parts_of(Role.W_ROUTER, projection.layer, None, SHARED_EXPERT) if projection.shared_expert else []
     return live.model.get_submodule(gates[0].module) if gates else None
 
 
 def _weighted(live: Anatomy, recording: Recording, flow: Flow) -> Flow:
-    """The flow with what stands beside its routing weight: the gate of a shared expert, a factor of routed ones."""
+    """The flow with the other factors on its output: the gate of a shared expert, the scale of routed experts."""
     if flow.expert is not None:
         return replace(flow, factor=flow.factor * live.quantities.scale("routed"))
     gate = recording.gates.get(flow.projection.name)
@@ -201,7 +200,7 @@ def _strongest(peak: torch.Tensor, valid: torch.Tensor, count: int) -> torch.Ten
     inside = torch.where(valid.to(peak.device), peak, -1.0)
     count = min(count, length)
     position = inside.topk(count, dim=1).indices + torch.arange(n, device=peak.device)[:, None] * length
-    # Which of them are padding follows from the lengths, so that nothing has to be asked of the device.
+    # Padding follows from the lengths, which needs no transfer from the device.
     real = torch.arange(count) < valid.sum(1, keepdim=True)
     return position.flatten()[real.flatten().nonzero()[:, 0].to(peak.device)]
 

@@ -1,4 +1,4 @@
-"""What a router did with tokens, and what that says of single experts and of single weights in them."""
+"""Measures of the routing of tokens to experts, for single experts and single weights in them."""
 
 import torch
 
@@ -11,23 +11,23 @@ def expert_record(live: Anatomy, recording: Recording, coordinate: Coordinate) -
     """p_active, routed_tokens_count and co_spike_score of a weight in a routed expert; {} for other weights."""
     if coordinate.expert is None:
         return {}
-    own, total = _own(live, recording, coordinate), int(recording.prompts.valid.sum())
-    if own is None or not len(own.token):
+    activation, total = _activation(live, recording, coordinate), int(recording.prompts.valid.sum())
+    if activation is None or not len(activation.token):
         return {"p_active": 0.0, "routed_tokens_count": 0, "co_spike_score": None}
     return {
-        "p_active": len(own.token) / total,
-        "routed_tokens_count": len(own.token),
-        "co_spike_score": co_spike(own.x[:, coordinate.col], own.y[:, coordinate.row]),
+        "p_active": len(activation.token) / total,
+        "routed_tokens_count": len(activation.token),
+        "co_spike_score": co_spike(activation.x[:, coordinate.col], activation.y[:, coordinate.row]),
     }
 
 
-def _own(live: Anatomy, recording: Recording, coordinate: Coordinate) -> ExpertActivation | None:
-    """What the weight's expert did, padding left out; None if no token reached it."""
+def _activation(live: Anatomy, recording: Recording, coordinate: Coordinate) -> ExpertActivation | None:
+    """The activation of the weight's expert, without padding; None if no token was routed to it."""
     projection, valid = live.projection(coordinate), recording.prompts.valid.flatten()
     if projection.stacked:
         routing = recording.routing[projection.name]
         return next(expert_activations(projection, routing, valid, only=coordinate.expert), None)
-    one = recording.listed.get(projection.name)
+    one = recording.expert_modules.get(projection.name)
     if one is None:
         return None
     at = valid[one.token.cpu()].to(one.token.device)
@@ -46,7 +46,7 @@ def co_spike(x: torch.Tensor, y: torch.Tensor) -> float:
 def position_entropy(positions: list[torch.Tensor], length: int) -> float | None:
     """Entropy in nats of the positions (in windows of `length` tokens) at which an expert was chosen.
 
-    ln(length) for an expert that positions say nothing about, 0 for one that only one position gets.
+    ln(length) for an expert that is selected equally often at all positions, 0 for one selected at a single position.
     """
     if not positions:
         return None

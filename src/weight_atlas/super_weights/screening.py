@@ -1,9 +1,9 @@
 """Candidates for super weights from the weights alone: no forward pass, one matrix in memory at a time.
 
 Of the coordinates published in arXiv 2411.07191 nearly all are among the largest six weights of their matrix. Size
-alone does not make a super weight: a large weight behind a neuron that never fires is inert. The score of a row says
-how strongly its inputs can drive it: sqrt(sum_j W[i, j]^2 ||W_gate[j]||^2 ||W_up[j]||^2), the norms being those of the
-rows that make neuron j.
+alone does not make a super weight: a large weight behind a neuron that never fires is inert. The score of a row is
+a bound on how strongly its inputs can drive it: sqrt(sum_j W[i, j]^2 ||W_gate[j]||^2 ||W_up[j]||^2), with the norms of
+the rows of neuron j.
 """
 
 import math
@@ -19,7 +19,7 @@ COLUMNS = (
     "tensor", "layer", "component", "expert", "rank", "row", "column", "weight", "rms", "size", "gaussian_size",
     "path_gain", "row_score", "row_score_ratio", "row_rank",
 )  # fmt: skip
-# Elements that are held in float32 at one time beside the stored matrix.
+# Elements of a block that is converted to float32 beside the stored matrix.
 BLOCK = 1 << 22
 
 
@@ -29,8 +29,8 @@ def screen(inventory: pd.DataFrame, load: Callable[[Any], torch.Tensor], *, top:
     inventory: the rows of one checkpoint; load: gives the logical (out, in) matrix of one of them. top: weights per
     matrix. Columns: rank by |W| in the matrix; weight; rms of the matrix; size = |W| / rms; gaussian_size, the size
     of the largest of as many Gaussian numbers (about sqrt(2 ln n)); path_gain = |W[i, j]| ||W_gate[j]|| ||W_up[j]||;
-    row_score, its ratio to the median row's, and row_rank. Scores are missing where the matrices before are not there.
-    Values that are not finite are passed over.
+    row_score, its ratio to the median row's, and row_rank. Scores are missing where W_gate and W_up are not available.
+    Values that are not finite are ignored.
     """
     rows, projections = [], _output_projections(inventory)
     if projections.empty:
@@ -42,12 +42,12 @@ def screen(inventory: pd.DataFrame, load: Callable[[Any], torch.Tensor], *, top:
 
 
 def _output_projections(inventory: pd.DataFrame) -> pd.DataFrame:
-    own = inventory.readable & (inventory.tied_to == "") & inventory.layer.notna() & inventory.cols.notna()
-    return inventory[own & (inventory.role == "W_down") & (inventory.parameters > 0)]
+    usable = inventory.readable & (inventory.tied_to == "") & inventory.layer.notna() & inventory.cols.notna()
+    return inventory[usable & (inventory.role == "W_down") & (inventory.parameters > 0)]
 
 
 def _neuron_norms(inventory: pd.DataFrame, down: Any, load: Callable[[Any], torch.Tensor]) -> torch.Tensor | None:
-    """Product of the norms of the rows of W_gate and W_up that make each neuron: float64 (cols,)."""
+    """Product of the norms of the rows of W_gate and W_up of each neuron: float64 (cols,)."""
     same = (
         (inventory.layer == down.layer) & (inventory.component == down.component) & (inventory["stack"] == down.stack)
     )

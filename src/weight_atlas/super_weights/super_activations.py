@@ -1,4 +1,4 @@
-"""Super activations: at which tokens they arise, and how much attention their positions draw with and without them."""
+"""Super activations: the tokens at which they arise, and the attention on their positions with and without them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 import torch
 
+from weight_atlas.errors import finite
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import edited, zero
 from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.windows import Windows
-from weight_atlas.super_weights.finite import finite
 from weight_atlas.super_weights.recording import residual_output
 
-# Sun et al. (arXiv 2402.17762): an activation is massive above this, and above so many times the median of its layer.
+# Sun et al. (arXiv 2402.17762): a massive activation is above this, and above so many times the median of its layer.
 SUN_LEAST, SUN_RATIO = 100.0, 1000.0
 PLACE_COLUMNS = (
     "layer", "channel", "token_id", "token", "first_position", "activations", "occurrences", "share", "mean_value",
@@ -25,7 +25,7 @@ SINK_COLUMNS = ("layer", "share", "share_without", "largest_head", "largest_head
 
 @dataclass(frozen=True)
 class Activations:
-    """places: by channel and token, how often a super activation arises. sinks: attention on their positions."""
+    """places: number of super activations by channel and token. sinks: attention on their positions, by layer."""
 
     places: pd.DataFrame
     sinks: pd.DataFrame
@@ -35,26 +35,26 @@ class Activations:
 def super_activations(
     live: Anatomy, windows: Windows, super_weights: Sequence[Coordinate], tokenizer: Any, *, ratio: float = 50.0
 ) -> Activations:
-    """Look for the activations that super weights write, in windows of text.
+    """Find the activations that super weights write, in windows of text.
 
-    live: loaded with attention weights at hand (eager attention). ratio: a super activation is, in the weight's channel
+    live: loaded with eager attention, which returns its weights. ratio: a super activation is, in the weight's channel
     after its layer, at least that many times the layer's median |h|, and either massive by the rule of Sun et al. (|h|
     above 100 and 1000 times the median) or at least half of the channel's largest in the text; ordinary tokens of a
-    model with a quiet stream reach the first alone. places: token and whether it stands first in its window;
-    activations of how many occurrences, their share, values with sign. sinks: share of the attention of later positions
-    that the positions of super activations get, mean over heads and queries and for the strongest head, as it is and
-    with all super weights zeroed; empty for models that give no attention weights.
+    model with small activations exceed the first alone. places: token, whether it is the first of its window, number
+    of super activations and of occurrences, share, values with sign. sinks: share of the attention of later positions
+    on the positions of super activations, mean over heads and queries and of the strongest head, unchanged and with
+    all super weights zeroed; empty for models that return no attention weights.
     """
     channels = sorted({(place.layer, place.row) for place in super_weights if place.row is not None})
     if not channels:
         return Activations(pd.DataFrame(columns=list(PLACE_COLUMNS)), pd.DataFrame(columns=list(SINK_COLUMNS)))
-    # The largest of the text has to be known before a window can be judged.
-    looked = [_channels(live, windows, number, channels) for number in range(len(windows))]
-    values, medians = torch.stack([each[0] for each in looked]), torch.stack([each[1] for each in looked])
+    # Whether a value counts depends on the largest in the whole text.
+    measured = [_channels(live, windows, number, channels) for number in range(len(windows))]
+    values, medians = torch.stack([window[0] for window in measured]), torch.stack([window[1] for window in measured])
     large = outstanding(values, medians, ratio)
     usual, without = [], []
     for number in range(len(windows)):
-        # Where nothing arises the first position is the one that models use as a sink.
+        # Without super activations the first position is the one that models use as a sink.
         sink = large[number].any(0).nonzero()[:, 0].tolist() or [0]
         usual += _sink_shares(_attention(live, windows, number), sink)
         with edited(live, map(zero, super_weights)):
@@ -75,7 +75,7 @@ def outstanding(values: torch.Tensor, medians: torch.Tensor, ratio: float) -> to
 def _channels(
     live: Anatomy, windows: Windows, number: int, channels: Sequence[tuple[int, int]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of one window each channel's values after its layer, (channels, length), and the layers' median |h|."""
+    """Values of each channel after its layer in one window, (channels, length), and median |h| of its layer."""
     streams: dict[int, torch.Tensor] = {}
 
     def look(layer: int):
@@ -84,7 +84,7 @@ def _channels(
 
         return keep
 
-    # The last layer's is looked at for numbers that are none.
+    # The last layer is checked for NaN and infinity.
     wanted = sorted({layer for layer, _ in channels} | {len(live.layers) - 1})
     hooks = [live.layers[layer].register_forward_hook(look(layer)) for layer in wanted]
     try:
@@ -159,7 +159,7 @@ def _sink_shares(attention: Sequence[torch.Tensor | None], sink: list[int]) -> l
     rows = []
     for layer, weights in enumerate(attention):
         if weights is None or weights.ndim != 4 or weights.shape[2] != weights.shape[3]:
-            # A layer without attention, or with one of another kind.
+            # A layer without attention, or with another kind of it.
             continue
         heads = weights[0].float()
         queries = torch.arange(min(sink) + 1, heads.shape[1])

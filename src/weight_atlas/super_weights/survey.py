@@ -1,4 +1,4 @@
-"""All that one look at a model gives: detection from one pass, the published procedure, and what is known already."""
+"""Search for super weights in one model: detection from one pass, published procedure, published coordinates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,23 +61,23 @@ def survey(
     coverage: float = 0.8,
     min_share: float = 0.1,
 ) -> Survey:
-    """Look for the super weights of a live model.
+    """Search a live model for super weights.
 
-    method: whose finds are called super weights: "contribution" (one pass, see detect), "published" (see spikes) or
-    "both"; the other's are reported beside them. prompts: texts to look in, the published procedure in the first;
-    None takes the package's. spike_threshold: None takes the family's. The other settings are those of detect and
-    spikes. inventory: gives tensors their names on disk. source: where the model came from, by which published
+    method: whose results are called super weights: "contribution" (one pass, see detect), "published" (see spikes) or
+    "both"; those of the other are reported beside them. prompts: texts for the search, of which the published procedure
+    uses the first; None: those of the package. spike_threshold: None: that of the family. The other settings are those
+    of detect and spikes. inventory: for the names of tensors on disk. source: of the model, by which published
     coordinates are looked up.
     """
     texts = list(prompts or bundled_prompts())
     threshold, reason = family_threshold(live) if spike_threshold is None else (spike_threshold, "the configuration")
-    looked_at = tokenized(tokenizer, texts, live.context)
-    if not any(looked_at.prefixed):
+    tokens = tokenized(tokenizer, texts, live.context)
+    if not any(tokens.prefixed):
         print("the tokenizer puts no special token before a text: the prompts are run as they are", flush=True)
-    recording = record(live, looked_at)
+    recording = record(live, tokens)
     limits = {"persistence": persistence, "coverage": coverage, "min_share": min_share}
     detection = detect(live, recording, ratio=residual_ratio, **limits)
-    first = looked_at.ids[:1, looked_at.valid[0]]
+    first = tokens.ids[:1, tokens.valid[0]]
     rounds = spikes(live, first, threshold=threshold, max_iterations=max_iterations, min_rho=min_rho)
     detected, published = (
         detected_records(live, recording, detection, inventory),
@@ -125,10 +125,10 @@ def residual_peaks(recording: Recording) -> pd.DataFrame:
 
 
 def _dense_shape(live: Anatomy) -> tuple[int, int]:
-    """(d_model, d_ff) of a model whose layers all have one MLP of the same size; the published ones do. Else zeros."""
+    """(d_model, d_ff) of a model whose layers all have one dense MLP of the same size; zeros for others."""
     shapes = {projection.shape for projection in live.projections}
-    own = [projection.layer for projection in live.projections] == list(range(len(live.layers)))
-    return shapes.pop() if own and len(shapes) == 1 and not live.projections[0].stacked else (0, 0)
+    one_each = [projection.layer for projection in live.projections] == list(range(len(live.layers)))
+    return shapes.pop() if one_each and len(shapes) == 1 and not live.projections[0].stacked else (0, 0)
 
 
 def _ranks(live: Anatomy, published: pd.DataFrame) -> dict[tuple[int, int, int], int]:
