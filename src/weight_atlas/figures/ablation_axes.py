@@ -1,4 +1,4 @@
-"""What the figures of evaluations share: words for changes, numbers for people, axes for perplexities."""
+"""Shared parts of the figures of ablations: names of changes, readable numbers, axes for perplexities."""
 
 import math
 
@@ -17,16 +17,16 @@ WORDS = {
     "largest": "largest others instead", "quantize": "quantized",
 }  # fmt: skip
 MARKERS = "osD^vPX*"
-# Grey is for what was not changed; yellow and pale pink are lost on white.
+# Without grey, which is for the unchanged model, and without colours that are hard to see on white.
 DISTINCT = [ACCENT, NEUTRAL, *(PALETTE[number] for number in (1, 2, 4, 5, 9))]
 # An axis over more than this shows powers of ten.
 POWERS = 10**2.5
-# How a task reads answers where there is nothing to say about it.
+# Filters of answers that need no mention.
 PLAIN_FILTERS = ("none", "windows", "")
 
 
 def readable(value: float) -> str:
-    """A number for a label: four digits, or all before the point up to ten million, or a power of ten."""
+    """A number for a label: four digits, all digits before the point up to ten million, or a power of ten."""
     if not np.isfinite(value):
         return "not finite" if np.isnan(value) else "infinite"
     if abs(value) < 10_000:
@@ -38,25 +38,25 @@ def readable(value: float) -> str:
 
 
 def style_of(number: int) -> tuple[str, str]:
-    """(colour, marker) of the n-th of up to 56 things: neighbours differ in both, and no pair comes twice."""
+    """(colour, marker) of the n-th of up to 56 series: neighbours differ in both, and all pairs are different."""
     # Seven colours and eight markers have no common divisor.
     return DISTINCT[number % len(DISTINCT)], MARKERS[number % len(MARKERS)]
 
 
 def metric_name(part: pd.DataFrame) -> str:
-    """What a panel measures: its metric and, where answers are read in a way of its own, the filter."""
+    """Name of a panel's measure: its metric and, where it has one, the filter of the answers."""
     filter_ = part["filter"].dropna().iloc[0] if part["filter"].notna().any() else ""
     name = part.metric.iloc[0].replace("_", " ")
     return name if filter_ in PLAIN_FILTERS else f"{name}, {filter_.replace('_', ' ')}"
 
 
 def is_perplexity(part: pd.DataFrame) -> bool:
-    """Whether rows of an impact table are of a measure without an upper end, which takes a log axis."""
+    """Whether rows of an impact table are of a perplexity or other unbounded measure, for a log axis."""
     return bool(part.ratio.notna().any())
 
 
 def beside(axis: Axes, place: float, text: str, colour: str = "black") -> None:
-    """Write a row's value right of the panel, where nothing crosses it."""
+    """Write a row's value to the right of the panel."""
     axis.annotate(
         text, (1.03, place), xycoords=("axes fraction", "data"), va="center", fontsize=7, color=colour,
         annotation_clip=False,

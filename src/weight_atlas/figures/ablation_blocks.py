@@ -10,7 +10,7 @@ from weight_atlas.figures.style import MUTED
 
 
 def over_sizes(schemes: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose format was tried with several sizes of blocks or groups, with a column `series`."""
+    """The rows of formats with several sizes of blocks or groups, with a column `series`."""
     sized = schemes.dropna(subset=["block"])
     names = sized.format + " per " + sized.granularity.str.split(":").str[0]
     several = sized.groupby(names).block.transform("nunique") > 1
@@ -58,6 +58,6 @@ def _curves(axis: Axes, part: pd.DataFrame, column: str) -> None:
 
 
 def _size(value: float) -> str:
-    """A number of weights, as the square that the paper gives where it is one of a power of two."""
+    """A number of weights, as a square where it is one of a power of two, as in the paper."""
     root = round(value**0.5)
     return f"{root}²" if root * root == round(value) and root >= 64 else f"{value:,.0f}"

@@ -1,4 +1,4 @@
-"""Figures of what ablations cost, on every task, for one model and over models."""
+"""Figures of the impact of ablations on every task, for one model and over models."""
 
 import math
 
@@ -21,7 +21,7 @@ from weight_atlas.figures.ablation_axes import (
 from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, message, subplots
 
 PANELS_IN_A_ROW = 4
-# Shown in figures of their own.
+# Kinds that have figures of their own.
 ELSEWHERE = ("scaling_sweep", "quantization_ablation")
 
 
@@ -29,8 +29,8 @@ def impact_panels(rows: pd.DataFrame) -> Figure:
     """One panel per task: every ablation's score with its interval, and the band that random controls span.
 
     rows: ablation, kind, variant, task, metric, filter, value, low, high, ratio, severity, note (see
-    ablations.impact.headlines). Perplexities are on a log axis. What has several variants shows each as a dot and
-    their span, and has the worst one's value beside it; one variant shows its 95 % interval.
+    ablations.impact.headlines). Perplexities are on a log axis. A change with several variants shows
+    each as a dot, their span, and the worst one's value; one with a single variant shows its 95 % interval.
     """
     shown = _labelled(rows)
     measured = shown[shown.task.notna()]
@@ -50,12 +50,12 @@ def impact_panels(rows: pd.DataFrame) -> Figure:
 
 
 def _width(across: int) -> float:
-    """Inches of a panel: one alone has to hold the title and the legend."""
+    """Width of a panel in inches: a single one must have room for title and legend."""
     return 3.6 if across > 1 else 6.0
 
 
 def _labelled(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows shown here, with the name of each: its ablation and what that does; several variants share one."""
+    """The rows of this figure, each with a name of ablation and change, which variants share."""
     shown = rows[~rows.ablation.isin(ELSEWHERE) & rows.kind.isin(list(WORDS))]
     words = shown.kind.map(WORDS)
     names = shown.ablation.str.replace("_", " ")
@@ -107,7 +107,7 @@ def _row(axis: Axes, own: pd.DataFrame, place: int) -> None:
 
 
 def _worst(own: pd.DataFrame) -> str:
-    """The value of the worst variant, what that is called, and out of how many it is."""
+    """The value of the worst variant, its name, and the number of variants."""
     among = f", worst of {len(own)}" if len(own) > 1 else ""
     if own.value.isna().any():
         return f"not finite{among}"
@@ -121,7 +121,7 @@ def _null_band(axis: Axes, part: pd.DataFrame, baseline: float) -> None:
     axis.axvline(baseline, color=MUTED, lw=1, ls=":")
     random = part[part.kind == "random"].value.dropna()
     if len(random):
-        # Random draws often differ in the fourth digit only: a band thinner than a pixel would vanish.
+        # Random draws often differ in the fourth digit only, so that the band would be thinner than a pixel.
         place = axis.transData + axis.transAxes.inverted()
         low, high = (place.transform((value, 0))[0] for value in (random.min(), random.max()))
         band = Rectangle((low - 0.008, 0), high - low + 0.016, 1, transform=axis.transAxes)

@@ -1,4 +1,4 @@
-"""Figures of what ablations do to perplexity."""
+"""Figures of the effect of ablations on perplexity."""
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,8 @@ from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, message, subplots
 def ablation_perplexity(table: pd.DataFrame) -> Figure:
     """Perplexity of every ablation on a log axis, with the band that random controls span and the value at each bar.
 
-    table: corpus, ablation, kind, perplexity, ratio, severity (see ablations.perplexity); a panel per corpus. What has
-    several variants shows the median and the worst; what a model does not allow is left out.
+    table: corpus, ablation, kind, perplexity, ratio, severity (see ablations.perplexity); a panel per corpus. A change
+    with several variants shows the median and the worst; one that the model does not allow is left out.
     """
     table = table[table.severity != "no variants"]
     if (table.kind == "baseline").all():
@@ -30,7 +30,7 @@ def ablation_perplexity(table: pd.DataFrame) -> Figure:
 def _panel(axis, bars: pd.DataFrame, table: pd.DataFrame) -> None:
     baseline = table.loc[table.kind == "baseline", "perplexity"].item()
     places = np.arange(len(bars))[::-1]
-    # Room on the right for the values, which stand beside the longest bar.
+    # Room on the right for the values beside the longest bar.
     lengths = bars.perplexity.clip(upper=baseline * 1e12).fillna(baseline)
     decades = max(np.log10(lengths.max() / baseline), 0.01)
     low, high = baseline / 10 ** (0.1 + 0.05 * decades), lengths.max() * 10 ** (0.5 + 0.8 * decades)
@@ -63,7 +63,7 @@ def _bars(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _null_band(axis, table: pd.DataFrame, baseline: float, margin: float) -> None:
-    """Mark what the random draws span, at least `margin` wide as a factor: they often differ in the fourth digit."""
+    """Mark the span of the random draws, at least `margin` wide as a factor: they often differ in the fourth digit."""
     random = table[table.kind == "random"].perplexity
     axis.axvline(baseline, color=MUTED, lw=1, ls=":")
     if len(random):

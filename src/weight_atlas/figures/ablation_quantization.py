@@ -11,7 +11,7 @@ from weight_atlas.figures.ablation_axes import beside, is_perplexity, log_axis, 
 from weight_atlas.figures.ablation_blocks import over_sizes, size_panels
 from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, WholeTitle, message
 
-# Perplexities beyond this many times the unchanged model's are drawn at the edge: the model is gone either way.
+# Perplexities beyond this many times the unchanged model's are drawn at the edge: the model is useless either way.
 BROKEN = 30
 WIDTH = 3.7
 

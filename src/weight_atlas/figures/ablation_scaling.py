@@ -1,4 +1,4 @@
-"""Figures of what scaling super weights does."""
+"""Figures of the effect of scaling super weights."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from weight_atlas.figures.ablation_axes import is_perplexity, metric_name, readable, style_of
 from weight_atlas.figures.style import MUTED, message, subplots
 
-# A perplexity this much above the unchanged model's is where a curve has left its floor.
+# Ratio to the unchanged model's perplexity above which a curve has left its minimum.
 KNEE = 1.1
 
 

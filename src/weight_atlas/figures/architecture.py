@@ -1,4 +1,4 @@
-"""Figures of what a model is made of."""
+"""Figures of a model's parameters by category and layer."""
 
 import matplotlib.pyplot as plt
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Figure of a mixture of experts: who is asked, whose outputs stand out, and by which weights."""
+"""Figure of a mixture of experts: how often the router selects each, largest outputs, and weights behind them."""
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ def expert_routing(table: pd.DataFrame, *, residual_ratio: float, co_spike_thres
     _map(
         figure,
         axes[1],
-        # An expert that no token reached has no output, rather than a small one.
+        # An expert that no token was routed to has no output, not a small one.
         table.assign(log=np.log10(table.max_output.where(table.tokens > 0).clip(lower=1e-9))),
         "log",
         "log10 of its largest |output|",
@@ -52,7 +52,7 @@ def _scores(axis, table: pd.DataFrame, residual_ratio: float, co_spike_threshold
     axis.scatter(chosen.co_spike_score, chosen.contribution_ratio, marker="*", s=130, color=ACCENT, zorder=4)
     labels: dict[tuple, list] = {}
     for row in chosen.nlargest(8, "contribution_ratio").itertuples():
-        # Of neighbours the labels stand below each other.
+        # The labels of neighbours are placed below each other.
         near = round(row.co_spike_score, 1), round(np.log10(row.contribution_ratio), 0)
         labels.setdefault(near, []).append(row)
     axis.axhline(residual_ratio, color=MUTED, ls="--", lw=1)

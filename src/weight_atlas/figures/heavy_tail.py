@@ -8,12 +8,12 @@ from matplotlib.ticker import MaxNLocator
 
 from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, PALETTE, ROLE_COLOURS, message, subplots
 
-# Exponents above this are drawn at the upper edge: random matrices have them, and they say no more than that.
+# Exponents above this, as of random matrices, are drawn at the upper edge.
 HIGHEST = 12.0
 
 
 def alpha_by_layer(tails: pd.DataFrame) -> Figure:
-    """alpha by layer, a panel per role; the band is where well-trained layers lie. Hollow: the fit is spurious.
+    """alpha by layer, a panel per role; the band is that of well-trained layers. Hollow: the fit is spurious.
 
     tails: a table of heavy_tails. Several matrices of a role in one layer (experts) give their median. Dashed: Gaussian
     matrices of the same shape.

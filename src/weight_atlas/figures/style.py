@@ -1,4 +1,4 @@
-"""The look that all figures share, and the one way to save them."""
+"""Style of all figures, and the function that saves them."""
 
 from pathlib import Path
 
@@ -63,11 +63,11 @@ def subplots(rows: int = 1, columns: int = 1, *, width: float = 5.5, height: flo
 
 
 def name_point(axis: Axes, point: tuple[float, float], text: str, *, clear: float = 11, **style) -> None:
-    """Write beside a marker, where there is room: towards the middle of the panel, whose limits must be final.
+    """Write a label beside a marker, towards the middle of the panel, whose limits must be final.
 
     clear: points between the marker's centre and the text.
     """
-    axis.get_xlim(), axis.get_ylim()  # the limits are set when they are asked for
+    axis.get_xlim(), axis.get_ylim()  # matplotlib sets the limits when they are read
     right, upper = axis.transAxes.inverted().transform(axis.transData.transform(point)) > 0.5
     style = {"color": ACCENT, "fontsize": 8, **style}
     style |= {"ha": "right" if right else "left", "va": "top" if upper else "bottom"}
@@ -76,7 +76,7 @@ def name_point(axis: Axes, point: tuple[float, float], text: str, *, clear: floa
 
 
 def message(text: str) -> Figure:
-    """A figure that says why there is nothing to draw: never an empty panel."""
+    """A figure with the reason why there is nothing to draw, in place of an empty panel."""
     figure, axes = subplots(width=6, height=1.6)
     axes.axis("off")
     axes.text(0.5, 0.5, text, ha="center", va="center", wrap=True, color=MUTED, fontsize=11)

@@ -7,7 +7,7 @@ from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, message, subplots
 
 
 def screening(table: pd.DataFrame, *, named: int = 6) -> Figure:
-    """The largest weights of each MLP output projection by layer: size, how far they can be driven, their rows' score.
+    """The largest weights of each MLP output projection by layer: size, path gain, score of their rows.
 
     table: layer, expert, rank, row, column, size, gaussian_size, path_gain, row_score_ratio. The largest of each of
     `named` layers is labelled; a projection's largest weight is in colour.
@@ -20,7 +20,7 @@ def screening(table: pd.DataFrame, *, named: int = 6) -> Figure:
     _points(axes[0, 0], table, "size", "|W| / rms of its matrix", named)
     expected = table.groupby("layer").gaussian_size.max()
     axes[0, 0].plot(expected.index, expected, color=MUTED, ls="--", lw=1, label="largest of as many Gaussians")
-    # Below the panel: candidates, which stand out upwards, are named beside their points.
+    # Below the panel, since candidates are labelled beside their points, near the top.
     axes[0, 0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.14))
     axes[0, 0].set_title("size")
     if len(scored):
@@ -36,7 +36,7 @@ def _points(axis, table: pd.DataFrame, column: str, label: str, named: int) -> N
     first = table["rank"] == 1
     axis.plot(table.layer[~first], table[column][~first], ls="", marker="o", ms=3, color=NEUTRAL, alpha=0.5)
     axis.plot(table.layer[first], table[column][first], ls="", marker="o", ms=5, color=ACCENT)
-    # One of each layer: the labels of neighbours would cover each other.
+    # One of each layer, since the labels of neighbours would overlap.
     top = table.sort_values(column, ascending=False, kind="stable").drop_duplicates("layer")
     for row in top.head(named).itertuples():
         value = getattr(row, column)

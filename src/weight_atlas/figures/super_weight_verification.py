@@ -1,4 +1,4 @@
-"""Figure of the verification of super weights: what each removal costs, against random weights of its matrix."""
+"""Figure of the verification of super weights: loss by each removal, beside random weights of its matrix."""
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ def verification(table: pd.DataFrame, variants: pd.DataFrame, *, most: int = 12)
         return message("No candidate was found where it was searched: nothing to verify.")
     shown = table.assign(number=range(len(table))).nlargest(most, "delta_nll", keep="first")
     joint = variants[variants.kind == "joint"]
-    # With one candidate there is nothing to keep; whatever else is missing is a loss that is no number.
+    # With one candidate nothing is kept; other missing values are losses that are not finite.
     bars = BARS if table.kept_delta_nll.notna().any() else BARS[:2]
     height = 0.8 / len(bars)
     figure, axis = subplots(width=7.6, height=1.5 + 0.36 * len(bars) * len(shown) + (0.4 if len(joint) else 0))

@@ -11,7 +11,7 @@ from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, SEQUENTIAL, messa
 
 def detection_iterations(spikes: pd.DataFrame, threshold: float) -> Figure:
     """Largest |input| and |output| of every MLP output projection, by layer, one line a round of the published
-    procedure; its candidates starred, which need not be the super weights of the artifact.
+    procedure; its candidates, which need not be the super weights of the artifact, have stars.
 
     spikes: iteration, layer, expert, max_input, input_value, output_value, row, col, accepted.
     """
@@ -54,7 +54,7 @@ def _stars(axis, accepted: pd.DataFrame, column: str) -> None:
     right = axis.get_xlim()[1]
     for number, ((layer, exponent), names) in enumerate(sorted(labels.items())):
         beyond = layer > 0.6 * right
-        # Neighbours stand at different heights, or they would cover each other.
+        # Labels of neighbours have different heights, so that they do not overlap.
         offset = (-9 if beyond else 9, 2 + 20 * (number % 2))
         place = {"xytext": offset, "ha": "right" if beyond else "left", "va": "bottom"}
         text, point = "\n".join(names), (layer, 10**exponent)
@@ -73,7 +73,7 @@ def spike_places(spikes: pd.DataFrame, found: pd.DataFrame) -> Figure:
     x, y = first.input_value.abs(), first.output_value.abs()
     figure, axis = subplots(width=5.8, height=4.2)
     points = axis.scatter(x, y, c=first.layer, cmap=SEQUENTIAL, s=26, edgecolor="white", lw=0.4, zorder=3)
-    # Of many layers only those that stand out are named, unless their stars are.
+    # With many layers only outliers are labelled, unless they have stars.
     size = x * y
     starred = set(zip(found.layer, found.row, found.column, strict=True))
     for row in first[size >= 0.05 * size.max()].assign(size=size).nlargest(12, "size").itertuples():

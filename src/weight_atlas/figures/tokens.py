@@ -13,7 +13,7 @@ _COUNT = FuncFormatter(lambda value, _: f"{value:,.0f}")
 
 
 def token_coverage(counts: pd.DataFrame, summary: dict, title: str) -> Figure:
-    """Draw how many tokens of the vocabulary it takes to cover a corpus, from either end.
+    """Coverage of a corpus by the tokens of a vocabulary, from the rarest and from the most frequent.
 
     counts: one row per token id, with a column `count`. summary: of these counts, with `tokens`, `unseen`, `below` and
     `coverage_rank`. Left: cumulative occurrences, rarest tokens first. Right: share of the corpus that the most

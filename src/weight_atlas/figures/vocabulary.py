@@ -21,7 +21,7 @@ LABEL_COLOURS = {
 
 
 def printable(text: str, limit: int = 18) -> str:
-    """A token as a label: its spaces and line ends visible, characters that the font lacks by their code."""
+    """A token as a label, with visible spaces and line ends, and codes of characters that the font lacks."""
     shown = "".join(_visible(character) for character in text)
     shown = shown if len(shown) <= limit else shown[: limit - 1] + "…"
     return shown.replace("$", r"\$")
@@ -77,7 +77,7 @@ def _against_gaussian(axis, effects: np.ndarray) -> None:
 
 
 def neurons_overview(cards: pd.DataFrame, title: str = "", most: int = 30) -> Figure:
-    """Selected neurons at a glance, one line each: label, kurtosis, skew and the tokens that they raise most.
+    """Selected neurons, one line each: label, kurtosis, skew and the tokens whose logits they raise most.
 
     cards: layer, expert, neuron, label, kurt, skew, selected_by, top_tokens_up (lists of strings). most: lines.
     """
@@ -114,7 +114,7 @@ def neurons_overview(cards: pd.DataFrame, title: str = "", most: int = 30) -> Fi
 
 
 def neuron_map(neurons: pd.DataFrame, kurtosis: float = 10.0, title: str = "") -> Figure:
-    """All neurons of a model: kurtosis of their vocabulary effects by layer, and what share of a layer has which label.
+    """All neurons of a model: kurtosis of their vocabulary effects by layer, and shares of labels in each layer.
 
     neurons: layer, kurt, label. kurtosis: the threshold to draw.
     """

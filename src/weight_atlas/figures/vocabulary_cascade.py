@@ -1,4 +1,4 @@
-"""Figures of cascades: how the removal of a weight shows at the layers above it."""
+"""Figures of cascades: effect of the removal of a weight at the layers above it."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from weight_atlas.figures.style import ACCENT, DIVERGING, NEUTRAL, PALETTE, SEQUENTIAL, message, subplots
 from weight_atlas.figures.vocabulary import printable
 
-# All positions lie below the others as a broad band: where few first positions are scored the two are nearly one line.
+# A broad band under the other lines, since it nearly coincides with one where few first positions are scored.
 POSITIONS = {
     "all": ("all scored positions", {"color": "#c3c8d0", "lw": 6, "zorder": 1, "solid_capstyle": "round"}),
     "first": ("first position of each window", {"color": ACCENT, "lw": 1.4, "marker": "o", "ms": 3}),

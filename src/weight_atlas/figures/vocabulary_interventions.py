@@ -1,4 +1,4 @@
-"""Figures of interventions on single weights: changes beside controls, and the words that move."""
+"""Figures of interventions on single weights: changes beside controls, and the tokens that change most."""
 
 import numpy as np
 import pandas as pd
@@ -56,7 +56,7 @@ def _named(kind: str, row: pd.Series) -> str:
 
 
 def _dot(axis, place: int, row: dict, colour: str, first: bool) -> None:
-    """A change with its range, and its value at the right edge; what a draw is compared with as a ring."""
+    """A change with its range, and its value at the right edge; the change that draws are compared with as a ring."""
     if pd.isna(row["delta"]):
         return
     random = pd.notna(row["edit_there"])
@@ -95,8 +95,8 @@ def symmetric_log(axis, values: np.ndarray) -> None:
 
 
 def _decades(length: float, room: float) -> list[int]:
-    """At most two powers of ten above the threshold, of a side that is so many decades long, with room between them."""
-    # Half a decade is the linear part, and the axis goes on a little beyond the last value.
+    """At most two powers of ten above the threshold, with room between them, of a side of so many decades."""
+    # The linear part takes half a decade, and the axis ends a little beyond the last value.
     last = int(length - 0.5)
     powers = [power for power in (round(last / 2), last) if power + 0.5 >= room]
     return powers[-1:] if len(powers) == 2 and powers[1] - powers[0] < room else powers
@@ -116,7 +116,7 @@ def signed(value: float) -> str:
 
 
 def weights_overview(weights: pd.DataFrame, title: str = "", most: int = 20) -> Figure:
-    """All targets of a model: |change of loss| by the edit, with interval, beside the farthest of the random draws.
+    """All targets of a model: |change of loss| by the edit, with interval, beside the largest of the random draws.
 
     weights: layer, expert, row, col, delta_loss, delta_loss_ci_2.5, delta_loss_ci_97.5 and, of null and null_shift,
     <null>_delta_loss, <null>_ratio_loss (all but the first five may be missing). most: lines.
@@ -153,7 +153,7 @@ def weights_overview(weights: pd.DataFrame, title: str = "", most: int = 20) -> 
 
 
 def tokens_moved(moved: pd.DataFrame, title: str, k: int = 15) -> Figure:
-    """The dual view of one edit: which tokens it should move by its direct effect, and which it moves.
+    """Measured changes of tokens by one edit against its direct effects.
 
     moved: text, special, direct_effect, probability_change, log_odds_change, one row per token.
     """

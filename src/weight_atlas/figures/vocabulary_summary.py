@@ -1,4 +1,4 @@
-"""The figure that puts models side by side: labels, enriched classes, strongest weights."""
+"""Figure that compares models: labels, enriched classes, strongest weights."""
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ def models_overview(models: pd.DataFrame, classes: pd.DataFrame) -> Figure:
     if models.empty:
         return message("No model has vocabulary analyses switched on.")
     names = models.model.tolist()
-    # Names stand at the first panel alone: long ones would leave no room for the others.
+    # Names at the first panel only, since long ones would leave no room for the others.
     figure, axes = subplots(1, 3, width=4.2, height=2.1 + 0.3 * max(2, len(names)))
     _labels(axes[0], models)
     _classes(axes[1], classes, names, figure)

@@ -14,11 +14,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, Symmetric
 
 from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, ROLE_COLOURS, SEQUENTIAL, message, subplots
 
-# A linear axis hides the body of a distribution whose ends lie further out than this many times its 5-95 % range.
+# A linear axis hides the body of a distribution whose ends are further out than this many times its 5-95 % range.
 _LINEAR_REACH = 8
 # Tensors without a role that are drawn, each by itself.
 _MOST_OTHERS = 12
-# The linear part of a symmetric logarithmic axis goes over into the logarithmic one without a kink at this scale.
+# At this scale the linear part of a symmetric logarithmic axis joins the logarithmic one without a kink.
 _SMOOTH = 0.9 / np.log(10)
 _DEPTH = LinearSegmentedColormap.from_list("depth", colormaps[SEQUENTIAL](np.linspace(0.25, 0.95, 64)))
 _WHOLE = {"color": ACCENT, "linewidth": 1.2, "linestyle": (0, (4, 1.5))}
@@ -59,7 +59,7 @@ def cdf_by_role(cdf: pd.DataFrame) -> Figure:
 
 
 def _panels(table: pd.DataFrame) -> tuple[list[tuple[str, pd.DataFrame]], str]:
-    """Titles and rows of the panels of a table by stack, role and tensor, and what is said of tensors left out.
+    """Titles and rows of the panels of a table by stack, role and tensor, and a note on tensors left out.
 
     Tensors of role `other` have a panel each, the largest ones if they are many.
     """
@@ -76,7 +76,7 @@ def _panels(table: pd.DataFrame) -> tuple[list[tuple[str, pd.DataFrame]], str]:
 
 
 def _shortened(name: str, most: int = 34) -> str:
-    """The end of a long name, and nothing in it that matplotlib would set as a formula."""
+    """The end of a long name, without what matplotlib would set as a formula."""
     return (name if len(name) <= most else f"...{name[3 - most :]}").replace("$", r"\$")
 
 
@@ -96,7 +96,7 @@ def _role_cdf(full: Axes, zoom: Axes, group: pd.DataFrame, depth: Normalize, nam
     _scale(full, whole)
     full.set_ylim(-0.02, 1.02)
     full.set_ylabel("share of weights")
-    # A long name has a line to itself, or titles of neighbours run into each other.
+    # A long name has a line to itself, so that titles of neighbours do not overlap.
     comma = ", " if len(name) <= 20 else ",\n"
     full.set_title(f"{name}{comma}full range")
     zoom.xaxis.set_major_locator(MaxNLocator(5))
@@ -144,7 +144,7 @@ def _mark(axis: Axes, cdf: pd.DataFrame, *, legend: bool = False) -> None:
 
 
 def _scale(axis: Axes, cdf: pd.DataFrame) -> None:
-    """A symmetric logarithmic axis where the ends lie far outside the body."""
+    """Set a symmetric logarithmic axis where the ends are far outside the body."""
     body = max(abs(_at(cdf, 0.05)), abs(_at(cdf, 0.95)))
     if body > 0 and cdf["value"].abs().max() > _LINEAR_REACH * body:
         _symlog(axis, "x", body)
@@ -180,7 +180,7 @@ def _density_panel(axis: Axes, group: pd.DataFrame, name: str, colour: str) -> N
     axis.plot(middle, group["normal"], color=MUTED, linestyle="--", linewidth=1.2)
     axis.set_yscale("log")
     axis.yaxis.set_minor_locator(NullLocator())
-    # Down to one element in a bin; the normal's tails go on for ever.
+    # Down to one element in a bin, since the normal has no last value.
     least = 1 / (first["n"] * (group["right"].iloc[0] - group["left"].iloc[0]))
     axis.set_ylim(max(least, group["density"].max() * 1e-9) / 2, 3 * max(group["density"].max(), group["normal"].max()))
     axis.set_title(f"{name}\n", fontsize=10)
