@@ -1,9 +1,9 @@
-"""How an edit travels upwards: what the residual stream says with and without it, at every layer from its own on.
+"""Propagation of an edit: the residual stream with and without it, at every layer from that of the edit on.
 
 Each layer's residual stream is read through the model's own final norm and head (the logit lens, with softcap and
-scale). Averages are over the positions whose next token is scored, so that windows that overlap count no token twice;
-and apart for the first position of each window, which carries the start token or, without one, the attention sink, and
-for the others.
+scale). Averages are over the positions whose next token is scored, so that overlapping windows count no token twice;
+and separately over the first position of each window, which has the start token or, without one, the attention sink,
+and over the others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ VALUES = (
     "residual_norm_edited",
 )  # fmt: skip
 POSITIONS = ("all", "first", "others")
-# Float64 values that exist at one time, a few times over.
+# Float64 values of one tensor, of which a few exist at a time.
 VALUES_AT_ONCE = 1 << 22
 
 
@@ -44,10 +44,10 @@ def cascade(
     for ids, scored in zip(windows.ids.split(1), windows.scored, strict=True):
         predicting = torch.cat([scored[1:], torch.zeros(1, dtype=torch.bool)])
         first = torch.arange(len(scored)) == 0
-        looked_at = (predicting | first).nonzero()[:, 0]
-        chosen = torch.stack([predicting, first, predicting & ~first])[:, looked_at].double()
+        positions = (predicting | first).nonzero()[:, 0]
+        chosen = torch.stack([predicting, first, predicting & ~first])[:, positions].double()
         counts += chosen.sum(1).numpy()
-        for target, layer, values in _followed(live, ids, looked_at, targets, factor, k):
+        for target, layer, values in _followed(live, ids, positions, targets, factor, k):
             stacked = torch.stack([values[name].double().cpu() for name in VALUES])
             sums[target, layer] = sums.get((target, layer), 0.0) + (chosen @ stacked.T).numpy()
     rows = []
@@ -91,7 +91,7 @@ def _followed(
         return
     plain = chain(live, ids)
     read = {layer: plain.states(stream, positions) for layer, stream in _after(plain, min(t.layer for t in targets))}
-    # The unchanged model is read once for all targets whose states are kept at one time.
+    # One reading of the unchanged model serves all targets whose states are in memory.
     kept = sum(states.numel() * states.element_size() for states in read.values())
     numbers = list(range(len(targets)))
     together = batch_within(len(targets), kept)
@@ -116,7 +116,7 @@ def _followed(
 
 
 def _after(trace: LayerTrace, lowest: int) -> Iterator[tuple[int, torch.Tensor]]:
-    """The number of each layer from a lowest one on, and the stream after it, (1, length, d_model)."""
+    """The numbers of the layers from a lowest one on, and the stream after each, (1, length, d_model)."""
     # streams holds the input of each layer and, last, the output of the last one.
     return ((layer, trace.streams[layer + 1]) for layer in range(lowest, len(trace.streams) - 1))
 
@@ -127,10 +127,10 @@ def _compared(plain: torch.Tensor, changed: torch.Tensor, k: int) -> dict[str, t
     rows = max(1, VALUES_AT_ONCE // plain.shape[-1])
     for one, other in zip(plain.split(rows), changed.split(rows), strict=True):
         log_p, log_q = torch.log_softmax(one.double(), -1), torch.log_softmax(other.double(), -1)
-        # log_softmax may reach -inf, whose product with a probability of zero is zero.
+        # log_softmax can be -inf, whose product with a probability of zero is taken as zero.
         log_p, log_q = log_p.clamp_min(-1e4), log_q.clamp_min(-1e4)
         p, q = log_p.exp(), log_q.exp()
-        # The terms q - p sum to zero; with them no term is negative, so that what nearly cancels does so in each.
+        # The terms q - p sum to zero; with them no term is negative, so that cancellation happens within each term.
         kl = (p * (log_p - log_q) + (q - p)).sum(-1)
         parts.append((-(p * log_p).sum(-1), -(q * log_q).sum(-1), _margin(p, k), _margin(q, k), kl))
     names = ("entropy", "entropy_edited", "margin", "margin_edited", "kl")
@@ -143,7 +143,7 @@ def _margin(p: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def _residuals_compared(plain: torch.Tensor, changed: torch.Tensor) -> dict[str, torch.Tensor]:
-    # Massive activations overflow float16 squares and drown the rest in bfloat16.
+    # Squares of massive activations overflow float16, and in bfloat16 the other channels are lost beside them.
     plain, changed = plain.double(), changed.double().to(plain.device)
     norms = plain.norm(dim=-1), changed.norm(dim=-1)
     cosine = (plain * changed).sum(-1) / (norms[0] * norms[1]).clamp_min(1e-300)
@@ -151,11 +151,11 @@ def _residuals_compared(plain: torch.Tensor, changed: torch.Tensor) -> dict[str,
 
 
 def cascade_label(kl: Sequence[float], ratio: float = 2.0, smallest: float = 1e-4) -> str:
-    """What becomes of an edit from its layer to the last, by its KL at each layer, in nats.
+    """Class of the course of an edit from its layer to the last, by its KL in nats at each layer.
 
     dampening: the last is less than 1 / ratio of the first; accelerating: the last is more than ratio times the
     first, and the second half of the layers adds more than ratio times what the first half adds; amplifying: it grows
-    otherwise; stable: none of these, or below `smallest` at every layer, which is nothing that travels.
+    otherwise; stable: none of these, or below `smallest` at every layer.
     """
     series = np.asarray(kl, dtype=float)
     if len(series) < 2 or series.max() < smallest:

@@ -1,25 +1,25 @@
-"""One pass over a block of effects, while it is in cache: power sums and the strongest tokens of every neuron."""
+"""Power sums and strongest tokens of every neuron, from one pass over a block of effects while it is in cache."""
 
 import numba
 import numpy as np
 
-# Tokens i, i + LANES, i + 2 LANES... share a lane, of which only the extremes are looked at first. Compilers make
-# vectors of lane by lane maxima, not of the maximum along an array.
+# Tokens i, i + LANES, i + 2 LANES... form a lane, whose extremes are computed first: compilers vectorize maxima lane by
+# lane, not the maximum along an array.
 LANES = 256
-# Effects that are summed in float32 before they go into float64.
+# Number of effects summed in float32 before they are added in float64.
 CHUNK = 256
 
 
 # Not cached: code read back from the cache sums in another order than code just compiled, and the bytes would differ.
 @numba.njit(nogil=True, fastmath={"reassoc", "contract", "nsz", "nnan"})
 def accumulate(effects, first, mean, scale, cos_mean, penalty, sums, cos_sums, up, up_ids, down, down_ids):
-    """Add a block of effects to what is known of its neurons.
+    """Add a block of effects to the sums and the strongest tokens of its neurons.
 
-    effects: float32 (n, m) of n neurons on the tokens first, first + 1, ... mean: float32 (n,), taken off each effect.
-    scale: float32 (m,), which makes cosines of the tokens' effects, up to the neuron's own norm; cos_mean: float32
-    (n,), taken off these. penalty: float32 (m,), 0 for tokens that may be listed and infinity for others. sums,
-    cos_sums: float64 (n, 4), power sums 1 to 4 of effect - mean and of effect * scale - cos_mean. up, down: float32
-    (n, k), strongest effects so far, descending, filled up with -infinity (down holds negated effects); up_ids,
+    effects: float32 (n, m) of n neurons on the tokens first, first + 1, ... mean: float32 (n,), subtracted from each
+    effect. scale: float32 (m,), factors that turn effects into cosines, up to the neuron's norm; cos_mean: float32
+    (n,), subtracted from these. penalty: float32 (m,), 0 for tokens that can be top tokens and infinity for others.
+    sums, cos_sums: float64 (n, 4), power sums 1 to 4 of effect - mean and of effect * scale - cos_mean. up, down:
+    float32 (n, k), strongest effects so far, descending, padded with -infinity (down holds negated effects); up_ids,
     down_ids: int32 (n, k), their tokens. Ties keep the smaller id.
     """
     n, m = effects.shape
@@ -73,9 +73,9 @@ def _extremes(values, penalty, largest, smallest):
     smallest[:] = -np.inf
     whole = len(values) // LANES * LANES
     for start in range(0, whole, LANES):
-        own, outside = values[start : start + LANES], penalty[start : start + LANES]
+        lanes, excluded = values[start : start + LANES], penalty[start : start + LANES]
         for lane in range(LANES):
-            high, low = own[lane] - outside[lane], -own[lane] - outside[lane]
+            high, low = lanes[lane] - excluded[lane], -lanes[lane] - excluded[lane]
             largest[lane] = high if high > largest[lane] else largest[lane]
             smallest[lane] = low if low > smallest[lane] else smallest[lane]
     for token in range(whole, len(values)):
@@ -86,9 +86,9 @@ def _extremes(values, penalty, largest, smallest):
 
 @numba.njit(nogil=True)
 def _keep(values, first, penalty, extremes, sign, strongest, ids):
-    """Put a neuron's strongest effects of a block into its list."""
+    """Insert a neuron's strongest effects of a block into its list."""
     k = len(strongest)
-    # The k-th largest of what is listed and the lanes' extremes is no larger than the k-th largest effect.
+    # The k-th largest of the list and the lanes' extremes is a lower bound on the k-th largest effect.
     bounds = strongest.copy()
     for lane in range(LANES):
         if extremes[lane] > bounds[k - 1]:
@@ -106,7 +106,7 @@ def _keep(values, first, penalty, extremes, sign, strongest, ids):
             if value < bound or value == -np.inf:
                 continue
             place = k
-            # Lanes do not come in the order of tokens.
+            # Within lanes tokens are not in their order.
             while place > 0 and (
                 value > strongest[place - 1] or (value == strongest[place - 1] and token_id < ids[place - 1])
             ):

@@ -5,7 +5,7 @@ import torch
 
 from weight_atlas.vocabulary.readout import Readout
 
-# Rows of the unembedding that are held in float64 at one time.
+# Rows of the unembedding that are converted to float64 at a time.
 BLOCK = 4096
 
 
@@ -14,8 +14,8 @@ def direct_effects(readout: Readout, vectors: torch.Tensor) -> np.ndarray:
 
     Gurnee et al., "Universal Neurons in GPT2 Language Models" (arXiv 2401.12181), section 5.
     """
-    wanted = readout.seen(vectors.double())
-    blocks = [(block.double() @ wanted).cpu() for block in readout.unembedding.split(BLOCK)]
+    projected = readout.seen(vectors.double())
+    blocks = [(block.double() @ projected).cpu() for block in readout.unembedding.split(BLOCK)]
     return torch.cat(blocks).numpy()
 
 
@@ -24,12 +24,12 @@ def cosine_effects(readout: Readout, vectors: torch.Tensor) -> np.ndarray:
 
     For a LayerNorm both are centred over d_model; for an RMSNorm neither is.
     """
-    wanted = readout.seen(vectors.double())
+    projected = readout.seen(vectors.double())
     blocks = []
     for block in readout.unembedding.split(BLOCK):
         rows = block.double()
-        norms = rows.norm(dim=1).reshape(-1, *[1] * (wanted.ndim - 1)) * wanted.norm(dim=0)
-        blocks.append(torch.where(norms > 0, rows @ wanted / norms.clamp_min(1e-300), 0.0).cpu())
+        norms = rows.norm(dim=1).reshape(-1, *[1] * (projected.ndim - 1)) * projected.norm(dim=0)
+        blocks.append(torch.where(norms > 0, rows @ projected / norms.clamp_min(1e-300), 0.0).cpu())
     return torch.cat(blocks).numpy()
 
 
@@ -48,7 +48,7 @@ def moments(effects: np.ndarray) -> dict[str, float]:
     centred = effects - mean
     square = centred * centred
     var = square.mean()
-    # Below this the spread is rounding of the mean.
+    # Below this the variance is rounding of the mean.
     if var <= (1e-15 * max(abs(mean), 1e-300)) ** 2:
         return {"mean": float(mean), "var": float(var), "skew": float("nan"), "kurt": float("nan")}
     skew, kurt = (square * centred).mean() / var**1.5, (square * square).mean() / var**2

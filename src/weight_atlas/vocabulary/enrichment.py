@@ -1,4 +1,4 @@
-"""Is a neuron's effect larger on some class of tokens than chance would have it?"""
+"""Tests whether a neuron's effects differ between a class of tokens and the other tokens."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from weight_atlas.vocabulary.rank_sum import log_p_value
 
 @dataclass(frozen=True)
 class Classes:
-    """Classes of the tokens that are tested, prepared once for all neurons.
+    """Classes of tokens, prepared once for the tests of all neurons.
 
     ids: (n,) token ids. names: of the classes. members: for each class, positions among ids.
     """
@@ -21,25 +21,25 @@ class Classes:
 
 
 def prepare_classes(names: list[str], matrix: np.ndarray, ids: np.ndarray) -> Classes:
-    """Prepare classes for tests among the tokens ids; a class with none or all of them is left out.
+    """Prepare classes of the tokens `ids` for tests; a class with none or all of them is left out.
 
     matrix: bool (V, classes).
     """
     members = [np.flatnonzero(column) for column in matrix[ids].T]
-    kept = [number for number, own in enumerate(members) if 0 < len(own) < len(ids)]
+    kept = [number for number, positions in enumerate(members) if 0 < len(positions) < len(ids)]
     return Classes(np.asarray(ids), [names[number] for number in kept], [members[number] for number in kept])
 
 
 def enrichment(effects: np.ndarray, classes: Classes) -> pd.DataFrame:
-    """How effects (V,) differ between each class and the other tokens: one row per class.
+    """Difference of effects (V,) between each class and the other tokens: one row per class.
 
     Columns: class, tokens (size), mean_difference (mean in the class minus mean outside), score (eta squared: the share
     of the variance over tokens that the class explains), auc (probability that a token of the class has the larger
     effect, ties half), p (two-sided permutation test of auc) and its logarithm log10_p.
 
-    A permutation gives the class's name to as many random tokens. The test is of ranks, since one token with an effect
-    of a hundred standard deviations would decide any test of means; and it is the same for classes of all sizes, since
-    their p values are compared: see `rank_sum`.
+    A permutation draws as many random tokens as the class has. The test is of ranks, since a single token with an
+    effect of a hundred standard deviations would decide any test of means. It is the same test for classes of all
+    sizes, since their p values are compared: see `rank_sum`.
     """
     values = np.asarray(effects, dtype=np.float64)[classes.ids]
     centred = values - values.mean()
@@ -67,7 +67,7 @@ def enrichment(effects: np.ndarray, classes: Classes) -> pd.DataFrame:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, ties at their mean."""
+    """Ranks from 1; ties have their mean rank."""
     order = np.argsort(values)
     ordered = values[order]
     first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])

@@ -1,4 +1,4 @@
-"""The dual analysis: a neuron's effect on the vocabulary beside the change of token probabilities that is measured."""
+"""Measured changes of token probabilities under an edit, compared with its direct effect on the vocabulary."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ def token_changes(baseline: TokenSums, variant: TokenSums) -> pd.DataFrame:
     One row per token id: id, probability, probability_change, log_odds_change.
     """
     if baseline.count != variant.count:
-        raise ValueError("baseline and variant saw different contexts")
+        raise ValueError("baseline and variant are sums over different numbers of contexts")
     (p, odds), (p_after, odds_after) = baseline.means(), variant.means()
     return pd.DataFrame(
         {
@@ -25,10 +25,10 @@ def token_changes(baseline: TokenSums, variant: TokenSums) -> pd.DataFrame:
 
 
 def strongest_changes(changes: pd.DataFrame, tokens: pd.DataFrame, column: str, k: int = 20) -> dict[str, list[dict]]:
-    """The k listed tokens with the largest rise and the largest fall of a column of `token_changes`.
+    """The k tokens with the largest rise and the largest fall of a column of `token_changes`.
 
-    tokens: of `token_classes`; special ids are not listed. Returns {"up": records, "down": records} with id, tok, str,
-    probability, probability_change and log_odds_change, strongest first. Tokens that do not move are left out.
+    tokens: of `token_classes`; special ids are left out. Returns {"up": records, "down": records} with id, tok, str,
+    probability, probability_change and log_odds_change, strongest first. Tokens that do not change are left out.
     """
     listed = changes.merge(tokens[["id", "token", "text", "special"]], on="id")
     listed = listed[~listed.special & listed.token.notna()].rename(columns={"token": "tok", "text": "str"})
@@ -39,10 +39,9 @@ def strongest_changes(changes: pd.DataFrame, tokens: pd.DataFrame, column: str, 
 
 
 def agreement(direct: np.ndarray, changes: pd.DataFrame, column: str = "log_odds_change") -> float:
-    """Spearman correlation between direct effects (V,) of an edit and the changes measured; NaN if either is constant.
+    """Spearman correlation between direct effects (V,) of an edit and measured changes; NaN if either is constant.
 
-    Removing a weight should move tokens against its effect, so the direct effects are to be given with the sign of
-    the edit.
+    Removing a weight should change logits by minus its effect: the direct effects must have the sign of the edit.
     """
     from scipy.stats import spearmanr
 

@@ -1,4 +1,4 @@
-"""One card for each neuron: moments, label, top tokens and enriched classes, with the field names that users know."""
+"""A card for each neuron: moments, label, top tokens and enriched classes, with field names of published tools."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -47,14 +47,14 @@ def neuron_cards(
     """Yield the card of each selected neuron, and its effects, float64 (V,).
 
     selected: of `select_neurons`; the effects of a neuron's own super weights are added to its card. tokens: of
-    `token_classes`, in the order of the readout's rows. k: tokens listed up and down. The p values of all cards are
-    corrected by `correct_cards`.
+    `token_classes`, in the order of the readout's rows. k: number of top tokens up and down. The p values of all cards
+    are corrected by `correct_cards`.
     """
     listed = listed_tokens(tokens)
     for block in blocks:
         expert = selected.expert.isna() if block.expert is None else (selected.expert == block.expert).fillna(False)
-        own = selected[(selected.layer == block.layer) & expert & (selected.component == block.component)]
-        for row in own.itertuples():
+        neurons = selected[(selected.layer == block.layer) & expert & (selected.component == block.component)]
+        for row in neurons.itertuples():
             vector = block.vectors[:, row.neuron]
             effects, cosines = direct_effects(readout, vector), cosine_effects(readout, vector)
             up, down = top_tokens(effects, listed, k)
@@ -88,8 +88,8 @@ def cards_of(
 ) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
     """The cards of a checkpoint's chosen neurons with corrected p values, and each one's effects on all tokens.
 
-    vocabulary: of `token_classes`. chosen: of `select_neurons`. tokens: listed up and down. Only the tensors that the
-    neurons lie in are read.
+    vocabulary: of `token_classes`. chosen: of `select_neurons`. tokens: number of top tokens up and down. Only the
+    tensors of these neurons are read.
     """
     readout = read_readout(checkpoint, inventory, device)
     kept = rows_with_tokens(vocabulary, readout.vocabulary)
@@ -103,7 +103,7 @@ def cards_of(
 
 
 def token_list(ids: np.ndarray, effects: np.ndarray, tokens: pd.DataFrame) -> list[dict[str, Any]]:
-    """Tokens as records: id, tok (in the tokenizer's own notation), str (as it reads), effect."""
+    """Tokens as records: id, tok (in the tokenizer's own notation), str (decoded), effect."""
     return [
         {
             "id": int(tokens.id.iat[i]),
@@ -140,7 +140,7 @@ def _enrichment(effects: np.ndarray, classes: Classes, tokens: pd.DataFrame) -> 
 def correct_cards(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add p_adjusted and log10_p_adjusted (Benjamini-Hochberg over all classes of all cards) to every enrichment.
 
-    The logarithms order what a double holds as zero. Returns the cards.
+    The logarithms also order values that underflow to zero. Returns the cards.
     """
     records = [record for card in cards for record in card["enrichment"]]
     corrected = false_discovery_rates(np.log(10) * np.array([record["log10_p"] for record in records]))
@@ -157,7 +157,7 @@ def card_name(card: dict[str, Any]) -> str:
 
 
 def card_title(card: dict[str, Any], significance: float = 0.05) -> tuple[str, str]:
-    """Two lines above a card's figure: which neuron of what kind, and the classes that it is enriched for."""
+    """Two lines above a card's figure: the neuron with its label, and the classes that it is enriched for."""
     expert = "" if card["expert"] is None else f" expert {card['expert']}"
     shape, classes = card["moments"], [r for r in card["enrichment"] if r["p_adjusted"] < significance]
     named = [f"{r['class']} {'+' if r['mean_difference'] > 0 else '−'} (η² {r['score']:.2f})" for r in classes[:3]]
@@ -169,15 +169,15 @@ def card_title(card: dict[str, Any], significance: float = 0.05) -> tuple[str, s
 
 
 def cards_frame(cards: list[dict[str, Any]]) -> pd.DataFrame:
-    """Cards as a frame to write as lines of JSON; experts stay whole numbers where some cards have none."""
+    """Cards as a frame to write as lines of JSON; experts are nullable integers."""
     frame = pd.DataFrame(cards)
     return frame.astype({"expert": "Int64"}) if "expert" in frame else frame
 
 
 def cards_table(cards: list[dict[str, Any]], significance: float = 0.05) -> pd.DataFrame:
-    """One flat row per card; top_class is the class with the highest score among those with p_adjusted below.
+    """One flat row per card; top_class: the class with the highest score among those with p_adjusted < significance.
 
-    top_tokens_up and top_tokens_down hold lists of strings, which csv has as JSON: tokens hold any separator.
+    top_tokens_up and top_tokens_down are lists of strings, in CSV as JSON, since tokens can contain any separator.
     """
     rows = []
     for card in cards:

@@ -1,4 +1,4 @@
-"""Vocabulary effects of all neurons, streamed: W_U' W_down in blocks, of which only moments and top tokens are kept."""
+"""Vocabulary effects of all neurons: W_U' W_down in blocks, of which only moments and top tokens are kept."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +15,8 @@ from weight_atlas.vocabulary.neurons import NeuronBlock, neuron_blocks
 from weight_atlas.vocabulary.readout import Readout, read_readout
 from weight_atlas.vocabulary.token_classes import listed_tokens, rows_with_tokens
 
-# Tokens and neurons of one block of the product: small enough to stay in cache until its sums are taken, large enough
-# for the product to run at full speed.
+# Tokens and neurons of a block of the product: small enough to stay in cache until it is summed, large enough for the
+# product to run at full speed.
 TOKENS, NEURONS = 2048, 256
 
 
@@ -24,7 +24,7 @@ TOKENS, NEURONS = 2048, 256
 class Vocabulary:
     """A readout prepared for many neurons.
 
-    listed: bool (V,), tokens that may be top tokens. inverse_norms: float32 (V,), 1 / |row of W_U'|, 0 for rows of
+    listed: bool (V,), tokens that can be top tokens. inverse_norms: float32 (V,), 1 / |row of W_U'|, 0 for rows of
     zeros. mean, unit_mean: float64 (d_model,), mean row of W_U' and mean of its rows made unit vectors.
     """
 
@@ -36,7 +36,7 @@ class Vocabulary:
 
 
 def prepare(readout: Readout, listed: np.ndarray) -> Vocabulary:
-    """Take what is common to all neurons from a readout."""
+    """Compute what all neurons share from a readout."""
     d_model, V = readout.unembedding.shape[1], readout.vocabulary
     mean, unit_mean = torch.zeros(2, d_model, dtype=torch.float64, device=readout.unembedding.device)
     inverse = []
@@ -58,7 +58,7 @@ def scan_block(vocabulary: Vocabulary, vectors: torch.Tensor, *, k: int = 10) ->
     """
     vectors = vocabulary.readout.seen(vectors)
     norm = vectors.norm(dim=0)
-    # Effects of a unit vector times inverse_norms are cosines. A neuron of zeros has none.
+    # Effects of a unit vector times inverse_norms are cosines; those of a zero vector are 0.
     units = (vectors / norm.clamp_min(1e-30)).T
     if vectors.device.type == "cuda":
         parts = [_on_device(vocabulary, part, k) for part in units.split(16 * NEURONS)]
@@ -80,10 +80,10 @@ def scan_block(vocabulary: Vocabulary, vectors: torch.Tensor, *, k: int = 10) ->
 def scan_neurons(
     checkpoint: Any, inventory: pd.DataFrame, classes: pd.DataFrame, *, tokens: int = 10, device: str = "cpu"
 ) -> pd.DataFrame:
-    """Scan all neurons of a checkpoint: the table of `scan`, in whose lists stand ids of tokens.
+    """Scan all neurons of a checkpoint: the table of `scan`, with ids of tokens in its lists.
 
     classes: of the model's vocabulary, see token_classes; rows of the unembedding without a token are left out. tokens:
-    how many to list up and down.
+    number of top tokens up and down.
     """
     readout = read_readout(checkpoint, inventory, device)
     kept = rows_with_tokens(classes, readout.vocabulary)
@@ -112,8 +112,8 @@ def scan(vocabulary: Vocabulary, blocks: Iterable[NeuronBlock], *, k: int = 10) 
 def _one_thread_each() -> Iterator[ThreadPoolExecutor]:
     """A pool of as many threads as torch has, in each of which torch has one.
 
-    Products that are split into blocks of fixed size, each by one thread, have the same bits for any number of threads;
-    a product that torch splits by itself has not.
+    A product in blocks of fixed size, each computed by one thread, has the same bits for any number of threads; a
+    product that torch splits by itself does not.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -125,7 +125,7 @@ def _one_thread_each() -> Iterator[ThreadPoolExecutor]:
 
 
 def _on_cores(vocabulary: Vocabulary, units: torch.Tensor, k: int) -> list[tuple[np.ndarray, ...]]:
-    """Each thread takes blocks of neurons, and of each block all tokens."""
+    """The sums of all neurons, in blocks of neurons that threads share out, each over all tokens."""
     with _one_thread_each() as pool:
         return list(pool.map(lambda part: _neurons(vocabulary, part, k), units.split(NEURONS)))
 
@@ -142,17 +142,17 @@ def _neurons(vocabulary: Vocabulary, units: torch.Tensor, k: int) -> tuple[np.nd
     units = units.contiguous()
     buffer = torch.empty(n * TOKENS)
     for start in range(0, V, TOKENS):
-        own = slice(start, start + TOKENS)
-        tokens = vocabulary.readout.unembedding[own]
+        block = slice(start, start + TOKENS)
+        tokens = vocabulary.readout.unembedding[block]
         effects = torch.mm(units, tokens.T, out=buffer[: n * len(tokens)].view(n, -1)).numpy()
         accumulate(
-            effects, start, centre, scale[own], cos_centre, penalty[own], sums, cos_sums, up, up_ids, down, down_ids
+            effects, start, centre, scale[block], cos_centre, penalty[block], sums, cos_sums, up, up_ids, down, down_ids
         )
     return sums, mean, cos_sums, cos_mean, up, up_ids, -down, down_ids
 
 
 def _on_device(vocabulary: Vocabulary, units: torch.Tensor, k: int) -> tuple[np.ndarray, ...]:
-    """The same on a GPU, where passes over a block are cheap beside its product."""
+    """The same on a GPU, where passes over a block cost little compared with its product."""
     n, V = len(units), vocabulary.readout.vocabulary
     mean, cos_mean = units.double() @ vocabulary.mean, units.double() @ vocabulary.unit_mean
     sums, cos_sums = (torch.zeros(n, 4, dtype=torch.float64, device=units.device) for _ in range(2))
@@ -186,9 +186,9 @@ def _powers(deviation: torch.Tensor) -> torch.Tensor:
 
 
 def _moments(sums: np.ndarray, mean: np.ndarray, V: int, scale: np.ndarray | float = 1.0) -> dict[str, np.ndarray]:
-    """Moments from power sums (n, 4) of deviations from a rounded mean (n,), of values that are then times scale."""
+    """Moments of values times scale, from power sums (n, 4) of deviations from a rounded mean (n,)."""
     s1, s2, s3, s4 = sums.T / V
-    # The mean taken off was rounded to float32; s1 is what is left of it.
+    # The subtracted mean was rounded to float32; s1 is the rest.
     var = s2 - s1**2
     third = s3 - 3 * s1 * s2 + 2 * s1**3
     fourth = s4 - 4 * s1 * s3 + 6 * s1**2 * s2 - 3 * s1**4

@@ -1,4 +1,4 @@
-"""What is measured of a model's prediction at each position: loss, entropy, margin of the top tokens, stop words."""
+"""Measures of a model's prediction at each position: loss, entropy, margin of the top tokens, stop words."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ def prediction_measure(
         top = p.topk(min(k, p.shape[-1]), dim=-1).values
         return {
             "loss": -log_p.gather(1, targets[:, None]).squeeze(1),
-            # Where a probability underflows to zero its logarithm may be -inf, and their product is zero.
+            # Where a probability underflows to zero its logarithm can be -inf; the product is taken as zero.
             "entropy": -(p * log_p.clamp_min(-1e4)).sum(dim=-1),
             "topk_margin": top[:, 0] - top[:, -1],
             "stopword_mass": p[:, stopwords.to(p.device)].sum(dim=-1),
@@ -42,7 +42,7 @@ def stop_words(model: LanguageModel, tokens: pd.DataFrame) -> torch.Tensor:
 
 
 class TokenSums:
-    """Sums over positions of each token's probability and log-odds, for changes measured over many contexts."""
+    """Sums over positions of each token's probability and log-odds."""
 
     def __init__(self, vocabulary: int):
         self.count = 0
@@ -54,7 +54,7 @@ class TokenSums:
         log_p = torch.log_softmax(logits.float(), dim=-1)
         self.count += len(log_p)
         self.probability += log_p.exp().sum(dim=0, dtype=torch.float64).cpu()
-        # 1 - p keeps its digits near one through expm1; it is bounded below by one rounding of float32.
+        # expm1 keeps the digits of 1 - p near one; it is bounded below by one rounding of float32.
         rest = torch.log(-torch.expm1(log_p.clamp_max(-6e-8)))
         self.log_odds += (log_p - rest).sum(dim=0, dtype=torch.float64).cpu()
 

@@ -1,4 +1,4 @@
-"""The permutation distribution of the rank sum, far into its tail, for classes of one token or of a hundred thousand.
+"""The permutation distribution of the rank sum, accurate far into its tail, for classes of one to 100,000 tokens.
 
 U is the number of pairs of a member and another token in which the member has the larger effect (Mann and Whitney
 1947). When m of m + n tokens are members at random, the generating function of U is a Gaussian binomial coefficient,
@@ -11,15 +11,15 @@ from functools import cache
 
 import numpy as np
 
-# Sums over up to so many members are taken term by term, longer ones as integrals over as many nodes.
+# Sums over at most so many members are taken term by term, longer ones as integrals with as many nodes.
 TERMS = 400
 
 
 def log_p_value(u: float, m: int, n: int) -> float:
     """Natural logarithm of the two-sided p value of U = u for m members and n other tokens, 1 <= m, n.
 
-    Ties, which enter u as halves, make it conservative: the distribution is that without ties. At the end of the tail
-    it may be too small by a fifth; the very last value, 2 / C(m + n, m), is exact. Raises ValueError for an impossible
+    Ties, which count as halves in u, make it conservative: the distribution is that without ties. At the end of the
+    tail it can be too small by a fifth; the last value, 2 / C(m + n, m), is exact. Raises ValueError for an impossible
     u.
     """
     from scipy.optimize import brentq
@@ -35,7 +35,7 @@ def log_p_value(u: float, m: int, n: int) -> float:
     if distance + 0.5 == m * n / 2:
         return last
     sums = _Cumulants(min(m, n), max(m, n))
-    lower = upper = distance / sums.variance  # where a normal distribution would have it
+    lower = upper = distance / sums.variance  # the root for a normal distribution
     while sums.first(upper) < distance:
         upper *= 2
     while sums.first(lower) > distance:

@@ -1,4 +1,4 @@
-"""Which neurons to look at singly: those of super weights, those asked for, and the extremes of each layer."""
+"""Choice of neurons to describe: those of super weights, configured ones, and the extremes of each layer."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -18,18 +18,18 @@ def select_neurons(
     top_k: int = 0,
     order: str = "kurtosis",
 ) -> pd.DataFrame:
-    """The rows of a scan to look at, with `selected_by`, why, and `super_weights`, the records in the neuron (a list).
+    """The chosen rows of a scan, with the columns `selected_by` (reason) and `super_weights` (records in the neuron).
 
     super_weights: records with layer, column, expert_id and component of detected super weights. neurons: [layer,
     neuron] or [layer, expert, neuron]. top_k: of each layer, by `order` (a key of ORDERS). A neuron that the model does
     not have is an AtlasError.
     """
     reasons: dict[int, list[str]] = {}
-    owned: dict[int, list[dict[str, Any]]] = {}
+    weights_of: dict[int, list[dict[str, Any]]] = {}
     for record in super_weights:
         index = _find(scan, record["layer"], record.get("expert_id"), record["column"], record.get("component") or "")
         reasons.setdefault(index, []).append("super weight")
-        owned.setdefault(index, []).append(record)
+        weights_of.setdefault(index, []).append(record)
     for given in neurons:
         if len(given) not in (2, 3):
             raise AtlasError(f"{list(given)} is no neuron", remedy="give [layer, neuron] or [layer, expert, neuron]")
@@ -41,9 +41,9 @@ def select_neurons(
         for index in strongest.groupby(scan.layer.astype(int), sort=True).head(top_k).index.sort_values():
             reasons.setdefault(index, []).append(f"top {order}")
     chosen = scan.loc[sorted(reasons)].copy()
-    # Several super weights may lie in one neuron.
+    # A neuron can have several super weights.
     chosen["selected_by"] = [", ".join(dict.fromkeys(reasons[index])) for index in chosen.index]
-    chosen["super_weights"] = [owned.get(index, []) for index in chosen.index]
+    chosen["super_weights"] = [weights_of.get(index, []) for index in chosen.index]
     return chosen.reset_index(drop=True)
 
 

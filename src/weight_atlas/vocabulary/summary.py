@@ -1,4 +1,4 @@
-"""Models side by side: labels of neurons, enriched classes of tokens, effects of super weights."""
+"""Comparison of models: labels of neurons, enriched classes of tokens, effects of super weights."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ def summarise_models(
 ) -> pd.DataFrame:
     """One row per model: neurons, number and share of each label, cards, super weights and the effect of the strongest.
 
-    labels: model -> of `count_labels`; cards: model -> neuron cards; weights: model -> of `weights_table`. A model may
-    be missing in each; its columns are empty then. strongest_*: of the weight with the largest |change of loss|.
+    labels: model -> of `count_labels`; cards: model -> neuron cards; weights: model -> of `weights_table`. A model can
+    be missing in any of them; its columns are then empty. strongest_*: of the weight with the largest |change of loss|.
     """
     rows = []
     for model in sorted({*labels, *cards, *weights}):
@@ -26,11 +26,11 @@ def summarise_models(
             row |= {f"{name}_share": counts[name] / max(counts.neurons, 1) for name in LABELS}
         if model in cards:
             row["neurons_described"] = len(cards[model])
-        own = weights.get(model, pd.DataFrame())
+        targets = weights.get(model, pd.DataFrame())
         if model in weights:
-            row["weights_intervened"] = len(own)
-        if len(own):
-            strongest = own.loc[own.delta_loss.abs().idxmax()]
+            row["weights_intervened"] = len(targets)
+        if len(targets):
+            strongest = targets.loc[targets.delta_loss.abs().idxmax()]
             row |= {
                 "strongest": f"layer {strongest.layer:.0f} [{strongest['row']:.0f}, {strongest['col']:.0f}]",
                 "strongest_delta_loss": strongest.delta_loss,
@@ -38,7 +38,7 @@ def summarise_models(
                 "strongest_ci_97.5": strongest.get("delta_loss_ci_97.5"),
                 "strongest_null_ratio": strongest.get("null_ratio_loss"),
                 "strongest_null_shift_ratio": strongest.get("null_shift_ratio_loss"),
-                "median_abs_delta_loss": own.delta_loss.abs().median(),
+                "median_abs_delta_loss": targets.delta_loss.abs().median(),
                 "cascade_label": strongest.get("cascade_label"),
             }
         rows.append(row)
@@ -48,7 +48,7 @@ def summarise_models(
 def summarise_classes(cards: dict[str, list[dict[str, Any]]], significance: float = 0.05) -> pd.DataFrame:
     """Enrichment by model and class: tested (cards), enriched (p_adjusted < significance), share, mean_score, towards.
 
-    mean_score: eta squared over all cards tested. towards: enriched ones whose effects are higher in the class.
+    mean_score: mean eta squared over all tested cards. towards: enriched ones whose effects are higher in the class.
     """
     rows = []
     for model in sorted(cards):

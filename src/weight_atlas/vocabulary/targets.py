@@ -1,4 +1,4 @@
-"""The weights that interventions are made on: those detected, and those asked for."""
+"""The target weights of interventions: detected and configured ones."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def find_targets(
     """Targets as records: layer, expert, row, col, component, tensor, original_value, source; each weight once.
 
     detected: records of super weights, in the order of detection. coordinates: [layer, row, col] or [layer, expert,
-    row, col]. most: of the detected ones. A weight that the model does not have is an AtlasError.
+    row, col]. most: of the detected ones. Raises AtlasError for a weight that the model does not have.
     """
     wanted = [
         (r["layer"], r.get("expert_id"), r["row"], r["column"], r.get("component") or "", "detected")
@@ -72,7 +72,7 @@ def target_name(target: dict[str, Any]) -> str:
 
 
 def edit_title(target: dict[str, Any], factor: float, model: str) -> str:
-    """What is done to which weight of which model, for titles."""
+    """Title of an edit: model, weight, and whether it is removed or scaled."""
     return f"{model}, {target_title(target)} {'removed' if factor == 0 else f'times {factor:g}'}"
 
 

@@ -1,4 +1,4 @@
-"""Which tokens are digits, years, pronouns, punctuation: one boolean matrix for a vocabulary."""
+"""Classes of the tokens of a vocabulary, such as digits, years, pronouns and punctuation, as a boolean matrix."""
 
 import unicodedata
 from typing import Any
@@ -27,12 +27,12 @@ YEARS = range(1700, 2051)
 def token_classes(texts: list[str], raw: list[str | None], special: set[int]) -> pd.DataFrame:
     """The class matrix of a vocabulary: id, token (raw), text (decoded), special, and a boolean column for each class.
 
-    texts: each id's token as it reads in a text, "" for ids without a token; raw: the token in the tokenizer's own
-    notation, None for ids without. special: ids that are no text. Special ids and ids without a token are in no class.
+    texts: each id's token as text, "" for ids without a token; raw: the token in the tokenizer's own
+    notation, None for ids without. special: ids that are not text. Special ids and ids without a token are in no class.
 
     digits: only digits, beside white space. years: a number from 1700 to 2050. parentheses: only brackets of any kind.
-    leading_space: begins with a space and goes on. capitalised: its first letter is upper case. pronouns,
-    function_words: English words, whatever their case. punctuation: only punctuation and symbols.
+    leading_space: begins with a space, followed by something else. capitalised: its first letter is upper case.
+    pronouns, function_words: English words, whatever their case. punctuation: only punctuation and symbols.
     """
     table = pd.DataFrame({"id": np.arange(len(texts), dtype=np.int32), "token": raw, "text": texts})
     table["special"] = table.id.isin(special)
@@ -71,12 +71,12 @@ def _classes(text: str) -> tuple[bool, ...]:
 
 
 def rows_with_tokens(table: pd.DataFrame, vocabulary: int) -> np.ndarray:
-    """Ids below `vocabulary` that have a token: what pads an embedding to a round size belongs to no word."""
+    """Ids below `vocabulary` that have a token, without the padding of an embedding to a round size."""
     return np.flatnonzero(table.token.notna().to_numpy()[:vocabulary])
 
 
 def listed_tokens(table: pd.DataFrame) -> np.ndarray:
-    """Bool (V,): tokens that may stand in lists of tokens, which are those that are no special ones."""
+    """Bool (V,): tokens that lists of top tokens can contain: all but special ones."""
     return (table.token.notna() & ~table.special).to_numpy(bool)
 
 
