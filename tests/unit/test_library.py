@@ -156,7 +156,7 @@ def test_super_activations_of_the_api_are_those_of_the_step(files, model, found)
 
 
 @pytest.mark.slow
-def test_neurons_and_cascade_of_the_api_are_those_of_the_steps(files, model, found):
+def test_neurons_and_interventions_of_the_api_are_those_of_the_steps(files, model, found):
     manifest, tensors, classes = (files / name for name in ("manifest.json", "tensors.parquet", "classes.parquet"))
     artifact, labels, targets = (files / name for name in ("super_weights.json", "labels.parquet", "targets.json"))
     step(
@@ -188,6 +188,15 @@ def test_neurons_and_cascade_of_the_api_are_those_of_the_steps(files, model, fou
     windows = model.windows(read_table(files / "text.parquet"), window_len=64, tokens=1000)
     write_table(files / "api-cascade.csv", model.cascade(windows, chosen, tokens=500))
     assert (files / "api-cascade.csv").read_bytes() == (files / "cascade.csv").read_bytes()
+    measured, changes = files / "interventions.parquet", files / "changes.parquet"
+    step(
+        "interventions", manifest, targets, files / "sliding.parquet", classes, "--table", measured,
+        "--changes", changes, "--draws", 2, "--shift-draws", 2, "--control-tokens", 200,
+    )  # fmt: skip
+    made = model.interventions(windows, chosen, draws=2, shift_draws=2, control_tokens=200)
+    for table, path in ((made.windows, measured), (made.changes, changes)):
+        write_table(files / "api.parquet", table)
+        pd.testing.assert_frame_equal(read_table(files / "api.parquet"), read_table(path), rtol=1e-9)
 
 
 @pytest.mark.slow
@@ -228,3 +237,4 @@ def test_the_code_of_the_documentation_runs():
     assert set(names["scores"].scores["variant"]) == {"baseline", "ablation: zeroed"}
     assert names["cards"].table["neuron"].tolist() == [11]
     assert set(names["cascade"]["layer"]) == {1, 2, 3}
+    assert {"baseline", "edit"} < set(names["measured"].windows["kind"])

@@ -11,6 +11,7 @@ from weight_atlas.api.live import Corpus, LiveAnalyses, _documents
 if TYPE_CHECKING:
     from weight_atlas.live.windows import Windows
     from weight_atlas.super_weights.survey import Survey
+    from weight_atlas.vocabulary.interventions import Measured
     from weight_atlas.vocabulary.neuron_cards import NeuronCards
 
 # [layer, neuron] or [layer, expert, neuron]; [layer, row, col] or [layer, expert, row, col].
@@ -90,6 +91,27 @@ class VocabularyAnalyses(LiveAnalyses):
 
         first = windows.first(windows_for(windows, tokens))
         return cascade(self.live[0], first, coordinates_of(targets), factor=factor, k=margin_k)
+
+    def interventions(
+        self, windows: "Windows", targets: list[dict[str, Any]], *, factor: float = 0.0, margin_k: int = 2,
+        control_tokens: int | None = 2048, **settings: Any,
+    ) -> "Measured":  # fmt: skip
+        """Changes of predictions by a change of single weights, beside controls (vocabulary.interventions).
+
+        windows: of windows(). targets: of intervention_targets(), each multiplied by `factor`. control_tokens: tokens
+        that random draws are scored on; None: all. settings: of measure_interventions, such as draws.
+        """
+        from weight_atlas.vocabulary.interventions import measure_interventions
+        from weight_atlas.vocabulary.prediction_measures import prediction_measure, stop_words
+        from weight_atlas.vocabulary.targets import coordinates_of
+        from weight_atlas.vocabulary.windows import windows_for
+
+        live = self.live[0]
+        prediction = prediction_measure(stop_words(live.model, self.token_classes()), margin_k)
+        controls = windows_for(windows, control_tokens)
+        return measure_interventions(
+            live, windows, coordinates_of(targets), prediction, factor=factor, control_windows=controls, **settings
+        )
 
     @cached_property
     def _neuron_scan(self) -> pd.DataFrame:
