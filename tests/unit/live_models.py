@@ -242,11 +242,11 @@ def word_tokenizer(*, bos: bool):
 
 
 def drawn(figure) -> str:
-    """All text of a figure, which must have axes and be drawable; the figure is closed."""
+    """All text of a figure, which must be drawable with something in each of its axes; the figure is closed."""
     import matplotlib.pyplot as plt
 
-    figure.canvas.draw()
-    assert figure.axes
+    figure.draw_without_rendering()
+    assert figure.axes and all(axis.has_data() or axis.texts for axis in figure.axes if axis.get_visible())
     texts = [text.get_text() for axis in figure.axes for text in (*axis.texts, axis.title)]
     texts.append(figure.get_suptitle())
     plt.close(figure)

@@ -373,7 +373,7 @@ def test_quantization_shows_tasks_and_sizes_of_blocks():
 def drawn_ticks(low, high):
     figure, axis = plt.subplots(figsize=(3, 2))
     log_axis(axis, low, high)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     labels = [label.get_text() for label in axis.get_xticklabels() if label.get_text()]
     plt.close(figure)
     return labels

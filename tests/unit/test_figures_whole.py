@@ -26,7 +26,7 @@ def inside(box, whole):
 
 def drawn(figure):
     """The figure's own texts and legends, laid out."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     return [artist.get_window_extent() for artist in (*figure.texts, *figure.legends)]
 
 
@@ -79,7 +79,7 @@ def test_labels_of_stars_are_whole_and_beside_them(place, count):
     spikes = spikes.assign(input_value=[6.4, 5.0, 9.0, 234.6], output_value=[5.2, 13.0, 14.0, 2362.9])
     found = pd.DataFrame({"layer": 1, "row": 1234, "column": 56789, "expert_id": 117}, index=range(count))
     figure = spike_places(spikes, found.assign(input_value=place[0], output_value=place[1]))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     axis = figure.axes[0]
     (label,) = [text for text in axis.texts if text.get_text().startswith("L1 expert 117")]
     box = label.get_window_extent()
@@ -96,7 +96,7 @@ def test_titles_of_neighbouring_panels_do_not_run_into_each_other(length):
     rows = [pd.DataFrame({"probability": PROBABILITIES, "value": PROBABILITIES, "tensor": name}) for name in names]
     table = pd.concat(rows, ignore_index=True).assign(stack="other", role="other", layer=pd.NA, n=9)
     figure = cdf_by_role(table)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     boxes = [axis.title.get_window_extent() for axis in figure.axes if axis.get_visible()]
     assert len(boxes) == 8 and all(inside(box, figure.bbox) for box in boxes)
     assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])

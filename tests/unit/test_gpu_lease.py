@@ -53,15 +53,15 @@ def test_all_or_nothing(two_devices, tmp_path):
 
 def test_processes_wait_for_each_other_and_for_the_dead(two_devices, tmp_path):
     queue = spawn.Queue()
-    holders = [spawn.Process(target=hold_one, args=(tmp_path, queue, 60)) for _ in range(2)]
+    holders = [spawn.Process(target=hold_one, args=(tmp_path, queue, 600)) for _ in range(2)]
     for process in holders:
         process.start()
-    taken = {queue.get(timeout=30)[0] for _ in holders}
+    taken = {queue.get(timeout=300)[0] for _ in holders}
     assert taken == {"0", "1"}
     with pytest.raises(AtlasError), lease(1, folder=tmp_path, timeout=0.1):
         pass
     os.kill(holders[0].pid, signal.SIGKILL)
-    with lease(1, folder=tmp_path, timeout=10) as freed:
+    with lease(1, folder=tmp_path, timeout=300) as freed:
         assert len(freed) == 1
     holders[1].kill()
     for process in holders:

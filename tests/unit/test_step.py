@@ -142,7 +142,7 @@ def test_command_line(tmp_path):
 def test_a_step_dies_with_the_workflow_even_if_a_shell_survives_between(tmp_path):
     step = (
         "import time; from weight_atlas.workflow import step; step._die_with_workflow();"
-        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid())); time.sleep(60)"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid())); time.sleep(600)"
     )
     # The shell must not replace itself by python: it has a command left to run.
     workflow = (
@@ -170,7 +170,7 @@ def _alive(pid: int) -> bool:
     return state != "Z"
 
 
-def _eventually(condition, seconds=20):
+def _eventually(condition, seconds=300):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

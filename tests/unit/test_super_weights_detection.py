@@ -383,12 +383,14 @@ def test_survey_of_a_model(bos):
     assert len(seen.agreement) == 0
     assert set(seen.residual.layer) == {-1, 0, 1, 2, 3}
     assert "Published procedure: 1 candidate in 2 rounds" in drawn(figures.detection_iterations(seen.iterations, 20))
-    for figure in (
-        figures.spike_places(seen.iterations, seen.table),
-        figures.residual_by_layer(seen.residual),
-        figures.contribution_shares(seen.detection.contributions),
-    ):
-        assert drawn(figure)
+    places = figures.spike_places(seen.iterations, seen.table)
+    assert len(places.axes[0].collections[0].get_offsets()) == 4 and "L1 [9, 21]" in drawn(places)
+    residual = figures.residual_by_layer(seen.residual)
+    assert [list(line.get_xdata()) for line in residual.axes[1].lines] == [[-1, 0, 1, 2, 3]] * 2
+    assert max(residual.axes[1].lines[0].get_ydata()) == seen.residual.peak.max() and "all prompts" in drawn(residual)
+    shares = figures.contribution_shares(seen.detection.contributions)
+    assert max(patch.get_width() for patch in shares.axes[0].patches) == seen.detection.contributions.share.max()
+    assert "neuron 21: " in drawn(shares)
     with edited(live, [zero(place)]):
         none = survey(live, word_tokenizer(bos=bos), model="m", source="x", prompts=texts)
     assert "Published procedure: no candidate in 1 round" in drawn(figures.detection_iterations(none.iterations, 20))

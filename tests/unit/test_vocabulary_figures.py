@@ -29,7 +29,7 @@ def texts(figure):
 
 def title_fits(figure):
     """Whether the title lies within the picture, and which text it has."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     box, whole = figure._suptitle.get_window_extent(), figure.bbox
     return figure.get_suptitle() if whole.x0 <= box.x0 and box.x1 <= whole.x1 else None
 
@@ -49,7 +49,8 @@ def test_neuron_card(tmp_path):
     widths = [patch.get_width() for patch in figure.axes[0].patches]
     assert widths == [3.0, 2.0, 1.0]
     save_figure(tmp_path / "a.png", figure)
-    assert neuron_card(up, up, np.ones(5), "constant").axes
+    everywhere = neuron_card(up, up, np.ones(5), "constant").axes[2]
+    assert [list(line.get_xdata()) for line in everywhere.lines] == [[1.0, 1.0]] and not everywhere.patches
     assert "reaches no token" in texts(neuron_card(up[:0], up[:0], np.empty(0), "none"))[0]
 
 
@@ -66,7 +67,8 @@ def test_neuron_map(tmp_path):
     assert figure.axes[0].collections[0].get_array().sum() == len(table)
     counts = count_labels(table)
     assert counts.neurons.sum() == 400 and counts.columns.tolist() == ["layer", "neurons", *LABELS]
-    assert neuron_map(table.assign(label="unclear"), 10.0).axes
+    unclear = neuron_map(table.assign(label="unclear"), 10.0)
+    assert "labels; the other 400 of 400 are unclear" in texts(unclear)
     assert "No neuron" in texts(neuron_map(table.assign(kurt=np.nan)))[0]
 
 
@@ -158,7 +160,7 @@ def test_ticks_do_not_overlap():
         sizes = 10 ** random.uniform(-7, 1, 3)
         table = deltas(delta=sizes * random.choice([-1, 1], 3), low=np.nan, high=np.nan, edit_there=np.nan)
         figure = deltas_of(table, "a")
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         boxes = sorted(
             (label.get_window_extent() for label in figure.axes[0].get_xticklabels()), key=lambda box: box.x0
         )
@@ -168,7 +170,9 @@ def test_ticks_do_not_overlap():
 
 def test_interventions():
     weights = pd.DataFrame({"layer": [1], "expert": [None], "row": [7], "col": [11], "delta_loss": [0.0]})
-    assert weights_overview(weights.assign(null_ratio_loss=np.nan, null_delta_loss=0.0)).axes
+    (axis,) = weights_overview(weights.assign(null_ratio_loss=np.nan, null_delta_loss=0.0)).axes
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in axis.lines] == [(0.0, 0)]  # and no draws to compare
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["L1 [7, 11]"] and axis.get_xscale() == "linear"
     assert "none was detected" in texts(weights_overview(weights[:0]))[0]
     # What the farthest draw did follows from the change on the same tokens.
     two = weights.assign(delta_loss=8.0, null_delta_loss=-6.0, null_ratio_loss=3.0, null_shift_delta_loss=-6.0)
@@ -201,7 +205,9 @@ def test_summary():
     ]
     assert len(models_overview(models, classes).axes) == 4
     assert "-3" in texts(models_overview(models, classes))
-    assert models_overview(models[models.model == "b"].reset_index(drop=True), classes[:0]).axes
+    alone = models_overview(models[models.model == "b"].reset_index(drop=True), classes[:0])
+    assert [label.get_text() for label in alone.axes[0].get_yticklabels()] == ["b"]
+    assert "no neuron was described" in texts(alone)
     assert "No model" in texts(models_overview(summarise_models({}, {}, {}), classes[:0]))[0]
 
 
@@ -212,7 +218,7 @@ def test_many_models_side_by_side(n):
     models["strongest_delta_loss"] = 10 ** random.uniform(-4, 1, n)
     rows = [(model, name, 0.5) for model in models.model for name in ("digits", "years")]
     figure = models_overview(models, pd.DataFrame(rows, columns=["model", "class", "share"]))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     labels, classes, strongest, _ = figure.axes
     assert strongest.get_xscale() == "symlog"
     assert [text.get_text() for text in strongest.texts] == [signed(value) for value in models.strongest_delta_loss]

@@ -181,13 +181,15 @@ print(found.n, *({{"torch", "numba", "scipy", "matplotlib"}} & set(sys.modules))
 
 def test_memory_bounds_what_runs_at_once(monkeypatch):
     monkeypatch.setattr(streaming, "SPARE_BYTES", 10)
-    held, most, lock = [], [], threading.Lock()
+    held, most, lock, four = [], [], threading.Lock(), threading.Event()
 
     def make(size: int) -> list:
         with lock:
             held.append(size)
             most.append((sum(held), len(held)))
-        time.sleep(0.002)
+            if len(held) == 4:
+                four.set()
+        four.wait(0.2)  # until there were as many at once as there may be, however slow threads are to start
         with lock:
             held.remove(size)
         return [(str(size), value_histogram(torch.zeros(1)))]
@@ -205,18 +207,17 @@ def test_results_do_not_pile_up_behind_a_slow_one():
     def make(number: int) -> list:
         started.append(number)
         if number == 0:
-            go_on.wait(20)
+            go_on.wait(600)
         return [(str(number), value_histogram(torch.zeros(1)))]
 
     found: list = []
     histograms = value_histograms((Portion(0, partial(make, number)) for number in range(100)), threads=2)
     consumer = threading.Thread(target=lambda: found.extend(histograms))
     consumer.start()
-    for _ in range(50):
+    deadline = time.monotonic() + 300
+    while len(started) <= 2 and time.monotonic() < deadline:
         time.sleep(0.01)
-        if len(started) >= 8:
-            break
-    time.sleep(0.05)
+    time.sleep(0.3)  # in which all would start if nothing held them back
     assert 2 < len(started) <= 8
     go_on.set()
     consumer.join()
