@@ -6,7 +6,8 @@ import pandas as pd
 
 from weight_atlas.artifacts import read_table, write_json, write_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
-from weight_atlas.families.architecture import FIELDS, architecture, parameter_table, parameters_by
+from weight_atlas.families.architecture import Architecture
+from weight_atlas.families.architecture_summary import FIELDS, configuration, parameter_table, parameters_by
 from weight_atlas.figures.architecture import parameter_shares, size_by_layer
 from weight_atlas.figures.style import save_figure
 from weight_atlas.workflow.step import run_step
@@ -24,14 +25,14 @@ def main(
 ) -> None:
     """Write the configuration table of one model, its parameters by part, and their figures."""
     tensors, opened = read_table(inventory), open_checkpoint(checkpoint)
-    configuration = architecture(opened.config, tensors, opened.family)
+    fields = configuration(Architecture.of(opened, allow_other=True), tensors)
     sizes = parameter_table(tensors)
-    rows = [(name, str(value), FIELDS[name]) for name, value in configuration.items()]
+    rows = [(name, str(value), FIELDS[name]) for name, value in fields.items()]
     write_table(table, pd.DataFrame(rows, columns=["field", "value", "meaning"]))
     write_table(parameters, sizes)
     groups = ("category", "stack", "layer", "role", "dtype")
     by_group = {name: parameters_by(sizes, name).to_dict("records") for name in groups}
-    write_json(summary, {"configuration": configuration, "parameters": by_group})
+    write_json(summary, {"configuration": fields, "parameters": by_group})
     save_figure(figure, size_by_layer(sizes))
     save_figure(shares, parameter_shares(sizes))
 

@@ -27,15 +27,14 @@ def main(
     window_len: none takes 1024, or less where model or corpus allow less. stride: none takes half a window. bos:
     special tokens before each window, as the tokenizer puts them, or a BOS always or never.
     """
-    from weight_atlas.families.quantities import context_of
-    from weight_atlas.families.registry import find_family
+    from weight_atlas.families.architecture import Architecture
     from weight_atlas.vocabulary.windows import sliding_windows, windows_table
 
     opened = open_checkpoint(checkpoint)
     made, plan = sliding_windows(
         read_table(text),
         load_tokenizer(opened.folder, trust_remote_code=trust_remote_code),
-        context=context_of(opened.config, find_family(opened.config, opened.entries, opened.family, allow_other=True)),
+        context=Architecture.of(opened, allow_other=True).context,
         where=f"corpus {corpus or text.stem}",
         window_len=window_len,
         stride=stride,

@@ -34,7 +34,7 @@ from weight_atlas.families.roles import MATRIX_ROLES, Role
 from weight_atlas.interventions.quantized_layers import layer_matrices
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.load import load_model
-from weight_atlas.live.parts import parts_by_table
+from weight_atlas.live.parts import live_architecture, parts_by_table
 from weight_atlas.super_weights.attribution import added_by_mlps
 from weight_atlas.super_weights.prompts import Prompts
 from weight_atlas.super_weights.recording import record
@@ -208,7 +208,7 @@ def test_embeddings_are_the_live_ones(saved: Saved) -> None:
 def test_every_matrix_on_disk_is_found_in_the_live_model(saved: Saved) -> None:
     """The live part of a role, layer, component and expert holds that piece's values, in the parameter's memory."""
     by_place: dict[tuple, list] = {}
-    for part in parts_by_table(saved.model):
+    for part in parts_by_table(saved.model, live_architecture(saved.model)):
         by_place.setdefault((part.role, part.component, part.stack, part.layer, part.expert), []).append(part)
     rows = saved.inventory
     rows = rows[rows["role"].isin([*MATRIX_ROLES, "norm"]) & (rows["tied_to"] == "") & (rows["stack"] != "other")]

@@ -8,7 +8,14 @@ import pandas as pd
 import pytest
 
 from weight_atlas.families import inventory
-from weight_atlas.families.architecture import CATEGORIES, FIELDS, architecture, parameter_table, parameters_by
+from weight_atlas.families.architecture import Architecture
+from weight_atlas.families.architecture_summary import (
+    CATEGORIES,
+    FIELDS,
+    configuration,
+    parameter_table,
+    parameters_by,
+)
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.registry import find_family
 from weight_atlas.families.schema import load_family
@@ -55,7 +62,7 @@ def sparse():
 
 
 def test_configuration_in_one_set_of_names(sparse):
-    found = architecture(sparse.config, inventory(sparse))
+    found = configuration(Architecture.of(sparse), inventory(sparse))
     assert list(found) == [name for name in FIELDS if name in found]
     wanted = {
         "family": "qwen2_moe", "n_layers": 2, "d_model": 8, "n_heads": 2, "n_kv_heads": 1, "head_dim": 4, "gated": True,
@@ -85,7 +92,7 @@ def test_parameters_by_part_add_up(sparse):
 def test_attention_that_is_not_there():
     config = {"architectures": ["MambaForCausalLM"], "num_hidden_layers": 1, "hidden_size": 4, "num_attention_heads": 2}
     table = inventory(checkpoint(config, {"backbone.layers.0.mixer.out_proj.weight": (4, 8)}))
-    found = architecture(config, table)
+    found = configuration(Architecture.resolve(config), table)
     assert found["attention"] == "none" and "n_heads" not in found and "gated" not in found
 
 
@@ -95,7 +102,7 @@ def test_attention_that_is_not_there():
 )
 def test_facts_may_depend_on_the_configuration(config, positions):
     config = {"architectures": ["FalconForCausalLM"], **config}
-    assert architecture(config, inventory(checkpoint(config, {})))["positions"] == positions
+    assert configuration(Architecture.resolve(config), inventory(checkpoint(config, {})))["positions"] == positions
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory, load_piece, matrices
-from weight_atlas.families.architecture import architecture
+from weight_atlas.families.architecture import Architecture
+from weight_atlas.families.architecture_summary import configuration
 from weight_atlas.vocabulary.readout import post_gains, read_readout
 
 HEADS, KV_HEADS, WIDTH, D_MODEL, D_FF, EXPERTS = 4, 2, 8, 32, 48, 3
@@ -81,7 +82,7 @@ def test_gguf_gives_each_head_its_rows_in_the_usual_order(tmp_path, architecture
     (unembedding,) = table.query("role == 'W_U'").itertuples()
     assert unembedding.tied_to == "token_embd.weight"
     assert table.query("role == 'other'")["tensor"].tolist() == ["rope_freqs.weight"]
-    summary = architecture(checkpoint.config, table)
+    summary = configuration(Architecture.of(checkpoint), table)
     assert (summary["n_layers"], summary["d_ff"], summary["tied"]) == (2, D_FF, True)
 
 
@@ -174,7 +175,7 @@ def test_adapter_factors_know_their_weight_rank_and_scale(tmp_path):
     assert table.loc["base_model.model.model.embed_tokens.lora_embedding_A", "of_role"] == "W_E"
     assert table.loc["base_model.model.lm_head.weight", "role"] == "W_U"
     assert set(matrices(table.reset_index())["role"]) == {"lora_A", "lora_B", "W_U"}
-    assert architecture(checkpoint.config, table.reset_index())["parameters"] == table["parameters"].sum()
+    assert configuration(Architecture.of(checkpoint), table.reset_index())["parameters"] == table["parameters"].sum()
 
 
 def factors(*modules: str, rank: int = 8, suffix: str = ".weight") -> dict[str, tuple[int, ...]]:

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory, load_piece, matrices
-from weight_atlas.families.architecture import architecture
+from weight_atlas.families.architecture import Architecture
+from weight_atlas.families.architecture_summary import configuration
 from weight_atlas.families.matching import Matcher
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.schema import Family, put_together
@@ -107,13 +108,17 @@ def test_without_a_family_all_tensors_are_kept_where_that_is_allowed(config):
     table = inventory(headers_only(config, shapes), allow_other=True)
     assert set(table["tensor"]) == set(shapes) and set(table["role"]) == set(table["stack"]) == {"other"}
     assert (table["note"] == "no family explains it").all() and matrices(table).empty
-    assert architecture(config, table).keys() <= {"architecture", "stored_types", "parameters", "bytes"}
-    assert architecture(config, table)["parameters"] == 50 + 4 + 24 + 1
+    found = configuration(Architecture.resolve(config, table["tensor"], allow_other=True), table)
+    assert found.keys() <= {"architecture", "stored_types", "parameters", "bytes"}
+    assert found["parameters"] == 50 + 4 + 24 + 1
 
 
 def test_a_family_says_nothing_about_tensors_that_none_of_its_rows_explains():
     table = inventory(headers_only({}, {"token_weights": (50, 1)}), family="llama", allow_other=True)
-    assert not {"norm", "positions", "family", "attention"} & architecture({}, table, "llama").keys()
+    assert (
+        not {"norm", "positions", "family", "attention"}
+        & configuration(Architecture.resolve({}, family="llama"), table).keys()
+    )
 
 
 def test_a_checkpoint_without_configuration_says_so():

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory, load_piece
-from weight_atlas.families.architecture import architecture
+from weight_atlas.families.architecture import Architecture
+from weight_atlas.families.architecture_summary import configuration
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8, "intermediate_size": 12,
@@ -216,7 +217,7 @@ def test_rows_beyond_the_vocabulary_are_stated_and_fewer_are_refused():
     assert noted[noted != ""].to_dict() == dict.fromkeys(
         ["model.embed_tokens.weight", "lm_head.weight"], "6 rows beyond the vocabulary of 10 in config.json"
     )
-    summary = architecture({**CONFIG, "max_position_embeddings": 512}, table)
+    summary = configuration(Architecture.resolve({**CONFIG, "max_position_embeddings": 512}), table)
     assert embedding_rows(table) == summary["vocabulary"] == 16
     assert (summary["context"], summary["positions"]) == (512, "rotary")
     assert "must have 10 rows" in refused(CONFIG, {**SHAPES, "lm_head.weight": (9, 8)})

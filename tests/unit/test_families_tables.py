@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.document import document
 from weight_atlas.families.matching import Matcher
-from weight_atlas.families.quantities import Quantities, context_of
+from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.registry import family_names, find_family
 from weight_atlas.families.roles import CATEGORY, MEANING, Role
 from weight_atlas.families.schema import FOLDER, Family, load_family, put_together, read_family
@@ -165,9 +166,12 @@ def test_scales_are_products_of_what_the_configuration_gives():
 
 
 def test_contexts_are_read_by_every_key_that_families_have():
-    assert context_of({"max_sequence_length": 9}) == context_of({"text_config": {"n_ctx": 9}}) == 9
-    assert context_of({"context_length": 9}) is None and context_of({"n_positions": -1}) is None
-    assert context_of({"context_length": 9}, load_family("rwkv")) == 9
+    def context(**config):
+        return Architecture.common(config).context
+
+    assert context(max_sequence_length=9) == context(text_config={"n_ctx": 9}) == 9
+    assert context(context_length=9) is None and context(n_positions=-1) is None
+    assert Architecture(load_family("rwkv"), {"context_length": 9}).context == 9
 
 
 def test_every_role_has_a_meaning_and_a_category():

@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory
+from weight_atlas.families.architecture import Architecture
 from weight_atlas.vocabulary.effects import cosine_effects, direct_effects, moments, scalar_effects, top_tokens
 from weight_atlas.vocabulary.labels import label_neurons
 from weight_atlas.vocabulary.neuron_scan import prepare, scan, scan_block
 from weight_atlas.vocabulary.neurons import neuron_blocks, vectors_of
-from weight_atlas.vocabulary.readout import Readout, fold, logit_scale, read_readout
+from weight_atlas.vocabulary.readout import Readout, fold, read_readout
 from weight_atlas.vocabulary.selection import ORDERS, select_neurons
 
 V, D, N = 700, 24, 37
@@ -103,11 +104,11 @@ def test_no_norm_and_scales(random):
     W_U = torch.from_numpy(random.standard_normal((V, D))).float()
     assert torch.equal(fold(W_U, None, centred=False), W_U)
     assert torch.equal(fold(W_U, None, centred=False, scale=0.5), W_U * 0.5)
-    assert logit_scale({"logit_scale": 0.0625}) == 0.0625
-    assert logit_scale({"logits_scaling": 8.0}) == 0.125
-    assert logit_scale({"hidden_size": 1024, "dim_model_base": 256}) == 0.25
-    assert logit_scale({"d_model": 64, "logit_scale": "inv_sqrt_d_model"}) == 0.125
-    assert logit_scale({"text_config": {"logit_scale": 2.0}}) == 2.0
+    assert Architecture.common({"logit_scale": 0.0625}).logit_scale == 0.0625
+    assert Architecture.common({"logits_scaling": 8.0}).logit_scale == 0.125
+    assert Architecture.common({"hidden_size": 1024, "dim_model_base": 256}).logit_scale == 0.25
+    assert Architecture.common({"d_model": 64, "logit_scale": "inv_sqrt_d_model"}).logit_scale == 0.125
+    assert Architecture.common({"text_config": {"logit_scale": 2.0}}).logit_scale == 2.0
 
 
 def test_cosine_and_scalar_effects(random):

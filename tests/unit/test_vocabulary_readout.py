@@ -9,10 +9,11 @@ import transformers
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory
+from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.reading import load_gain
 from weight_atlas.spectra.attention_factors import norm_gains
 from weight_atlas.vocabulary.neurons import neuron_blocks, of_component
-from weight_atlas.vocabulary.readout import final_norm, fold, logit_scale, read_readout
+from weight_atlas.vocabulary.readout import final_norm, fold, read_readout
 
 
 def saved(folder, kind, **changes):
@@ -101,14 +102,14 @@ def test_a_softcap_bends_the_logits_and_no_effect(tmp_path):
 )
 def test_a_checkpoint_without_its_final_norm_is_an_error(tmp_path, kind, name):
     _, checkpoint, rows = saved(tmp_path, kind)
-    assert final_norm(checkpoint, rows).tensor == name
+    assert final_norm(checkpoint, Architecture.of(checkpoint), rows).tensor == name
     with pytest.raises(AtlasError, match="norm between the last layer and the unembedding is missing"):
         read_readout(checkpoint, rows[rows.tensor != name])
 
 
 def test_a_head_that_is_no_linear_map_is_refused_by_its_name(tmp_path):
     _, checkpoint, rows = saved(tmp_path, "modernbert-decoder")
-    assert final_norm(checkpoint, rows).tensor == "model.final_norm.weight"
+    assert final_norm(checkpoint, Architecture.of(checkpoint), rows).tensor == "model.final_norm.weight"
     with pytest.raises(AtlasError, match=r"no linear map of the residual stream: lm_head\.dense\.weight"):
         read_readout(checkpoint, rows)
 
@@ -129,8 +130,9 @@ def test_gains_of_both_branches_of_an_mlp(tmp_path):
 
 
 def test_scales_multiply():
-    assert logit_scale({"lm_head_multiplier": 0.5}) == 0.5
-    assert logit_scale({"logit_scale": 3.0, "lm_head_multiplier": 0.5, "logits_scaling": 2.0}) == 0.75
+    assert Architecture.common({"lm_head_multiplier": 0.5}).logit_scale == 0.5
+    config = {"logit_scale": 3.0, "lm_head_multiplier": 0.5, "logits_scaling": 2.0}
+    assert Architecture.common(config).logit_scale == 0.75
 
 
 def test_a_layer_norm_without_parameters_centres(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.quantities import context_of
+from weight_atlas.families.architecture import Architecture
 from weight_atlas.vocabulary.window_plan import plan_windows
 from weight_atlas.vocabulary.windows import (
     sliding_windows,
@@ -226,6 +226,6 @@ def test_text_and_context():
     assert text_ids(Letters(), cut(bos="never")[0], "ab", 40).tolist() == [[97, 98]]
     assert text_ids(Shy(), cut(tokenizer=Shy, bos="always")[0], "ab", 2).tolist() == [[3, 97]]
     assert text_ids(Letters(), windows, None, 5).shape == (1, 5)
-    assert context_of({"n_positions": 1024}) == 1024
-    assert context_of({"text_config": {"max_position_embeddings": 7}}) == 7
-    assert context_of({}) is None
+    assert Architecture.common({"n_positions": 1024}).context == 1024
+    assert Architecture.common({"text_config": {"max_position_embeddings": 7}}).context == 7
+    assert Architecture.common({}).context is None

@@ -30,14 +30,15 @@ class WeightAnalyses:
         return inventory(self.checkpoint, allow_other=self.checkpoint.allow_other)
 
     def architecture(self) -> dict[str, Any]:
-        """The configuration by its fields, with sizes and counts (families.architecture)."""
-        from weight_atlas.families.architecture import architecture
+        """The configuration by its fields, with sizes and counts (families.architecture_summary)."""
+        from weight_atlas.families.architecture import Architecture
+        from weight_atlas.families.architecture_summary import configuration
 
-        return architecture(self.checkpoint.config, self.inventory, self.checkpoint.family)
+        return configuration(Architecture.of(self.checkpoint, allow_other=True), self.inventory)
 
     def parameters(self) -> pd.DataFrame:
-        """Parameters and bytes by stack, layer, category, role and stored type (families.architecture)."""
-        from weight_atlas.families.architecture import parameter_table
+        """Parameters and bytes by stack, layer, category, role and stored type (families.architecture_summary)."""
+        from weight_atlas.families.architecture_summary import parameter_table
 
         return parameter_table(self.inventory)
 

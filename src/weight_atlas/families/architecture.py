@@ -1,151 +1,113 @@
-"""What a model is made of: its configuration in one set of names, and its parameters by part."""
+"""What a model is by its config.json and the table of its family: resolved once, then handed on."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from weight_atlas.families.quantities import Quantities
+from weight_atlas.families.adapters import is_adapter
+from weight_atlas.families.quantities import Quantities, flat
 from weight_atlas.families.registry import find_family
-from weight_atlas.families.roles import CATEGORY, Role
+from weight_atlas.families.schema import COMMON, Family, load_family
 
-# In the order of the configuration table: name, meaning.
-FIELDS: dict[str, str] = {
-    "family": "family table that explains its tensors",
-    "architecture": "class in config.json",
-    "n_layers": "layers (of the decoder, if there are two stacks)",
-    "encoder_n_layers": "layers of the encoder",
-    "d_model": "width of the residual stream",
-    "d_ff": "width of the dense feed-forward part",
-    "n_heads": "query heads",
-    "n_kv_heads": "key-value heads",
-    "head_dim": "width of a head",
-    "q_rank": "rank of the query latent",
-    "kv_rank": "rank of the key-value latent",
-    "vocabulary": "tokens in the embedding",
-    "context": "longest sequence in the configuration",
-    "window": "width of local attention",
-    "n_experts": "routed experts",
-    "n_experts_per_token": "routed experts that a token passes",
-    "n_shared_experts": "experts that every token passes",
-    "d_ff_expert": "width of a routed expert",
-    "attention": "kind of attention",
-    "order": "order of norms and parts",
-    "norm": "kind of norm",
-    "norm_eps": "constant in the norm",
-    "activation": "activation of the feed-forward part",
-    "gated": "whether the feed-forward part has a gate",
-    "positions": "position encoding",
-    "rope_theta": "base of the rotary frequencies",
-    "tied": "whether the token embedding is also the unembedding",
-    "dtype": "type in config.json",
-    "stored_types": "types on disk, by bytes",
-    "parameters": "parameters, tied ones once",
-    "bytes": "bytes of all tensors on disk",
-}
-CATEGORIES = (
-    "embedding", "attention", "feed-forward", "experts", "shared experts", "router", "state space", "unembedding",
-    "head", "norms and biases", "auxiliary", "adapter", "other",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from weight_atlas.checkpoint.checkpoint import Checkpoint
 
 
-def architecture(config: Mapping[str, Any], inventory: pd.DataFrame, family: str | None = None) -> dict[str, Any]:
-    """The configuration of a model by the names in FIELDS; what neither config.json nor shapes tell is left out.
+@dataclass(frozen=True)
+class Architecture:
+    """A model's family with its configuration.
 
-    config: of config.json. inventory: of the same model. family: if config.json does not tell it. Of a checkpoint none
-    of whose tensors has a role, nothing is known but its size: a family's facts are about what its rows explain.
+    config: config.json, or what a format has in its place. adapter: whether the checkpoint is an adapter, which only
+    changes another model.
     """
-    values: dict[str, Any] = {"architecture": next(iter(config.get("architectures") or []), None)}
-    if (inventory["role"] != Role.OTHER.value).any() or inventory.empty:
-        table = find_family(config, inventory["tensor"], family)
-        quantities = Quantities(table, config)
-        values |= {"family": table.name} | {fact: quantities.said(fact) for fact in table.describe}
-        values |= _from_shapes(inventory)
-        values |= {name: value for name in FIELDS if (value := _of_all_layers(quantities, name)) is not None}
-        values |= _of_parts(inventory)
-    values |= _size(inventory)
-    return {name: values[name] for name in FIELDS if values.get(name) is not None}
 
+    family: Family
+    config: Mapping[str, Any]
+    adapter: bool = False
 
-def _of_all_layers(quantities: Quantities, name: str) -> Any:
-    value = quantities.of(name)
-    return value if isinstance(value, str | int | float | bool) else None
+    @classmethod
+    def of(cls, checkpoint: "Checkpoint", family: str | None = None, *, allow_other: bool = False) -> "Architecture":
+        """The architecture of a checkpoint; family and allow_other as in find_family, family by default its own."""
+        names = checkpoint.entries
+        return cls.resolve(checkpoint.config, names, family or checkpoint.family, allow_other=allow_other)
 
+    @classmethod
+    def resolve(
+        cls, config: Mapping[str, Any], names: Collection[str] = (), family: str | None = None, *,
+        allow_other: bool = False,
+    ) -> "Architecture":  # fmt: skip
+        """The architecture of a model by its config.json and the names of its tensors; see find_family."""
+        return cls(find_family(config, names, family, allow_other), config, is_adapter(config, names))
 
-def _from_shapes(inventory: pd.DataFrame) -> dict[str, Any]:
-    """Sizes as the tensors have them, for what config.json leaves out."""
-    plain = inventory[(inventory["component"] == "") & (inventory["stack"] != "other")]
+    @classmethod
+    def common(cls, config: Mapping[str, Any]) -> "Architecture":
+        """What config.json says by the keys that most families share, for a model that no table knows."""
+        return cls(load_family(COMMON), config)
 
-    def of(role: Role, column: str, expert: bool = False) -> int | None:
-        rows = plain[(plain["role"] == role.value) & (plain["expert"].notna() == expert)]
-        values = rows[column].dropna().unique()
-        return int(values[0]) if len(values) == 1 else None
+    @cached_property
+    def quantities(self) -> Quantities:
+        """The numbers in the configuration, by name."""
+        return Quantities(self.family, self.config)
 
-    decoder = plain[(plain["stack"] == "decoder") & plain["layer"].notna()]["layer"]
-    encoder = plain[(plain["stack"] == "encoder") & plain["layer"].notna()]["layer"]
-    layers = decoder if len(decoder) else encoder
-    return {
-        "n_layers": int(layers.max()) + 1 if len(layers) else None,
-        "vocabulary": of(Role.W_E, "rows"),
-        "d_model": of(Role.W_E, "cols"),
-        "d_ff": of(Role.W_DOWN, "cols"),
-        "d_ff_expert": of(Role.W_DOWN, "cols", expert=True),
-    }
+    @property
+    def name(self) -> str:
+        """The class in config.json, or ""."""
+        return next(iter(self.config.get("architectures") or []), "")
 
+    @property
+    def norm(self) -> str:
+        """What the family's norms compute (of NORMS), unless a row of its table says otherwise; "" if not known."""
+        return self.quantities.said("norm") or ""
 
-def _size(inventory: pd.DataFrame) -> dict[str, Any]:
-    own = inventory[inventory["tied_to"] == ""]
-    types = own.groupby("dtype")["bytes"].sum().sort_values(ascending=False, kind="stable")
-    return {
-        "stored_types": ", ".join(types.index),
-        "parameters": int(own["parameters"].sum()),
-        "bytes": int(own["bytes"].sum()),
-    }
+    @property
+    def stores_final_norm(self) -> bool:
+        """Whether the model stores a norm between its last layer and its unembedding."""
+        return self.quantities.said("final_norm") is None
 
+    @property
+    def final_norm_without_parameters(self) -> str:
+        """What the final norm computes where it has no parameters to store; "" where there is none of that kind."""
+        return self.norm if self.quantities.said("final_norm") == "without parameters" else ""
 
-def _of_parts(inventory: pd.DataFrame) -> dict[str, Any]:
-    part = inventory[inventory["stack"] != "other"]
-    attends = part["role"].isin([Role.W_Q.value, Role.W_Q_B.value]).any()
-    feeds = part["role"].eq(Role.W_DOWN.value).any()
-    # Some configurations give the width of the rotated part of a head only.
-    widths = part[part["role"].isin([Role.W_Q.value, Role.W_Q_B.value])]["head_dim"].dropna().unique()
-    embeds = part[(part["role"] == Role.W_E.value) & (part["component"] == "")]
-    unembeds = inventory[(inventory["role"] == Role.W_U.value) & (inventory["component"] == "")]
-    return {
-        **({} if attends else {"attention": "none", "n_heads": None, "n_kv_heads": None, "head_dim": None}),
-        **({"head_dim": int(widths[0])} if len(widths) == 1 else {}),
-        "gated": bool(part["role"].eq(Role.W_GATE.value).any()) if feeds else None,
-        **({"vocabulary": int(embeds["rows"].max())} if len(embeds) else {}),  # config.json may be behind it
-        "tied": bool((unembeds["tied_to"] != "").any()) if len(unembeds) else None,
-    }
+    @property
+    def norm_eps(self) -> float:
+        """The constant that norms add before they divide; 0 where config.json does not give it."""
+        return float(self.quantities.of("norm_eps") or 0.0)
 
+    @cached_property
+    def logit_scale(self) -> float:
+        """What the model multiplies its logits by (Cohere, Granite, Falcon-H1, MiniCPM, MPT); 1 for most."""
+        return self.quantities.scale("logits")
 
-def parameter_table(inventory: pd.DataFrame) -> pd.DataFrame:
-    """Parameters and bytes by stack, layer, category, role and stored type; tied tensors count once.
+    @property
+    def logit_softcap(self) -> float | None:
+        """c of c tanh(logit / c), or None."""
+        return self.quantities.of("logit_softcap") or None
 
-    Columns: stack, layer (missing outside layers), category (of CATEGORIES), role, dtype, tensors, parameters, bytes.
-    """
-    own = inventory[inventory["tied_to"] == ""].assign(category=lambda table: category_of(table))
-    keys = ["stack", "layer", "category", "role", "dtype"]
-    table = own.groupby(keys, dropna=False, sort=True, observed=True).agg(
-        tensors=("id", "size"), parameters=("parameters", "sum"), bytes=("bytes", "sum")
-    )
-    return table.reset_index()
+    @cached_property
+    def mlp_scale(self) -> float:
+        """What the model multiplies each MLP's addition to the residual stream by (Granite, MiniCPM); 1 for most."""
+        return self.quantities.scale("mlp")
 
+    @cached_property
+    def routed_scale(self) -> float:
+        """What the model multiplies what its routed experts give by, beside their routing weights; 1 for most."""
+        return self.quantities.scale("routed")
 
-def category_of(inventory: pd.DataFrame) -> pd.Series:
-    """The part of the model that each row belongs to, one of CATEGORIES."""
-    category = inventory["role"].map({role.value: category for role, category in CATEGORY.items()})
-    feeds = category == "feed-forward"
-    category = category.mask(feeds & inventory["expert"].notna(), "experts")
-    category = category.mask(feeds & (inventory["component"] == "shared_expert"), "shared experts")
-    category = category.replace({"norm": "norms and biases", "bias": "norms and biases"})
-    return category.mask(inventory["stack"] == "other", "other")
+    @property
+    def context(self) -> int | None:
+        """The longest sequence that the model takes, in tokens, where its configuration says."""
+        value = self.quantities.of("context")
+        return value if isinstance(value, int) and value > 0 else None
 
+    @property
+    def tied_embeddings(self) -> bool | None:
+        """Whether config.json says that the token embedding is also the unembedding; None: it does not say.
 
-def parameters_by(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """A parameter_table summed by one of its columns, with each group's share of all parameters and of all bytes."""
-    groups = table.groupby(column, dropna=False, sort=True)[["tensors", "parameters", "bytes"]].sum().reset_index()
-    for size in ("parameters", "bytes"):
-        groups[f"{size}_share"] = groups[size] / max(1, groups[size].sum())
-    return groups.sort_values("parameters", ascending=False, kind="stable", ignore_index=True)
+        Composite models say it in several places that may disagree: the outermost counts, since the head belongs to
+        the whole model, and that of the language part where the outermost is silent.
+        """
+        tied = self.config.get("tie_word_embeddings")
+        tied = flat(self.config).get("tie_word_embeddings") if tied is None else tied
+        return None if tied is None else bool(tied)

@@ -1,23 +1,23 @@
 """The inventory of a checkpoint: every tensor with its role, from names, shapes and the configuration alone."""
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.adapters import Adapter, hold_factors, is_adapter
+from weight_atlas.families.adapters import Adapter, hold_factors
+from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.checks import hold_shapes
 from weight_atlas.families.completeness import depth_of, further_layers, hold_elements, hold_experts, hold_layers
 from weight_atlas.families.layouts import Selection, logical_shape
 from weight_atlas.families.matching import Match, Matcher
 from weight_atlas.families.orientation import oriented, stored_turned
 from weight_atlas.families.pieces import NO_HEADS, Piece, head_columns, pieces_of
-from weight_atlas.families.quantities import Quantities
-from weight_atlas.families.registry import HOW_TO_ADD, NO_FAMILY, find_family, tensor_list
+from weight_atlas.families.registry import HOW_TO_ADD, NO_FAMILY, tensor_list
 from weight_atlas.families.roles import MATRIX_ROLES, Role
-from weight_atlas.families.schema import Family, Row
+from weight_atlas.families.schema import Row
 from weight_atlas.families.shapes import Dimension, dimensions
 from weight_atlas.families.sizes import Sizes
 from weight_atlas.families.ties import tie
@@ -33,6 +33,7 @@ COLUMNS: dict[str, str] = {
     "parameters": "int64", "bytes": "int64", "tied_to": "str", "readable": "bool", "note": "str",
     "norm": "str",
 }  # fmt: skip
+Entries: TypeAlias = Mapping[str, "TensorEntry"]
 _STACKS = {"encoder": 0, "decoder": 1, "other": 2}
 
 
@@ -52,15 +53,14 @@ def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: 
     readable, note (why it is `other` or not readable, or what is special about it), norm (what a norm computes, of
     NORMS). Sorted by stack and layer, within them in file order; what is in no layer comes first.
     """
-    chosen = find_family(checkpoint.config, checkpoint.entries, family or checkpoint.family, allow_other)
-    quantities = Quantities(chosen, checkpoint.config)
-    matches = _matches(chosen, quantities, checkpoint, allow_other)
-    if is_adapter(checkpoint.config, checkpoint.entries):  # the sizes of the model that it changes are not in it
-        hold_factors({name: entry.shape for name, entry in checkpoint.entries.items()})
-        rows = _all_rows(checkpoint, matches, chosen, quantities)
+    architecture, entries = Architecture.of(checkpoint, family, allow_other=allow_other), checkpoint.entries
+    matches = _matches(architecture, entries, allow_other)
+    if architecture.adapter:  # the sizes of the model that it changes are not in it
+        hold_factors({name: entry.shape for name, entry in entries.items()})
+        rows = _all_rows(entries, matches, architecture)
     else:
-        rows = _held_rows(checkpoint, matches, chosen, quantities)
-    rows = tie(checkpoint, rows, matches)
+        rows = _held_rows(entries, matches, architecture)
+    rows = tie(checkpoint, architecture, rows, matches)
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     stacks = table["stack"].map(_STACKS).astype("int64")
     order = (stacks * (1 << 20) + table["layer"].fillna(-1)).argsort(kind="stable")
@@ -72,15 +72,13 @@ def hold_to_config(checkpoint: "Checkpoint") -> None:
 
     The same as the inventory demands, for those who run a model without one; what no family's table explains passes.
     """
-    config, entries = checkpoint.config, checkpoint.entries
     try:
-        family = find_family(config, entries, checkpoint.family)
+        architecture = Architecture.of(checkpoint)
     except AtlasError:
         return
-    quantities = Quantities(family, config)
-    matches = _matches(family, quantities, checkpoint, allow_other=True)
-    if not is_adapter(config, entries):
-        _held_rows(checkpoint, matches, family, quantities)
+    matches = _matches(architecture, checkpoint.entries, allow_other=True)
+    if not architecture.adapter:
+        _held_rows(checkpoint.entries, matches, architecture)
 
 
 def matrices(inventory: pd.DataFrame) -> pd.DataFrame:
@@ -90,10 +88,10 @@ def matrices(inventory: pd.DataFrame) -> pd.DataFrame:
     return inventory[weights & own & inventory.cols.notna() & (inventory.parameters > 0)].reset_index(drop=True)
 
 
-def _matches(family: Family, quantities: Quantities, checkpoint: "Checkpoint", allow_other: bool) -> dict[str, Match]:
-    matcher, config, entries = Matcher(family, quantities), checkpoint.config, checkpoint.entries
-    if is_adapter(config, entries):
-        adapter = Adapter(config)
+def _matches(architecture: Architecture, entries: Entries, allow_other: bool) -> dict[str, Match]:
+    family, matcher = architecture.family, Matcher(architecture.family, architecture.quantities)
+    if architecture.adapter:
+        adapter = Adapter(architecture.config)
         found = {name: adapter.match(matcher, name, entry.shape) for name, entry in entries.items()}
     else:
         found = {name: matcher.match(name, entry.shape) for name, entry in entries.items()}
@@ -110,16 +108,14 @@ def _matches(family: Family, quantities: Quantities, checkpoint: "Checkpoint", a
     return {name: match or Match(row, "") for name, match in found.items()}
 
 
-def _held_rows(
-    checkpoint: "Checkpoint", matches: dict[str, Match], family: Family, quantities: Quantities
-) -> list[dict[str, Any]]:
+def _held_rows(entries: Entries, matches: dict[str, Match], architecture: Architecture) -> list[dict[str, Any]]:
     """The rows of a model that is whole and has the shapes that config.json and its other tensors give it."""
-    entries, sizes = checkpoint.entries, Sizes(quantities)
+    family, quantities, sizes = architecture.family, architecture.quantities, Sizes(architecture.quantities)
     hold_elements(entries, matches)
-    hold_layers(family, quantities, matches, sizes, next(iter(checkpoint.config.get("architectures") or []), ""))
+    hold_layers(family, quantities, matches, sizes, architecture.name)
 
     def found(some: dict[str, Match]) -> tuple[list[dict[str, Any]], list[Dimension]]:
-        rows = _all_rows(checkpoint, some, family, quantities)
+        rows = _all_rows(entries, some, architecture)
         held = list(dimensions(family, sizes, rows, some))
         sizes.infer((text, one.place, one.size) for one in held if one.axis < 2 for text in one.expressions[:1])
         return rows, held
@@ -134,21 +130,15 @@ def _held_rows(
     return rows
 
 
-def _all_rows(
-    checkpoint: "Checkpoint", matches: dict[str, Match], family: Family, quantities: Quantities
-) -> list[dict[str, Any]]:
-    further = further_layers(matches.values(), quantities, family)
-    return [
-        row
-        for name, match in matches.items()
-        for row in _rows(checkpoint.entries[name], match, family, quantities, further)
-    ]
+def _all_rows(entries: Entries, matches: dict[str, Match], architecture: Architecture) -> list[dict[str, Any]]:
+    further = further_layers(matches.values(), architecture.quantities, architecture.family)
+    return [row for name, match in matches.items() for row in _rows(entries[name], match, architecture, further)]
 
 
 def _rows(
-    entry: "TensorEntry", match: Match, family: Family, quantities: Quantities, further: dict[str, set[int]]
+    entry: "TensorEntry", match: Match, architecture: Architecture, further: dict[str, set[int]]
 ) -> Iterator[dict[str, Any]]:
-    row = match.row
+    row, family, quantities = match.row, architecture.family, architecture.quantities
     stack, note = row.stack or family.stack, row.note or entry.note or entry.remark
     if match.layer in further.get(stack, ()):
         depth = depth_of(stack, quantities)
@@ -159,7 +149,7 @@ def _rows(
     if not elements:
         note = note or "holds no elements"
     unread = bool(entry.note) or not elements
-    for piece in _pieces(entry, match, family, quantities, stack, whole=unread):
+    for piece in _pieces(entry, match, architecture, stack, whole=unread):
         shape = logical_shape(entry.shape, piece.selection)
         count = math.prod(shape) if not entry.note else elements
         bias = row.bias and piece.role is not Role.OTHER
@@ -188,19 +178,19 @@ def _rows(
             "tied_to": "",
             "readable": not entry.note,
             "note": note,
-            "norm": (row.norm or quantities.said("norm") or "") if piece.role is Role.NORM and not row.bias else "",
+            "norm": (row.norm or architecture.norm) if piece.role is Role.NORM and not row.bias else "",
         }
 
 
-def _pieces(entry, match: Match, family: Family, quantities: Quantities, stack: str, whole: bool) -> list[Piece]:
+def _pieces(entry: "TensorEntry", match: Match, architecture: Architecture, stack: str, whole: bool) -> list[Piece]:
     if whole:
         return [Piece(match.row.role or Role.OTHER, match.expert, Selection())]
     try:
-        return pieces_of(match.row, entry.shape, match.expert, quantities, match.layer, stack)
+        return pieces_of(match.row, entry.shape, match.expert, architecture.quantities, match.layer, stack)
     except AtlasError as error:
         shape = "x".join(map(str, entry.shape))
         raise AtlasError(
             f"tensor {entry.name} ({shape}) cannot be split by layout {' '.join(match.row.layout)}: {error.what}",
-            where=f"family {family.name}",
+            where=f"family {architecture.family.name}",
             remedy=error.remedy or "the shape and the numbers in config.json disagree: correct the one that is wrong",
         ) from error

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.schema import COMMON, Family, load_family
+from weight_atlas.families.schema import Family
 
 # What must be a whole number in config.json, at least 1.
 _SIZES = frozenset(
@@ -165,12 +165,6 @@ class Quantities:
                 value = value.get(part) if isinstance(value, Mapping) else None
         return value
 
-    @property
-    def context(self) -> int | None:
-        """The longest sequence that the model takes, where its configuration says."""
-        value = self.of("context")
-        return value if isinstance(value, int) and value > 0 else None
-
     def kind(self, layer: int | None) -> str | None:
         """The kind of a layer, as "linear_attention" or "full_attention", where config.json tells; else None.
 
@@ -256,11 +250,3 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(part, Mapping):
             result |= {key: value for key, value in part.items() if value is not None}
     return result
-
-
-def context_of(config: Mapping[str, Any], family: Family | None = None) -> int | None:
-    """The longest sequence that a model takes, where its configuration says.
-
-    family: whose reading of the configuration counts; else the one that most families share.
-    """
-    return Quantities(family or load_family(COMMON), config).context

@@ -1,11 +1,9 @@
 """Tied tensors: recorded, and counted once."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from weight_atlas.families.adapters import is_adapter
+from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.matching import Match
-from weight_atlas.families.quantities import flat
 from weight_atlas.families.roles import Role
 
 if TYPE_CHECKING:
@@ -15,7 +13,9 @@ _CHUNK = 1 << 26  # bytes compared at once
 _HEADLESS = ("Model", "Classification", "QuestionAnswering", "MultipleChoice", "Encoder")
 
 
-def tie(checkpoint: "Checkpoint", rows: list[dict[str, Any]], matches: dict[str, Match]) -> list[dict[str, Any]]:
+def tie(
+    checkpoint: "Checkpoint", architecture: Architecture, rows: list[dict[str, Any]], matches: dict[str, Match]
+) -> list[dict[str, Any]]:
     """Mark rows whose data is another tensor's, and add the embedding where only one of the two is stored.
 
     Copies that a family declares (`same_as`), and an output embedding that config.json does not say to be separate,
@@ -30,13 +30,13 @@ def tie(checkpoint: "Checkpoint", rows: list[dict[str, Any]], matches: dict[str,
             _tie_if_same(checkpoint, row, twin)
     inputs = [row for row in rows if row["role"] == Role.W_E and not row["component"] and not row["tied_to"]]
     outputs = [row for row in rows if row["role"] == Role.W_U and not row["component"]]
-    tied = tied_embeddings(checkpoint.config)
+    tied = architecture.tied_embeddings
     if tied is False:
         return rows
     for row in outputs if len(inputs) == 1 else ():
         if not row["tied_to"]:
             _tie_if_same(checkpoint, row, inputs[0])
-    if _headless(checkpoint.config) or is_adapter(checkpoint.config, checkpoint.entries):
+    if _headless(architecture.name) or architecture.adapter:
         return rows
     said = "" if tied else ", as far as config.json tells"
     if len(inputs) == 1 and not outputs:
@@ -44,17 +44,6 @@ def tie(checkpoint: "Checkpoint", rows: list[dict[str, Any]], matches: dict[str,
     if tied and len(outputs) == 1 and not inputs:
         return [*rows, _twin(outputs[0], Role.W_E, "not stored: the model uses the output embedding")]
     return rows
-
-
-def tied_embeddings(config: Mapping[str, Any]) -> bool | None:
-    """Whether config.json says that the token embedding is also the unembedding; None: it does not say.
-
-    Composite models say it in several places that may disagree: the outermost counts, since the head belongs to the
-    whole model, and that of the language part where the outermost is silent.
-    """
-    said = config.get("tie_word_embeddings")
-    said = flat(config).get("tie_word_embeddings") if said is None else said
-    return None if said is None else bool(said)
 
 
 def _tie_if_same(checkpoint: "Checkpoint", row: dict[str, Any], twin: dict[str, Any]) -> None:
@@ -66,9 +55,8 @@ def _named(wanted: str, by_name: dict[str, dict]) -> dict[str, Any] | None:
     return next((row for name, row in by_name.items() if name == wanted or name.endswith(f".{wanted}")), None)
 
 
-def _headless(config: dict) -> bool:
-    """Whether the architecture is a bare body or a classifier, so that no output embedding belongs to it."""
-    name = (config.get("architectures") or [""])[0]
+def _headless(name: str) -> bool:
+    """Whether an architecture of this name is a bare body or a classifier, to which no output embedding belongs."""
     return name.endswith(_HEADLESS) and not name.endswith(("LMHeadModel", "DoubleHeadsModel", "MTModel"))
 
 

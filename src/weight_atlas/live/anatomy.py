@@ -12,12 +12,12 @@ from functools import cached_property
 import torch
 
 from weight_atlas.errors import AtlasError, NotApplicable
-from weight_atlas.families.quantities import Quantities
+from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.roles import Role
 from weight_atlas.live.foreign_code import guessed_parts
 from weight_atlas.live.head import Head, head_of
 from weight_atlas.live.language_model import LanguageModel
-from weight_atlas.live.parts import EDITABLE, Part, Unexplained, parts_by_table, quantities_of
+from weight_atlas.live.parts import EDITABLE, Part, Unexplained, live_architecture, parts_by_table
 
 SHARED_EXPERT = "shared_expert"
 # Components of a layer whose W_down writes into the residual stream; others have matrices of these roles inside norms.
@@ -148,7 +148,7 @@ class Anatomy:
     layers: list[torch.nn.Module]
     projections: list[Projection]
     parts: tuple[Part, ...]
-    quantities: Quantities
+    architecture: Architecture
     head: Head
 
     @property
@@ -158,12 +158,7 @@ class Anatomy:
     @property
     def context(self) -> int | None:
         """The longest sequence that the model takes, where its configuration says."""
-        return self.quantities.context
-
-    @cached_property
-    def mlp_scale(self) -> float:
-        """What the model multiplies all that an MLP adds to the residual stream by; 1 for most."""
-        return self.quantities.scale("mlp")
+        return self.architecture.context
 
     def activation_bytes(self, length: int) -> int:
         """About what the activations of one window of `length` tokens take at the widest point of a layer.
@@ -172,11 +167,11 @@ class Anatomy:
         neurons three times (gate, up and their product) for each expert that a token is sent to; attention scores only
         where the implementation keeps them.
         """
-        routed = self.quantities.of("n_experts_per_token") or 1
+        routed = self.architecture.quantities.of("n_experts_per_token") or 1
         cols = max(projection.shape[1] * (routed if projection.experts else 1) for projection in self.projections)
         width = 8 * self.d_model + 3 * cols
         if getattr(self.model.config, "_attn_implementation", None) == "eager":
-            width += 3 * length * (self.quantities.of("n_heads", 0) or 1)
+            width += 3 * length * (self.architecture.quantities.of("n_heads", 0) or 1)
         return length * width * self.projections[0].parameter.element_size()
 
     def norm_at(self, layer: int, place: str) -> torch.nn.Module | None:
@@ -232,7 +227,7 @@ def anatomy(model: LanguageModel, family: str | None = None) -> Anatomy:
     MLP output projection (such as Mamba) and for quantized modules, whose weights cannot be read or set one by one.
     """
     _refuse_quantized(model)
-    parts = _parts(model, family)
+    architecture, parts = _explained(model, family)
     has_one = any(part.role is Role.W_DOWN and part.stack != "other" for part in parts)
     path = _layers_path(model, parts) if has_one else ""
     projections = _projections(model, path, parts) if has_one else []
@@ -246,15 +241,18 @@ def anatomy(model: LanguageModel, family: str | None = None) -> Anatomy:
     if not isinstance(layers, torch.nn.ModuleList | torch.nn.Sequential):
         raise _without_layers(model)
     head = head_of(model, list(layers))
-    return Anatomy(model, path, list(layers), projections, tuple(parts), quantities_of(model, family), head)
+    return Anatomy(model, path, list(layers), projections, tuple(parts), architecture, head)
 
 
-def _parts(model: LanguageModel, family: str | None) -> list[Part]:
+def _explained(model: LanguageModel, family: str | None) -> tuple[Architecture, list[Part]]:
+    """The architecture of a model, and its parts: by the family's table, else guessed from their names."""
+    architecture = Architecture.common(model.config.to_dict())
     try:
-        return parts_by_table(model, family)
+        architecture = live_architecture(model, family)
+        return architecture, parts_by_table(model, architecture)
     except Unexplained as error:
         print(f"{type(model).__name__}: the parts of the model are guessed from their names: {error.what}", flush=True)
-        return guessed_parts(model)
+        return architecture, guessed_parts(model)
 
 
 def _refuse_quantized(model: LanguageModel) -> None:

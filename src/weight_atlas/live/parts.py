@@ -7,19 +7,19 @@ writing to it edits the model.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from weight_atlas.dtypes import DTYPES
 from weight_atlas.errors import AtlasError
+from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.layouts import WHOLE, Selection, window
 from weight_atlas.families.matching import Match, Matcher
 from weight_atlas.families.pieces import pieces_of
 from weight_atlas.families.quantities import Quantities
-from weight_atlas.families.registry import find_family, tensor_list
+from weight_atlas.families.registry import tensor_list
 from weight_atlas.families.roles import Role
-from weight_atlas.families.schema import COMMON, Family, Row, load_family
+from weight_atlas.families.schema import Row
 from weight_atlas.live.language_model import LanguageModel
 from weight_atlas.live.live_names import Origin, origins
 
@@ -73,16 +73,14 @@ class Unexplained(AtlasError):
     """The live model has matrices that no row of a family's table explains."""
 
 
-def parts_by_table(model: LanguageModel, family: str | None = None) -> list[Part]:
+def parts_by_table(model: LanguageModel, architecture: Architecture) -> list[Part]:
     """The parts of a live model in the order of its parameters, by the table of its family.
 
-    family: the one to take, where the model's configuration does not tell it. Raises Unexplained; vectors that no row
-    explains are parts of role `other`.
+    Raises Unexplained; vectors that no row explains are parts of role `other`.
     """
     # A tied parameter plays the roles of all its names.
-    parameters, config = dict(model.named_parameters(remove_duplicate=False)), model.config.to_dict()
-    table = _table(config, list(parameters), family)
-    quantities = Quantities(table, config)
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    table, quantities = architecture.family, architecture.quantities
     matcher = Matcher(table, quantities)
     found: dict[str, list[Part]] = {}
     unknown: list[str] = []
@@ -120,24 +118,18 @@ def _contradicts(model: LanguageModel, name: str, row: Row) -> bool:
     return lies is not None and lies != ("transposed" in row.layout)
 
 
-def _table(config: dict[str, Any], names: list[str], family: str | None) -> Family:
-    """The family that the live model's class belongs to; the one given where its configuration does not tell."""
+def live_architecture(model: LanguageModel, family: str | None = None) -> Architecture:
+    """The architecture of a live model by its class; Unexplained where no table knows it.
+
+    family: the one to take where the model's configuration does not give one.
+    """
+    config, names = model.config.to_dict(), [name for name, _ in model.named_parameters(remove_duplicate=False)]
     try:
-        return find_family(config, names)
+        return Architecture.resolve(config, names)
     except AtlasError as error:
         if family is not None:
-            return find_family(config, names, family)
+            return Architecture.resolve(config, names, family)
         raise Unexplained(error.what, where=error.where, remedy=error.remedy) from error
-
-
-def quantities_of(model: LanguageModel, family: str | None = None) -> Quantities:
-    """The numbers of a live model, by its family's table; by what most families share where no table knows it."""
-    config = model.config.to_dict()
-    try:
-        table = _table(config, [name for name, _ in model.named_parameters()], family)
-    except Unexplained:
-        table = load_family(COMMON)
-    return Quantities(table, config)
 
 
 def _parts(

@@ -147,7 +147,7 @@ def added_by_mlps(live: Anatomy, layer: int, written: Sequence[tuple[Flow, torch
         for place, branch in (("post_dense", dense), ("post_experts", experts))
         if branch
     ]
-    return live.mlp_scale * _normed(live, layer, "post_mlp", _sum(branches))
+    return live.architecture.mlp_scale * _normed(live, layer, "post_mlp", _sum(branches))
 
 
 def _sum(vectors: Sequence[torch.Tensor]) -> torch.Tensor:

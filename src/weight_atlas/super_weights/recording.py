@@ -189,7 +189,7 @@ def _shared_gate(live: Anatomy, projection: Projection) -> torch.nn.Module | Non
 def _weighted(live: Anatomy, recording: Recording, flow: Flow) -> Flow:
     """The flow with the other factors on its output: the gate of a shared expert, the scale of routed experts."""
     if flow.expert is not None:
-        return replace(flow, factor=flow.factor * live.quantities.scale("routed"))
+        return replace(flow, factor=flow.factor * live.architecture.routed_scale)
     gate = recording.gates.get(flow.projection.name)
     return flow if gate is None else replace(flow, factor=gate[flow.token])
 

@@ -9,9 +9,10 @@ import pandas as pd
 import torch
 
 from weight_atlas.errors import AtlasError, NotApplicable
+from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.reading import load_piece
 from weight_atlas.families.roles import Role
-from weight_atlas.vocabulary.readout import Readout, post_gains, residual_scale
+from weight_atlas.vocabulary.readout import Readout, post_gains
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def neuron_blocks(
 
     rows: of `down_projections`, if not all.
     """
-    gains, scale = _gains(checkpoint, inventory), residual_scale(checkpoint)
+    gains, scale = _gains(checkpoint, inventory), Architecture.of(checkpoint, allow_other=True).mlp_scale
     device = readout.unembedding.device
     for row in (down_projections(inventory) if rows is None else rows).itertuples():
         W_down = load_piece(checkpoint, row).to(device)

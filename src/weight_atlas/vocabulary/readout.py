@@ -4,7 +4,6 @@ What is left out is the division by the norm's root mean square, which differs f
 logits alike.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,13 +11,10 @@ import pandas as pd
 import torch
 
 from weight_atlas.errors import AtlasError, NotApplicable
+from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.norms import centres
-from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.reading import load_gain, load_piece
-from weight_atlas.families.registry import find_family
 from weight_atlas.families.roles import Role
-from weight_atlas.families.schema import COMMON, Family, load_family
-from weight_atlas.families.ties import tied_embeddings
 
 
 @dataclass(frozen=True)
@@ -86,11 +82,11 @@ def read_readout(checkpoint: Any, inventory: pd.DataFrame, device: str = "cpu") 
     NotApplicable for a model without an unembedding of its own decoder, or whose head is no linear map; AtlasError for
     a checkpoint that lacks the norm which its family has before the unembedding.
     """
-    quantities, decoder = _quantities(checkpoint), _outside_layers(inventory)
-    W_U = _unembedding(checkpoint, decoder).to(device)
-    norm = final_norm(checkpoint, inventory)
-    kind = norm.norm if norm is not None else _unstored(quantities)
-    scale, centred = quantities.scale("logits"), centres(kind)
+    architecture, decoder = Architecture.of(checkpoint, allow_other=True), _outside_layers(inventory)
+    W_U = _unembedding(checkpoint, architecture, decoder).to(device)
+    norm = final_norm(checkpoint, architecture, inventory)
+    kind = norm.norm if norm is not None else architecture.final_norm_without_parameters
+    scale, centred = architecture.logit_scale, centres(kind)
     gain = None if norm is None else load_gain(checkpoint, norm).to(device)
     shifts = [_bias(checkpoint, decoder, Role.W_U)]
     if norm is not None and (shift := _bias(checkpoint, decoder, Role.NORM, norm.component)) is not None:
@@ -99,19 +95,18 @@ def read_readout(checkpoint: Any, inventory: pd.DataFrame, device: str = "cpu") 
     return Readout(
         fold(W_U, gain, centred=centred, scale=scale),
         centred,
-        quantities.of("logit_softcap") or None,
+        architecture.logit_softcap,
         scale * sum(shifts) if shifts else None,
-        float(quantities.of("norm_eps") or 0.0) if kind else None,
+        architecture.norm_eps if kind else None,
     )
 
 
-def final_norm(checkpoint: Any, inventory: pd.DataFrame) -> Any:
+def final_norm(checkpoint: Any, architecture: Architecture, inventory: pd.DataFrame) -> Any:
     """The row of the norm between a decoder's last layer and its unembedding; None for a model that stores none.
 
     A norm that its family has and the checkpoint lacks is an AtlasError, and so is a second one.
     """
-    quantities = _quantities(checkpoint)
-    if quantities.said("final_norm") is not None:
+    if not architecture.stores_final_norm:
         return None
     outside = _outside_layers(inventory)
     found = list(outside[(outside["role"] == Role.NORM.value) & (outside.component == "final")].itertuples())
@@ -127,14 +122,6 @@ def final_norm(checkpoint: Any, inventory: pd.DataFrame) -> Any:
     )
 
 
-def logit_scale(config: Mapping[str, Any], family: Family | None = None) -> float:
-    """What a model's configuration multiplies logits by (Cohere, Granite, Falcon-H1, MiniCPM, MPT); 1 for most.
-
-    family: whose reading of the configuration counts; else the one that most families share.
-    """
-    return Quantities(family or load_family(COMMON), config).scale("logits")
-
-
 def post_gains(checkpoint: Any, inventory: pd.DataFrame, place: str = "post_mlp") -> dict[int, torch.Tensor]:
     """Layer -> (d_model,) gain of the norm on what its feed-forward part adds, for families that have one.
 
@@ -147,28 +134,13 @@ def post_gains(checkpoint: Any, inventory: pd.DataFrame, place: str = "post_mlp"
     return {int(row.layer): load_gain(checkpoint, row) for row in rows.itertuples()}
 
 
-def residual_scale(checkpoint: Any) -> float:
-    """What a model multiplies each MLP's addition to the residual stream by (Granite, MiniCPM); 1 for most."""
-    return _quantities(checkpoint).scale("mlp")
-
-
-def _quantities(checkpoint: Any) -> Quantities:
-    family = find_family(checkpoint.config, checkpoint.entries, checkpoint.family, allow_other=True)
-    return Quantities(family, checkpoint.config)
-
-
-def _unstored(quantities: Quantities) -> str:
-    """What a final norm without parameters computes, or "" where there is no norm."""
-    return quantities.said("norm") if quantities.said("final_norm") == "without parameters" else ""
-
-
 def _outside_layers(inventory: pd.DataFrame) -> pd.DataFrame:
     return inventory[(inventory["stack"] == "decoder") & inventory.layer.isna() & inventory.readable]
 
 
-def _unembedding(checkpoint: Any, decoder: pd.DataFrame) -> torch.Tensor:
+def _unembedding(checkpoint: Any, architecture: Architecture, decoder: pd.DataFrame) -> torch.Tensor:
     own = decoder[(decoder["role"] == Role.W_U.value) & (decoder.component == "")]
-    tied = tied_embeddings(checkpoint.config)
+    tied = architecture.tied_embeddings
     if own.empty and tied is not False:
         own = decoder[(decoder["role"] == Role.W_E.value) & (decoder.component == "")]
     if own.empty:
