@@ -13,7 +13,7 @@ import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from weight_atlas.errors import AtlasError
 
@@ -57,10 +57,11 @@ def open_archive(path: Path) -> Archive:
 
     _check(path)
     try:
-        reader = torch._C.PyTorchFileReader(str(path))
+        reader: Any = torch._C.PyTorchFileReader(str(path))
         if reader.has_record("constants.pkl"):
             raise _wants_code(path, "a TorchScript program")
-        whole = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
+        mapped = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
+        whole = cast("torch.UntypedStorage", mapped)
         storages = _Storages(path, reader, whole)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -136,7 +137,7 @@ def _load(pickle: bytes, storages: _Storages) -> Any:
     import torch
     from torch._weights_only_unpickler import Unpickler
 
-    unpickler = Unpickler(io.BytesIO(pickle), encoding="utf-8")
+    unpickler: Any = Unpickler(io.BytesIO(pickle), encoding="utf-8")
     unpickler.persistent_load, unpickler.memo = storages.of, _Memo()
     try:
         return unpickler.load()

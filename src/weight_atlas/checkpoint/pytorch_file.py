@@ -114,7 +114,7 @@ def _unreadable(tensor: "torch.Tensor", names: dict["torch.dtype", str], archive
 
 def _place(tensor: "torch.Tensor", archive: Archive) -> _Place:
     storage = archive.offset(tensor.untyped_storage()) or 0
-    return _Place(storage, tensor.storage_offset(), tensor.stride(), tensor.is_conj(), tensor.is_neg())
+    return _Place(storage, int(tensor.storage_offset()), tensor.stride(), tensor.is_conj(), tensor.is_neg())
 
 
 def _state_dict(content: Any, key: str | None, path: Path) -> dict[str, "torch.Tensor"]:
@@ -164,7 +164,8 @@ def _dictionaries(content: Any) -> Iterator[tuple[str, dict]]:
 
     Each is visited once, however often and from wherever the file refers to it.
     """
-    waiting, seen = deque([((), content)]), {id(content)}
+    waiting: deque[tuple[tuple[Any, ...], Any]] = deque([((), content)])
+    seen = {id(content)}
     while waiting:
         path, outer = waiting.popleft()
         for name, value in outer.items() if isinstance(outer, dict) else ():

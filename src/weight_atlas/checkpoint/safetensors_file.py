@@ -76,7 +76,7 @@ def read_into(tensor: "torch.Tensor", path: Path, offset: int) -> None:
 
     if not tensor.numel():
         return
-    left = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+    left = tensor.reshape(-1).view(torch.uint8).numpy().data
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from weight_atlas.checkpoint.shard_index import check_index
 from weight_atlas.checkpoint.tensors import TensorEntry, duplicate
@@ -81,13 +82,13 @@ def _raw_header(path: Path) -> tuple[int, int, dict]:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{twice} is there twice")
     return result
 
 
-def _entry(path: Path, name: str, info: object, start: int) -> TensorEntry:
+def _entry(path: Path, name: str, info: Any, start: int) -> TensorEntry:
     try:
         dtype, shape, (begin, end) = info["dtype"], info["shape"], info["data_offsets"]
         possible = len(shape) <= _MOST_DIMENSIONS and all(map(_is_size, (*shape, begin, end)))

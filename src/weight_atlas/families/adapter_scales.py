@@ -51,15 +51,15 @@ class Scales:
         return ", ".join([*words, *(["of a direction: the magnitude is apart (DoRA)"] if self._decomposed else [])])
 
 
-def _first(patterns: list[tuple[re.Pattern, float]], module: str, common: float | None) -> float | None:
+def _first(patterns: list[tuple[re.Pattern[str], float | None]], module: str, common: float | None) -> float | None:
     return next((value for pattern, value in patterns if pattern.match(module)), common)
 
 
-def _patterns(config: Mapping[str, Any], key: str) -> list[tuple[re.Pattern, float]]:
+def _patterns(config: Mapping[str, Any], key: str) -> list[tuple[re.Pattern[str], float | None]]:
     given = config.get(key) or {}
     if not isinstance(given, dict):
         raise AtlasError(f"{key} must be an object, not {str(given)[:100]}", where=WHERE, remedy=REMEDY)
-    found = []
+    found: list[tuple[re.Pattern[str], float | None]] = []
     for pattern, value in given.items():
         if isinstance(value, list):  # AdaLoRA: which of the singular values are kept
             value = sum(map(bool, value))

@@ -108,7 +108,7 @@ class Adapter:
             parameters.sort(key=lambda found: found[1].row.role is Role.W_DOWN)
             return parameters[-1 - place.depth] if place.depth < len(parameters) else None
         match = matcher.match(f"{place.module}.weight", ()) or matcher.match(place.module, ())
-        return match and (parameters[0][0] if parameters else place.module, match)
+        return None if match is None else (parameters[0][0] if parameters else place.module, match)
 
     def _parameters(self, place: _Place) -> Iterator[str]:
         """Names of the parameters of a module that the adapter names as targets, rather than the module."""
@@ -131,6 +131,8 @@ class Adapter:
                 return "singular values of the update"
             case "lora_magnitude_vector":
                 return ""
+        if place.part is None:
+            return ""
         if place.bias:
             return f"bias of the update, scale {scale:g}" if (scale := self.scales.of(target, 0)[1]) else ""
         ranks = shape[0 if place.part.endswith("A") else min(1, len(shape) - 1)] if shape else 0

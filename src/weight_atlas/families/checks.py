@@ -25,7 +25,7 @@ def hold_shapes(dimensions: list[Dimension], sizes: Sizes) -> None:
         raise _mismatch(wrong, dimensions, sizes, usual)
     for one in dimensions:
         vocabulary = sizes.value(VOCABULARY, one.place) if one.expression == VOCABULARY else None
-        if vocabulary is not None and one.size > vocabulary:
+        if vocabulary is not None and isinstance(one.size, int) and one.size > vocabulary:
             extra = f"{one.size - vocabulary} rows beyond the vocabulary of {vocabulary} in config.json"
             one.row["note"] = "; ".join(filter(None, [one.row["note"], extra]))
 
@@ -60,7 +60,7 @@ def _fits(one: Dimension, sizes: Sizes, usual: Mapping[tuple, int | str]) -> boo
     if _like_others(one, sizes) and one.size != usual[_group(one)]:
         return False
     wanted = _wanted(one, sizes)
-    if one.expression == VOCABULARY and wanted:
+    if one.expression == VOCABULARY and wanted and isinstance(one.size, int):
         return one.size >= wanted[0]
     return not wanted or one.size in wanted
 

@@ -7,7 +7,7 @@ from weight_atlas.families import layouts
 from weight_atlas.families.norms import FINAL_NORMS, NORM_PLACES, NORMS
 from weight_atlas.families.registry import family_names
 from weight_atlas.families.roles import MATRIX_ROLES, MEANING, Role
-from weight_atlas.families.schema import COMMON, Family, load_family, own_family
+from weight_atlas.families.schema import COMMON, Family, load_family, own_family, present
 
 HEAD = """\
 # Model families
@@ -162,18 +162,19 @@ def _line(own: Family) -> str:
 def _stored(family: Family, roles: tuple[str, ...]) -> str:
     """How tensors of these roles are stored: the pieces of each fused one, and the layouts."""
     found: dict[str, None] = {}
-    for rows in (*family.modules.values(), *family.tensors.values()):
+    for rows in (*present(family.modules).values(), *present(family.tensors).values()):
         for row in rows:
-            held = row.pieces or (row.role,)
+            held = row.roles
             if not row.bias and any(role in roles for role in held) and not row.component:
                 words = " ".join(row.layout)
-                kind = f"{', '.join(held)} {words}" if row.pieces else f"{row.role} {words}" if words else "separate"
+                fused = f"{', '.join(row.pieces)} {words}"
+                kind = fused if row.pieces else f"{row.role} {words}" if words else "separate"
                 found.setdefault(kind)
     return "; ".join(sorted(found, key=lambda kind: kind != "separate")) or "none"
 
 
 def _layouts() -> str:
-    text = inspect.getdoc(layouts)
+    text = inspect.getdoc(layouts) or ""
     return text[text.index("stacked  ") : text.index("\nAll ways")].strip()
 
 

@@ -117,7 +117,10 @@ def _held_rows(entries: Entries, matches: dict[str, Match], architecture: Archit
     def found(some: dict[str, Match]) -> tuple[list[dict[str, Any]], list[Dimension]]:
         rows = _all_rows(entries, some, architecture)
         held = list(dimensions(family, sizes, rows, some))
-        sizes.infer((text, one.place, one.size) for one in held if one.axis < 2 for text in one.expressions[:1])
+        numbers = ((one, one.size) for one in held if one.axis < 2)
+        sizes.infer(
+            (text, one.place, size) for one, size in numbers if isinstance(size, int) for text in one.expressions[:1]
+        )
         return rows, held
 
     if any(map(stored_turned, matches.values())):

@@ -122,9 +122,9 @@ def logical_shape(stored: tuple[int, ...], selection: Selection) -> tuple[int, .
 def needed_rows(stored: tuple[int, ...], selection: Selection) -> tuple[slice | None, Selection]:
     """Which rows of the stored tensor suffice for a piece (None: all), and the selection within those rows."""
     if selection.expert is not None and selection.by_rows:
-        rows = stored[0] // selection.experts
-        begin = selection.expert * rows
-        return slice(begin, begin + rows), replace(selection, expert=None, experts=0, by_rows=False)
+        height = stored[0] // selection.experts
+        begin = selection.expert * height
+        return slice(begin, begin + height), replace(selection, expert=None, experts=0, by_rows=False)
     if selection.expert is not None:
         return slice(selection.expert, selection.expert + 1), replace(selection, expert=0, experts=1)
     if selection.piece is not None and selection.groups == 1 and not selection.transposed and len(stored) <= 2:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.roles import Role
-from weight_atlas.families.schema import Family, Row
+from weight_atlas.families.schema import Family, Row, present
 
 _SLOTS = ("layer", "expert", "index")
 # One way of writing a count: no sign, no zeros before it, no digits of other scripts, no more than a table can hold.
@@ -42,15 +42,15 @@ class Matcher:
     def __init__(self, family: Family, quantities: Quantities):
         self.family, self._quantities = family, quantities
         self._prefixes = sorted({*family.prefixes}, key=len, reverse=True)
-        self._others = tuple(family.others)
+        self._others = present(family.others)
         self._rows: dict[str, list[tuple[list[str | int], Row, str]]] = defaultdict(list)
-        for pattern, rows in family.tensors.items():
+        for pattern, rows in present(family.tensors).items():
             self._add(pattern, self._counting(rows))
-        for pattern, rows in family.modules.items():
+        for pattern, rows in present(family.modules).items():
             chosen = self._counting(rows)
             self._add(f"{pattern}.weight", chosen)
             self._add(f"{pattern}.bias", [_bias_of(row) for row in chosen])
-        for pattern, reason in family.buffers.items():
+        for pattern, reason in present(family.buffers).items():
             self._add(pattern, [Row(role=Role.OTHER, note=reason, buffer=True)])
 
     def _counting(self, rows: tuple[Row, ...]) -> list[Row]:
@@ -66,10 +66,10 @@ class Matcher:
         matches = self._exact(name)
         if len(matches) > 1:
             matches = [match for match in matches if self._fits(match, shape)]
-        if name.startswith(self._others):
+        if name.startswith(tuple(self._others)):
             matches += [
                 Match(Row(role=Role.OTHER, note=reason, stack="other", buffer=_is_buffer(name)), prefix)
-                for prefix, reason in self.family.others.items()
+                for prefix, reason in self._others.items()
                 if name.startswith(prefix)
             ]
         if len(matches) > 1:
@@ -109,7 +109,8 @@ def _match(row: Row, pattern: str, slots: list[str | int], numbers: list[int]) -
 
 def _slots(pattern: str) -> tuple[str, list[str | int]]:
     """The look-up key of a pattern, and for each '#' in it the slot or the literal number that it stands for."""
-    parts, slots = [], []
+    parts: list[str] = []
+    slots: list[str | int] = []
     for part in pattern.split("."):
         if part.startswith("{") and part.endswith("}"):
             if part[1:-1] not in _SLOTS:

@@ -74,11 +74,11 @@ def _ways(match: Match, stored: tuple[int, ...], family: Family, sizes: Sizes) -
     chosen = _one_expert(row.layout, stored, sizes, place)
     shape = logical_shape(stored, chosen) if chosen is not None else ()
     expert = match.expert is not None or chosen not in (None, Selection())
-    wanted = [expected(family, match, role, expert) for role in row.pieces or (row.role,)]
+    wanted = [expected(family, match, role, expert) for role in row.roles]
     if len(shape) != 2 or any(len(each) != 2 for each in wanted):
         return False, False
-    pieces = [_value(rows, sizes, place) for rows, _ in wanted]
-    whole = None if None in pieces else sum(pieces), _value(wanted[0][1], sizes, place)
+    pieces = [size for rows, _ in wanted if (size := _value(rows, sizes, place)) is not None]
+    whole = sum(pieces) if len(pieces) == len(wanted) else None, _value(wanted[0][1], sizes, place)
     return _allows(whole, shape[::-1]), _allows(whole, shape)
 
 

@@ -32,7 +32,7 @@ def pieces_of(
     pieces = []
     for chosen, which in _experts(row, shape, base, expert, quantities):
         if sharing is None:
-            pieces.append(Piece(row.role, which, chosen))
+            pieces.append(Piece(row.roles[0], which, chosen))
             continue
         groups, sizes = _share(sharing, row, logical_shape(shape, chosen)[0], quantities, layer, stack)
         pieces += [
@@ -78,7 +78,7 @@ def _count(quantities: Quantities, expression: str, layer: int | None) -> int:
 
 def heads_of(role: Role | None, row: Row, quantities: Quantities, layer: int | None, stack: str) -> int | None:
     """Number of heads in a piece of this role, or None where heads mean nothing or are not known."""
-    name = HEADS.get(role)
+    name = None if role is None else HEADS.get(role)
     if name is None:
         return None
     if row.heads:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.schema import Family
+from weight_atlas.families.schema import Family, Saying, Source
 
 # What must be a whole number in config.json, at least 1.
 _SIZES = frozenset(
@@ -38,7 +38,9 @@ class Quantities:
     """
 
     def __init__(self, family: Family, config: Mapping[str, Any]):
-        self._sources, self._scales, self._sayings = family.configuration, family.scales, family.describe
+        self._sources: dict[str, tuple[Source, ...]] = family.configuration
+        self._scales: dict[str, tuple[Source, ...]] = {str(name): factors for name, factors in family.scales.items()}
+        self._sayings: dict[str, tuple[Saying, ...]] = {str(fact): sayings for fact, sayings in family.describe.items()}
         self._inferred: dict[str, int] = {}
         self._config = {**family.assume, **{key: value for key, value in flat(config).items() if value is not None}}
 
@@ -127,8 +129,8 @@ class Quantities:
 
     def _scaling(self, expression: str) -> float | None:
         words = expression.replace("*", " * ").replace("/", " / ").split()
-        values = [self._real(word) for word in words[::2]]
-        if not all(values):  # 0 switches a factor off, as an absent key does
+        values = [value for word in words[::2] if (value := self._real(word))]
+        if len(values) < len(words[::2]):  # 0 switches a factor off, as an absent key does
             return None
         result = values[0]
         for operator, value in zip(words[1::2], values[1:], strict=True):

@@ -61,10 +61,10 @@ def find_family(
                 raise
             return NO_FAMILY
     language = flat(config)
-    claims = [f"gguf-{config.get('model_type')}"] if "gguf" in config else []
+    claims: list[str | None] = [f"gguf-{config.get('model_type')}"] if "gguf" in config else []
     claims += [*_first(config.get("architectures")), config.get("model_type")]
     claims += [*_first(language.get("architectures")), language.get("model_type")]
-    known = [_index()[claim] for claim in claims if claim in _index()]
+    known = [_index()[claim] for claim in claims if claim is not None and claim in _index()]
     if known:
         return load_family(known[0])
     if allow_other:

@@ -1,11 +1,17 @@
 """What a family file may say, checked strictly, and how `extends` puts files together."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+try:
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:  # PyYAML without libyaml
+    from yaml import SafeLoader  # type: ignore[assignment]  # it has the same interface
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.layouts import LAYOUTS
@@ -19,6 +25,9 @@ _INHERITED = ("stack", "prefixes")
 
 
 Fact = Literal["norm", "final_norm", "positions", "activation", "attention", "order"]
+
+
+T = TypeVar("T")
 
 
 class _Strict(BaseModel):
@@ -75,6 +84,11 @@ class Row(_Strict):
     kind: str | None = None
     shape: tuple[str, ...] = ()
 
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles of what the tensor holds, in stored order."""
+        return self.pieces or (() if self.role is None else (self.role,))
+
     @field_validator("layout", mode="before")
     @classmethod
     def _words(cls, value: object) -> object:
@@ -102,6 +116,11 @@ class Row(_Strict):
         if self.role is Role.OTHER and not self.note:
             raise ValueError("role `other` needs a `note` that says why")
         return self
+
+
+def present(table: Mapping[str, T | None]) -> dict[str, T]:
+    """The entries of a table of a family that no later file removes."""
+    return {key: value for key, value in table.items() if value is not None}
 
 
 class Family(_Strict):
@@ -146,13 +165,13 @@ class Family(_Strict):
 
     @field_validator("configuration", "scales", mode="before")
     @classmethod
-    def _sources(cls, value: object) -> object:
-        return {key: [_expand(item, "use") for item in _listed(given)] for key, given in dict(value).items()}
+    def _sources(cls, value: Any) -> object:
+        return {key: [_expand(item, "use") for item in _as_list(given)] for key, given in dict(value).items()}
 
     @field_validator("describe", mode="before")
     @classmethod
-    def _sayings(cls, value: object) -> object:
-        return {key: [_expand(item, "say") for item in _listed(given)] for key, given in dict(value).items()}
+    def _sayings(cls, value: Any) -> object:
+        return {key: [_expand(item, "say") for item in _as_list(given)] for key, given in dict(value).items()}
 
     @field_validator("describe")
     @classmethod
@@ -164,14 +183,14 @@ class Family(_Strict):
 
     @field_validator("modules", "tensors", mode="before")
     @classmethod
-    def _rows(cls, value: object) -> object:
+    def _rows(cls, value: Any) -> object:
         return {
-            key: None if given is None else [_expand(item, "role") for item in _listed(given)]
+            key: None if given is None else [_expand(item, "role") for item in _as_list(given)]
             for key, given in dict(value).items()
         }
 
 
-def _listed(value: object) -> list:
+def _as_list(value: object) -> list:
     return value if isinstance(value, list) else [value]
 
 
@@ -179,7 +198,7 @@ def _expand(value: object, key: str) -> object:
     return {key: value} if isinstance(value, str | int) else value
 
 
-class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+class _UniqueKeys(SafeLoader):
     """YAML in which a key given twice is an error rather than the last one winning."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -225,5 +244,5 @@ def put_together(family: Family, seen: tuple[str, ...] = ()) -> Family:
         merged |= {field: getattr(layer, field) for field in _INHERITED if field in layer.model_fields_set}
         merged["some_layers"] = (*merged.get("some_layers", ()), *layer.some_layers)
     for field in ("modules", "tensors", "buffers", "others", "shapes"):
-        merged[field] = {key: value for key, value in merged[field].items() if value is not None}
+        merged[field] = present(merged[field])
     return family.model_copy(update=merged)

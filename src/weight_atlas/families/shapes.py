@@ -25,7 +25,7 @@ class Dimension:
     Axis 2 stands for all sizes as they are stored, where they are more than two: several of them read as one matrix.
     """
 
-    row: Mapping[str, Any]
+    row: dict[str, Any]
     axis: int
     expression: str
     module: str
@@ -56,19 +56,18 @@ def expected(family: Family, match: Match, role: str, expert: bool) -> tuple[str
     Looked up by tensor, by module, by role of an expert ("expert W_up") or of a part outside the layers ("outer norm"),
     by role, with the component if there is one ("W_dense(pooler)"). A bias has the rows of its matrix.
     """
-    if match.pattern in family.shapes:
-        return family.shapes[match.pattern]
+    if wanted := family.shapes.get(match.pattern):
+        return wanted
     named = f"{role}({match.row.component})" if match.row.component else role
     special = f"expert {named}" if expert else f"outer {named}" if match.layer is None else named
     for key in (module_of(match.pattern), special, named):
-        if key in family.shapes:
-            wanted = family.shapes[key]
+        if wanted := family.shapes.get(key):
             return (wanted[0], NOTHING) if match.row.bias or len(wanted) == 1 else wanted
     return (SAME, NOTHING) if match.row.bias else ()
 
 
 def dimensions(
-    family: Family, sizes: Sizes, rows: Iterable[Mapping[str, Any]], matches: Mapping[str, Match]
+    family: Family, sizes: Sizes, rows: Iterable[dict[str, Any]], matches: Mapping[str, Match]
 ) -> Iterator[Dimension]:
     """The sizes of those rows of an inventory that the model's own parts have and that can be read."""
     for row in rows:

@@ -48,10 +48,13 @@ class Sizes:
 
     def value(self, expression: str, place: Place) -> int | None:
         """The value of a sum of products, as "kv_rank + 2*head_width"; None if a factor is not known."""
-        terms = [[self.of(word, place) for word in term] for term in _terms(expression)]
-        if any(value is None for term in terms for value in term):
-            return None
-        return sum(math.prod(term) for term in terms)
+        total = 0
+        for term in _terms(expression):
+            values = [value for word in term if (value := self.of(word, place)) is not None]
+            if len(values) < len(term):
+                return None
+            total += math.prod(values)
+        return total
 
     def infer(self, found: Iterable[tuple[str, Place, int]]) -> None:
         """Take what config.json does not give from sizes found: what most say, single ones first, then factors."""

@@ -43,7 +43,7 @@ def _matrix(store: Store, settings: Settings, stem: str) -> Packed:
     if f"{stem}_shape" in store.entries:
         raw = store.raw(f"{stem}_shape")
         size = len(raw) // 2
-        shape = tuple(int.from_bytes(raw[at : at + size], "little") for at in (0, size))
+        shape = int.from_bytes(raw[:size], "little"), int.from_bytes(raw[size : 2 * size], "little")
         # Several groups of the settings may have several widths: the shapes tell which one this is.
         bits = next((bits for bits in (declared, 4, 8, 2) if bits and math.ceil(shape[1] * bits / 32) == words), 0)
     else:

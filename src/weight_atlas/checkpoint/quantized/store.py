@@ -7,6 +7,7 @@ from weight_atlas.checkpoint.quantized import compressed_tensors, fp4, fp8, gptq
 from weight_atlas.checkpoint.quantized.scheme import Packed, Settings
 from weight_atlas.checkpoint.safetensors_file import row_range
 from weight_atlas.checkpoint.tensors import Store, TensorEntry
+from weight_atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +71,8 @@ class QuantizedStore:
             import torch
 
             return torch.empty(shape)
+        if packed.values is None:
+            raise AtlasError(f"tensor {name} cannot be read: {packed.note}", where=self.folder)
         return packed.values(start, start + shape[0])
 
     def raw(self, name: str) -> bytes:
