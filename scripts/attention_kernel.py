@@ -24,7 +24,7 @@ def main(
     """
     from weight_atlas.checkpoint.manifest import open_checkpoint
     from weight_atlas.families import load_piece, matrices
-    from weight_atlas.families.reading import load_gain
+    from weight_atlas.families.pieces import load_gain
 
     weights, tensors = open_checkpoint(checkpoint), read_table(inventory)
     gains = None

@@ -353,11 +353,11 @@ class TestOrientationOfGpt2:
 
 
 def test_who_runs_a_model_without_an_inventory_gets_the_same_message():
-    from weight_atlas.families.inventory import hold_to_config
+    from weight_atlas.families.inventory import check_against_config
 
-    hold_to_config(headers(CONFIG, SHAPES))
-    hold_to_config(headers({**CONFIG, "architectures": ["Novel"], "model_type": "novel"}, {"odd": (3,)}))
+    check_against_config(headers(CONFIG, SHAPES))
+    check_against_config(headers({**CONFIG, "architectures": ["Novel"], "model_type": "novel"}, {"odd": (3,)}))
     wrong = {**SHAPES, DOWN: (12, 8)}
     with pytest.raises(AtlasError) as error:
-        hold_to_config(headers(CONFIG, wrong))
+        check_against_config(headers(CONFIG, wrong))
     assert str(error.value) == refused(CONFIG, wrong)

@@ -10,7 +10,7 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory
 from weight_atlas.families.architecture import Architecture
-from weight_atlas.families.reading import load_gain
+from weight_atlas.families.pieces import load_gain
 from weight_atlas.spectra.attention_factors import norm_gains
 from weight_atlas.vocabulary.neurons import neuron_blocks, of_component
 from weight_atlas.vocabulary.readout import final_norm, fold, read_readout

@@ -77,7 +77,7 @@ class WeightAnalyses:
         kernels by sqrt(head_dim).
         """
         from weight_atlas.families.inventory import matrices
-        from weight_atlas.families.reading import load_gain
+        from weight_atlas.families.pieces import load_gain
         from weight_atlas.spectra.attention_factors import norm_gains
         from weight_atlas.spectra.attention_table import attention_kernels
 
@@ -92,13 +92,13 @@ class WeightAnalyses:
 
     @property
     def _load(self) -> Callable[[Any], Any]:
-        from weight_atlas.families.reading import load_piece
+        from weight_atlas.families.pieces import load_piece
 
         return partial(load_piece, self.checkpoint)
 
     @cached_property
     def _histograms(self) -> list[pd.DataFrame]:
-        from weight_atlas.families.reading import load_piece
+        from weight_atlas.families.pieces import load_piece
         from weight_atlas.weights.histogram_table import histogram_parts
         from weight_atlas.weights.streaming import portions, value_histograms, warned
 

@@ -1,9 +1,9 @@
 """The archive of a PyTorch file: what it holds, opened by torch's restricted loader without reading the tensors' data.
 
 The archive is a ZIP file with one pickle and, stored as they are, the bytes of every storage (torch documentation,
-notes on serialization). The pickle's tensors are built on a map of the file: each storage where the archive's own
-directory says that it lies, so that torch itself holds shapes, strides and offsets to the storage's bounds, and no page
-of data is touched.
+notes on serialization). The pickle's tensors are built on a map of the file: each storage at the offset that the
+archive's own directory gives, so that torch itself checks shapes, strides and offsets against the storage's bounds, and
+no page of data is touched.
 """
 
 import io

@@ -17,7 +17,7 @@ from weight_atlas.errors import AtlasError
 if TYPE_CHECKING:
     import torch
 
-# What the rest of the program takes for granted about a configuration: keys, test, wording.
+# The structure of a configuration that the rest of the program relies on: keys, test, wording.
 _STRUCTURE: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (
         ("architectures",),
@@ -44,12 +44,12 @@ _STRUCTURE: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 class Checkpoint:
     """A model's files, indexed; values are read one tensor at a time.
 
-    folder: where they lie. config: config.json, {} if there is none; of an adapter, its adapter_config.json; of a GGUF
+    folder: that holds them. config: config.json, {} if there is none; of an adapter, its adapter_config.json; of a GGUF
     file, its metadata under the names of config.json. entries: name -> TensorEntry, in file order; a quantized tensor
-    stands there as what it stands for. consumed: name of a stored scale, zero point or code -> the tensor that it is
-    part of, or "". stored: the store of the tensors as they are stored, packed ones in their parts. family: the
+    has the entry of the tensor that it encodes. consumed: name of a stored scale, zero point or code -> the tensor that
+    it is part of, or "". stored: the store of the tensors as they are stored, packed ones in their parts. family: the
     configuration's override of the model family, or None. allow_other: whether tensors that the family does not know
-    are allowed. renamed: in words, what was done to the stored names to make them the model's own, or "".
+    are allowed. renamed: how the stored names were changed to the model's own, in words, or "".
     """
 
     def __init__(

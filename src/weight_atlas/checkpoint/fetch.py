@@ -21,7 +21,7 @@ def make_manifest(spec: CheckpointSpec, *, threads: int = 1) -> Manifest:
 
     Local files stay where they are; a hub repository goes into the hub's own cache, at the commit that the revision (a
     branch, tag or commit; None: the default branch) stands for now. Nothing in the manifest depends on time or place;
-    each SHA-256 is that of the bytes that lie here.
+    each SHA-256 is that of the bytes on this machine.
     """
     fetched = fetch(spec, threads=threads)
     digests = fetched.digests(threads) if fetched.on_hub else None

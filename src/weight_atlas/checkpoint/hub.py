@@ -1,8 +1,8 @@
 """Models on the Hugging Face hub: download into its ordinary cache, resumably, and find them there again.
 
-huggingface_hub does the talking and lays out the cache. It begins a file anew when a process was interrupted in the
-middle of it, so large files are brought here first: they grow under a fixed name beside their place in the cache, go
-on from where they stopped, and are renamed when size and SHA-256 are right.
+huggingface_hub talks to the hub and lays out the cache. After an interruption it starts a file from the beginning, so
+large files are downloaded here first: each grows under a fixed name beside its place in the cache, resumes where it
+stopped, and is renamed once its size and SHA-256 are right.
 """
 
 import errno
@@ -33,7 +33,7 @@ _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class HubDigest:
-    """What the hub says about a file's bytes: their SHA-256 or, of a small file, their git hash; None: nothing.
+    """What the hub records of a file's bytes: their SHA-256 or, of a small file, their git hash; None: nothing.
 
     verified: whether the bytes here were compared with it just now, as they arrived.
     """
@@ -44,7 +44,7 @@ class HubDigest:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The files of a repository at one commit, in the hub cache; digests: what the hub says of each file's bytes."""
+    """The files of a repository at one commit, in the hub cache; digests: what the hub records of each file's bytes."""
 
     folder: Path
     listing: Listing
@@ -53,7 +53,7 @@ class Snapshot:
 
 
 def download(source: HubSource, revision: str | None, *, code: tuple[str, ...], threads: int) -> Snapshot:
-    """Bring the files that the analyses need into the hub cache.
+    """Download the files that the analyses need into the hub cache.
 
     code: patterns of the model's own modules to fetch too.
     What is complete in the cache is not requested again; a commit that is wholly there needs no network.

@@ -36,11 +36,11 @@ SIDE_PATTERNS = (
     "spiece.model",
     "chat_template.jinja",
 )
-# A model's own modules: in a folder they may lie beside other programs, in a repository they are all there is.
+# A model's own modules: in a local folder there may be other programs beside them, in a repository there are not.
 ALL_CODE = ("*.py",)
 CODE_PATTERNS = ("configuration_*.py", "modeling_*.py", "tokenization_*.py")
 
-# What training leaves beside a checkpoint under the same suffixes.
+# Files with the same suffixes that training saves beside a checkpoint.
 _NOT_WEIGHTS = (
     "training_args*",
     "optimizer*",

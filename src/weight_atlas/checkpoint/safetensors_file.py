@@ -1,4 +1,4 @@
-"""Reading tensors as they are stored in safetensors files, one at a time and only the rows asked for.
+"""Read tensors as they are stored in safetensors files, one at a time and only the rows requested.
 
 torch is imported when a tensor is read: the steps that only need the index do without it.
 """

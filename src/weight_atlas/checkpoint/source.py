@@ -19,7 +19,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.paths import user_path
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# Of each file that many blocks of that many bytes are looked at when it is asked whether it is still the same.
+# To see whether a file has changed, this many blocks of this many bytes are compared.
 _BLOCKS, _BLOCK = 8, 512
 _REMEDY = (
     "use bundled:demo, hf://org/name, hf://org/name/file, a folder, or a .safetensors, .pt, .pth, .ckpt, .bin or .gguf "
@@ -32,7 +32,7 @@ class CheckpointSpec:
     """Which checkpoint a model is and how it is read, as the model's entry in the configuration says.
 
     source: hub repository, folder or file (see parse_source). revision: branch, tag or commit of a hub repository.
-    family: name of the model's family, if config.json does not tell it. key: dotted path to the state dict inside a
+    family: name of the model's family, if config.json does not give it. key: dotted path to the state dict inside a
     PyTorch file. prefix: what stands before the model's names (see wrappers.py). allow_other: allow tensors that the
     family does not know. trust_remote_code: fetch the model's own modules too, and run them.
     """

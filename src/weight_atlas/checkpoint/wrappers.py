@@ -1,4 +1,4 @@
-"""Names as the model has them: what training wrappers and training classes put before or into them is taken off."""
+"""The model's own names: remove what training wrappers and training classes put before or into them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +19,8 @@ WRAPPERS = (
 _COUNTER = "n_averaged"
 # Attributes under which training classes (Lightning's, say) keep a model.
 _OWNERS = ("net", "network")
-# `model` is such an attribute too, and the body in most models' own names: there it stands before another body or a
-# head, under these names.
+# `model` is such an attribute too, but also the name of the body in most models: it is the attribute if another body or
+# a head follows it, under these names.
 _BODIES = (
     "model", "transformer", "gpt_neox", "gpt_neox_japanese", "backbone", "bert", "roberta", "distilbert", "albert",
     "electra", "biogpt", "rwkv",
@@ -51,14 +51,14 @@ class UnwrappedStore:
 def unwrapped(store: Store, prefix: str | None = None) -> tuple[Store, str]:
     """A store under the model's own names, and what was done to the names, in words ("" where nothing was).
 
-    prefix: what stands before the model's names; tensors whose names begin otherwise are no part of it.
+    prefix: what precedes the model's names; tensors whose names begin otherwise are not part of it.
     """
     stored = list(store.entries)
     names = dict(zip(stored, own_names(stored, prefix, store.folder), strict=True))
     kept = {name: own for name, own in names.items() if own is not None}
     if all(name == own for name, own in kept.items()) and len(kept) == len(stored):
         return store, ""
-    return UnwrappedStore(store, _inverse(kept, store.folder)), _said(kept, len(stored))
+    return UnwrappedStore(store, _inverse(kept, store.folder)), _description(kept, len(stored))
 
 
 def own_names(names: list[str], prefix: str | None, where: object) -> list[str | None]:
@@ -90,7 +90,7 @@ def _below(names: list[str], prefix: str, where: object) -> list[str | None]:
 
 
 def _owner(names: list[str]) -> str | None:
-    """The attribute of a training class that stands before all names, or None."""
+    """The attribute of a training class that all names begin with, or None."""
     heads = {name.partition(".")[0] for name in names}
     if len(heads) != 1:
         return None
@@ -115,7 +115,7 @@ def _inverse(names: dict[str, str], folder: Path) -> dict[str, str]:
     return inverse
 
 
-def _said(kept: dict[str, str], total: int) -> str:
+def _description(kept: dict[str, str], total: int) -> str:
     changed = {name: own for name, own in kept.items() if name != own}
     words = []
     if changed:

@@ -39,7 +39,7 @@ class Scales:
             return rank, None
         return rank, alpha / (math.sqrt(rank) if self._stabilized else rank)
 
-    def said(self, module: str, stored: int) -> str:
+    def describe(self, module: str, stored: int) -> str:
         """Rank and scale in words."""
         rank, scale = self.of(module, stored)
         words = [f"rank {rank}" + (f" for each of {stored // rank} experts" if rank and stored > rank else "")]

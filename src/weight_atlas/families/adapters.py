@@ -1,7 +1,7 @@
 """LoRA adapters and their relatives in PEFT's names: which weight each of their tensors changes, and by how much.
 
 A LoRA adapter's update of a weight is scale * B A with A (rank, in) and B (out, rank); the product is never formed
-here. What stands beside such factors: singular values of the update (AdaLoRA), magnitudes of the changed weight (DoRA),
+here. What can come with such factors: singular values of the update (AdaLoRA), magnitudes of the changed weight (DoRA),
 factors of activations (IA3), new rows of an embedding (trainable tokens), and weights stored whole.
 """
 
@@ -29,7 +29,7 @@ _ROLES = {
     "lora_magnitude_vector": Role.LORA_MAGNITUDE, "lora_E": Role.AUX, "ia3_l": Role.AUX,
 }  # fmt: skip
 _READ = ("LORA", "ADALORA", "IA3", "TRAINABLE_TOKENS")
-# So many times as many families must share the reading of an adapter's names that is taken as any other.
+# The chosen reading of an adapter's names must be shared by this many times as many families as any other.
 _CLEARLY = 3
 
 
@@ -38,7 +38,7 @@ def is_adapter(config: Mapping[str, Any], names: Iterable[str]) -> bool:
     return "peft_type" in config or any(_PART.search(name) for name in names)
 
 
-def hold_factors(shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check_factors(shapes: Mapping[str, tuple[int, ...]]) -> None:
     """AtlasError unless the two factors of every update are of one rank; shapes: by the tensors' names."""
     for name, down in shapes.items():
         part = _PART.search(name)
@@ -56,9 +56,9 @@ def hold_factors(shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """What a tensor's name says: a part of an adapter of the module, or (part None) a parameter of it stored whole.
+    """A tensor's name, parsed: a part of an adapter of the module, or (part None) a parameter of it stored whole.
 
-    depth: how many wrappers lie around the module from this part inwards. wrapper: of a parameter stored whole.
+    depth: how many wrappers there are around the module from this part inwards. wrapper: of a parameter stored whole.
     """
 
     module: str
@@ -136,7 +136,7 @@ class Adapter:
         if place.bias:
             return f"bias of the update, scale {scale:g}" if (scale := self.scales.of(target, 0)[1]) else ""
         ranks = shape[0 if place.part.endswith("A") else min(1, len(shape) - 1)] if shape else 0
-        return self.scales.said(target, ranks)
+        return self.scales.describe(target, ranks)
 
     def _tokens(self, shape: tuple[int, ...]) -> str:
         given = self._config.get("trainable_token_indices") or self._config.get("token_indices")
@@ -155,7 +155,7 @@ def _place(name: str) -> _Place:
     module = name[: part.start()] if part else name
     wrappers = _WRAPPED.findall(module)
     if part is None:
-        # Of nested wrappers the outermost tells what a parameter is: what lies beneath it was there before.
+        # The outermost of nested wrappers decides what a parameter is: the inner ones were there before.
         return _Place(module, None, wrapper=wrappers[0] if wrappers else "")
     module = _WRAPPED.sub("", module)
     return _Place(
@@ -188,8 +188,9 @@ def _whole(changed: tuple[str, Match], place: _Place) -> Match:
 def adapted_family(config: Mapping[str, Any], names: list[str], families: Iterable[str]) -> Family:
     """The family of the model that an adapter changes, found by its names: adapters do not say what it is.
 
-    Among the families that know all of them the reading that most share is taken, and its first family; `family` in the
-    configuration overrules it. Where no family knows them, or no reading is shared by clearly the most, an AtlasError.
+    Several families may know all of them: the reading that most of them share is chosen, and the first family that
+    has it; `family` in the configuration overrides it. Where no family knows them, or no reading is clearly the most
+    frequent, an AtlasError.
     """
     adapter, places = Adapter(config), [_place(name) for name in names]
     readings: dict[tuple, list[str]] = {}

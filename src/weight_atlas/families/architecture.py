@@ -58,17 +58,17 @@ class Architecture:
     @property
     def norm(self) -> str:
         """What the family's norms compute (of NORMS), unless a row of its table says otherwise; "" if not known."""
-        return self.quantities.said("norm") or ""
+        return self.quantities.fact("norm") or ""
 
     @property
     def stores_final_norm(self) -> bool:
         """Whether the model stores a norm between its last layer and its unembedding."""
-        return self.quantities.said("final_norm") is None
+        return self.quantities.fact("final_norm") is None
 
     @property
     def final_norm_without_parameters(self) -> str:
         """What the final norm computes where it has no parameters to store; "" where there is none of that kind."""
-        return self.norm if self.quantities.said("final_norm") == "without parameters" else ""
+        return self.norm if self.quantities.fact("final_norm") == "without parameters" else ""
 
     @property
     def norm_eps(self) -> float:

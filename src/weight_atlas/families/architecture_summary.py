@@ -57,7 +57,7 @@ def configuration(architecture: Architecture, inventory: pd.DataFrame) -> dict[s
     values: dict[str, Any] = {"architecture": architecture.name or None}
     if (inventory["role"] != Role.OTHER.value).any() or inventory.empty:
         family, quantities = architecture.family, architecture.quantities
-        values |= {"family": family.name} | {fact: quantities.said(fact) for fact in family.describe}
+        values |= {"family": family.name} | {name: quantities.fact(name) for name in family.describe}
         values |= _from_shapes(inventory)
         values |= {name: value for name in FIELDS if (value := _of_all_layers(quantities, name)) is not None}
         values |= _of_parts(inventory)

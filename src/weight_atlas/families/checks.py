@@ -1,4 +1,4 @@
-"""Holding the shapes of a model's tensors to config.json and to each other."""
+"""Check the shapes of a model's tensors against config.json and against each other."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from weight_atlas.families.shapes import ANY, NOTHING, VOCABULARY, Dimension
 from weight_atlas.families.sizes import Sizes
 
 _AXES = ("rows", "columns", "as the shape that is stored")
-_TAKE_AGAIN = "the tensor, or config.json, is not of this model: take both again from where the model comes from"
+_OTHER_MODEL = "the tensor, or config.json, is not of this model: take both again from where the model comes from"
 
 
-def hold_shapes(dimensions: list[Dimension], sizes: Sizes) -> None:
+def check_shapes(dimensions: list[Dimension], sizes: Sizes) -> None:
     """AtlasError unless all tensors have the sizes that config.json gives them, or that the others have.
 
     The message names the first that does not, what it must have and why. More rows than the vocabulary are usual
@@ -31,13 +31,13 @@ def hold_shapes(dimensions: list[Dimension], sizes: Sizes) -> None:
 
 
 def _wanted(one: Dimension, sizes: Sizes) -> list[int]:
-    """The sizes that config.json allows; [] where it tells none."""
+    """The sizes that config.json allows; [] where it gives none."""
     values = (sizes.value(expression, one.place) for expression in one.expressions)
     return list(dict.fromkeys(value for value in values if value is not None))
 
 
 def _like_others(one: Dimension, sizes: Sizes) -> bool:
-    """Whether the other tensors tell this size, or tell which of several it is."""
+    """Whether this size, or which of several it is, follows from the other tensors."""
     one_of_several = len(one.expressions) > 1 and one.row["cols"] is None
     return one.expression != ANY and (one_of_several or not _wanted(one, sizes))
 
@@ -82,7 +82,7 @@ def _mismatch(wrong: list[Dimension], dimensions: list[Dimension], sizes: Sizes,
         what += f"; {others} more tensors do not fit either"
     alike = {other.size for other in dimensions if other.expression == one.expression}
     config_alone = by_config and len(alike) == 1 and others
-    remedy = f"all tensors of this size have {one.size}: correct config.json" if config_alone else _TAKE_AGAIN
+    remedy = f"all tensors of this size have {one.size}: correct config.json" if config_alone else _OTHER_MODEL
     return AtlasError(what, where=row["shard"], remedy=remedy)
 
 
@@ -91,7 +91,7 @@ def _reason(one: Dimension, sizes: Sizes, by_config: bool) -> str:
         return f"as the others have it for {one.expression}" if one.expressions else "as in the other layers"
     if one.expression == NOTHING:
         return "since it is a vector in this family"
-    return "; or ".join(f"{text}: {sizes.said(text, one.place)}" for text in one.expressions)
+    return "; or ".join(f"{text}: {sizes.explain(text, one.place)}" for text in one.expressions)
 
 
 def _turns(one: Dimension, dimensions: list[Dimension], sizes: Sizes, usual: Mapping) -> bool:

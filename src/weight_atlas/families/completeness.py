@@ -21,8 +21,8 @@ _ONE_STACK = ("Encoder", "CausalLM", "Decoder")
 _WHOLE_AGAIN = "a file is missing or was cut short: take the checkpoint again from where it comes from"
 
 
-def hold_elements(entries: Mapping[str, "TensorEntry"], matches: Mapping[str, Match]) -> None:
-    """AtlasError if tensors of the model hold no elements."""
+def check_elements(entries: Mapping[str, "TensorEntry"], matches: Mapping[str, Match]) -> None:
+    """AtlasError if tensors of the model have no elements."""
     empty = [name for name, match in matches.items() if 0 in entries[name].shape and match.row.role is not Role.OTHER]
     if not empty:
         return
@@ -56,7 +56,7 @@ def further_layers(matches: Iterable[Match], quantities: Quantities, family: Fam
     return found
 
 
-def hold_layers(
+def check_layers(
     family: Family, quantities: Quantities, matches: Mapping[str, Match], sizes: Sizes, architecture: str
 ) -> None:
     """AtlasError unless the file holds the layers that config.json counts, and each the tensors that its likes have."""
@@ -69,11 +69,11 @@ def hold_layers(
     further = further_layers(matches.values(), quantities, family)
     for stack in sorted(stacks):
         layers = {layer: names for layer, names in stored[stack].items() if layer not in further[stack]}
-        _hold_count(stack, layers, quantities)
-        _hold_likes(stack, layers, {*family.some_layers}, sizes)
+        _check_depth(stack, layers, quantities)
+        _check_alike(stack, layers, {*family.some_layers}, sizes)
 
 
-def _hold_count(stack: str, layers: Mapping[int, set[str]], quantities: Quantities) -> None:
+def _check_depth(stack: str, layers: Mapping[int, set[str]], quantities: Quantities) -> None:
     depth = depth_of(stack, quantities)
     end = max(layers, default=-1) + 1 if depth is None else depth
     given = "the file" if depth is None else f"{_depth_key(stack, quantities)} in config.json"
@@ -105,8 +105,8 @@ def _ranges(layers: list[int]) -> str:
     return f"{layers[0]} to {layers[-1]}" if whole and len(layers) > 2 else ", ".join(map(str, layers))
 
 
-def _hold_likes(stack: str, layers: Mapping[int, set[str]], optional: set[str], sizes: Sizes) -> None:
-    """A layer that lacks tensors of another one of its kind, and has none of its own instead, has lost them."""
+def _check_alike(stack: str, layers: Mapping[int, set[str]], optional: set[str], sizes: Sizes) -> None:
+    """AtlasError for a layer that lacks tensors of another layer of its kind and has no others instead."""
     kinds: dict[str | None, dict[frozenset, int]] = defaultdict(dict)
     for layer, patterns in sorted(layers.items()):
         needed = frozenset(pattern for pattern in patterns if module_of(pattern) not in optional)
@@ -123,7 +123,7 @@ def _hold_likes(stack: str, layers: Mapping[int, set[str]], optional: set[str], 
                     )
 
 
-def hold_experts(rows: Iterable[Mapping[str, Any]], matches: Mapping[str, Match], quantities: Quantities) -> None:
+def check_experts(rows: Iterable[Mapping[str, Any]], matches: Mapping[str, Match], quantities: Quantities) -> None:
     """AtlasError unless each layer with experts has all of them, in each of their matrices."""
     found: dict[tuple, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
     for row in rows:

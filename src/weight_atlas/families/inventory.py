@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.adapters import Adapter, hold_factors
+from weight_atlas.families.adapters import Adapter, check_factors
 from weight_atlas.families.architecture import Architecture
-from weight_atlas.families.checks import hold_shapes
-from weight_atlas.families.completeness import depth_of, further_layers, hold_elements, hold_experts, hold_layers
+from weight_atlas.families.checks import check_shapes
+from weight_atlas.families.completeness import check_elements, check_experts, check_layers, depth_of, further_layers
 from weight_atlas.families.layouts import Selection, logical_shape
 from weight_atlas.families.matching import Match, Matcher
-from weight_atlas.families.orientation import oriented, stored_turned
+from weight_atlas.families.orientation import oriented, stored_transposed
 from weight_atlas.families.pieces import NO_HEADS, Piece, head_columns, pieces_of
 from weight_atlas.families.registry import HOW_TO_ADD, NO_FAMILY, tensor_list
 from weight_atlas.families.roles import MATRIX_ROLES, Role
@@ -41,8 +41,8 @@ def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: 
     """One row for each logical tensor of a checkpoint: a fused tensor gives one for each piece, a stack of experts one
     for each expert.
 
-    family: name of the family, if config.json does not tell it or tells it wrongly. allow_other: take tensors that no
-    row of the family explains as role `other` instead of an AtlasError, all of them where there is no family.
+    family: name of the family, if config.json does not give it or gives a wrong one. allow_other: give tensors that no
+    row of the family explains the role `other` instead of an AtlasError, all of them where there is no family.
 
     Columns: tensor (name on disk), piece (its name in a fused tensor, or ""), id (unique), role (a Role), of_role (for
     a bias: the role it belongs to; for an adapter: the role it changes), component (part of the block where the role
@@ -56,10 +56,10 @@ def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: 
     architecture, entries = Architecture.of(checkpoint, family, allow_other=allow_other), checkpoint.entries
     matches = _matches(architecture, entries, allow_other)
     if architecture.adapter:  # the sizes of the model that it changes are not in it
-        hold_factors({name: entry.shape for name, entry in entries.items()})
+        check_factors({name: entry.shape for name, entry in entries.items()})
         rows = _all_rows(entries, matches, architecture)
     else:
-        rows = _held_rows(entries, matches, architecture)
+        rows = _checked_rows(entries, matches, architecture)
     rows = tie(checkpoint, architecture, rows, matches)
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     stacks = table["stack"].map(_STACKS).astype("int64")
@@ -67,7 +67,7 @@ def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: 
     return table.iloc[order].reset_index(drop=True)
 
 
-def hold_to_config(checkpoint: "Checkpoint") -> None:
+def check_against_config(checkpoint: "Checkpoint") -> None:
     """AtlasError unless a model's tensors are all there and have the shapes that its config.json gives them.
 
     The same as the inventory demands, for those who run a model without one; what no family's table explains passes.
@@ -78,7 +78,7 @@ def hold_to_config(checkpoint: "Checkpoint") -> None:
         return
     matches = _matches(architecture, checkpoint.entries, allow_other=True)
     if not architecture.adapter:
-        _held_rows(checkpoint.entries, matches, architecture)
+        _checked_rows(checkpoint.entries, matches, architecture)
 
 
 def matrices(inventory: pd.DataFrame) -> pd.DataFrame:
@@ -108,11 +108,11 @@ def _matches(architecture: Architecture, entries: Entries, allow_other: bool) ->
     return {name: match or Match(row, "") for name, match in found.items()}
 
 
-def _held_rows(entries: Entries, matches: dict[str, Match], architecture: Architecture) -> list[dict[str, Any]]:
+def _checked_rows(entries: Entries, matches: dict[str, Match], architecture: Architecture) -> list[dict[str, Any]]:
     """The rows of a model that is whole and has the shapes that config.json and its other tensors give it."""
     family, quantities, sizes = architecture.family, architecture.quantities, Sizes(architecture.quantities)
-    hold_elements(entries, matches)
-    hold_layers(family, quantities, matches, sizes, architecture.name)
+    check_elements(entries, matches)
+    check_layers(family, quantities, matches, sizes, architecture.name)
 
     def found(some: dict[str, Match]) -> tuple[list[dict[str, Any]], list[Dimension]]:
         rows = _all_rows(entries, some, architecture)
@@ -123,13 +123,13 @@ def _held_rows(entries: Entries, matches: dict[str, Match], architecture: Archit
         )
         return rows, held
 
-    if any(map(stored_turned, matches.values())):
-        # Widths that config.json does not give are taken from what lies one way only.
+    if any(map(stored_transposed, matches.values())):
+        # Widths that config.json does not give are inferred from tensors whose orientation is certain.
         found({name: match for name, match in matches.items() if not match.row.layout})
         matches |= oriented(matches, entries, family, sizes)
     rows, held = found(matches)
-    hold_experts(rows, matches, quantities)
-    hold_shapes(held, sizes)
+    check_experts(rows, matches, quantities)
+    check_shapes(held, sizes)
     return rows
 
 

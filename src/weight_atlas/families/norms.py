@@ -1,6 +1,6 @@
-"""What norms compute and where they stand: the words that family tables use for both."""
+"""What norms compute and where they are: the words that family tables use for both."""
 
-# x stands for what the norm is given, w for the gain that is stored.
+# x: the input of the norm. w: the gain that is stored.
 NORMS: dict[str, str] = {
     "RMSNorm": "w * x / rms(x)",
     "RMSNorm with gain 1 + w": "(1 + w) * x / rms(x)",
@@ -34,5 +34,5 @@ def gain_offset(norm: str) -> float:
 
 
 def centres(norm: str) -> bool:
-    """Whether a norm of this kind takes the mean away."""
+    """Whether a norm of this kind subtracts the mean."""
     return norm.startswith("LayerNorm")

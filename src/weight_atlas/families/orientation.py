@@ -1,7 +1,7 @@
-"""Which way round matrices lie in a file whose family stores them (in, out).
+"""The orientation of matrices in a file whose family stores them (in, out).
 
-Checkpoints with GPT-2's names come both ways: Conv1D's (in, out), and nn.Linear's (out, in), as nanoGPT writes them.
-A matrix that is not square proves which; all others of the model follow.
+Checkpoints with GPT-2's names exist in both orientations: Conv1D's (in, out), and nn.Linear's (out, in), as nanoGPT
+writes them. A matrix that is not square proves which; all others of the model follow.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ TURNED = "stored (out, in), as in nn.Linear: matrices of this model that are not
 BY_NAME = "orientation by name only: no matrix of this model that is not square proves it"
 
 
-def stored_turned(match: Match) -> bool:
+def stored_transposed(match: Match) -> bool:
     """Whether the family's table says that this tensor is stored (in, out)."""
     return "transposed" in match.row.layout and not match.row.bias
 
@@ -32,14 +32,14 @@ def oriented(
 ) -> dict[str, Match]:
     """The matches with the orientation that the file's matrices prove, and a note where it is not the table's.
 
-    Some of either kind in one file are an AtlasError.
+    Both orientations in one file are an AtlasError.
     """
     names = [
         name
         for name, match in matches.items()
-        if stored_turned(match) and not entries[name].note and _is_matrix(match, entries[name].shape)
+        if stored_transposed(match) and not entries[name].note and _is_matrix(match, entries[name].shape)
     ]
-    ways = {name: _ways(matches[name], entries[name].shape, family, sizes) for name in names}
+    ways = {name: _fitting(matches[name], entries[name].shape, family, sizes) for name in names}
     declared = [name for name, fitting in ways.items() if fitting == (True, False)]
     turned = [name for name, fitting in ways.items() if fitting == (False, True)]
     if declared and turned:
@@ -58,7 +58,7 @@ def oriented(
 
 
 def _is_matrix(match: Match, stored: tuple[int, ...]) -> bool:
-    """Whether it is stored as a matrix, or one for each expert; with more dimensions, as XLNet has, it lies one way."""
+    """Whether it is stored as one matrix, or one for each expert; with more dimensions (XLNet) it never is turned."""
     return len(stored) == 2 + ("stacked" in match.row.layout)
 
 
@@ -68,7 +68,7 @@ def _noted(match: Match, note: str, turn: bool) -> Match:
     return replace(match, row=match.row.model_copy(update={"layout": layout, "note": note}))
 
 
-def _ways(match: Match, stored: tuple[int, ...], family: Family, sizes: Sizes) -> tuple[bool, bool]:
+def _fitting(match: Match, stored: tuple[int, ...], family: Family, sizes: Sizes) -> tuple[bool, bool]:
     """Whether the known sizes allow the table's orientation, and the other one."""
     row, place = match.row, sizes.place(match.row.stack or family.stack, match.layer)
     chosen = _one_expert(row.layout, stored, sizes, place)

@@ -1,13 +1,19 @@
-"""From a row of a family and a stored shape to the pieces that the tensor holds."""
+"""The pieces that a stored tensor holds, by its row of the family's table, and reading one of them."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.layouts import LAYOUTS, SHARINGS, Selection, logical_shape
+from weight_atlas.families.layouts import LAYOUTS, SHARINGS, Selection, extract, logical_shape, needed_rows
+from weight_atlas.families.norms import gain_offset
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.roles import HEADS, Role
 from weight_atlas.families.schema import Row
+
+if TYPE_CHECKING:
+    import torch
+
+    from weight_atlas.checkpoint.checkpoint import Checkpoint
 
 NO_HEADS: dict[str, int | None] = {"n_heads": None, "head_dim": None}
 
@@ -111,3 +117,18 @@ def head_columns(
             remedy="correct the number of heads in config.json, or the family if the model counts them otherwise",
         )
     return {"n_heads": heads, "head_dim": cut // heads}
+
+
+def load_piece(checkpoint: "Checkpoint", row: Any) -> "torch.Tensor":
+    """The tensor of one inventory row: (rows, cols) in logical orientation (out, in), or (rows,); in its stored type.
+
+    row: a namedtuple of DataFrame.itertuples(), or anything with `tensor` and `selection`.
+    """
+    selection = Selection.decode(row.selection)
+    rows, within = needed_rows(checkpoint.entries[row.tensor].shape, selection)
+    return extract(checkpoint.read(row.tensor, rows), within).contiguous()
+
+
+def load_gain(checkpoint: "Checkpoint", row: Any) -> "torch.Tensor":
+    """What a norm multiplies by, float32: the weight of its inventory row, or 1 + w where the model stores w."""
+    return load_piece(checkpoint, row).float() + gain_offset(row.norm)

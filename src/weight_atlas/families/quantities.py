@@ -49,7 +49,7 @@ class Quantities:
         use = self.source(name, layer)
         if use is None:
             return self._inferred.get(name)
-        value = self.product(use, layer, asking=name)
+        value = self.product(use, layer, resolving=name)
         return _size(name, use, value) if name in _SIZES or name in _PARTS else value
 
     def source(self, name: str, layer: int | None = None) -> str | None:
@@ -59,7 +59,7 @@ class Quantities:
                 continue
             if isinstance(given := self.key(source.use), list) and not self._may_be_list(name, given):
                 raise _impossible(name, source.use, given)
-            if self.product(source.use, layer, asking=name) is not None:
+            if self.product(source.use, layer, resolving=name) is not None:
                 return source.use
         return None
 
@@ -79,7 +79,7 @@ class Quantities:
         return name not in WHOLE_MODEL and layers in (None, len(given))
 
     def infer(self, name: str, value: int) -> None:
-        """Take a size that config.json does not give from the tensors; defaults made from other sizes stay out."""
+        """Set a size that config.json does not give, as the tensors have it; defaults of others ignore it."""
         self._inferred[name] = value
 
     def size(self, word: str, layer: int | None = None) -> int | None:
@@ -89,19 +89,19 @@ class Quantities:
         value = self.product(word, layer)
         return None if value is None else _size(word, word, value)
 
-    def product(self, expression: str, layer: int | None = None, asking: str | None = None) -> Any:
+    def product(self, expression: str, layer: int | None = None, resolving: str | None = None) -> Any:
         """Value of a key or quantity, or of sums of products and quotients of them ("2*d_model", "d_model/n_heads").
 
         None if a factor is missing. A quotient with a remainder, or a factor that is no number, is an AtlasError.
         """
-        terms = [self._term(term, layer, asking) for term in expression.split("+")]
+        terms = [self._term(term, layer, resolving) for term in expression.split("+")]
         if len(terms) == 1:
             return terms[0]
         return None if any(term is None for term in terms) else sum(terms)
 
-    def _term(self, expression: str, layer: int | None, asking: str | None) -> Any:
+    def _term(self, expression: str, layer: int | None, resolving: str | None) -> Any:
         words = expression.replace("*", " * ").replace("/", " / ").split()
-        values = [self._factor(word, layer, asking) for word in words[::2]]
+        values = [self._factor(word, layer, resolving) for word in words[::2]]
         if any(value is None for value in values):
             return None
         if len(values) == 1:
@@ -117,9 +117,9 @@ class Quantities:
                 result //= value
         return result
 
-    def said(self, fact: str) -> str | None:
-        """What the family's table states about a fact (`describe`) for this configuration, or None."""
-        return next((saying.say for saying in self._sayings.get(fact, ()) if self.holds(saying.when)), None)
+    def fact(self, name: str) -> str | None:
+        """What the family's table states (`describe`) about a fact for this configuration, or None."""
+        return next((saying.say for saying in self._sayings.get(name, ()) if self.holds(saying.when)), None)
 
     def scale(self, name: str) -> float:
         """What the model multiplies its "logits", what an "mlp" adds, or what its "routed" experts give by: the product
@@ -168,7 +168,7 @@ class Quantities:
         return value
 
     def kind(self, layer: int | None) -> str | None:
-        """The kind of a layer, as "linear_attention" or "full_attention", where config.json tells; else None.
+        """The kind of a layer, as "linear_attention" or "full_attention", where config.json gives it; else None.
 
         By layer_kinds, a list of kinds; linear_layers, the layers with linear attention, counted from 1; or
         full_attention_every, the number of layers of which the last has full attention.
@@ -185,7 +185,7 @@ class Quantities:
         return None
 
     def n_kinds(self) -> int | None:
-        """The number of layers of which config.json tells the kind one by one."""
+        """The number of layers whose kinds config.json lists one by one, or None."""
         kinds = self._list("layer_kinds")
         return None if kinds is None else len(kinds)
 
@@ -193,15 +193,15 @@ class Quantities:
         values = [self.key(source.use) for source in self._sources.get(name, ())]
         return next((value for value in values if isinstance(value, list)), None)
 
-    def _factor(self, word: str, layer: int | None, asking: str | None) -> Any:
+    def _factor(self, word: str, layer: int | None, resolving: str | None) -> Any:
         if word.isdigit():
             return int(word)
         value = self.key(word)
         if isinstance(value, list):
             value = value[layer] if layer is not None and layer < len(value) else _common(value)
-        if value is None and word != asking and word in self._sources:
+        if value is None and word != resolving and word in self._sources:
             # A default such as 4 * d_model says what config.json means: an inferred width does not make it hold.
-            value = self.of(word, layer) if asking is None or self.source(word, layer) else None
+            value = self.of(word, layer) if resolving is None or self.source(word, layer) else None
         return value
 
 
@@ -240,7 +240,7 @@ def _common(values: list) -> Any:
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with that of its language part, if it has one, laid over it.
 
-    The metadata of a GGUF file stands under "gguf", with the architecture before each name: it is taken off.
+    The metadata of a GGUF file is under "gguf", where each name begins with the architecture, which is removed.
     """
     result = dict(config)
     if isinstance(metadata := config.get("gguf"), Mapping):

@@ -17,7 +17,7 @@ HOW_TO_ADD = (
     "else add a table: docs/families.md says how; `allow_other: true` keeps unexplained tensors without a role, also "
     "where no family fits at all: their values are analysed one by one"
 )
-# Of a checkpoint that no family explains and that is looked at tensor by tensor; numbers are read as most families do.
+# For a checkpoint that no family explains, analysed tensor by tensor; quantities have the keys that most families use.
 NO_FAMILY = Family(name="none", title="no family").model_copy(
     update={"configuration": load_family(COMMON).configuration}
 )
@@ -44,7 +44,7 @@ def _index() -> dict[str, str]:
 def find_family(
     config: Mapping[str, Any], names: Collection[str] = (), family: str | None = None, allow_other: bool = False
 ) -> Family:
-    """The family of a model: the one asked for, else by architectures[0], else by model_type of config.json.
+    """The family of a model: the one named, else by architectures[0], else by model_type of config.json.
 
     For a composite model (vision and language) the type of its language part counts; for an adapter, the names of the
     tensors that it changes. An unknown one is an AtlasError that lists the tensors (names) by pattern, or with

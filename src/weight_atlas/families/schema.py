@@ -35,7 +35,7 @@ class _Strict(BaseModel):
 
 
 class Source(_Strict):
-    """Where a quantity stands in config.json: a key, or a product such as "expand*hidden_size"; `when` must hold.
+    """Where config.json gives a quantity: a key, or a product such as "expand*hidden_size"; `when` must hold.
 
     A name that is a key and a quantity means the key, else the quantity; "config.head_dim" means the key alone.
     """
@@ -47,7 +47,7 @@ class Source(_Strict):
 
 
 class Saying(_Strict):
-    """A fact that no key of config.json tells; `when` must hold."""
+    """A fact that no key of config.json gives; `when` must hold."""
 
     say: str
     when: dict[str, Any] = Field(default_factory=dict)
@@ -124,7 +124,7 @@ def present(table: Mapping[str, T | None]) -> dict[str, T]:
 
 
 class Family(_Strict):
-    """One family: its rows and where its quantities stand in config.json.
+    """One family: its rows, and where config.json gives its quantities.
 
     title: the models' name. about: what is special about them.
     modules: name patterns of modules, each with a `.weight` and perhaps a `.bias`. tensors: patterns of whole tensor

@@ -2,7 +2,7 @@
 
 They give logical rows and columns as expressions of quantities or keys of config.json: sums of products
 ("kv_rank + qk_rope_head_dim"), alternatives ("d_model or d_embedding": of a vector, one of them in all layers of a
-kind), `same` (alike in all layers of a kind), `kind` (the same, if config.json tells the kinds of layers) or `any`.
+kind), `same` (alike in all layers of a kind), `kind` (the same, if config.json gives the kinds of layers) or `any`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -41,7 +41,7 @@ class Dimension:
 
     @property
     def expressions(self) -> list[str]:
-        """The alternatives that the table gives; none where only other tensors tell."""
+        """The alternatives that the table gives; none where the size follows from other tensors only."""
         return [] if self.expression in (SAME, ANY) else self.expression.split(" or ")
 
 

@@ -74,7 +74,7 @@ class Sizes:
                     self._quantities.infer(word, self._inferred[word, *scope])
             self._known.clear()
 
-    def said(self, expression: str, place: Place) -> str:
+    def explain(self, expression: str, place: Place) -> str:
         """The factors of an expression with their values and where they come from, for a message."""
         words = dict.fromkeys(word for term in _terms(expression) for word in term if not word.isdigit())
         return ", ".join(f"{word} = {self.of(word, place)} ({self._origin(word, place)})" for word in words)

@@ -21,7 +21,7 @@ def tie(
     Copies that a family declares (`same_as`), and an output embedding that config.json does not say to be separate,
     count as tied when the stored values are the same. Of a model with a language model head that stores only the
     token embedding or only the head, either serves as the other, unless config.json says that they are separate: then
-    one of them is missing, and no row stands for it.
+    one of them is missing and gets no row.
     """
     by_name = {row["tensor"]: row for row in rows}
     for row in rows:

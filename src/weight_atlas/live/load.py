@@ -7,7 +7,7 @@ import torch
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory
-from weight_atlas.families.inventory import hold_to_config
+from weight_atlas.families.inventory import check_against_config
 from weight_atlas.live.language_model import LanguageModel
 from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.model_class import causal_class, loading_explained
@@ -40,7 +40,7 @@ def load_model(
 
     logging.disable_progress_bar()
     model_class, configuration = causal_class(checkpoint, trust_remote_code=trust_remote_code)
-    hold_to_config(checkpoint)
+    check_against_config(checkpoint)
     if dtype == "auto":
         dtype = "bfloat16" if device == "cuda" else "float32"
     spread = device == "cuda" and torch.cuda.device_count() > 1

@@ -10,7 +10,7 @@ import torch
 
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families.architecture import Architecture
-from weight_atlas.families.reading import load_piece
+from weight_atlas.families.pieces import load_piece
 from weight_atlas.families.roles import Role
 from weight_atlas.vocabulary.readout import Readout, post_gains
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.reading import load_piece
+from weight_atlas.families.pieces import load_piece
 from weight_atlas.live.anatomy import Coordinate
 from weight_atlas.vocabulary.neurons import down_projections, of_component
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     import torch
 
 
-def find(store: Store, settings: Settings, taken: set[str]) -> Iterator[Packed]:
+def find(store: Store, settings: Settings, claimed: set[str]) -> Iterator[Packed]:
     """The packed integer matrices of a checkpoint; packed values without their scales are errors."""
     for name, entry in store.entries.items():
-        if not name.endswith(".weight_packed") or entry.dtype != "I32" or name in taken:
+        if not name.endswith(".weight_packed") or entry.dtype != "I32" or name in claimed:
             continue
         stem = name.removesuffix("_packed")
         scale = f"{stem}_scale"

@@ -21,10 +21,10 @@ E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3
 _BYTES = ("U8", "I8", "F4")
 
 
-def find(store: Store, settings: Settings, taken: set[str]) -> Iterator[Packed]:
+def find(store: Store, settings: Settings, claimed: set[str]) -> Iterator[Packed]:
     """The fp4 tensors of a checkpoint; packed values without their scales are errors."""
     for name, entry in store.entries.items():
-        if name in taken or entry.dtype not in _BYTES:
+        if name in claimed or entry.dtype not in _BYTES:
             continue
         if name.endswith("_blocks") and len(entry.shape) >= 3 and entry.shape[-1] == 16:
             yield _blocks_and_scales(store, settings, name)

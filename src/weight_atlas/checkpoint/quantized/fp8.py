@@ -2,7 +2,7 @@
 
 W = q * scale, where the scale of an element is the one of its block: the same number of rows and columns for all but
 the last blocks (DeepSeek-V3, technical report, section 3.3: 128 x 128). int8 of bitsandbytes: W = q * SCB / 127, one
-SCB per row (LLM.int8, arXiv:2208.07339). An integer zero point is taken from q first.
+SCB per row (LLM.int8, arXiv:2208.07339). An integer zero point is subtracted from q first.
 """
 
 import math
@@ -21,14 +21,14 @@ _METHODS = ("fp8", "fbgemm_fp8", "compressed-tensors", "bitsandbytes", "modelopt
 _DEFAULT_BLOCK = 128
 
 
-def find(store: Store, settings: Settings, taken: set[str]) -> Iterator[Packed]:
+def find(store: Store, settings: Settings, claimed: set[str]) -> Iterator[Packed]:
     """The 8-bit tensors that have scales; ones without, in a checkpoint that says it is quantized, are errors."""
     for name, entry in store.entries.items():
-        if entry.dtype not in _VALUES or name in taken or len(entry.shape) < 2 or name.endswith("_zero_point"):
+        if entry.dtype not in _VALUES or name in claimed or len(entry.shape) < 2 or name.endswith("_zero_point"):
             continue
         stem = name.removesuffix(".weight")
         candidates = (f"{name}_scale_inv", f"{name}_scale", f"{stem}.SCB", f"{stem}.scale" if stem != name else "")
-        scale = next((found for found in candidates if found in store.entries and found not in taken), None)
+        scale = next((found for found in candidates if found in store.entries and found not in claimed), None)
         if scale is None:
             if settings.method in _METHODS or (settings.method and entry.dtype != "I8"):
                 raise missing(store, name, "scale")

@@ -2,9 +2,9 @@
 
 W[out, in] = (q[in, out] - zero[group of in, out]) * scale[group of in, out].
 GPTQ (arXiv:2210.17323, as AutoGPTQ writes it) packs q along the inputs and keeps each input's group in g_idx; its
-first format stores zero - 1, the second zero itself. Settings often name the wrong one, but a symmetric matrix tells:
-its zeros are all 2^(bits - 1), so that it stores one less in the first format. AWQ (arXiv:2306.00978, "gemm") packs
-along the outputs, 8 to a word in the order 0 2 4 6 1 3 5 7, and stores zero itself.
+first format stores zero - 1, the second zero itself. Settings often name the wrong one, but a symmetric matrix shows
+which it is: its zeros are all 2^(bits - 1), so that it stores one less in the first format. AWQ (arXiv:2306.00978,
+"gemm") packs along the outputs, 8 to a word in the order 0 2 4 6 1 3 5 7, and stores zero itself.
 """
 
 from collections.abc import Iterator
@@ -34,10 +34,10 @@ _ZERO_ITSELF = ("gptq_v2", "auto_round", "auto_round:gptqmodel")
 _LINES = 8  # outputs are unpacked by whole words
 
 
-def find(store: Store, settings: Settings, taken: set[str]) -> Iterator[Packed]:
+def find(store: Store, settings: Settings, claimed: set[str]) -> Iterator[Packed]:
     """The GPTQ and AWQ matrices of a checkpoint; packed values without scales or zero points are errors."""
     for name, entry in store.entries.items():
-        if not name.endswith(".qweight") or name in taken:
+        if not name.endswith(".qweight") or name in claimed:
             continue
         stem = name.removesuffix(".qweight")
         scales, zeros = f"{stem}.scales", f"{stem}.qzeros"

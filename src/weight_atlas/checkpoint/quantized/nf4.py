@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _STATE = ".quant_state.bitsandbytes__"
 
 
-def find(store: Store, settings: Settings, taken: set[str]) -> Iterator[Packed]:
+def find(store: Store, settings: Settings, claimed: set[str]) -> Iterator[Packed]:
     """The 4-bit matrices of a checkpoint; packed values without their state are errors."""
     states = {name.partition(_STATE)[0]: name for name in store.entries if _STATE in name}
     for name, state in states.items():
@@ -50,47 +50,47 @@ def find(store: Store, settings: Settings, taken: set[str]) -> Iterator[Packed]:
 
 def _matrix(store: Store, name: str, state: str) -> Packed:
     try:
-        told = json.loads(store.raw(state))
-        shape, kind = tuple(told["shape"]), str(told["quant_type"]).upper()
-        _check(told, shape)
+        quant_state = json.loads(store.raw(state))
+        shape, kind = tuple(quant_state["shape"]), str(quant_state["quant_type"]).upper()
+        _check(quant_state, shape)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         remedy = "get all files of the checkpoint again, from one version of it"
         raise AtlasError(f"{state} is not readable: {error}", where=store.folder, remedy=remedy) from error
     wanted = [f"{name}.absmax", f"{name}.quant_map"]
-    if "nested_blocksize" in told:
+    if "nested_blocksize" in quant_state:
         wanted += [f"{name}.nested_absmax", f"{name}.nested_quant_map"]
     for part in wanted:
         if part not in store.entries:
             raise missing(store, name, part)
     if store.entries[name].bytes != -(-prod(shape) // 2):
         raise misfit(store, name, f"{name}.absmax")
-    values = partial(_values, store, name, told, shape)
+    values = partial(_values, store, name, quant_state, shape)
     return Packed(name, kind, shape, (name, state, *wanted), values)
 
 
-def _check(told: dict[str, Any], shape: tuple[int, ...]) -> None:
+def _check(quant_state: dict[str, Any], shape: tuple[int, ...]) -> None:
     """ValueError for a state that cannot be true."""
-    blocks = [told["blocksize"], told.get("nested_blocksize", 1)]
+    blocks = [quant_state["blocksize"], quant_state.get("nested_blocksize", 1)]
     if not shape or not all(type(size) is int and 0 < size < 2**31 for size in (*shape, *blocks)):
         raise ValueError(f"impossible sizes: shape {list(shape)}, blocks of {blocks}")
-    if told.get("dtype", "float16") not in COMPUTED:
-        raise ValueError(f"a type that models do not compute in: {told['dtype']}")
-    if not isinstance(told.get("nested_offset", 0.0), int | float):
-        raise ValueError(f"an impossible offset: {told['nested_offset']}")
+    if quant_state.get("dtype", "float16") not in COMPUTED:
+        raise ValueError(f"a type that models do not compute in: {quant_state['dtype']}")
+    if not isinstance(quant_state.get("nested_offset", 0.0), int | float):
+        raise ValueError(f"an impossible offset: {quant_state['nested_offset']}")
 
 
 def _values(
-    store: Store, name: str, told: dict[str, Any], shape: tuple[int, ...], start: int, stop: int
+    store: Store, name: str, quant_state: dict[str, Any], shape: tuple[int, ...], start: int, stop: int
 ) -> "torch.Tensor":
     import torch
 
     table, absmax = store.read(f"{name}.quant_map").float(), store.read(f"{name}.absmax")
-    if "nested_blocksize" in told:
-        outer = torch.arange(absmax.numel()) // told["nested_blocksize"]
+    if "nested_blocksize" in quant_state:
+        outer = torch.arange(absmax.numel()) // quant_state["nested_blocksize"]
         nested = store.read(f"{name}.nested_absmax").float()[outer]
         codes = store.read(f"{name}.nested_quant_map").float()[absmax.int()]
-        absmax = codes * nested + told.get("nested_offset", 0.0)
-    width, block = prod(shape[1:]), told["blocksize"]
+        absmax = codes * nested + quant_state.get("nested_offset", 0.0)
+    width, block = prod(shape[1:]), quant_state["blocksize"]
 
     def make(begin: int, end: int) -> "torch.Tensor":
         first, last = begin * width, end * width
@@ -98,7 +98,7 @@ def _values(
         largest = absmax[first // block : -(-last // block)].repeat_interleave(block)
         return (values[first % 2 :][: last - first] * largest[first % block :][: last - first]).view(-1, *shape[1:])
 
-    return in_pieces(shape, start, stop, told.get("dtype", "float16"), make)
+    return in_pieces(shape, start, stop, quant_state.get("dtype", "float16"), make)
 
 
 def _bytes(store: Store, name: str, begin: int, end: int) -> "torch.Tensor":

@@ -1,4 +1,4 @@
-"""What all quantization schemes share: the description of a packed tensor and the loop that unfolds it."""
+"""What all quantization schemes share: the description of a packed tensor and the loop that dequantizes it."""
 
 import json
 import math
@@ -21,7 +21,7 @@ _ELEMENTS_AT_ONCE = 1 << 21
 class Packed:
     """A tensor that is stored as several.
 
-    name: of the tensor they stand for. dtype: what it is stored in, for people: "NF4", "F8_E4M3+block128".
+    name: of the tensor that they encode. dtype: what it is stored in, for people: "NF4", "F8_E4M3+block128".
     shape: of its values. parts: the stored tensors, packed values first. values(start, stop): rows of the values.
     note: why it cannot be unfolded, or "". remark: what had to be decided to unfold it, or "".
     """
@@ -78,7 +78,7 @@ def _beside(folder: Path) -> dict[str, Any]:
 
 
 def _check(declared: dict[str, Any], where: Path) -> None:
-    """AtlasError for settings whose structure is not what the schemes take for granted."""
+    """AtlasError for settings whose structure is not the one that the schemes rely on."""
     groups, block = declared.get("config_groups") or {}, declared.get("weight_block_size")
     wrong = [
         *(["config_groups"] if not isinstance(groups, dict) or not all(map(_is_group, groups.values())) else []),
@@ -123,7 +123,7 @@ def misfit(store: Store, packed: str, other: str) -> AtlasError:
 def in_pieces(
     shape: tuple[int, ...], start: int, stop: int, dtype: str, make: Callable[[int, int], "torch.Tensor"], step: int = 1
 ) -> "torch.Tensor":
-    """Rows start to stop of a tensor, made a few at a time, so that what the making takes beside the result is small.
+    """Rows start to stop of a tensor, made a few at a time, so that little memory is needed beside the result.
 
     make(i, j) gives rows i to j, where i is a multiple of step.
     """

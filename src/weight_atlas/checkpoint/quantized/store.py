@@ -23,7 +23,7 @@ _INTEGERS = ("U8", "I8", "U16", "I16", "U32", "I32")
 
 
 class QuantizedStore:
-    """A store whose packed tensors appear as the ones they stand for, dequantized as they are read.
+    """A store whose packed tensors appear as the ones that they encode, dequantized as they are read.
 
     entries: name -> TensorEntry, where packed ones carry their scheme as dtype, all their stored bytes, and the stored
     tensors as parts. consumed: stored name -> name of the tensor that it is part of ("" for scales of activations).
