@@ -251,6 +251,20 @@ def test_unknown_tensor_and_missing_folder(sharded):
         Checkpoint.from_folder(folder / "nowhere")
 
 
+def test_a_folder_is_listed_once(sharded, monkeypatch):
+    """Its index is read twice: for the names of the shards, and when each tensor was looked for in its shard."""
+    listed, read = [], []
+    iterdir, read_text = Path.iterdir, Path.read_text
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterdir(path))
+    monkeypatch.setattr(Path, "read_text", lambda path, **kwargs: read.append(path.name) or read_text(path, **kwargs))
+    manifest = make_manifest(CheckpointSpec(str(sharded[0])))
+    assert [file["name"] for file in manifest["files"]] == [
+        "model.safetensors.index.json", "one.safetensors", "two.safetensors",
+    ]  # fmt: skip
+    assert listed == [sharded[0]]
+    assert read.count("model.safetensors.index.json") == 2
+
+
 def test_manifest_and_what_changes_after_it(sharded, tmp_path_factory):
     folder, tensors, _ = sharded
     (folder / "config.json").write_text('{"model_type": "llama"}')
