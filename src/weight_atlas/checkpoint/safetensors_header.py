@@ -6,6 +6,7 @@ the offsets cover without holes or overlaps (https://huggingface.co/docs/safeten
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,8 @@ def _raw_header(path: Path) -> tuple[int, int, dict]:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise ValueError(f"{twice} is there twice")
     return result
 
