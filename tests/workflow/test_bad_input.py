@@ -178,7 +178,7 @@ def test_hub_not_reachable(project, tmp_path):
     environment = {**project.environment, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
     del environment["HF_HUB_OFFLINE"]
     arguments = ("checkpoints", "--directory", tmp_path, "--configfile", tmp_path / "config.yaml")
-    done = project.snakemake(*arguments, check=False, env=environment)
+    done = project.start_snakemake(*arguments, check=False, env=environment)  # the hub's library reads these at import
     expect((done.returncode, done.stdout + done.stderr), "error:", "nobody/nothing")
 
 

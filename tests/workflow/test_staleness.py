@@ -8,36 +8,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from project import Project
+from project import SMALL
 
 pytestmark = pytest.mark.slow
 
-ANALYSES = ["weight_statistics", "weight_cdf", "token_counts", "effective_rank", "super_weights", "ablation_perplexity"]
-CONFIG = {
-    "models": {"mine": {"source": "model", "analyses": ANALYSES}},
-    "corpora": {"text": {"source": "texts/*.txt"}},
-    "ablations": {"super_weights": {"zero": {}, "random": {"draws": 2}}},
-    "variant_perplexity": {"tokens": 2048},
-}
-
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A finished run on a model and a text that lie in folders of their own."""
-    project = Project.copy(tmp_path_factory.mktemp("staleness") / "project")
-    shutil.copytree(project.folder / "src/weight_atlas/data/demo/model", project.folder / "model")
-    (project.folder / "texts").mkdir()
-    text = "\n\n".join(path.read_text() for path in sorted((project.folder / "report").glob("*.rst")))
-    (project.folder / "texts/one.txt").write_text(text * 2)
-    (project.folder / "mine.yaml").write_text(yaml.safe_dump(CONFIG))
-    project.snakemake("--resources", "gpu=1", "--configfile", "mine.yaml")
-    return project
-
-
-@pytest.fixture(scope="module")
-def downstream(project) -> Callable[[set[str]], set[str]]:
+def downstream(small) -> Callable[[set[str]], set[str]]:
     """Rules that directly or indirectly read what some rules write, those rules included."""
-    graph = project.snakemake("--rulegraph", "--forceall", "--configfile", "mine.yaml").stdout
+    graph = small.snakemake("--rulegraph", "--forceall", *SMALL).stdout
     names = dict(re.findall(r'(\d+)\[label = "(\w+)"', graph))
     edges = [(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", graph)]
     assert ("effective_rank", "atlas") in edges
@@ -61,10 +40,10 @@ def append(path: str, text: str) -> Callable[[Path], None]:
 
 def configure(section: str, name: str | None = None, **values: object) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
-        config = yaml.safe_load((folder / "mine.yaml").read_text())
+        config = yaml.safe_load((folder / "small.yaml").read_text())
         target = config.setdefault(section, {})
         (target[name] if name else target).update(values)
-        (folder / "mine.yaml").write_text(yaml.safe_dump(config))
+        (folder / "small.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
     return change
 
@@ -81,13 +60,13 @@ CODE = "src/weight_atlas"
 # What changes, how, in which file, and the first steps that can see it; what stands downstream of them runs as well.
 CHANGES = {
     "nothing": (None, None, set()),
-    "a parameter": ("mine.yaml", configure("effective_rank", phases=4), {"effective_rank"}),
+    "a parameter": ("small.yaml", configure("effective_rank", phases=4), {"effective_rank"}),
     "a parameter of the model": (
-        "mine.yaml",
+        "small.yaml",
         configure("models", "mine", dtype="float32"),
         {"super_weights", "variant_perplexity"},
     ),
-    "the revision": ("mine.yaml", configure("models", "mine", revision="x"), {"fetch_checkpoint"}),
+    "the revision": ("small.yaml", configure("models", "mine", revision="x"), {"fetch_checkpoint"}),
     "a script": ("scripts/weight_cdf.py", append("scripts/weight_cdf.py", NEW_CODE), {"weight_cdf"}),
     "a script's comment": ("scripts/weight_cdf.py", append("scripts/weight_cdf.py", "# why\n"), set()),
     "a module of one step": (
@@ -120,13 +99,13 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_exactly_what_can_see_a_change_runs(project, downstream, name, tmp_path):
+def test_exactly_what_can_see_a_change_runs(small, downstream, name, tmp_path):
     file, change, first = CHANGES[name]
-    with kept(project.folder, file, tmp_path / "copy"):
+    with kept(small.folder, file, tmp_path / "copy"):
         if change:
-            change(project.folder)
-        assert project.would_run("--configfile", "mine.yaml") == downstream(first)
-    assert project.would_run("--configfile", "mine.yaml") == set()
+            change(small.folder)
+        assert small.would_run(*SMALL) == downstream(first)
+    assert small.would_run(*SMALL) == set()
 
 
 @contextmanager
