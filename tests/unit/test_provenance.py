@@ -83,6 +83,20 @@ def test_imports_count_wherever_they_stand(project, statement):
     assert digest(project) != before
 
 
+def test_settings_count_by_their_values_alone(project):
+    """A new default or description is no reason to run a step again; its value is, where the step is given it."""
+    settings = project / "src/lib/settings/ranks.py"
+    settings.parent.mkdir()
+    settings.with_name("__init__.py").write_text("")
+    (project / "scripts/step.py").write_text("from lib.mid import g\nfrom lib.settings.ranks import PHASES\n")
+    settings.write_text("from lib.other import x\nPHASES = 3\n")
+    before = digest(project)
+    settings.write_text("from lib.other import x\nPHASES = 4\n")
+    assert digest(project) == before
+    (project / "src/lib/other.py").write_text("x = 2\n")
+    assert digest(project) != before
+
+
 def test_what_is_installed_beside_the_package_is_not_the_projects(project):
     deep = project / "src/lib/deep.py"
     deep.write_text("import beside\n" + deep.read_text())

@@ -7,10 +7,13 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Annotated
 
 import pytest
+from pydantic import Field
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.settings.base import Settings
 from weight_atlas.workflow.step import run_step
 
 
@@ -56,6 +59,70 @@ def test_binds_inputs_outputs_options_and_what_main_asks_for(tmp_path):
     assert seen["table"] == Path("a.csv")
     assert seen["parts"] == [Path("p1"), Path("p2")]
     assert (seen["figure"], seen["phases"], seen["model"], seen["threads"]) == (Path("b.png"), 5, "demo", 4)
+
+
+class Phases(Settings):
+    """Settings of a step."""
+
+    phases: Annotated[int, Field(ge=2)] = Field(3, description="Phases that the layers are cut into.")
+    limit: float | None = Field(None, gt=0, description="Largest value; null: all.")
+
+
+class Own(Settings):
+    """Settings of a model."""
+
+    tags: list[str] = Field([], description="Names.")
+
+
+def test_keys_of_settings_are_names_of_their_own(tmp_path):
+    seen = []
+
+    def main(table: Path, *, figure: Path, ranks: Phases, own: Own, model: str) -> None:
+        seen.extend([ranks, own, model])
+
+    options = {"phases": 5, "limit": None, "tags": ["a"]}
+    given = {"inputs": {"table": "a.csv"}, "outputs": {"figure": "b.png"}, "wildcards": {"model": "demo"}}
+    run_step(main, {"snakemake": job(tmp_path, **given, options=options)})
+    assert seen == [Phases(phases=5), Own(tags=["a"]), "demo"]
+    for wrong in ({"phases": 5, "tags": []}, {**options, "phasse": 1}):
+        with pytest.raises(TypeError, match="disagree"):
+            run_step(main, {"snakemake": job(tmp_path, **given, options=wrong)})
+
+
+def test_two_settings_cannot_share_a_key(tmp_path):
+    def main(ranks: Phases, *, phases: int) -> None:
+        raise AssertionError("must not run")
+
+    with pytest.raises(TypeError, match="phases"):
+        run_step(main, {"snakemake": job(tmp_path)})
+
+
+def test_keys_of_settings_on_the_command_line(monkeypatch, capfd):
+    seen = []
+
+    def main(table: Path, *, ranks: Phases, own: Own, device: str = "cpu") -> None:
+        """Rank a table."""
+        seen.append((ranks, own))
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rank.py", "--table", "x", *arguments])
+        run_step(main, {})
+
+    call()
+    call("--phases", "4", "--limit", "1e-3", "--tags", "a", "--tags", "b")
+    call("--limit", "none")
+    assert seen == [(Phases(), Own()), (Phases(phases=4, limit=1e-3), Own(tags=["a", "b"])), (Phases(), Own())]
+    with pytest.raises(SystemExit) as help_:
+        call("--help")
+    assert not help_.value.code
+    shown = capfd.readouterr().out
+    assert "Rank a table." in shown and "Phases that the layers are cut into." in shown and "[default: 3]" in shown
+    with pytest.raises(SystemExit) as wrong:
+        call("--phases", "1")
+    assert wrong.value.code == 1
+    message = capfd.readouterr().err
+    assert "phases: should be greater than or equal to 2, not 1" in message
+    assert "where: command line: phases\n  what to do: Phases that the layers are cut into." in message
 
 
 def test_a_single_file_given_to_a_list_is_a_list(tmp_path):
@@ -203,6 +270,7 @@ def test_a_full_disk_ends_a_step_with_a_message_on_the_terminal(tmp_path, log):
     code = f"""
 import errno, os
 from types import SimpleNamespace
+from typing import Annotated
 from weight_atlas.workflow import step
 step._die_with_workflow = lambda: None
 

@@ -2,7 +2,8 @@
 
 Snakemake sees a changed script but not a changed module that the script imports. The digest covers the script, every
 module of this project that it imports, directly or not, and the data files of the packages among them (family
-tables). Comments and docstrings do not count.
+tables). Comments and docstrings do not count, and neither do the classes of settings: what they say reaches a step as
+values of its parameters, which Snakemake tracks by themselves.
 """
 
 import ast
@@ -17,7 +18,11 @@ def code_digest(script: Path, package: Path) -> str:
     """Digest of a script and of the modules of a package (its folder) in the script's import closure."""
     # The shape of a syntax tree depends on the version of Python.
     parts = [f"python {sys.version_info.major}.{sys.version_info.minor}"]
-    parts += [f"{name} {_imports_and_digest(path)[1]}" for name, path in sorted(closure(script, package).items())]
+    parts += [
+        f"{name} {_imports_and_digest(path)[1]}"
+        for name, path in sorted(closure(script, package).items())
+        if not name.startswith(f"{package.name}/settings/")
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -1,29 +1,23 @@
 """Run a script's main(): as a job of the workflow, or from the command line.
 
-One typed function serves both. In a job its parameters are bound by name: every named input and output of the rule,
-every key of `params.options`, and, where main asks for them, wildcards, `threads` and `device`. From a shell the same
-names are options: `python scripts/effective_rank.py --singular-values X --table Y --figure Z`.
+One typed function serves both: weight_atlas.workflow.arguments binds its parameters.
 """
 
 import ctypes
-import inspect
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.extras import missing_extra
 from weight_atlas.file_errors import explained
+from weight_atlas.workflow.arguments import from_command_line, from_job, outputs_of
 
-# `options` is spread into main()'s keywords; `step` names the script, `code` only tells Snakemake when to run again.
-NOT_ARGUMENTS = ("step", "code", "options")
 # Where a job's output went before its log took it: a descriptor.
 _TERMINAL = [2]
 
@@ -38,11 +32,11 @@ def run_step(main: Callable[..., None], namespace: dict[str, Any]) -> None:
     job = namespace.get("snakemake")
     try:
         if job is None:
-            arguments, gpus = _from_command_line(main)
+            arguments, gpus = from_command_line(main)
         else:
             _capture_output(job.log)
             _die_with_workflow()
-            arguments, gpus = _from_job(main, job)
+            arguments, gpus = from_job(main, job)
         try:
             with _held_device(gpus) as device:
                 if "device" in arguments:
@@ -84,68 +78,6 @@ def _leave_reason(main: Callable, arguments: dict[str, Any], error: NotApplicabl
     reason = error.what.encode(errors="backslashreplace").decode()
     for name in outputs_of(main):
         write_not_applicable(arguments[name], reason)
-
-
-def outputs_of(main: Callable) -> list[str]:
-    """The parameters of main() that are outputs: paths by keyword that must be given."""
-    hints, wanted = get_type_hints(main), inspect.signature(main).parameters
-    return [
-        name
-        for name, parameter in wanted.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty and hints[name] is Path
-    ]
-
-
-def _from_job(main: Callable, job: Any) -> tuple[dict[str, Any], int | None]:
-    """Bind a job's names to main's parameters; a name that main lacks is an error at once."""
-    hints, wanted = get_type_hints(main), inspect.signature(main).parameters
-    given = {
-        **dict(job.input.items()),
-        **dict(job.output.items()),
-        **{name: value for name, value in job.params.items() if name not in NOT_ARGUMENTS},
-        **dict(job.params.get("options", {})),
-    }
-    offered = {**dict(job.wildcards.items()), "threads": job.threads, "device": "cpu"}
-    given |= {name: value for name, value in offered.items() if name in wanted and name not in given}
-    unknown, missing = _mismatch(given, wanted)
-    if unknown or missing:
-        raise TypeError(f"rule {job.rule} and main() disagree: main lacks {unknown}, the rule lacks {missing}")
-    gpus = int(job.resources.get("gpu", 0)) if "device" in given else None
-    return {name: _as_hinted(hints[name], value) for name, value in given.items()}, gpus
-
-
-def _mismatch(given: Mapping[str, Any], wanted: Mapping[str, inspect.Parameter]) -> tuple[list[str], list[str]]:
-    required = {name for name, parameter in wanted.items() if parameter.default is parameter.empty}
-    return sorted(given.keys() - wanted.keys()), sorted(required - given.keys())
-
-
-def _as_hinted(hint: Any, value: Any) -> Any:
-    """Turn Snakemake's strings into Paths, and its own string and list types into plain ones."""
-    if get_origin(hint) is UnionType:
-        hint = next((part for part in get_args(hint) if part is not type(None)), hint)
-    if hint is Path:
-        return value if value is None else Path(value)
-    if get_origin(hint) is list and value is not None:
-        (item,) = get_args(hint)
-        values = [value] if isinstance(value, str) else value
-        return [_as_hinted(item, each) for each in values]
-    return str(value) if isinstance(value, str) else value
-
-
-def _from_command_line(main: Callable) -> tuple[dict[str, Any], int | None]:
-    import cyclopts
-
-    app = cyclopts.App(help_format="plaintext", help=inspect.getdoc(main), version_flags=[])
-    app.default(main)
-    try:
-        command, bound, _ = app.parse_args(sys.argv[1:], exit_on_error=False)
-    except cyclopts.CycloptsError:
-        sys.exit(1)  # the message is printed
-    if command is not main:  # --help
-        sys.exit(command(*bound.args, **bound.kwargs))
-    bound.apply_defaults()
-    device = bound.arguments.get("device")
-    return dict(bound.arguments), None if device is None else int(device == "cuda")
 
 
 def _capture_output(log: Any) -> None:

@@ -1,0 +1,163 @@
+"""The arguments of a script's main(): from a job of the workflow, or from the command line.
+
+In a job its parameters are bound by name: every named input and output of the rule, every key of `params.options`, and,
+where main asks for them, wildcards, `threads` and `device`. From a shell the same names are options:
+`python scripts/effective_rank.py --singular-values X --table Y --figure Z`. A parameter that is a class of settings
+takes all keys of the class, which are names of their own in a job and on the command line.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+
+from weight_atlas.settings.base import Settings
+from weight_atlas.settings.messages import checked
+
+# `options` is spread into main()'s keywords; `step` names the script, `code` only tells Snakemake when to run again.
+NOT_ARGUMENTS = ("step", "code", "options")
+
+
+def outputs_of(main: Callable) -> list[str]:
+    """The parameters of main() that are outputs: paths by keyword that must be given."""
+    hints, wanted = get_type_hints(main), inspect.signature(main).parameters
+    return [
+        name
+        for name, parameter in wanted.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty and hints[name] is Path
+    ]
+
+
+class _Name(NamedTuple):
+    """What a name in a job or on the command line gives: a parameter of main(), or a key of one that is settings."""
+
+    hint: Any
+    default: Any
+    settings: str | None = None
+    description: str | None = None
+
+
+def _names(main: Callable) -> dict[str, _Name]:
+    """All names that main() can be given, in the order of its parameters."""
+    hints = get_type_hints(main)
+    names: dict[str, _Name] = {}
+    for name, parameter in inspect.signature(main).parameters.items():
+        if not _is_settings(hints[name]):
+            new = {name: _Name(hints[name], parameter.default)}
+        else:
+            of_keys = get_type_hints(hints[name])
+            new = {
+                key: _Name(
+                    of_keys[key],
+                    parameter.empty if field.is_required() else field.default,
+                    name,
+                    field.description,
+                )
+                for key, field in hints[name].model_fields.items()
+            }
+        if twice := names.keys() & new.keys():
+            raise TypeError(f"main() takes {sorted(twice)} twice")
+        names |= new
+    return names
+
+
+def _is_settings(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Settings)
+
+
+def _arguments(main: Callable, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The arguments of main(), with its settings made from the keys that are given."""
+    hints, names = get_type_hints(main), _names(main)
+    arguments = {name: value for name, value in given.items() if names[name].settings is None}
+    for name, hint in hints.items():
+        if _is_settings(hint):
+            keys = {key: value for key, value in given.items() if names[key].settings == name}
+            arguments[name] = checked(hint, keys, where)
+    return arguments
+
+
+def from_job(main: Callable, job: Any) -> tuple[dict[str, Any], int | None]:
+    """The arguments of main() in a job, and how many GPUs it has, None where main has no use for one.
+
+    A name that main lacks is an error at once, and so is one that the rule lacks.
+    """
+    wanted = _names(main)
+    given = {
+        **dict(job.input.items()),
+        **dict(job.output.items()),
+        **{name: value for name, value in job.params.items() if name not in NOT_ARGUMENTS},
+        **dict(job.params.get("options", {})),
+    }
+    offered = {**dict(job.wildcards.items()), "threads": job.threads, "device": "cpu"}
+    given |= {name: value for name, value in offered.items() if name in wanted and name not in given}
+    unknown, missing = _mismatch(given, wanted)
+    if unknown or missing:
+        raise TypeError(f"rule {job.rule} and main() disagree: main lacks {unknown}, the rule lacks {missing}")
+    gpus = int(job.resources.get("gpu", 0)) if "device" in given else None
+    hinted = {
+        name: value if wanted[name].settings else _as_hinted(wanted[name].hint, value) for name, value in given.items()
+    }
+    return _arguments(main, hinted, f"rule {job.rule}"), gpus
+
+
+def _mismatch(given: Mapping[str, Any], wanted: Mapping[str, _Name]) -> tuple[list[str], list[str]]:
+    """Names that main() lacks, and names that the rule lacks: of settings all, since Snakemake tracks what it gives."""
+    required = {name for name, each in wanted.items() if each.settings or each.default is inspect.Parameter.empty}
+    return sorted(given.keys() - wanted.keys()), sorted(required - given.keys())
+
+
+def _as_hinted(hint: Any, value: Any) -> Any:
+    """Turn Snakemake's strings into Paths, and its own string and list types into plain ones."""
+    if get_origin(hint) is UnionType:
+        hint = next((part for part in get_args(hint) if part is not type(None)), hint)
+    if hint is Path:
+        return value if value is None else Path(value)
+    if get_origin(hint) is list and value is not None:
+        (item,) = get_args(hint)
+        values = [value] if isinstance(value, str) else value
+        return [_as_hinted(item, each) for each in values]
+    return str(value) if isinstance(value, str) else value
+
+
+def from_command_line(main: Callable) -> tuple[dict[str, Any], int | None]:
+    """The arguments of main() from sys.argv, and how many GPUs it may take, None where main has no use for one."""
+    import cyclopts
+
+    command = _command(main)
+    app = cyclopts.App(help_format="plaintext", help=inspect.getdoc(main), version_flags=[])
+    app.default(command)
+    try:
+        called, bound, _ = app.parse_args(sys.argv[1:], exit_on_error=False)
+    except cyclopts.CycloptsError:
+        sys.exit(1)  # the message is printed
+    if called is not command:  # --help
+        sys.exit(called(*bound.args, **bound.kwargs))
+    bound.apply_defaults()
+    device = bound.arguments.get("device")
+    arguments = _arguments(main, bound.arguments, "command line")
+    return arguments, None if device is None else int(device == "cuda")
+
+
+def _command(main: Callable) -> Callable[..., None]:
+    """A function with main()'s names as its parameters, each key of settings with its description."""
+    from cyclopts import Parameter
+
+    def command() -> None:
+        raise AssertionError("called for its signature only")
+
+    kinds = inspect.signature(main).parameters
+    parameters = [
+        inspect.Parameter(
+            name,
+            kinds[each.settings or name].kind,
+            default=each.default,
+            annotation=Annotated[each.hint, Parameter(help=each.description)] if each.settings else each.hint,
+        )
+        for name, each in _names(main).items()
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    command.__doc__ = main.__doc__
+    return command
