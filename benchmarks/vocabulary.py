@@ -25,6 +25,7 @@ from weight_atlas.live.edits import edited, zero
 from weight_atlas.live.load import load_model
 from weight_atlas.live.scoring import score_windows
 from weight_atlas.live.windows import Windows
+from weight_atlas.settings.vocabulary import Windows as WindowSettings
 from weight_atlas.tokens.python_docs import python_docs
 from weight_atlas.tokens.tokenizer import load_tokenizer
 from weight_atlas.vocabulary.enrichment import enrichment, prepare_classes
@@ -95,7 +96,11 @@ def interventions(tokens: int, bootstrap: int, draws: int, control_tokens: int) 
         load_tokenizer(checkpoint.folder, trust_remote_code=False),
     )
     windows, _ = sliding_windows(
-        python_docs("test"), tokenizer, context=live.context, where="bundled", tokens=tokens, window_len=256
+        python_docs("test"),
+        tokenizer,
+        WindowSettings(tokens=tokens, window_len=256),
+        context=live.context,
+        where="bundled",
     )
     places = ten_coordinates()
     published(live, windows.first(2), places[0])

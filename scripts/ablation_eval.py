@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 from weight_atlas.artifacts import read_json, read_table, write_json, write_table
+from weight_atlas.settings.ablations import AblationEval, TaskFolders
+from weight_atlas.settings.models import Live
 from weight_atlas.workflow.step import run_step
 
 
@@ -19,18 +21,15 @@ def main(
     scores: Path,
     documents: Path,
     ablation: str,
-    settings: str,
-    folder: Path | None = None,
-    mirror: Path | None = None,
-    batch_size: int | None = None,
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
+    changes: str,
+    settings: AblationEval,
+    own: TaskFolders,
+    running: Live,
     device: str = "cpu",
 ) -> None:
     """Write the scores of every variant, and the value of every metric on every document.
 
-    inventory: of tensors, to look up weights by hand. settings: the ablation's, as JSON. batch_size: none takes what
-    memory allows.
+    inventory: of tensors, to look up weights by hand. changes: the ablation's settings, as JSON.
     """
     from weight_atlas.ablations.harness import Harness, evaluate_variants
     from weight_atlas.ablations.prepare import open_ablation
@@ -38,13 +37,13 @@ def main(
     from weight_atlas.ablations.tasks import load_tasks, own_folders
 
     task = read_json(description)
-    folders, how = [folder] if folder else own_folders(task["folders"]), {key: task[key] for key in ("fewshot", "seed")}
-    loaded = load_tasks(task["name"], definition=definition, data=data, folders=folders, mirror=mirror, **how)
-    opened = open_ablation(
-        checkpoint, ablation, json.loads(settings), super_weights=super_weights, inventory=inventory, device=device,
-        dtype=dtype, trust_remote_code=trust_remote_code,
-    )  # fmt: skip
-    lm = Harness(opened.live.model, opened.tokenizer, batch_size=batch_size)
+    folders = [Path(own.folder)] if own.folder else own_folders(task["folders"])
+    mirror = Path(own.mirror) if own.mirror else None
+    how = {"folders": folders, "mirror": mirror, "fewshot": task["fewshot"], "seed": task["seed"]}
+    loaded = load_tasks(task["name"], definition=definition, data=data, **how)
+    files = {"super_weights": super_weights, "inventory": inventory}
+    opened = open_ablation(checkpoint, ablation, json.loads(changes), running, **files, device=device)
+    lm = Harness(opened.live.model, opened.tokenizer, batch_size=settings.batch_size)
     fill_requests(loaded, read_table(requests), lm, limit=task["limit"])
     record, table = evaluate_variants(opened.live, lm, loaded, opened.expansion, opened.prompt, limit=task["limit"])
     write_json(scores, {"ablation": ablation, "chance": task["chance"], **record})

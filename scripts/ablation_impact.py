@@ -6,6 +6,7 @@ from weight_atlas.ablations.impact import impact_table, item_impact, left_out, w
 from weight_atlas.artifacts import read_json, read_table, write_table
 from weight_atlas.errors import NotApplicable
 from weight_atlas.not_applicable import together
+from weight_atlas.settings.ablations import AblationImpact
 from weight_atlas.workflow.step import run_step
 
 
@@ -19,15 +20,15 @@ def main(
     *,
     table: Path,
     ablation: str,
-    resamples: int = 2000,
-    seed: int = 0,
+    settings: AblationImpact,
 ) -> None:
     """Write the impact table of one ablation of one model.
 
     scores, documents, baseline_documents: of each task; descriptions, windows, baseline_windows: of each corpus.
-    resamples: of the bootstrap over items. What does not apply to the model is left out, with a note.
+    What does not apply to the model is left out, with a note.
     """
-    parts, records, skipped, how = [], [], [], {"resamples": resamples, "seed": seed}
+    parts, records, skipped = [], [], []
+    how = {"resamples": settings.resamples, "seed": settings.seed}
     for description, path, unchanged in zip(descriptions, windows, baseline_windows, strict=True):
         try:
             parts.append(window_impact(path.stem, read_table(path), read_table(unchanged)))

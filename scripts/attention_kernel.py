@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from weight_atlas.artifacts import read_table, write_table
+from weight_atlas.settings.spectra import AttentionKernel
 from weight_atlas.spectra.attention_factors import norm_gains
 from weight_atlas.spectra.attention_table import attention_kernels
 from weight_atlas.workflow.step import run_step
@@ -13,26 +14,21 @@ def main(
     inventory: Path,
     *,
     table: Path,
-    fold_norm: bool = False,
-    scaled: bool = False,
+    settings: AttentionKernel,
     threads: int = 1,
 ) -> None:
-    """Write the spectra and measures of the QK and OV kernels of one model, a row per head.
-
-    fold_norm: fold the gain of the norm before the attention into the weights that read it. scaled: divide QK kernels
-    by sqrt(head_dim).
-    """
+    """Write the spectra and measures of the QK and OV kernels of one model, a row per head."""
     from weight_atlas.checkpoint.manifest import open_checkpoint
     from weight_atlas.families import load_piece, matrices
     from weight_atlas.families.pieces import load_gain
 
     weights, tensors = open_checkpoint(checkpoint), read_table(inventory)
     gains = None
-    if fold_norm:
+    if settings.fold_norm:
         gains = norm_gains(tensors, lambda row: load_gain(weights, row))
         print(f"gains of {len(gains)} norms before the attention", flush=True)
     kernels = attention_kernels(
-        matrices(tensors), lambda row: load_piece(weights, row), gains=gains, scaled=scaled, threads=threads
+        matrices(tensors), lambda row: load_piece(weights, row), gains=gains, scaled=settings.scaled, threads=threads
     )
     print(kernels["status"].value_counts().to_string() if len(kernels) else "no attention in this model", flush=True)
     write_table(table, kernels)

@@ -5,6 +5,8 @@ from pathlib import Path
 from weight_atlas.artifacts import read_json, read_table, write_table
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.vocabulary_cascade import cascade_by_layer, cascade_of_tokens, cascades
+from weight_atlas.settings.models import Live
+from weight_atlas.settings.vocabulary import Cascade
 from weight_atlas.workflow.step import run_step
 
 
@@ -17,29 +19,22 @@ def main(
     tokens_table: Path,
     figure: Path,
     figures: Path,
-    tokens: int | None = 4096,
-    text: str | None = None,
-    text_tokens: int = 40,
-    margin_k: int = 2,
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
+    settings: Cascade,
+    running: Live,
     device: str = "cpu",
 ) -> None:
-    """Write averages by layer and class of positions, single tokens of one text, and figures of each target.
-
-    tokens: how many to average over. text: for the map of single tokens; none takes the beginning of the corpus.
-    """
+    """Write averages by layer and class of positions, single tokens of one text, and figures of each target."""
     from weight_atlas.live.opening import open_live
     from weight_atlas.vocabulary.cascade import cascade, cascade_of_text
     from weight_atlas.vocabulary.targets import coordinates_of, edit_title, target_name, target_title
     from weight_atlas.vocabulary.windows import text_ids, windows_for, windows_from
 
-    live, tokenizer = open_live(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    live, tokenizer = open_live(checkpoint, running, device=device)
     wanted, cut = read_json(targets), windows_from(read_table(windows))
-    records, settings = wanted["targets"], {"factor": wanted["factor"], "k": margin_k}
+    records, how = wanted["targets"], {"factor": wanted["factor"], "k": settings.margin_k}
     places = coordinates_of(records)
-    averages = cascade(live, cut.first(windows_for(cut, tokens)), places, **settings)
-    single = cascade_of_text(live, text_ids(tokenizer, cut, text, text_tokens), places, **settings)
+    averages = cascade(live, cut.first(windows_for(cut, settings.tokens)), places, **how)
+    single = cascade_of_text(live, text_ids(tokenizer, cut, settings.text, settings.text_tokens), places, **how)
     single["token"] = [tokenizer.decode([token]) for token in single["id"]]
     write_table(table, averages)
     write_table(tokens_table, single)

@@ -5,6 +5,7 @@ from pathlib import Path
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.figures.spectra_ranks import rank_by_layer
 from weight_atlas.figures.style import save_figure
+from weight_atlas.settings.spectra import EffectiveRank
 from weight_atlas.spectra.ranks import effective_ranks, notebook_view
 from weight_atlas.spectra.trends import phase_table, statistics_by_role, trend_table
 from weight_atlas.workflow.step import run_step
@@ -19,19 +20,18 @@ def main(
     phase_statistics: Path,
     trends: Path,
     figure: Path,
-    phases: int = 3,
+    settings: EffectiveRank,
 ) -> None:
     """Write all rank measures of one model, their statistics by role, phases and trends, and the figure.
 
-    layers: the view with the columns layer_idx, weight_type, shape, eff_rank. phases: how many phases the layers are
-    split into.
+    layers: the view with the columns layer_idx, weight_type, shape, eff_rank.
     """
     ranks = effective_ranks(read_table(singular_values))
     write_table(table, ranks)
     write_table(statistics, statistics_by_role(ranks))
     write_table(layers, notebook_view(ranks))
-    write_table(phase_statistics, phase_table(ranks, phases))
-    write_table(trends, trend_table(ranks, phases))
+    write_table(phase_statistics, phase_table(ranks, settings.phases))
+    write_table(trends, trend_table(ranks, settings.phases))
     save_figure(figure, rank_by_layer(ranks))
     print(ranks["status"].value_counts().to_string(), flush=True)
 

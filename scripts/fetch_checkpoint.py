@@ -4,7 +4,7 @@ from pathlib import Path
 
 from weight_atlas.artifacts import write_json
 from weight_atlas.checkpoint.fetch import make_manifest
-from weight_atlas.checkpoint.source import CheckpointSpec
+from weight_atlas.settings.models import CheckpointSpec
 from weight_atlas.workflow.step import run_step
 
 
@@ -12,22 +12,15 @@ def main(
     files: list[Path] | None = None,
     *,
     manifest: Path,
-    source: str,
-    revision: str | None = None,
-    family: str | None = None,
-    key: str | None = None,
-    prefix: str | None = None,
-    allow_other: bool = False,
-    trust_remote_code: bool = False,
+    settings: CheckpointSpec,
     threads: int = 4,
 ) -> None:
     """Write the manifest of one model: its source, commit, and the size and SHA-256 of each of its files.
 
     files: the local files that the source consists of, as far as the workflow could see them; none for the hub.
     """
-    print(f"{source}: {len(files)} local files" if files else source, flush=True)
-    spec = CheckpointSpec(source, revision, family, key, prefix, allow_other, trust_remote_code)
-    written = make_manifest(spec, threads=threads)
+    print(f"{settings.source}: {len(files)} local files" if files else settings.source, flush=True)
+    written = make_manifest(settings, threads=threads)
     write_json(manifest, written)
     total = sum(file["size"] for file in written["files"])
     print(f"{len(written['files'])} files, {total} bytes, revision {written['revision']}", flush=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from weight_atlas.artifacts import read_json, read_table, write_json
 from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.not_applicable import if_applicable
+from weight_atlas.settings.vocabulary import InterventionTargets
 from weight_atlas.workflow.step import run_step
 
 
@@ -15,21 +16,16 @@ def main(
     *,
     targets: Path,
     model: str = "model",
-    coordinates: dict[str, list[list[int]]] | None = None,
-    most: int = 10,
-    factor: float = 0.0,
+    settings: InterventionTargets,
 ) -> None:
-    """Write the targets of one model.
-
-    most: of the detected super weights, in their order. factor: what interventions multiply a target by.
-    """
+    """Write the targets of one model."""
     from weight_atlas.vocabulary.targets import find_targets
 
     artifact = if_applicable(super_weights, read_json) if super_weights else None
     detected = artifact["super_weights"] if artifact else []
-    inventory, asked = read_table(tensor_inventory), (coordinates or {}).get(model, [])
-    found = find_targets(open_checkpoint(checkpoint), inventory, detected, asked, most=most)
-    write_json(targets, {"schema": 1, "model": model, "factor": factor, "targets": found})
+    inventory, asked = read_table(tensor_inventory), settings.coordinates.get(model, [])
+    found = find_targets(open_checkpoint(checkpoint), inventory, detected, asked, most=settings.most)
+    write_json(targets, {"schema": 1, "model": model, "factor": settings.factor, "targets": found})
     print(f"{len(found)} targets", flush=True)
 
 

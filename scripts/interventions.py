@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from weight_atlas.artifacts import read_json, read_table, write_table
+from weight_atlas.settings.models import Live
+from weight_atlas.settings.vocabulary import Interventions
 from weight_atlas.workflow.step import run_step
 
 
@@ -14,39 +16,30 @@ def main(
     *,
     table: Path,
     changes: Path,
-    draws: int = 50,
-    shift_draws: int = 50,
-    control_tokens: int | None = 2048,
-    margin_k: int = 2,
-    seed: int = 0,
-    batch_size: int = 16,
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
+    settings: Interventions,
+    running: Live,
     device: str = "cpu",
 ) -> None:
-    """Write the sums of all metrics for every intervention and window, and the mean change of each token.
-
-    control_tokens: tokens that the random draws are scored on.
-    """
+    """Write the sums of all metrics for every intervention and window, and the mean change of each token."""
     from weight_atlas.live.opening import open_live
     from weight_atlas.vocabulary.interventions import measure_interventions
     from weight_atlas.vocabulary.prediction_measures import prediction_measure, stop_words
     from weight_atlas.vocabulary.targets import coordinates_of
     from weight_atlas.vocabulary.windows import windows_for, windows_from
 
-    live, _ = open_live(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    live, _ = open_live(checkpoint, running, device=device)
     cut, wanted = windows_from(read_table(windows)), read_json(targets)
     measured = measure_interventions(
         live,
         cut,
         coordinates_of(wanted["targets"]),
-        prediction_measure(stop_words(live.model, read_table(token_classes)), margin_k),
+        prediction_measure(stop_words(live.model, read_table(token_classes)), settings.margin_k),
         factor=wanted["factor"],
-        draws=draws,
-        shift_draws=shift_draws,
-        control_windows=windows_for(cut, control_tokens),
-        seed=seed,
-        batch_size=batch_size,
+        draws=settings.draws,
+        shift_draws=settings.shift_draws,
+        control_windows=windows_for(cut, settings.control_tokens),
+        seed=settings.seed,
+        batch_size=settings.batch_size,
     )
     write_table(table, measured.windows)
     write_table(changes, measured.changes)

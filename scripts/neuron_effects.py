@@ -9,6 +9,7 @@ from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.vocabulary import neuron_card, neurons_overview
 from weight_atlas.not_applicable import if_applicable
+from weight_atlas.settings.vocabulary import NeuronEffects
 from weight_atlas.workflow.step import run_step
 
 
@@ -24,10 +25,7 @@ def main(
     figure: Path,
     figures: Path,
     model: str = "model",
-    neurons: dict[str, list[list[int]]] | None = None,
-    top_k: int = 2,
-    top_by: str = "kurtosis",
-    tokens: int = 20,
+    settings: NeuronEffects,
     device: str = "cpu",
 ) -> None:
     """Write the cards of one model's neurons, as lines of JSON and flat, and a figure of each."""
@@ -37,9 +35,9 @@ def main(
     inventory, vocabulary, scan = (read_table(path) for path in (tensor_inventory, token_classes, neuron_labels))
     detected = [if_applicable(path, read_json) for path in super_weights or []]
     found = [record for artifact in detected if artifact for record in artifact["super_weights"]]
-    chosen = select_neurons(scan, found, (neurons or {}).get(model, []), top_k=top_k, order=top_by)
+    chosen = select_neurons(scan, found, settings.neurons.get(model, []), top_k=settings.top_k, order=settings.top_by)
     opened = open_checkpoint(checkpoint)
-    made, effects = cards_of(opened, inventory, vocabulary, chosen, tokens=tokens, device=device)
+    made, effects = cards_of(opened, inventory, vocabulary, chosen, tokens=settings.tokens, device=device)
     made = [{"model": model, **card} for card in made]
     flat = cards_table(made)
     write_table(cards, cards_frame(made))

@@ -5,6 +5,7 @@ from pathlib import Path
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.vocabulary import neuron_map
+from weight_atlas.settings.vocabulary import NeuronLabels
 from weight_atlas.vocabulary.labels import count_labels, threshold_value, with_labels
 from weight_atlas.workflow.step import run_step
 
@@ -17,24 +18,15 @@ def main(
     counts: Path,
     figure: Path,
     model: str = "model",
-    kurtosis: float | str = 10.0,
-    cosine_variance: float | str = 0.005,
-    entropy_layers: float = 0.25,
-    entropy_cosine_variance: float | str = "p5",
-    entropy_norm: float | str = "p95",
+    settings: NeuronLabels,
 ) -> None:
     """Write the scan with labels, the number of neurons by layer and label, and the map of all neurons."""
-    thresholds = {
-        "kurtosis": kurtosis,
-        "cosine_variance": cosine_variance,
-        "entropy_layers": entropy_layers,
-        "entropy_cosine_variance": entropy_cosine_variance,
-        "entropy_norm": entropy_norm,
-    }
-    neurons = with_labels(read_table(neuron_scan), read_table(tensor_inventory), thresholds)
+    neurons = with_labels(read_table(neuron_scan), read_table(tensor_inventory), settings)
     write_table(table, neurons)
     write_table(counts, count_labels(neurons))
-    save_figure(figure, neuron_map(neurons, threshold_value("kurtosis", kurtosis, neurons), f"Neurons of {model}"))
+    save_figure(
+        figure, neuron_map(neurons, threshold_value("kurtosis", settings.kurtosis, neurons), f"Neurons of {model}")
+    )
     print(neurons.label.value_counts().to_string(), flush=True)
 
 

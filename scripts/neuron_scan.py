@@ -4,17 +4,24 @@ from pathlib import Path
 
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
+from weight_atlas.settings.vocabulary import NeuronScan
 from weight_atlas.workflow.step import run_step
 
 
 def main(
-    checkpoint: Path, tensor_inventory: Path, token_classes: Path, *, table: Path, tokens: int = 10, device: str = "cpu"
+    checkpoint: Path,
+    tensor_inventory: Path,
+    token_classes: Path,
+    *,
+    table: Path,
+    settings: NeuronScan,
+    device: str = "cpu",
 ) -> None:
-    """Write one row per neuron of every MLP and expert. tokens: how many to keep up and down."""
+    """Write one row per neuron of every MLP and expert."""
     from weight_atlas.vocabulary.neuron_scan import scan_neurons
 
     opened, inventory, classes = open_checkpoint(checkpoint), read_table(tensor_inventory), read_table(token_classes)
-    write_table(table, scan_neurons(opened, inventory, classes, tokens=tokens, device=device))
+    write_table(table, scan_neurons(opened, inventory, classes, tokens=settings.tokens, device=device))
 
 
 if __name__ == "__main__":

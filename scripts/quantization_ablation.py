@@ -6,6 +6,7 @@ from weight_atlas.artifacts import read_json, read_table, write_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.figures.ablation_quantization import plain_against_sparing
 from weight_atlas.figures.style import save_figure
+from weight_atlas.settings.models import Live
 from weight_atlas.workflow.step import run_step
 
 
@@ -17,8 +18,7 @@ def main(
     table: Path,
     matrices: Path,
     figure: Path,
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
+    running: Live,
     device: str = "cpu",
 ) -> None:
     """Write a row per scheme with its impact, a row per scheme and matrix with the error, and the figure."""
@@ -29,7 +29,7 @@ def main(
     from weight_atlas.live.load import load_model
 
     opened = open_checkpoint(checkpoint)
-    model = load_model(opened, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    model = load_model(opened, device=device, dtype=running.dtype, trust_remote_code=running.trust_remote_code)
     live = anatomy(model, opened.family)
     variants = [variant_from(record) for record in read_json(description)["variants"]]
     errors = scheme_errors(live, variants)

@@ -1,10 +1,16 @@
 """Singular values of the weight matrices that one part of the work takes."""
 
 from pathlib import Path
+from typing import NoReturn
 
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.spectra.table import share_of, singular_value_table
 from weight_atlas.workflow.step import run_step
+
+
+def no_matrix(row: object) -> NoReturn:
+    """Stands in for reading where a part has no matrix."""
+    raise AssertionError(f"{row} is of no part")
 
 
 def main(
@@ -28,7 +34,7 @@ def main(
     share = share_of(matrices(read_table(inventory)), number, count)
     print(f"part {scatteritem}: {len(share)} matrices", flush=True)
     if share.empty:  # reading weights needs torch, which takes seconds to import
-        write_table(part, singular_value_table(share, load=None))
+        write_table(part, singular_value_table(share, no_matrix))
         return
 
     from weight_atlas.checkpoint.manifest import open_checkpoint

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from weight_atlas.artifacts import read_table, write_text
 from weight_atlas.not_applicable import reason_of
+from weight_atlas.settings.spectra import AttentionHead, SpectrumView
 from weight_atlas.spectra.report import Spectra, spectra_report
 from weight_atlas.workflow.step import run_step
 
@@ -24,10 +25,10 @@ def main(
     *,
     page: Path,
     model: str = "model",
-    heads: list[str] = ["middle:0"],  # noqa: B006
-    matrices: list[str] = ["W_down:first", "W_down:middle", "W_down:last"],  # noqa: B006
+    attention: AttentionHead,
+    view: SpectrumView,
 ) -> None:
-    """Write the page. heads: each LAYER:HEAD; matrices: each ROLE, ROLE:LAYER or ROLE:LAYER:EXPERT."""
+    """Write the page, with the heads and matrices that have close views."""
     tables = (inventory, singular_values, attention_kernel, ranks, statistics, phase_statistics, trends)
     figures = {"ranks": ranks_figure, "kernels": kernels_figure, "heads": heads_figure, "matrices": matrices_figure}
     links = {
@@ -36,7 +37,7 @@ def main(
         if reason_of(path) is None
     }
     spectra = Spectra(*map(read_table, tables))
-    write_text(page, spectra_report(model, spectra, heads=heads, matrices=matrices, figures=links))
+    write_text(page, spectra_report(model, spectra, heads=attention.heads, matrices=view.matrices, figures=links))
 
 
 if __name__ == "__main__":

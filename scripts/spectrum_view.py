@@ -5,6 +5,7 @@ from pathlib import Path
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.figures.spectra_view import variance_explained
 from weight_atlas.figures.style import save_figure
+from weight_atlas.settings.spectra import SpectrumView
 from weight_atlas.spectra.choice import required_matrices
 from weight_atlas.spectra.ranks import components_of, effective_ranks
 from weight_atlas.workflow.step import run_step
@@ -16,14 +17,10 @@ def main(
     table: Path,
     components: Path,
     figure: Path,
-    matrices: list[str] = ["W_down:first", "W_down:middle", "W_down:last"],  # noqa: B006
+    settings: SpectrumView,
 ) -> None:
-    """Write the measures of chosen matrices of one model, all their components, and the figure.
-
-    matrices: each ROLE, ROLE:LAYER or ROLE:LAYER:EXPERT, with LAYER a number (negative: from the end), first, middle
-    or last.
-    """
-    chosen = required_matrices(read_table(singular_values), matrices)
+    """Write the measures of chosen matrices of one model, all their components, and the figure."""
+    chosen = required_matrices(read_table(singular_values), settings.matrices)
     ranks = effective_ranks(chosen)
     write_table(table, ranks)
     write_table(components, components_of(chosen))

@@ -7,6 +7,8 @@ from weight_atlas.figures import super_activations as figures
 from weight_atlas.figures.style import save_figure
 from weight_atlas.live.opening import open_live
 from weight_atlas.live.windows import corpus_windows
+from weight_atlas.settings.models import Live
+from weight_atlas.settings.super_weights import SuperActivations
 from weight_atlas.super_weights.artifact import coordinates_of
 from weight_atlas.super_weights.super_activations import super_activations
 from weight_atlas.workflow.step import run_step
@@ -20,27 +22,18 @@ def main(
     places: Path,
     sinks: Path,
     figure: Path,
-    corpus: str | None = None,
-    window: int = 256,
-    tokens: int = 4096,
-    residual_ratio: float = 50.0,
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
+    settings: SuperActivations,
+    running: Live,
     device: str = "cpu",
 ) -> None:
-    """Write where the super activations of one model arise, the attention on these places by layer, and a figure.
-
-    residual_ratio: a super activation is at least this many times the median of its layer.
-    """
-    live, tokenizer = open_live(
-        checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code, attention="eager"
-    )
-    length = min(window, live.context or window)
+    """Write where the super activations of one model arise, the attention on these places by layer, and a figure."""
+    live, tokenizer = open_live(checkpoint, running, device=device, attention="eager")
+    length = min(settings.window, live.context or settings.window)
     windows = corpus_windows(
-        read_table(text), tokenizer, window=length, tokens=tokens, limit=live.context, where=corpus
+        read_table(text), tokenizer, window=length, tokens=settings.tokens, limit=live.context, where=settings.corpus
     )
     coordinates = coordinates_of(read_json(super_weights), super_weights)
-    seen = super_activations(live, windows, coordinates, tokenizer, ratio=residual_ratio)
+    seen = super_activations(live, windows, coordinates, tokenizer, ratio=settings.residual_ratio)
     write_table(places, seen.places)
     write_table(sinks, seen.sinks)
     save_figure(figure, figures.super_activations(seen.places, seen.sinks))

@@ -6,6 +6,7 @@ from weight_atlas.artifacts import read_json, read_table, write_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.vocabulary_interventions import deltas_of, tokens_moved, weights_overview
+from weight_atlas.settings.vocabulary import SuperWeightCards
 from weight_atlas.workflow.step import run_step
 
 
@@ -23,25 +24,18 @@ def main(
     figure: Path,
     figures: Path,
     model: str = "model",
-    bootstrap: int = 500,
-    tokens: int = 20,
-    seed: int = 0,
-    cascade_ratio: float = 2.0,
-    cascade_smallest: float = 1e-4,
+    settings: SuperWeightCards,
 ) -> None:
-    """Write the cards of one model's targets, as lines of JSON and flat, and figures of each.
-
-    bootstrap: resamples of the stored windows; the model does not run. tokens: listed up and down. cascade_*: of its
-    label.
-    """
+    """Write the cards of one model's targets, as lines of JSON and flat, and figures of each."""
     from weight_atlas.vocabulary.neuron_cards import cards_frame
     from weight_atlas.vocabulary.super_weight_cards import card_tables, weight_cards, weights_table
     from weight_atlas.vocabulary.targets import edit_title, target_name
 
-    settings = {"samples": bootstrap, "seed": seed, "k": tokens, "ratio": cascade_ratio, "smallest": cascade_smallest}
-    measured = (read_table(path) for path in (interventions, changes, cascade, token_classes))
     opened, inventory = open_checkpoint(checkpoint), read_table(tensor_inventory)
-    made, effects = weight_cards(opened, inventory, read_json(targets), *measured, **settings)
+    windows, mean_changes, by_layer, tokens = map(read_table, (interventions, changes, cascade, token_classes))
+    made, effects = weight_cards(
+        opened, inventory, read_json(targets), windows, mean_changes, by_layer, tokens, settings
+    )
     made = [{"model": model, **card} for card in made]
     write_table(cards, cards_frame(made))
     write_table(table, weights_table(made))

@@ -7,14 +7,17 @@ from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.families import load_piece
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.super_weight_screening import screening
+from weight_atlas.settings.super_weights import SuperWeightScreening
 from weight_atlas.super_weights.screening import screen
 from weight_atlas.workflow.step import run_step
 
 
-def main(checkpoint: Path, tensor_inventory: Path, *, table: Path, figure: Path, top: int = 8) -> None:
+def main(
+    checkpoint: Path, tensor_inventory: Path, *, table: Path, figure: Path, settings: SuperWeightScreening
+) -> None:
     """Write the largest weights of every MLP output projection of one model, with the scores of their rows."""
     opened = open_checkpoint(checkpoint)
-    largest = screen(read_table(tensor_inventory), lambda row: load_piece(opened, row), top=top)
+    largest = screen(read_table(tensor_inventory), lambda row: load_piece(opened, row), top=settings.top)
     write_table(table, largest)
     save_figure(figure, screening(largest))
 

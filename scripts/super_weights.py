@@ -6,6 +6,8 @@ from weight_atlas.artifacts import read_json, read_table, write_json, write_tabl
 from weight_atlas.figures import super_weights as figures
 from weight_atlas.figures.style import save_figure
 from weight_atlas.live.opening import open_live
+from weight_atlas.settings.models import Live
+from weight_atlas.settings.super_weights import SuperWeights
 from weight_atlas.super_weights.survey import survey
 from weight_atlas.workflow.step import run_step
 
@@ -25,26 +27,15 @@ def main(
     residual_figure: Path,
     shares_figure: Path,
     model: str = "",
-    method: str = "contribution",
-    prompts: list[str] | None = None,
-    spike_threshold: float | None = None,
-    max_iterations: int = 10,
-    min_rho: float = 0.5,
-    residual_ratio: float = 50.0,
-    persistence: float = 0.5,
-    coverage: float = 0.8,
-    min_share: float = 0.1,
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
+    settings: SuperWeights,
+    running: Live,
     device: str = "cpu",
 ) -> None:
-    """Write the super weights of a model with the evidence for them, and their figures (settings: see survey)."""
-    live, tokenizer = open_live(checkpoint, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    """Write the super weights of a model with the evidence for them, and their figures."""
+    live, tokenizer = open_live(checkpoint, running, device=device)
     seen = survey(
-        live, tokenizer, read_table(tensor_inventory), model=model, source=read_json(checkpoint)["source"],
-        method=method, prompts=prompts, spike_threshold=spike_threshold, max_iterations=max_iterations,
-        min_rho=min_rho, residual_ratio=residual_ratio, persistence=persistence, coverage=coverage, min_share=min_share,
-    )  # fmt: skip
+        live, tokenizer, read_table(tensor_inventory), settings, model=model, source=read_json(checkpoint)["source"]
+    )
     write_json(found, seen.artifact)
     shown = seen.detection
     written = {table: seen.table, iterations: seen.iterations, steps: shown.steps, contributions: shown.contributions}

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from weight_atlas.artifacts import read_table, write_json, write_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
+from weight_atlas.settings.ablations import Task
+from weight_atlas.settings.models import OwnCode
 from weight_atlas.workflow.step import run_step
 
 
@@ -15,39 +17,41 @@ def main(
     requests: Path,
     description: Path,
     task: str,
-    name: str | None = None,
-    folder: Path | None = None,
-    mirror: Path | None = None,
-    limit: float | None = None,
-    fewshot: int | None = None,
-    seed: int = 1234,
-    truncate: bool = False,
-    trust_remote_code: bool = False,
+    settings: Task,
+    own: OwnCode,
 ) -> None:
     """Write the requests of a task of lm-evaluation-harness, and what is to be known about the task.
 
-    definition, data: a task's YAML and its items, in place of a name. folder: of task definitions of one's own. mirror:
-    copies of data sets of the hub. limit: documents, or a share of them below 1. fewshot: worked examples. truncate:
-    let requests longer than the model's context be cut.
+    definition, data: a task's YAML and its items, in place of a name.
     """
     from weight_atlas.ablations.encoding import encoder
     from weight_atlas.ablations.requests import build_requests, chance_levels, data_of
     from weight_atlas.ablations.tasks import definition_folders, load_tasks, own_folders
     from weight_atlas.tokens.tokenizer import load_tokenizer
 
-    opened, name = open_checkpoint(checkpoint), name or task
+    opened, name = open_checkpoint(checkpoint), settings.name or task
     if data is not None:
         read_table(data)  # one that the corpus does not make says so, and has no requests
-    known = [] if definition or folder else definition_folders(name)
-    folders = [folder] if folder else own_folders(known)
-    how = {"fewshot": fewshot, "seed": seed}
-    loaded = load_tasks(name, definition=definition, data=data, folders=folders, mirror=mirror, **how)
-    own_code = {"trust_remote_code": trust_remote_code}
+    known = [] if definition or settings.folder else definition_folders(name)
+    folders = [Path(settings.folder)] if settings.folder else own_folders(known)
+    loaded = load_tasks(
+        name,
+        definition=definition,
+        data=data,
+        folders=folders,
+        mirror=Path(settings.mirror) if settings.mirror else None,
+        fewshot=settings.fewshot,
+        seed=settings.seed,
+    )
+    own_code = {"trust_remote_code": own.trust_remote_code}
     lm = encoder(opened, load_tokenizer(opened.folder, **own_code), **own_code)
-    table = build_requests(loaded, lm, limit=limit, truncate=truncate, name=name)
+    table = build_requests(loaded, lm, limit=settings.limit, truncate=settings.truncate, name=name)
     write_table(requests, table)
     about = {"chance": chance_levels(loaded, table), "data": data_of(loaded, table)}
-    write_json(description, {"name": name, "folders": known, "limit": limit, **about, **how})
+    write_json(
+        description,
+        {"name": name, "folders": known, **settings.model_dump(include={"limit", "fewshot", "seed"}), **about},
+    )
     print(f"{len(table)} requests of {len(loaded['tasks'])} tasks", flush=True)
 
 

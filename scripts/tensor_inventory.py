@@ -5,16 +5,14 @@ from pathlib import Path
 from weight_atlas.artifacts import write_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.families import inventory
+from weight_atlas.settings.models import Inventoried
 from weight_atlas.workflow.step import run_step
 
 
-def main(checkpoint: Path, *, table: Path, allow_other: bool = False) -> None:
-    """Write the tensor inventory of one model, from file headers and config.json alone.
-
-    allow_other: take tensors that no row of the model's family explains as `other` instead of ending with an error.
-    """
+def main(checkpoint: Path, *, table: Path, settings: Inventoried) -> None:
+    """Write the tensor inventory of one model, from file headers and config.json alone."""
     opened = open_checkpoint(checkpoint)
-    tensors = inventory(opened, allow_other=allow_other)
+    tensors = inventory(opened, allow_other=settings.allow_other)
     write_table(table, tensors)
     if opened.renamed:
         print(opened.renamed, flush=True)

@@ -6,6 +6,7 @@ from weight_atlas.artifacts import read_table, write_json, write_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.tokens import token_coverage
+from weight_atlas.settings.models import OwnCode
 from weight_atlas.tokens.corpora import document_batches
 from weight_atlas.tokens.model_vocabulary import count_corpus, read_vocabulary
 from weight_atlas.workflow.step import run_step
@@ -21,7 +22,7 @@ def main(
     figure: Path,
     model: str = "model",
     corpus: str = "corpus",
-    trust_remote_code: bool = False,
+    own: OwnCode,
 ) -> None:
     """Write the token counts of one model on one corpus, what they amount to, and the coverage figure.
 
@@ -29,7 +30,7 @@ def main(
     """
     opened = open_checkpoint(checkpoint)
     vocabulary = read_vocabulary(
-        opened.folder, opened.config, read_table(tensor_inventory), trust_remote_code=trust_remote_code
+        opened.folder, opened.config, read_table(tensor_inventory), trust_remote_code=own.trust_remote_code
     )
     counts = count_corpus(vocabulary, document_batches(text))
     write_table(table, counts.table)

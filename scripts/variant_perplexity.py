@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 from weight_atlas.artifacts import read_table, write_json, write_table
+from weight_atlas.settings.ablations import WindowScores
+from weight_atlas.settings.models import Live
 from weight_atlas.workflow.step import run_step
 
 
@@ -17,31 +19,31 @@ def main(
     description: Path,
     ablation: str,
     corpus: str,
-    settings: str,
-    window: int | None = None,
-    tokens: int | None = 8192,
-    batch_size: int | None = None,
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
+    changes: str,
+    settings: WindowScores,
+    running: Live,
     device: str = "cpu",
 ) -> None:
     """Write the summed log-likelihood of every window under every variant, and what the variants are.
 
-    text: the corpus. inventory: of tensors, to look up weights by hand. settings: the ablation's, as JSON. window:
-    tokens of one, none takes the model's context or 2048. tokens: of the corpus to score, none takes all. batch_size:
-    none takes what memory allows.
+    text: the corpus. inventory: of tensors, to look up weights by hand. changes: the ablation's settings, as
+    JSON.
     """
     from weight_atlas.ablations.prepare import open_ablation
     from weight_atlas.ablations.window_scores import corpus_scores
 
     opened = open_ablation(
-        checkpoint, ablation, json.loads(settings), super_weights=super_weights, inventory=inventory, device=device,
-        dtype=dtype, trust_remote_code=trust_remote_code,
-    )  # fmt: skip
+        checkpoint,
+        ablation,
+        json.loads(changes),
+        running,
+        super_weights=super_weights,
+        inventory=inventory,
+        device=device,
+    )
     about, scores = corpus_scores(
-        opened, read_table(text), ablation, detected=super_weights is not None, where=corpus, window=window,
-        tokens=tokens, batch_size=batch_size,
-    )  # fmt: skip
+        opened, read_table(text), ablation, settings, detected=super_weights is not None, where=corpus
+    )
     write_table(windows, scores)
     write_json(description, about)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from weight_atlas.artifacts import write_table
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.weights import histograms_by_role, kurtosis_by_layer, statistics_by_layer
+from weight_atlas.settings.weights import WeightStatistics
 from weight_atlas.weights.density import role_densities
 from weight_atlas.weights.histogram_table import read_parts
 from weight_atlas.weights.statistics import weight_statistics
@@ -21,18 +22,15 @@ def main(
     densities: Path,
     figure: Path,
     kurtosis: Path,
-    roles: list[str] | None = None,
+    settings: WeightStatistics,
 ) -> None:
-    """Write the statistics of one model's tensors, of its roles and layers, and their figures.
-
-    roles: those to draw densities of; none: all that have matrices.
-    """
+    """Write the statistics of one model's tensors, of its roles and layers, and their figures."""
     statistics = weight_statistics(read_parts(histograms))
     layers = by_layer(statistics)
     write_table(table, statistics)
     write_table(of_roles, by_role(statistics))
     write_table(of_layers, layers)
-    save_figure(densities, histograms_by_role(role_densities(read_parts(histograms), roles)))
+    save_figure(densities, histograms_by_role(role_densities(read_parts(histograms), settings.roles)))
     save_figure(figure, statistics_by_layer(layers))
     save_figure(kurtosis, kurtosis_by_layer(layers))
     flagged = statistics[statistics["flags"] != ""]

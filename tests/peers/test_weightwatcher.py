@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from weight_atlas.spectra.heavy_tails import TailSettings, heavy_tails
+from weight_atlas.settings.spectra import Tails
+from weight_atlas.spectra.heavy_tails import heavy_tails
 from weight_atlas.spectra.power_law import fit_power_law, lognormal_ratio
 from weight_atlas.spectra.ranks import rank_measures
 from weight_atlas.spectra.singular_values import spectrum
 
-OWN_SETTINGS = TailSettings(min_tail=2, min_tail_share=0.0, threshold=1e-5, bootstrap=0)
+OWN_SETTINGS = Tails(min_tail=2, min_tail_share=0.0, threshold=1e-5, bootstrap=0)
 
 
 def quiet(function, *args, **kwargs):

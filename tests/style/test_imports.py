@@ -18,19 +18,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Keys and their defaults; of other parts no more than tables of choices.
     "settings": {"interventions", "vocabulary"},
     # Models as they are stored.
-    "checkpoint": set(),
-    "families": {"checkpoint"},
+    "checkpoint": {"settings"},
+    "families": {"checkpoint", "settings"},
     # Mathematics on arrays and tables.
     "weights": set(),
-    "spectra": set(),
-    "tokens": set(),
+    "spectra": {"settings"},
+    "tokens": {"settings"},
     "statistics": set(),
     # Models that run.
-    "live": {"checkpoint", "families", "tokens"},
-    "interventions": {"checkpoint", "families", "live", "statistics", "tokens"},
-    "super_weights": {"checkpoint", "families", "interventions", "live", "statistics"},
-    "vocabulary": {"checkpoint", "families", "interventions", "live", "statistics", "super_weights"},
-    "ablations": {"checkpoint", "families", "interventions", "live", "statistics", "super_weights"},
+    "live": {"checkpoint", "families", "tokens", "settings"},
+    "interventions": {"checkpoint", "families", "live", "statistics", "tokens", "settings"},
+    "super_weights": {"checkpoint", "families", "interventions", "live", "statistics", "settings"},
+    "vocabulary": {"checkpoint", "families", "interventions", "live", "statistics", "super_weights", "settings"},
+    "ablations": {"checkpoint", "families", "interventions", "live", "statistics", "super_weights", "settings"},
     # Tables only.
     "figures": set(),
     # What numbers mean: steps that compute do not read it, since a better definition must not run them again.
@@ -42,7 +42,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "command": {"workflow"},
     "__main__": {"command"},
     "api": {
-        "ablations", "checkpoint", "families", "live", "spectra", "super_weights", "tokens", "vocabulary", "weights",
+        "ablations", "checkpoint", "families", "live", "settings", "spectra", "super_weights", "tokens", "vocabulary",
+        "weights",
     },
     "data": {"interventions", "live", "tokens"},
 }  # fmt: skip

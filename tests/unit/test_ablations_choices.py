@@ -52,7 +52,7 @@ def test_tasks_are_no_part_of_an_ablations_settings():
     more = changed("ablations", detected={**CONFIG["ablations"]["detected"], "tasks": ["arc", "words"]})
     before, after = (Choices(config).variant_options("ablation_eval", "demo", "detected") for config in (CONFIG, more))
     assert before == after
-    assert json.loads(before["settings"]) == {"weights": None, "zero": {}}
+    assert json.loads(before["changes"]) == {"weights": None, "zero": {}}
 
 
 def test_the_unchanged_model_is_evaluated_on_what_any_ablation_is_compared_on():
@@ -89,7 +89,7 @@ def test_perplexity_is_measured_on_the_chosen_corpora_else_the_first():
     assert (Choices(CONFIG).corpora, Choices(CONFIG).main_corpus) == (["one"], "one")
     assert Choices(changed("variant_perplexity", corpora=["two", "one"])).main_corpus == "two"
     options = Choices(CONFIG).variant_options("variant_perplexity", "demo", "baseline")
-    assert options == {"window": 8, "dtype": "float32", "trust_remote_code": False, "settings": "{}"}
+    assert options == {"window": 8, "dtype": "float32", "trust_remote_code": False, "changes": "{}"}
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from standin_hub import COMMIT, Repository, standin_hub
 
 from weight_atlas.checkpoint import hub as hub_module
 from weight_atlas.checkpoint.fetch import make_manifest
-from weight_atlas.checkpoint.source import CheckpointSpec
 from weight_atlas.errors import AtlasError
+from weight_atlas.settings.models import CheckpointSpec
 
 SCRIPT = Path(__file__).parents[2] / "scripts/fetch_checkpoint.py"
 TOKEN = "hf_secretsecretsecretsecretsecret"
@@ -230,7 +230,7 @@ def test_one_clear_message(monkeypatch, tmp_path, repository, source, revision, 
         template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         with pytest.raises(AtlasError, match=message) as caught:
-            make_manifest(CheckpointSpec(source, revision=revision))
+            make_manifest(CheckpointSpec(source=source, revision=revision))
     assert caught.value.remedy
 
 

@@ -16,8 +16,8 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.fetch import make_manifest
 from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.checkpoint.safetensors_header import safetensors_header
-from weight_atlas.checkpoint.source import CheckpointSpec
 from weight_atlas.errors import AtlasError
+from weight_atlas.settings.models import CheckpointSpec
 
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.int8,
@@ -189,7 +189,10 @@ def test_an_index_that_names_what_cannot_be_a_file(sharded, shard):
 def test_a_file_name_that_is_not_utf_8(tmp_path):
     save_file({"a": torch.zeros(2)}, tmp_path / "model.safetensors")
     (tmp_path / "model.safetensors").rename(tmp_path / os.fsdecode(b"\xff.safetensors"))
-    for open_it in (lambda: Checkpoint.from_folder(tmp_path), lambda: make_manifest(CheckpointSpec(str(tmp_path)))):
+    for open_it in (
+        lambda: Checkpoint.from_folder(tmp_path),
+        lambda: make_manifest(CheckpointSpec(source=str(tmp_path))),
+    ):
         with pytest.raises(AtlasError, match="a file name is not UTF-8") as caught:
             open_it()
         assert r"\udcff.safetensors" in str(caught.value)
@@ -257,7 +260,7 @@ def test_a_folder_is_listed_once(sharded, monkeypatch):
     iterdir, read_text = Path.iterdir, Path.read_text
     monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterdir(path))
     monkeypatch.setattr(Path, "read_text", lambda path, **kwargs: read.append(path.name) or read_text(path, **kwargs))
-    manifest = make_manifest(CheckpointSpec(str(sharded[0])))
+    manifest = make_manifest(CheckpointSpec(source=str(sharded[0])))
     assert [file["name"] for file in manifest["files"]] == [
         "model.safetensors.index.json", "one.safetensors", "two.safetensors",
     ]  # fmt: skip
@@ -269,9 +272,9 @@ def test_manifest_and_what_changes_after_it(sharded, tmp_path_factory):
     folder, tensors, _ = sharded
     (folder / "config.json").write_text('{"model_type": "llama"}')
     path = tmp_path_factory.mktemp("results") / "model.json"
-    write_json(path, make_manifest(CheckpointSpec(str(folder), family="llama"), threads=3))
+    write_json(path, make_manifest(CheckpointSpec(source=str(folder), family="llama"), threads=3))
     first = path.read_bytes()
-    write_json(path, make_manifest(CheckpointSpec(str(folder), family="llama")))
+    write_json(path, make_manifest(CheckpointSpec(source=str(folder), family="llama")))
     assert path.read_bytes() == first
     checkpoint = open_checkpoint(path)
     assert (checkpoint.config, checkpoint.family, checkpoint.folder) == ({"model_type": "llama"}, "llama", folder)
@@ -304,14 +307,14 @@ def test_manifest_and_what_changes_after_it(sharded, tmp_path_factory):
 def test_nothing_to_make_a_manifest_of(tmp_path, make, message):
     (tmp_path / "weights.h5").touch()
     with pytest.raises(AtlasError, match=message) as caught:
-        make_manifest(CheckpointSpec(str(make(tmp_path))))
+        make_manifest(CheckpointSpec(source=str(make(tmp_path))))
     assert caught.value.remedy
 
 
 def test_an_index_of_another_format_is_no_part_of_it(sharded):
     folder, _, _ = sharded
     (folder / "pytorch_model.bin.index.json").write_text('{"weight_map": {"a": "gone.bin"}}')
-    names = [file["name"] for file in make_manifest(CheckpointSpec(str(folder)))["files"]]
+    names = [file["name"] for file in make_manifest(CheckpointSpec(source=str(folder)))["files"]]
     assert names == ["model.safetensors.index.json", "one.safetensors", "two.safetensors"]
 
 
@@ -319,12 +322,12 @@ def test_weights_in_a_folder_inside_are_pointed_out(tmp_path):
     (tmp_path / "step-1").mkdir()
     save_file({"a": torch.zeros(2)}, tmp_path / "step-1/model.safetensors")
     with pytest.raises(AtlasError, match=r"did you mean .*step-1"):
-        make_manifest(CheckpointSpec(str(tmp_path)))
+        make_manifest(CheckpointSpec(source=str(tmp_path)))
 
 
 def test_a_revision_is_for_the_hub(sharded):
     with pytest.raises(AtlasError, match="`revision` is for models on the hub"):
-        make_manifest(CheckpointSpec(str(sharded[0]), revision="main"))
+        make_manifest(CheckpointSpec(source=str(sharded[0]), revision="main"))
 
 
 def test_a_manifest_that_is_none(tmp_path):

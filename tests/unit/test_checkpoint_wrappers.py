@@ -8,8 +8,8 @@ from weight_atlas.artifacts import write_json
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.fetch import make_manifest
 from weight_atlas.checkpoint.manifest import open_checkpoint
-from weight_atlas.checkpoint.source import CheckpointSpec
 from weight_atlas.errors import AtlasError
+from weight_atlas.settings.models import CheckpointSpec
 
 TENSORS = {
     "model.embed_tokens.weight": torch.arange(8.0).reshape(4, 2),
@@ -26,7 +26,7 @@ def opened(folder, names, *, file="model.safetensors", **given):
         torch.save({"state_dict": stored, "step": 3}, folder / file)
     else:
         save_file(stored, folder / file)
-    write_json(folder / "manifest.json", make_manifest(CheckpointSpec(str(folder / file), **given)))
+    write_json(folder / "manifest.json", make_manifest(CheckpointSpec(source=str(folder / file), **given)))
     return open_checkpoint(folder / "manifest.json")
 
 
@@ -60,7 +60,7 @@ def test_the_counter_of_weight_averaging_is_no_part_of_the_model(tmp_path, capsy
     model = torch.nn.Sequential(torch.nn.Linear(2, 3))
     averaged = torch.optim.swa_utils.AveragedModel(model)
     torch.save(averaged.state_dict(), tmp_path / "swa.pt")
-    write_json(tmp_path / "manifest.json", make_manifest(CheckpointSpec(str(tmp_path / "swa.pt"))))
+    write_json(tmp_path / "manifest.json", make_manifest(CheckpointSpec(source=str(tmp_path / "swa.pt"))))
     assert sorted(open_checkpoint(tmp_path / "manifest.json").entries) == ["0.bias", "0.weight"]
     assert "1 of 3 tensors stand outside of the model" in capsys.readouterr().out
 
@@ -76,7 +76,7 @@ def test_a_prefix_chooses_one_model_of_several(tmp_path, capsys):
         {f"{who}.{name}": t * k for name, t in TENSORS.items()} for who, k in (("student", 1), ("teacher", 2))
     )
     save_file(student | teacher, tmp_path / "model.safetensors")
-    write_json(tmp_path / "manifest.json", make_manifest(CheckpointSpec(str(tmp_path), prefix="teacher")))
+    write_json(tmp_path / "manifest.json", make_manifest(CheckpointSpec(source=str(tmp_path), prefix="teacher")))
     checkpoint = open_checkpoint(tmp_path / "manifest.json")
     assert sorted(checkpoint.entries) == sorted(TENSORS)
     assert all(torch.equal(checkpoint.read(name), 2 * tensor) for name, tensor in TENSORS.items())
@@ -106,7 +106,10 @@ def test_a_git_lfs_pointer_is_named(tmp_path, name):
     if not name.startswith(("model.", "pytorch")):
         save_file(TENSORS, tmp_path / "model.safetensors")
     (tmp_path / name).write_text(POINTER)
-    for attempt in (lambda: make_manifest(CheckpointSpec(str(tmp_path))), lambda: Checkpoint.from_folder(tmp_path)):
+    for attempt in (
+        lambda: make_manifest(CheckpointSpec(source=str(tmp_path))),
+        lambda: Checkpoint.from_folder(tmp_path),
+    ):
         with pytest.raises(AtlasError, match=rf"git-lfs pointer.*{name}(.|\n)*git lfs pull"):
             attempt()
 
@@ -116,8 +119,8 @@ def test_pointers_in_place_of_files_that_are_not_read_are_no_obstacle(tmp_path):
     save_file(TENSORS, tmp_path / "model.safetensors")
     for name in ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.gguf", "consolidated.safetensors"):
         (tmp_path / name).write_text(POINTER)
-    files = make_manifest(CheckpointSpec(str(tmp_path)))["files"]
+    files = make_manifest(CheckpointSpec(source=str(tmp_path)))["files"]
     assert [file["name"] for file in files] == ["model.safetensors"]
     assert set(Checkpoint.from_folder(tmp_path).entries) == set(TENSORS)
     with pytest.raises(AtlasError, match=r"git-lfs pointer.*pytorch_model\.bin"):
-        make_manifest(CheckpointSpec(str(tmp_path / "pytorch_model.bin")))
+        make_manifest(CheckpointSpec(source=str(tmp_path / "pytorch_model.bin")))

@@ -155,13 +155,13 @@ def test_the_step_writes_all_its_files(tmp_path):
 
     from weight_atlas.artifacts import read_json, read_table, write_json
     from weight_atlas.checkpoint.fetch import make_manifest
-    from weight_atlas.checkpoint.source import CheckpointSpec
+    from weight_atlas.settings.models import CheckpointSpec
 
     source = tmp_path / "model"
     source.mkdir()
     save_file({"model.embed_tokens.weight": torch.randn(10, 8)}, source / "model.safetensors")
     (source / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "vocab_size": 10}))
-    write_json(tmp_path / "manifest.json", make_manifest(CheckpointSpec(str(source))))
+    write_json(tmp_path / "manifest.json", make_manifest(CheckpointSpec(source=str(source))))
     names = ("tensor_inventory", "architecture_summary")
     take, summarize = (runpy.run_path(str(ROOT / f"scripts/{name}.py"))["main"] for name in names)
     take(tmp_path / "manifest.json", table=tmp_path / "inventory.parquet")

@@ -69,7 +69,7 @@ def files(tmp_path_factory):
         "variant_perplexity", manifest, folder / "text.parquet", "--inventory", tensors,
         "--windows", folder / "windows.parquet", "--description", folder / "about.json", "--ablation", "ablation",
         "--corpus", "text", "--window", 128, "--tokens", 1024,
-        "--settings", '{"zero": {}, "weights": [{"layer": 1, "row": 7, "col": 11}]}',
+        "--changes", '{"zero": {}, "weights": [{"layer": 1, "row": 7, "col": 11}]}',
     )  # fmt: skip
     return folder
 
@@ -126,7 +126,7 @@ def test_tasks_of_the_api_are_those_of_the_steps(files, model):
         "ablation_eval", files / "manifest.json", files / "requests.parquet", files / "task.json",
         "--inventory", files / "tensors.parquet", "--definition", definition, "--data", items,
         "--scores", files / "scores.json", "--documents", files / "documents.parquet", "--ablation", "ablation",
-        "--settings", json.dumps({"zero": {}, "weights": SUPER_WEIGHT}),
+        "--changes", json.dumps({"zero": {}, "weights": SUPER_WEIGHT}),
     )  # fmt: skip
     changes = {"zero": {}, "weights": SUPER_WEIGHT}
     made = model.evaluate("bundled:order", changes, corpus=read_table(text), items=20, limit=15)
@@ -217,7 +217,7 @@ def test_experts_of_the_api_are_those_of_the_step(tmp_path, files, model):
         "--figure", tmp_path / "x.png", "--window", 32, "--router-analysis-samples", 3,
     )  # fmt: skip
     mixture = wa.open(str(tmp_path / "moe"))
-    made = mixture.expert_routing(read_table(files / "text.parquet"), window=32, samples=3)
+    made = mixture.expert_routing(read_table(files / "text.parquet"), window=32, router_analysis_samples=3)
     write_table(tmp_path / "api.csv", made)
     assert len(made) == 6
     assert (tmp_path / "api.csv").read_bytes() == table.read_bytes()

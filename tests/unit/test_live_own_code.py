@@ -13,10 +13,10 @@ from weight_atlas.ablations.encoding import encoder
 from weight_atlas.artifacts import read_table, write_json
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.fetch import make_manifest
-from weight_atlas.checkpoint.source import CheckpointSpec
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.load import load_model
 from weight_atlas.live.opening import open_live
+from weight_atlas.settings.models import CheckpointSpec
 from weight_atlas.tokens.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "configuration_own.py").write_text(CONFIGURATION)
     (folder / "modeling_own.py").write_text(MODELING)
-    write_json(folder / "manifest.json", make_manifest(CheckpointSpec(str(folder))))
+    write_json(folder / "manifest.json", make_manifest(CheckpointSpec(source=str(folder))))
     return folder
 
 

@@ -11,9 +11,9 @@ from weight_atlas.artifacts import write_json
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.fetch import make_manifest
 from weight_atlas.checkpoint.manifest import open_checkpoint
-from weight_atlas.checkpoint.source import CheckpointSpec
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.load import load_model
+from weight_atlas.settings.models import CheckpointSpec
 
 META = {"format": "pt"}
 
@@ -70,7 +70,7 @@ def written(path, tensors):
 def loaded(source, **given):
     """What is run for a source."""
     manifest = source.parent / "manifest.json"
-    write_json(manifest, make_manifest(CheckpointSpec(str(source), **given)))
+    write_json(manifest, make_manifest(CheckpointSpec(source=str(source), **given)))
     return load_model(open_checkpoint(manifest), trust_remote_code=False)
 
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from weight_atlas.figures.heavy_tail import alpha_by_layer, spectral_densities
-from weight_atlas.spectra.heavy_tails import TailSettings, heavy_tails, tail_summary, with_spectra
+from weight_atlas.settings.spectra import Tails
+from weight_atlas.spectra.heavy_tails import heavy_tails, smallest_tail, tail_summary, with_spectra
 from weight_atlas.spectra.marchenko_pastur import Bulk, density, fit_bulk, gaussian_spectrum
 from weight_atlas.spectra.power_law import bootstrap_p, fit_power_law, lognormal_ratio
 from weight_atlas.spectra.table import singular_value_table
 
-QUICK = TailSettings(bootstrap=0)
+QUICK = Tails(bootstrap=0)
 
 
 def full_search(values, min_tail=2):
@@ -162,9 +163,7 @@ def test_gaussian_matrices_look_random():
 
 def test_table_by_its_definitions():
     sigma = np.sqrt(3 * pareto(300, 2.4, 5)[::-1])
-    tails = heavy_tails(
-        table([sigma], [(300, 800)]), TailSettings(min_tail=2, min_tail_share=0, threshold=0, bootstrap=20)
-    )
+    tails = heavy_tails(table([sigma], [(300, 800)]), Tails(min_tail=2, min_tail_share=0, threshold=0, bootstrap=20))
     row, values = tails.iloc[0], sigma[::-1] ** 2
     fit = fit_power_law(values)
     assert (row["alpha"], row["D"], row["xmin"], row["tail"]) == (fit.alpha, fit.distance, fit.xmin, fit.tail)
@@ -181,7 +180,7 @@ def test_eigenvalues_below_the_rounding_floor_stay_out():
     sigma = np.r_[np.linspace(30, 10, 100), np.full(20, 1e-3)]
     tails = heavy_tails(table([sigma], [(120, 120)]), QUICK)
     assert tails["eigenvalues"][0] == 100
-    assert heavy_tails(table([sigma], [(120, 120)]), TailSettings(threshold=1e-9, bootstrap=0))["eigenvalues"][0] == 120
+    assert heavy_tails(table([sigma], [(120, 120)]), Tails(threshold=1e-9, bootstrap=0))["eigenvalues"][0] == 120
 
 
 def test_failures_are_rows_and_enter_no_mean():
@@ -206,7 +205,7 @@ def test_spectra_without_a_spread_have_no_exponent_and_no_reading(bootstrap):
         *[torch.eye(64), 3 * torch.eye(40, 90).bfloat16(), torch.from_numpy(left + 0.001 * right)],
         *[torch.from_numpy(level).to(dtype) for level in levels for dtype in (torch.float64, torch.bfloat16)],
     ]
-    tails = measured(flat, TailSettings(bootstrap=bootstrap))
+    tails = measured(flat, Tails(bootstrap=bootstrap))
     assert (tails["status"] == "degenerate").all() and (tails["reading"] == "").all()
     assert tails[["alpha", "alpha_weighted", "log_alpha_norm", "D"]].isna().all(axis=None)
     assert tails["alpha_null"].notna().all() and np.isnan(tail_summary(tails)["all"]["alpha"])
@@ -226,14 +225,14 @@ def test_planted_exponents_of_small_matrices_are_found(shape):
     for seed in range(20):
         body = np.random.default_rng(seed).random(min(shape) * 3 // 4)
         values = np.sort(np.concatenate([body, pareto(min(shape) // 4, 4.0, seed)]))
-        alphas.append(fit_power_law(values, TailSettings().smallest_tail(len(values))).alpha)
+        alphas.append(fit_power_law(values, smallest_tail(Tails(), len(values))).alpha)
     assert np.mean(alphas) == pytest.approx(4.0, abs=0.5)
 
 
 def test_spurious_fits_have_no_reading_and_enter_no_mean():
     lognormal = np.sort(np.exp(np.random.default_rng(4).normal(0, 0.8, 400)))[::-1]
     sigmas = [np.sqrt(lognormal), np.sqrt(pareto(300, 3, 0)[::-1])]
-    settings = TailSettings(min_tail=10, min_tail_share=0.9, bootstrap=20)
+    settings = Tails(min_tail=10, min_tail_share=0.9, bootstrap=20)
     tails = heavy_tails(table(sigmas, [(400, 500), (300, 300)]), settings)
     assert tails["status"].tolist() == ["spurious", "ok"] and tails["reading"].tolist() == ["", "well trained"]
     summary = tail_summary(tails)["all"]

@@ -4,6 +4,7 @@ import pytest
 from live_models import plant, tiny, word_tokenizer
 
 from weight_atlas.live.anatomy import Coordinate, anatomy
+from weight_atlas.settings.super_weights import SuperWeights
 from weight_atlas.super_weights.agreement import agreement, known_as, published_coordinates
 from weight_atlas.super_weights.findings import agreement_findings
 from weight_atlas.super_weights.survey import survey
@@ -90,7 +91,9 @@ def survey_of(model):
     live = anatomy(model)
     plant(live, 1, 9, 21)
     source = "hf://allenai/OLMo-1B-0724-hf"
-    return survey(live, word_tokenizer(bos=True), model="m", source=source, prompts=["one two three"])
+    return survey(
+        live, word_tokenizer(bos=True), None, SuperWeights(prompts=["one two three"]), model="m", source=source
+    )
 
 
 def test_a_survey_of_a_known_model_says_how_it_agrees(known):

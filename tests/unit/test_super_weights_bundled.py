@@ -6,9 +6,10 @@ import pytest
 from weight_atlas.artifacts import write_json
 from weight_atlas.checkpoint.fetch import make_manifest
 from weight_atlas.checkpoint.manifest import open_checkpoint
-from weight_atlas.checkpoint.source import CheckpointSpec
 from weight_atlas.families import inventory, load_piece
 from weight_atlas.live.opening import open_live
+from weight_atlas.settings.models import CheckpointSpec, Live
+from weight_atlas.settings.super_weights import SuperWeights, SuperWeightVerification
 from weight_atlas.super_weights.artifact import coordinates_of
 from weight_atlas.super_weights.screening import screen
 from weight_atlas.super_weights.survey import survey
@@ -21,21 +22,21 @@ PLANTED = (1, 7, 11)
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
     path = tmp_path_factory.mktemp("demo") / "demo.json"
-    write_json(path, make_manifest(CheckpointSpec("bundled:demo")))
+    write_json(path, make_manifest(CheckpointSpec(source="bundled:demo")))
     return path
 
 
 def test_screening(manifest):
     checkpoint = open_checkpoint(manifest)
-    table = screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row))
+    table = screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row), top=8)
     for score in ("size", "path_gain"):
         first = table.loc[table[score].idxmax()]
         assert (first.layer, first.row, first.column) == PLANTED
 
 
 def test_detection_published_mode_and_verification(manifest):
-    live, tokenizer = open_live(manifest, trust_remote_code=False)
-    seen = survey(live, tokenizer, model="demo", source="bundled:demo")
+    live, tokenizer = open_live(manifest, Live())
+    seen = survey(live, tokenizer, None, SuperWeights(), model="demo", source="bundled:demo")
     (place,) = coordinates_of(seen.artifact, manifest)
     assert (place.layer, place.row, place.col) == PLANTED
     (published,) = seen.artifact["published_procedure"]
@@ -46,11 +47,11 @@ def test_detection_published_mode_and_verification(manifest):
 
     corpus = pd.DataFrame({"text": [text for _, text in sorted(pydoc_data.topics.topics.items())]})
     checkpoint = open_checkpoint(manifest)
-    screening = screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row))
-    judged, written = verified(live, tokenizer, seen.artifact, corpus, screening, tokens=2048)
+    screening = screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row), top=8)
+    judged, written = verified(live, tokenizer, seen.artifact, corpus, screening, SuperWeightVerification(tokens=2048))
     assert written["verdict"] == "critical"
     assert judged.table.ratio[0] > 30
     assert judged.table.null_draws[0] >= 50
     assert judged.table.null_max[0] < 0.01
-    again = survey(live, tokenizer, model="demo", source="bundled:demo")
+    again = survey(live, tokenizer, None, SuperWeights(), model="demo", source="bundled:demo")
     assert again.artifact == seen.artifact

@@ -11,6 +11,7 @@ from weight_atlas.figures import super_weights as figures
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.edits import edited, set_to, zero
 from weight_atlas.live.matrices import matrix_at
+from weight_atlas.settings.super_weights import SuperWeights
 from weight_atlas.super_weights.artifact import coordinates_of, detected_records, merged, name_on_disk
 from weight_atlas.super_weights.detection import detect
 from weight_atlas.super_weights.massive_activations import massive_activations
@@ -374,9 +375,8 @@ def test_survey_of_a_model(bos):
     live = anatomy(tiny("llama"))
     place = plant(live, 1, 9, 21, token=1 if bos else 5)
     texts = ["one two three four", "one five nine"]
-    seen = survey(
-        live, word_tokenizer(bos=bos), model="m", source="x", prompts=texts, spike_threshold=20, method="both"
-    )
+    settings = SuperWeights(prompts=texts, spike_threshold=20.0, method="both")
+    seen = survey(live, word_tokenizer(bos=bos), None, settings, model="m", source="x")
     assert coordinates_of(seen.artifact, "file") == [place]
     assert seen.table.found_by.tolist() == ["contribution+published"]
     assert seen.artifact["verdict"] == "found"
@@ -392,7 +392,7 @@ def test_survey_of_a_model(bos):
     assert max(patch.get_width() for patch in shares.axes[0].patches) == seen.detection.contributions.share.max()
     assert "neuron 21: " in drawn(shares)
     with edited(live, [zero(place)]):
-        none = survey(live, word_tokenizer(bos=bos), model="m", source="x", prompts=texts)
+        none = survey(live, word_tokenizer(bos=bos), None, SuperWeights(prompts=texts), model="m", source="x")
     assert "Published procedure: no candidate in 1 round" in drawn(figures.detection_iterations(none.iterations, 20))
     assert none.artifact["verdict"] == "none found"
     assert none.artifact["super_weights"] == none.artifact["published_procedure"] == []

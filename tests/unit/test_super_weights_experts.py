@@ -15,6 +15,7 @@ from weight_atlas.figures.super_activations import super_activations as activati
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.edits import edited, zero
 from weight_atlas.live.windows import Windows, fixed_windows
+from weight_atlas.settings.super_weights import ExpertRouting
 from weight_atlas.super_weights.calibration import Calibration, each_expert
 from weight_atlas.super_weights.causal import with_causal_scores
 from weight_atlas.super_weights.expert_table import expert_table, super_experts
@@ -31,14 +32,14 @@ def planted():
     """A mixture with one planted weight, and its table: (live, place, table). Tests leave it as it is."""
     live = anatomy(tiny("mixtral"))
     place = plant(live, 1, 9, 21)
-    return live, place, expert_table(live, WINDOWS)
+    return live, place, expert_table(live, WINDOWS, ExpertRouting())
 
 
 @pytest.mark.parametrize("layout", MIXTURES)
 def test_the_planted_expert_stands_out(layout):
     live = anatomy(tiny(layout))
     place = plant(live, 1, 9, 21)
-    table = expert_table(live, WINDOWS)
+    table = expert_table(live, WINDOWS, ExpertRouting())
     (candidate,) = table[table.candidate].itertuples()
     assert (candidate.layer, candidate.expert, candidate.row, candidate.column) == (1, place.expert, 9, 21)
     assert candidate.weight == 7.5
@@ -57,7 +58,7 @@ def test_the_table_against_the_experts_own_modules():
     live = anatomy(tiny(LISTED))
     place = plant(live, 1, 9, 21)
     block = live.layers[1].mlp
-    table = expert_table(live, WINDOWS)
+    table = expert_table(live, WINDOWS, ExpertRouting())
     own = table[(table.layer == 1)].set_index("expert")
     seen = []
     handle = block.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].reshape(-1, D)))
@@ -84,7 +85,7 @@ def test_listed_experts_that_are_computed_for_every_token():
     """Whom the router asked shows in the weights alone."""
     live = anatomy(tiny(LISTED))
     plant(live, 1, 9, 21)
-    sparse = expert_table(live, WINDOWS)
+    sparse = expert_table(live, WINDOWS, ExpertRouting())
 
     def dense(block, hidden, share=1.0):
         rows = hidden.reshape(-1, D)
@@ -95,14 +96,14 @@ def test_listed_experts_that_are_computed_for_every_token():
 
     for layer in live.layers:
         layer.mlp.forward = partial(dense, layer.mlp)
-    table = expert_table(live, WINDOWS)
+    table = expert_table(live, WINDOWS, ExpertRouting())
     columns = ["tokens", "row", "column", "candidate", "super_expert"]
     assert table[columns].equals(sparse[columns])
     assert np.allclose(table.mean_weight, sparse.mean_weight, rtol=1e-3)
     # Weights that are not normalised may be small: what counts is how far they stand off the noise.
     for layer in live.layers:
         layer.mlp.forward = partial(dense, layer.mlp, share=0.01)
-    small = expert_table(live, WINDOWS)
+    small = expert_table(live, WINDOWS, ExpertRouting())
     first = small.layer == 0
     assert small[first].tokens.equals(sparse[first].tokens)
     assert np.allclose(small[first].mean_weight, 0.01 * sparse[first].mean_weight, rtol=1e-2)
@@ -114,11 +115,11 @@ def test_listed_experts_in_a_block_of_another_kind_are_a_message():
     usual = block.forward
     block.forward = lambda hidden: usual(hidden) + 3 * hidden
     with pytest.raises(AtlasError, match=r"not a sum of its experts(.|\n)*model\.layers\.1\.mlp"):
-        expert_table(live, WINDOWS)
+        expert_table(live, WINDOWS, ExpertRouting())
     block.forward = lambda hidden: usual(hidden * 2)
     block.register_forward_pre_hook(lambda module, inputs: (inputs[0] + 0,))
     with pytest.raises(AtlasError, match="cannot be told"):
-        expert_table(live, WINDOWS)
+        expert_table(live, WINDOWS, ExpertRouting())
 
 
 def test_how_long_an_activation_lasts_is_seen_in_its_own_window():
@@ -134,7 +135,7 @@ def test_how_long_an_activation_lasts_is_seen_in_its_own_window():
         return kept
 
     handle = live.layers[2].register_forward_hook(only_massive)
-    table = expert_table(live, Windows(ids, torch.ones_like(ids).bool()), min_tokens=1)
+    table = expert_table(live, Windows(ids, torch.ones_like(ids).bool()), ExpertRouting(min_tokens=1))
     handle.remove()
     strongest = table.loc[table.contribution_ratio.idxmax()]
     assert (strongest.layer, strongest.column, strongest.persistence) == (1, 21, 1)
@@ -170,7 +171,7 @@ def test_a_bias_does_not_hide_the_planted_weight():
     live = anatomy(tiny("gpt_oss"))
     place = plant(live, 1, 9, 21)
     live.projection(place).container.down_proj_bias[:, 30] = 400.0
-    table = expert_table(live, WINDOWS)
+    table = expert_table(live, WINDOWS, ExpertRouting())
     assert (1, place.expert, 9, 21) in set(
         table[table.candidate][["layer", "expert", "row", "column"]].itertuples(index=False, name=None)
     )
@@ -183,7 +184,7 @@ def test_an_expert_that_is_not_finite_is_a_message(layout, value):
     projection = next(p for p in live.projections if p.layer == 1 and (p.stacked or p.expert == 2))
     projection.matrix(2)[0, 0] = value
     with pytest.raises(AtlasError, match=r"not finite(.|\n)*layers\.1\."):
-        expert_table(live, WINDOWS)
+        expert_table(live, WINDOWS, ExpertRouting())
     live = anatomy(tiny("llama", attn_implementation="eager"))
     place = plant(live, 1, 9, 21)
     live.layers[2].mlp.up_proj.weight[0, 0] = value
@@ -194,7 +195,7 @@ def test_an_expert_that_is_not_finite_is_a_message(layout, value):
 def test_what_the_last_layer_makes_large_is_an_echo():
     live = anatomy(tiny("mixtral"))
     place = plant(live, 3, 9, 21)
-    table = expert_table(live, WINDOWS)
+    table = expert_table(live, WINDOWS, ExpertRouting())
     echo = table[(table.layer == 3) & (table.expert == place.expert)].iloc[0]
     assert echo.contribution_ratio > 50
     assert echo.persistence == 0
@@ -211,7 +212,7 @@ def test_an_activation_that_the_next_layer_takes_away_is_no_candidate():
         return wiped
 
     handle = live.layers[2].register_forward_hook(wipe)
-    table = expert_table(live, WINDOWS)
+    table = expert_table(live, WINDOWS, ExpertRouting())
     handle.remove()
     own = table[(table.layer == 1) & (table.expert == place.expert)].iloc[0]
     assert (own.column, own.persistence, own.candidate) == (21, 0, False)
@@ -253,12 +254,14 @@ def test_the_published_rule_of_super_experts():
 def test_rare_experts_and_too_few_tokens_give_no_candidates(planted):
     live, _, table = planted
     (candidate,) = table[table.candidate].itertuples()
-    few = expert_table(live, WINDOWS, min_tokens=candidate.tokens + 1)
-    rare = expert_table(live, WINDOWS, p_active_floor=candidate.p_active + 0.01)
+    few = expert_table(live, WINDOWS, ExpertRouting(min_tokens=int(candidate.tokens) + 1))
+    rare = expert_table(live, WINDOWS, ExpertRouting(p_active_floor=candidate.p_active + 0.01))
     assert not few.candidate.any() and not rare.candidate.any()
     assert rare.rare[candidate.Index] and not few.rare[candidate.Index]
-    assert expert_table(live, WINDOWS, min_tokens=candidate.tokens).candidate.sum() == 1
-    assert not expert_table(live, WINDOWS, residual_ratio=2 * candidate.contribution_ratio).candidate.any()
+    assert expert_table(live, WINDOWS, ExpertRouting(min_tokens=int(candidate.tokens))).candidate.sum() == 1
+    assert not expert_table(
+        live, WINDOWS, ExpertRouting(residual_ratio=2 * candidate.contribution_ratio)
+    ).candidate.any()
 
 
 def test_routing_is_what_the_router_says():
@@ -266,7 +269,7 @@ def test_routing_is_what_the_router_says():
     live = anatomy(tiny("deepseek_v3"))
     gate = live.layers[2].mlp.gate
     gate.e_score_correction_bias[:] = torch.tensor([5.0, -5.0, 5.0, -5.0])
-    table = expert_table(live, WINDOWS)
+    table = expert_table(live, WINDOWS, ExpertRouting())
     of_layer = table[table.layer == 2].set_index("expert")
     assert of_layer.tokens.to_dict() == {0: WINDOWS.ids.numel(), 1: 0, 2: WINDOWS.ids.numel(), 3: 0}
     assert of_layer.rare.to_dict() == {0: False, 1: True, 2: False, 3: True}
@@ -275,13 +278,13 @@ def test_routing_is_what_the_router_says():
 
 
 def test_a_random_mixture_has_no_candidates_and_a_dense_model_no_rows():
-    table = expert_table(anatomy(tiny("mixtral")), WINDOWS)
+    table = expert_table(anatomy(tiny("mixtral")), WINDOWS, ExpertRouting())
     assert len(table) == 16
     assert not table.candidate.any()
     assert not table.super_expert.any()
     # The published score exceeds its threshold for nearly all of these: it says nothing.
     assert table.co_spike_exceeds.mean() > 0.9
-    dense = expert_table(anatomy(tiny("llama")), WINDOWS)
+    dense = expert_table(anatomy(tiny("llama")), WINDOWS, ExpertRouting())
     assert len(dense) == 0
     assert "no mixture" in drawn(expert_routing(dense, residual_ratio=50, co_spike_threshold=0.12))
     assert list(dense.columns) == list(table.columns)
@@ -310,7 +313,7 @@ def test_causal_scores_against_plain_sums():
     """The loss by hand, without and with the weight, as routed and with every token's last choice the expert."""
     live = anatomy(tiny("mixtral", sharp=True))
     place = plant(live, 1, 9, 21)
-    table = expert_table(live, WINDOWS)
+    table = expert_table(live, WINDOWS, ExpertRouting())
     scored = with_causal_scores(live, WINDOWS, table, batch_size=4, most=2)
     assert scored.impact_natural.notna().sum() == scored.impact_interventional.notna().sum() == 2
     (row,) = scored[scored.candidate].itertuples()
@@ -342,7 +345,7 @@ def test_causal_scores_against_plain_sums():
 def test_listed_experts_have_no_router_to_force():
     live = anatomy(tiny(LISTED, sharp=True))
     plant(live, 1, 9, 21)
-    scored = with_causal_scores(live, WINDOWS, expert_table(live, WINDOWS), batch_size=4, most=1)
+    scored = with_causal_scores(live, WINDOWS, expert_table(live, WINDOWS, ExpertRouting()), batch_size=4, most=1)
     assert scored.impact_natural.notna().sum() == 1
     assert scored.impact_interventional.isna().all()
 

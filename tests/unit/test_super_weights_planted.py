@@ -15,6 +15,7 @@ from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.pages.headline import headline
 from weight_atlas.ratios import ratio_of, times
+from weight_atlas.settings.super_weights import SuperWeightVerification
 from weight_atlas.statistics.severity import severity
 from weight_atlas.super_weights import verdict
 from weight_atlas.super_weights.artifact import artifact, detected_records
@@ -36,7 +37,7 @@ def said(tmp_path, monkeypatch):
     def chain(live, **settings):
         live.model.save_pretrained(tmp_path)
         checkpoint = Checkpoint.from_folder(tmp_path)
-        screening = screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row))
+        screening = screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row), top=8)
         recording = record(live, random_prompts())
         detection = detect(live, recording)
         prompts, rest = {"prompts": ["one two three"]}, unattributed(detection.steps)
@@ -44,8 +45,8 @@ def said(tmp_path, monkeypatch):
         # Text that the model itself goes on with, so that harm can be measured on random weights.
         windows = own_text(live, windows=6, length=16)
         monkeypatch.setattr(verdict, "corpus_windows", lambda *given, **named: windows)
-        settings = {"score_every": 1, "draws": 5, **settings}
-        _, written = verdict.verified(live, word_tokenizer(bos=True), found, pd.DataFrame(), screening, **settings)
+        how = SuperWeightVerification(**{"score_every": 1, "draws": 5, **settings})
+        _, written = verdict.verified(live, word_tokenizer(bos=True), found, pd.DataFrame(), screening, how)
         table = pd.DataFrame({"layer": [], "row": [], "column": [], "component": []})
         page = headline({"super_weights": {"m.csv": table}, "super_weight_verification": {"m.json": written}})
         return written, dict(page), [(each["grade"], each["text"]) for each in written["findings"]]

@@ -12,6 +12,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.edits import edited, set_to, value_at
 from weight_atlas.live.matrices import matrix_at
+from weight_atlas.settings.super_weights import SuperWeights
 from weight_atlas.super_weights.artifact import artifact, coordinates_of, published_records
 from weight_atlas.super_weights.published import family_threshold, spikes
 from weight_atlas.super_weights.survey import survey
@@ -91,13 +92,14 @@ def test_model_types_of_the_thresholds_are_listed_once():
 def test_weights_of_experts_carry_what_the_router_did():
     live = anatomy(tiny("mixtral"))
     place = plant(live, 1, 9, 21)
-    settings = {"prompts": ["one two three four"], "method": "published", "spike_threshold": 20}
-    seen = survey(live, word_tokenizer(bos=True), model="m", source="x", **settings)
+    settings = SuperWeights(prompts=["one two three four"], method="published", spike_threshold=20.0)
+    seen = survey(live, word_tokenizer(bos=True), None, settings, model="m", source="x")
     (row,) = seen.table.itertuples()
     assert (row.expert_id, row.column) == (place.expert, place.col)
     assert row.routed_tokens_count >= 1 and 0 < row.p_active <= 1 and 0 < row.co_spike_score <= 1 + 1e-9
     assert seen.artifact["settings"]["spike_threshold_from"] == "the configuration"
-    default = survey(live, word_tokenizer(bos=True), model="m", source="x", prompts=["one two three four"])
+    settings = SuperWeights(prompts=["one two three four"])
+    default = survey(live, word_tokenizer(bos=True), None, settings, model="m", source="x")
     assert default.artifact["settings"]["spike_threshold"] == 100
     assert "mixtral, of the lineage mistral" in default.artifact["settings"]["spike_threshold_from"]
 

@@ -15,6 +15,7 @@ from weight_atlas.interventions.controls import matched_draws, random_places
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.forcing import forced_routing
 from weight_atlas.live.matrices import matrix_at
+from weight_atlas.settings.super_weights import SuperWeightVerification
 from weight_atlas.super_weights.aftermath import interventional_impact, residual_after
 from weight_atlas.super_weights.artifact import artifact, detected_records
 from weight_atlas.super_weights.detection import detect
@@ -282,9 +283,8 @@ def test_out_of_memory_is_a_message_wherever_it_happens():
 
     def run(limit):
         state.update(calls=0, limit=limit)
-        verified(
-            live, word_tokenizer(bos=True), found, corpus, NO_OUTLIERS, window=20, draws=1, enable_causal_scoring=True
-        )
+        settings = SuperWeightVerification(window=20, draws=1, enable_causal_scoring=True)
+        verified(live, word_tokenizer(bos=True), found, corpus, NO_OUTLIERS, settings)
         return state["calls"]
 
     live.layers[2].register_forward_pre_hook(run_out)
@@ -311,7 +311,9 @@ def test_none_found_goes_through_everything():
     assert "nothing to verify" in drawn(figures.verification(judged.table, judged.variants))
     found = artifact("m", [], [], {"prompts": ["one two three"]})
     corpus = pd.DataFrame({"text": ["one two three four five six"] * 9})
-    judged, written = verified(live, word_tokenizer(bos=True), found, corpus, NO_OUTLIERS, window=12)
+    judged, written = verified(
+        live, word_tokenizer(bos=True), found, corpus, NO_OUTLIERS, SuperWeightVerification(window=12)
+    )
     assert written["verdict"] == "none found"
     assert written["super_weights"] == written["screened"] == []
     (finding,) = written["findings"]
@@ -340,8 +342,8 @@ def test_verified_artifact(capsys):
     texts = ["one two three", "four five six seven"]
     found = artifact("m", records, [], {"prompts": texts})
     corpus = pd.DataFrame({"text": ["one two three four five six seven eight nine ten"] * 9})
-    settings = {"window": 20, "draws": 4, "enable_causal_scoring": True, "corpus": "words"}
-    judged, written = verified(live, word_tokenizer(bos=True), found, corpus, NO_OUTLIERS, **settings)
+    settings = SuperWeightVerification(window=20, draws=4, enable_causal_scoring=True, corpus="words")
+    judged, written = verified(live, word_tokenizer(bos=True), found, corpus, NO_OUTLIERS, settings)
     (weight,) = written["super_weights"]
     assert weight["impact_natural"] == weight["delta_nll"] == judged.table.delta_nll[0]
     assert weight["impact_interventional"] is not None
@@ -354,7 +356,7 @@ def test_verified_artifact(capsys):
     assert finding["grade"] == grades[weight["verdict"]]
     assert "Layer 1 expert" in finding["text"]
     assert "variants of" in capsys.readouterr().out
-    again, _ = verified(live, word_tokenizer(bos=True), found, corpus, NO_OUTLIERS, **settings)
+    again, _ = verified(live, word_tokenizer(bos=True), found, corpus, NO_OUTLIERS, settings)
     pd.testing.assert_frame_equal(judged.table, again.table, check_exact=True)
 
 

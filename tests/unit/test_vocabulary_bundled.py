@@ -8,6 +8,7 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.families import inventory
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.load import load_model
+from weight_atlas.settings.vocabulary import SuperWeightCards, Windows
 from weight_atlas.tokens.python_docs import python_docs
 from weight_atlas.tokens.tokenizer import load_tokenizer, token_texts
 from weight_atlas.vocabulary.cascade import cascade
@@ -29,14 +30,21 @@ def test_the_planted_weight_of_the_bundled_model():
     targets = find_targets(checkpoint, rows, coordinates=[[1, 7, 11]])
     places = coordinates_of(targets)
     windows, _ = sliding_windows(
-        python_docs("test"), tokenizer, context=live.context, where="bundled", window_len=128, tokens=3000
+        python_docs("test"), tokenizer, Windows(window_len=128, tokens=3000), context=live.context, where="bundled"
     )
     classes = read_token_classes(tokenizer, token_texts(tokenizer, 2048))
     measure = prediction_measure(stop_words(live.model, classes))
     found = measure_interventions(live, windows, places, measure, draws=50, control_windows=8)
     averages = cascade(live, windows.first(4), places)
     (card,), moved = weight_cards(
-        checkpoint, rows, {"factor": 0.0, "targets": targets}, found.windows, found.changes, averages, classes
+        checkpoint,
+        rows,
+        {"factor": 0.0, "targets": targets},
+        found.windows,
+        found.changes,
+        averages,
+        classes,
+        SuperWeightCards(),
     )
     assert card["null"]["loss"]["ratio"] > 1000 and card["null"]["loss"]["p"] == 1 / 51
     # It is the largest of its matrix, so that shifts of its size are the equal comparison.

@@ -14,6 +14,7 @@ from weight_atlas.families import inventory
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.edits import edited, value_at, zero
 from weight_atlas.live.windows import Windows
+from weight_atlas.settings.vocabulary import NeuronLabels, SuperWeightCards
 from weight_atlas.vocabulary.cascade import cascade
 from weight_atlas.vocabulary.interventions import measure_interventions
 from weight_atlas.vocabulary.labels import label_neurons
@@ -57,7 +58,7 @@ def made(request, tmp_path_factory):
     ]
     readout = read_readout(checkpoint, rows)
     table = scan(prepare(readout, listed_tokens(tokens)), neuron_blocks(checkpoint, rows, readout), k=4)
-    table["label"] = label_neurons(table, {}, n_layers=4, d_model=64)
+    table["label"] = label_neurons(table, NeuronLabels(), n_layers=4, d_model=64)
     chosen = select_neurons(table, found, top_k=1, order="low_cosine_kurtosis")
     neurons, effects = cards_of(checkpoint, rows, tokens, chosen, tokens=5)
     targets = find_targets(checkpoint, rows, found)
@@ -66,7 +67,9 @@ def made(request, tmp_path_factory):
     measured = measure_interventions(live, windows, coordinates_of(targets), measure, **settings)
     averages = cascade(live, windows, coordinates_of(targets))
     inputs = (measured.windows, measured.changes, averages, tokens)
-    weights, moved = weight_cards(checkpoint, rows, {"factor": 0.0, "targets": targets}, *inputs, samples=20)
+    weights, moved = weight_cards(
+        checkpoint, rows, {"factor": 0.0, "targets": targets}, *inputs, SuperWeightCards(bootstrap=20)
+    )
     return live, windows, places, table, neurons, effects, weights, moved, measured, folder
 
 

@@ -13,8 +13,9 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory
 from weight_atlas.families.architecture import Architecture
+from weight_atlas.settings.vocabulary import NeuronLabels
 from weight_atlas.vocabulary.effects import cosine_effects, direct_effects, moments, scalar_effects, top_tokens
-from weight_atlas.vocabulary.labels import label_neurons
+from weight_atlas.vocabulary.labels import label_neurons, threshold_value
 from weight_atlas.vocabulary.neuron_scan import prepare, scan, scan_block
 from weight_atlas.vocabulary.neurons import neuron_blocks, vectors_of
 from weight_atlas.vocabulary.readout import Readout, fold, read_readout
@@ -213,24 +214,22 @@ def test_planted_neurons_are_labelled(random):
     readout = Readout(torch.from_numpy(W_U).float(), False)
     table = scan_block(prepare(readout, np.ones(vocabulary, bool)), torch.from_numpy(vectors).float())
     table.insert(0, "layer", 3)
-    labels = label_neurons(table, {"cosine_variance": 0.5, "entropy_cosine_variance": "p25"}, n_layers=4, d_model=64)
+    thresholds = NeuronLabels(cosine_variance=0.5, entropy_cosine_variance="p25")
+    labels = label_neurons(table, thresholds, n_layers=4, d_model=64)
     assert labels[:2].tolist() == ["prediction", "suppression"]
     assert table.top_ids[0][0] == table.bottom_ids[1][0] == 123
     assert labels[2] == "unclear"
     table["norm"] = [1.0, 1.0, 1.0, 100.0]
-    assert (
-        label_neurons(table, {"cosine_variance": 0.5, "entropy_cosine_variance": "p25"}, n_layers=4, d_model=64)[3]
-        == "entropy"
-    )
-    assert label_neurons(table, {"cosine_variance": 0.5}, n_layers=40, d_model=64)[3] == "unclear"
-    assert label_neurons(table, {"cosine_variance": 0.0}, n_layers=4, d_model=4000)[2] == "partition"
-    assert label_neurons(table, {"cosine_variance": 0.0}, n_layers=4, d_model=64)[2] == "unclear"
+    assert label_neurons(table, thresholds, n_layers=4, d_model=64)[3] == "entropy"
+    assert label_neurons(table, NeuronLabels(cosine_variance=0.5), n_layers=40, d_model=64)[3] == "unclear"
+    assert label_neurons(table, NeuronLabels(cosine_variance=0.0), n_layers=4, d_model=4000)[2] == "partition"
+    assert label_neurons(table, NeuronLabels(cosine_variance=0.0), n_layers=4, d_model=64)[2] == "unclear"
 
 
 def test_a_threshold_that_is_none_is_refused():
     table = pd.DataFrame({"layer": [0], "kurt": [1.0], "skew": [0.0], "cos_var": [0.1], "norm": [1.0]})
     with pytest.raises(AtlasError, match="no threshold"):
-        label_neurons(table, {"kurtosis": "high"}, n_layers=1, d_model=64)
+        threshold_value("kurtosis", "high", table)
 
 
 def test_experts_are_neurons_of_their_own(random):

@@ -6,6 +6,7 @@ import pytest
 from live_models import word_tokenizer
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.settings.vocabulary import NeuronLabels
 from weight_atlas.vocabulary.labels import label_neurons, percentile_of, threshold_value
 from weight_atlas.vocabulary.token_classes import listed_tokens, read_token_classes, rows_with_tokens, token_classes
 
@@ -15,7 +16,9 @@ NEVER = {"entropy_cosine_variance": -1.0}
 
 def labels(rows, n_layers=8, d_model=10_000, population=None, **thresholds):
     table = pd.DataFrame([{**PLAIN, **row} for row in rows])
-    return label_neurons(table, thresholds, n_layers=n_layers, d_model=d_model, population=population).tolist()
+    return label_neurons(
+        table, NeuronLabels(**thresholds), n_layers=n_layers, d_model=d_model, population=population
+    ).tolist()
 
 
 def test_kurtosis_must_exceed_and_skew_decides():

@@ -9,6 +9,7 @@ import torch
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.architecture import Architecture
+from weight_atlas.settings.vocabulary import Windows as WindowSettings
 from weight_atlas.vocabulary.window_plan import plan_windows
 from weight_atlas.vocabulary.windows import (
     sliding_windows,
@@ -48,8 +49,10 @@ def corpus(length):
 
 
 def cut(length=100, tokenizer=Letters, **settings):
-    settings = {"window_len": 16, "stride": 8, "tokens": 100, "context": 64, "where": "corpus x", **settings}
-    return sliding_windows(corpus(length), tokenizer(), **settings)
+    context = settings.pop("context", 64)
+    # Unchecked, so that values which the configuration refuses can be given too.
+    settings = WindowSettings(window_len=16, stride=8, tokens=100).model_copy(update=settings)
+    return sliding_windows(corpus(length), tokenizer(), settings, context=context, where="corpus x")
 
 
 def test_each_token_is_scored_once_with_enough_before_it():
@@ -112,21 +115,23 @@ def recommended(remedy):
     ],
 )
 def test_what_is_recommended_is_the_largest_that_works(length, asked):
-    settings = {"tokens": 30_000, "context": 2048, "where": "x", **asked}
+    def slide(**settings):
+        return cut(length, **{"tokens": 30_000, "context": 2048, **asked, **settings})
+
     try:
-        sliding_windows(corpus(length), Letters(), **settings)
+        slide()
         return
     except AtlasError as error:
         found = recommended(error.remedy)
     assert found
     for each in found:
-        windows, plan = sliding_windows(corpus(length), Letters(), **{**settings, **each})
+        windows, plan = slide(**each)
         assert not plan.problems and len(windows) >= 2
     largest = max(found, key=lambda each: each.get("window_len", 0))
     if "window_len" in largest and largest["window_len"] < min(asked["window_len"], 2048):
         longer = {**largest, "window_len": largest["window_len"] + 1}
         with pytest.raises(AtlasError):
-            sliding_windows(corpus(length), Letters(), **{**settings, **longer, "stride": longer["window_len"] // 2})
+            slide(**{**longer, "stride": longer["window_len"] // 2})
 
 
 def test_recommendations_by_hand():

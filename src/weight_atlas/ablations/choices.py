@@ -78,7 +78,7 @@ class Choices:
         return {
             **{key: value for key, value in self._config[section].items() if key != "corpora"},
             **{key: self._config["models"][model][key] for key in ("dtype", "trust_remote_code")},
-            "settings": json.dumps(self.ablations[ablation]),
+            "changes": json.dumps(self.ablations[ablation]),
         }
 
 

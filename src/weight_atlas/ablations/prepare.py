@@ -14,6 +14,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.opening import open_live
 from weight_atlas.live.windows import prefix_ids
+from weight_atlas.settings.models import Live
 from weight_atlas.super_weights.artifact import coordinates_of
 from weight_atlas.super_weights.published import PROMPT
 
@@ -29,20 +30,26 @@ class Opened:
 
 
 def open_ablation(
-    checkpoint: Path, name: str, settings: dict[str, Any], *, super_weights: Path | None, inventory: Path | None,
-    **loading: Any,
-) -> Opened:  # fmt: skip
+    checkpoint: Path,
+    name: str,
+    settings: dict[str, Any],
+    running: Live,
+    *,
+    super_weights: Path | None,
+    inventory: Path | None,
+    device: str,
+) -> Opened:
     """Load a model and expand an ablation of the configuration on it.
 
     super_weights: the detection's artifact, where the ablation is about its finds. inventory: the checkpoint's tensors,
-    in which weights by hand are looked up before anything is loaded. loading: see live.opening.open_live.
+    in which weights by hand are looked up before anything is loaded. running, device: see live.opening.open_live.
     """
     if inventory is not None:
         check_inventory(settings, read_table(inventory), f"ablation {name}")
     artifact = read_json(super_weights) if super_weights else None
     if artifact is not None:
         coordinates_of(artifact, super_weights)  # one of another schema is refused before anything is loaded
-    return expanded(*open_live(checkpoint, **loading), name, settings, artifact)
+    return expanded(*open_live(checkpoint, running, device=device), name, settings, artifact)
 
 
 def expanded(

@@ -17,23 +17,24 @@ from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.scoring import finite_or_infinite, score_windows, token_nll
 from weight_atlas.live.shortcuts import Shortcuts, pays, shortcuts_of
 from weight_atlas.live.windows import Windows, corpus_windows
+from weight_atlas.settings.ablations import WindowScores
 from weight_atlas.statistics.paired import mean_nll
 
 COLUMNS = {"variant": str, "window": "int64", "tokens": "int64", "nll": "float64"}
 
 
 def corpus_scores(
-    opened: Opened, corpus: pd.DataFrame, ablation: str, *, detected: bool, where: object, window: int | None = None,
-    tokens: int | None = 8192, batch_size: int | None = None,
-) -> tuple[dict[str, Any], pd.DataFrame]:  # fmt: skip
+    opened: Opened, corpus: pd.DataFrame, ablation: str, settings: WindowScores, *, detected: bool, where: object
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Score windows of a corpus under each variant of an ablation: its description, and the table of score_variants.
 
-    corpus: a table of documents; where: its name. detected: whether the ablation is of detected super weights. window:
-    tokens of one; None takes the model's context, at most 2048. tokens: of the corpus to score; None takes all.
+    corpus: a table of documents; where: its name. detected: whether the ablation is of detected super weights.
     """
     live = opened.live
-    cut = corpus_windows(corpus, opened.tokenizer, window=window, tokens=tokens, limit=live.context, where=where)
-    scores, expansion = score_variants(live, cut, opened.expansion, opened.prompt, batch_size=batch_size)
+    cut = corpus_windows(
+        corpus, opened.tokenizer, window=settings.window, tokens=settings.tokens, limit=live.context, where=where
+    )
+    scores, expansion = score_variants(live, cut, opened.expansion, opened.prompt, batch_size=settings.batch_size)
     return {**expansion.description(ablation), "targets": "detected" if detected else "given"}, scores
 
 

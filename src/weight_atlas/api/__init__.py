@@ -4,9 +4,12 @@ Every method is the function behind the step of its name, on the same inputs, so
 step's tables. Modules that compute are imported by the methods that need them.
 """
 
+from typing import Any
+
 from weight_atlas.api.vocabulary import VocabularyAnalyses
 from weight_atlas.checkpoint.fetch import fetch
-from weight_atlas.checkpoint.source import CheckpointSpec
+from weight_atlas.settings.messages import checked
+from weight_atlas.settings.models import Opened
 
 __all__ = ["Model", "open"]
 
@@ -16,30 +19,18 @@ class Model(VocabularyAnalyses):
 
     The inventory, the histograms, the spectra, the vocabulary, the scan of neurons and the live model are kept once
     they are there. What does not apply to a model (no experts, no language-model head) raises NotApplicable, what is
-    wrong AtlasError. `settings` are the keyword arguments of the function that a method names, which explains them.
+    wrong AtlasError. `settings` are the keys of the class that a method names, which explains them and has their
+    defaults: they are those of the configuration.
     """
 
 
-def open(
-    source: str,
-    *,
-    revision: str | None = None,
-    family: str | None = None,
-    key: str | None = None,
-    prefix: str | None = None,
-    allow_other: bool = False,
-    trust_remote_code: bool = False,
-    device: str = "cpu",
-    dtype: str = "auto",
-    threads: int = 1,
-) -> Model:
+def open(source: str, *, device: str = "cpu", threads: int = 1, **settings: Any) -> Model:
     """Open a model: "hf://org/name", a folder, a checkpoint file, or "bundled:demo".
 
-    revision: branch, tag or commit of a model on the hub, which is downloaded into the hub's own cache. family, key,
-    prefix, allow_other, trust_remote_code: as in the configuration. device, dtype: of what is computed on a device and
-    of forward passes ("auto": bfloat16 on "cuda", float32 on "cpu"). threads: for what can use them. Nothing but the
-    index of the tensors is read. AtlasError where something is wrong with the source or its files.
+    settings: keys of a model's entry in the configuration (settings.models.Opened), such as revision, family, key,
+    prefix, dtype and trust_remote_code. device: of what is computed on one, and of forward passes. threads: for what
+    can use them. Nothing but the index of the tensors is read; a model on the hub is downloaded into the hub's own
+    cache. AtlasError where something is wrong with the settings, the source or its files.
     """
-    spec = CheckpointSpec(source, revision, family, key, prefix, allow_other, trust_remote_code)
-    checkpoint = fetch(spec, threads=threads).open(spec)
-    return Model(checkpoint, source, trust_remote_code=trust_remote_code, device=device, dtype=dtype, threads=threads)
+    spec = checked(Opened, {"source": source, **settings}, "open")
+    return Model(fetch(spec, threads=threads).open(spec), spec, device=device, threads=threads)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from weight_atlas.api.weights import WeightAnalyses
+from weight_atlas.settings.messages import checked
 
 if TYPE_CHECKING:
     from weight_atlas.ablations.evaluation import Evaluation
@@ -37,7 +38,10 @@ class LiveAnalyses(WeightAnalyses):
         from weight_atlas.tokens.model_vocabulary import read_vocabulary
 
         return read_vocabulary(
-            self.checkpoint.folder, self.checkpoint.config, self.inventory, trust_remote_code=self.trust_remote_code
+            self.checkpoint.folder,
+            self.checkpoint.config,
+            self.inventory,
+            trust_remote_code=self.running.trust_remote_code,
         )
 
     def token_counts(self, corpus: Corpus) -> "CorpusCounts":
@@ -48,52 +52,59 @@ class LiveAnalyses(WeightAnalyses):
         return count_corpus(self.vocabulary, batched(_documents(corpus)["text"]))
 
     def super_weights(self, **settings: Any) -> "Survey":
-        """Super weights and the evidence for them: table, artifact, detection (settings: super_weights.survey)."""
+        """Super weights and the evidence: table, artifact, detection (settings.super_weights.SuperWeights)."""
+        from weight_atlas.settings.super_weights import SuperWeights
         from weight_atlas.super_weights.survey import survey
 
         live, tokenizer = self.live
-        return survey(live, tokenizer, self.inventory, model=self.source, source=self.source, **settings)
+        wanted = checked(SuperWeights, settings, "super_weights")
+        return survey(live, tokenizer, self.inventory, wanted, model=self.source, source=self.source)
 
     def verify(self, corpus: Corpus, found: "Survey | None" = None, **settings: Any) -> "Verification":
-        """Remove each super weight, beside random weights of its size (settings: super_weights.verdict.verified).
+        """Remove each super weight, beside random weights of its size (settings.super_weights.SuperWeightVerification).
 
         corpus: what the model is scored on. found: of super_weights(); None looks for them.
         """
+        from weight_atlas.settings.super_weights import SuperWeightVerification
         from weight_atlas.super_weights.verdict import verified
 
+        wanted = checked(SuperWeightVerification, settings, "verify")
         live, tokenizer = self.live
         screening = self.super_weight_screening()
-        return verified(live, tokenizer, self._survey(found).artifact, _documents(corpus), screening, **settings)[0]
+        return verified(live, tokenizer, self._survey(found).artifact, _documents(corpus), screening, wanted)[0]
 
-    def super_activations(
-        self, corpus: Corpus, found: "Survey | None" = None, *, window: int = 256, tokens: int = 4096, **settings: Any
-    ) -> "Activations":
-        """The tokens at which super activations arise, and the attention on them (super_weights.super_activations).
+    def super_activations(self, corpus: Corpus, found: "Survey | None" = None, **settings: Any) -> "Activations":
+        """The tokens at which super activations arise, and the attention on them (settings.super_weights).
 
-        found: of super_weights(); None looks for them. tokens: of the corpus, in windows of `window`. The model is
-        loaded once more, with attention that gives its weights.
+        found: of super_weights(); None looks for them. The model is loaded once more, with attention that gives its
+        weights. settings: SuperActivations.
         """
+        from weight_atlas.settings.super_weights import SuperActivations
         from weight_atlas.super_weights.artifact import coordinates_of
         from weight_atlas.super_weights.super_activations import super_activations
 
+        wanted = checked(SuperActivations, settings, "super_activations")
         coordinates = coordinates_of(self._survey(found).artifact, self.source)
-        windows = self._windows(corpus, self._window(window), tokens)
+        windows = self._windows(corpus, self._window(wanted.window), wanted.tokens)
         live, tokenizer = self._loaded(attention="eager")
-        return super_activations(live, windows, coordinates, tokenizer, **settings)
+        return super_activations(live, windows, coordinates, tokenizer, ratio=wanted.residual_ratio)
 
-    def expert_routing(self, corpus: Corpus, *, samples: int = 10, window: int = 256, **settings: Any) -> pd.DataFrame:
+    def expert_routing(self, corpus: Corpus, **settings: Any) -> pd.DataFrame:
         """Every expert of a mixture of experts on text: routing, largest activations, weights that carry them.
 
-        samples: windows of the corpus, of `window` tokens. settings: of super_weights.expert_table.expert_table.
+        settings: settings.super_weights.ExpertRouting.
         """
+        from weight_atlas.settings.super_weights import ExpertRouting
         from weight_atlas.super_weights.expert_table import check_experts, expert_table
 
         check_experts(self.inventory)
-        length = self._window(window)
-        return expert_table(self.live[0], self._windows(corpus, length, samples * length), **settings)
+        wanted = checked(ExpertRouting, settings, "expert_routing")
+        length = self._window(wanted.window)
+        windows = self._windows(corpus, length, wanted.router_analysis_samples * length)
+        return expert_table(self.live[0], windows, wanted)
 
     def perplexity(self, corpus: Corpus, **settings: Any) -> pd.DataFrame:
-        """Perplexity on a corpus, a row of the table of ablate (settings: ablations.window_scores.corpus_scores)."""
+        """Perplexity on a corpus, a row of the table of ablate (settings.ablations.WindowScores)."""
         return self._perplexities(corpus, {}, None, settings)
 
     def ablate(
@@ -128,10 +139,7 @@ class LiveAnalyses(WeightAnalyses):
     def _loaded(self, attention: str | None = None) -> "tuple[Anatomy, Any]":
         from weight_atlas.live.opening import live_model
 
-        return live_model(
-            self.checkpoint, trust_remote_code=self.trust_remote_code, device=self.device, dtype=self.dtype,
-            attention=attention,
-        )  # fmt: skip
+        return live_model(self.checkpoint, self.running, device=self.device, attention=attention)
 
     def _window(self, window: int) -> int:
         """Length of windows: as asked for, or the model's context where that is shorter."""
@@ -168,13 +176,15 @@ class LiveAnalyses(WeightAnalyses):
     ) -> pd.DataFrame:
         from weight_atlas.ablations.perplexity import perplexity_table
         from weight_atlas.ablations.window_scores import corpus_scores
+        from weight_atlas.settings.ablations import WindowScores
 
+        wanted = checked(WindowScores, settings, "perplexity")
         name = corpus if isinstance(corpus, str) else "corpus"
         documents = _documents(corpus)
 
         def scored(ablation: str, changes: dict, survey: "Survey | None") -> tuple[dict, pd.DataFrame]:
             opened = self._expanded(ablation, changes, survey)
-            return corpus_scores(opened, documents, ablation, detected=survey is not None, where=name, **settings)
+            return corpus_scores(opened, documents, ablation, wanted, detected=survey is not None, where=name)
 
         _, unchanged = scored(_BASELINE, {}, None)
         return perplexity_table(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from weight_atlas.api.live import Corpus, LiveAnalyses, _documents
+from weight_atlas.settings.messages import checked
 
 if TYPE_CHECKING:
     from weight_atlas.live.windows import Windows
@@ -27,31 +28,28 @@ class VocabularyAnalyses(LiveAnalyses):
 
         return read_token_classes(self.vocabulary.tokenizer, self.vocabulary.texts)
 
-    def neurons(self, **thresholds: float | str) -> pd.DataFrame:
-        """Effects of every neuron on the vocabulary, and its label (vocabulary.neuron_scan, vocabulary.labels).
-
-        thresholds: of the labels.
-        """
+    def neurons(self, **settings: Any) -> pd.DataFrame:
+        """Effects of every neuron on the vocabulary, and its label (settings.vocabulary.NeuronLabels)."""
+        from weight_atlas.settings.vocabulary import NeuronLabels
         from weight_atlas.vocabulary.labels import with_labels
 
-        return with_labels(self._neuron_scan, self.inventory, thresholds)
+        return with_labels(self._neuron_scan, self.inventory, checked(NeuronLabels, settings, "neurons"))
 
-    def neuron_effects(
-        self, neurons: Indices = (), found: "Survey | None" = None, *, top_k: int = 0, top_by: str = "kurtosis",
-        tokens: int = 20,
-    ) -> "NeuronCards":  # fmt: skip
+    def neuron_effects(self, neurons: Indices = (), found: "Survey | None" = None, **settings: Any) -> "NeuronCards":
         """A card for each of some neurons: moments of its effects, strongest tokens, enriched classes of tokens.
 
         neurons: [layer, neuron] or [layer, expert, neuron]. found: of super_weights(), whose neurons are taken too.
-        top_k: of each layer, by `top_by` (see vocabulary.selection.ORDERS). tokens: listed up and down.
+        settings: settings.vocabulary.CardSettings.
         """
+        from weight_atlas.settings.vocabulary import CardSettings
         from weight_atlas.vocabulary.neuron_cards import NeuronCards, cards_of
         from weight_atlas.vocabulary.selection import select_neurons
 
+        wanted = checked(CardSettings, settings, "neuron_effects")
         detected = [] if found is None else found.artifact["super_weights"]
-        chosen = select_neurons(self.neurons(), detected, neurons, top_k=top_k, order=top_by)
+        chosen = select_neurons(self.neurons(), detected, neurons, top_k=wanted.top_k, order=wanted.top_by)
         cards, effects = cards_of(
-            self.checkpoint, self.inventory, self.token_classes(), chosen, tokens=tokens, device=self.device
+            self.checkpoint, self.inventory, self.token_classes(), chosen, tokens=wanted.tokens, device=self.device
         )
         return NeuronCards(cards, effects)
 
@@ -69,52 +67,61 @@ class VocabularyAnalyses(LiveAnalyses):
         return find_targets(self.checkpoint, self.inventory, detected, coordinates, most=most)
 
     def windows(self, corpus: Corpus, **settings: Any) -> "Windows":
-        """Sliding windows of token ids for interventions (settings: vocabulary.windows.sliding_windows)."""
+        """Sliding windows of token ids for interventions (settings.vocabulary.Windows)."""
+        from weight_atlas.settings.vocabulary import Windows as WindowSettings
         from weight_atlas.vocabulary.windows import sliding_windows
 
+        wanted = checked(WindowSettings, settings, "windows")
         live, tokenizer = self.live
         where = corpus if isinstance(corpus, str) else "the corpus"
-        return sliding_windows(_documents(corpus), tokenizer, context=live.context, where=where, **settings)[0]
+        return sliding_windows(_documents(corpus), tokenizer, wanted, context=live.context, where=where)[0]
 
     def cascade(
-        self, windows: "Windows", targets: list[dict[str, Any]], *, factor: float = 0.0, margin_k: int = 2,
-        tokens: int | None = 4096,
-    ) -> pd.DataFrame:  # fmt: skip
-        """How a change of single weights travels through the layers above them (vocabulary.cascade).
+        self, windows: "Windows", targets: list[dict[str, Any]], *, factor: float = 0.0, **settings: Any
+    ) -> pd.DataFrame:
+        """How a change of single weights travels through the layers above them (settings.vocabulary.Averages).
 
-        windows: of windows(). targets: of intervention_targets(), each multiplied by `factor`. tokens: how many to
-        average over; None takes all.
+        windows: of windows(). targets: of intervention_targets(), each multiplied by `factor`.
         """
+        from weight_atlas.settings.vocabulary import Averages
         from weight_atlas.vocabulary.cascade import cascade
         from weight_atlas.vocabulary.targets import coordinates_of
         from weight_atlas.vocabulary.windows import windows_for
 
-        first = windows.first(windows_for(windows, tokens))
-        return cascade(self.live[0], first, coordinates_of(targets), factor=factor, k=margin_k)
+        wanted = checked(Averages, settings, "cascade")
+        first = windows.first(windows_for(windows, wanted.tokens))
+        return cascade(self.live[0], first, coordinates_of(targets), factor=factor, k=wanted.margin_k)
 
     def interventions(
-        self, windows: "Windows", targets: list[dict[str, Any]], *, factor: float = 0.0, margin_k: int = 2,
-        control_tokens: int | None = 2048, **settings: Any,
-    ) -> "Measured":  # fmt: skip
-        """Changes of predictions by a change of single weights, beside controls (vocabulary.interventions).
+        self, windows: "Windows", targets: list[dict[str, Any]], *, factor: float = 0.0, **settings: Any
+    ) -> "Measured":
+        """Changes of predictions by a change of single weights, beside controls (settings.vocabulary.Interventions).
 
-        windows: of windows(). targets: of intervention_targets(), each multiplied by `factor`. control_tokens: tokens
-        that random draws are scored on; None: all. settings: of measure_interventions, such as draws.
+        windows: of windows(). targets: of intervention_targets(), each multiplied by `factor`.
         """
+        from weight_atlas.settings.vocabulary import Interventions
         from weight_atlas.vocabulary.interventions import measure_interventions
         from weight_atlas.vocabulary.prediction_measures import prediction_measure, stop_words
         from weight_atlas.vocabulary.targets import coordinates_of
         from weight_atlas.vocabulary.windows import windows_for
 
+        wanted = checked(Interventions, settings, "interventions")
         live = self.live[0]
-        prediction = prediction_measure(stop_words(live.model, self.token_classes()), margin_k)
-        controls = windows_for(windows, control_tokens)
         return measure_interventions(
-            live, windows, coordinates_of(targets), prediction, factor=factor, control_windows=controls, **settings
+            live,
+            windows,
+            coordinates_of(targets),
+            prediction_measure(stop_words(live.model, self.token_classes()), wanted.margin_k),
+            factor=factor,
+            control_windows=windows_for(windows, wanted.control_tokens),
+            **wanted.model_dump(include={"draws", "shift_draws", "seed", "batch_size"}),
         )
 
     @cached_property
     def _neuron_scan(self) -> pd.DataFrame:
+        from weight_atlas.settings.vocabulary import NeuronScan
         from weight_atlas.vocabulary.neuron_scan import scan_neurons
 
-        return scan_neurons(self.checkpoint, self.inventory, self.token_classes(), device=self.device)
+        return scan_neurons(
+            self.checkpoint, self.inventory, self.token_classes(), tokens=NeuronScan().tokens, device=self.device
+        )

@@ -7,17 +7,16 @@ from typing import Any
 import pandas as pd
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.settings.messages import checked
+from weight_atlas.settings.models import Live, Opened
 
 
 class WeightAnalyses:
     """A checkpoint and the analyses of its weights; see Model."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, source: str, *, trust_remote_code: bool = False, device: str = "cpu",
-        dtype: str = "auto", threads: int = 1,
-    ):  # fmt: skip
-        self.checkpoint, self.source = checkpoint, source
-        self.trust_remote_code, self.device, self.dtype, self.threads = trust_remote_code, device, dtype, threads
+    def __init__(self, checkpoint: Checkpoint, spec: Opened, *, device: str = "cpu", threads: int = 1):
+        self.checkpoint, self.source, self.device, self.threads = checkpoint, spec.source, device, threads
+        self.running = Live(dtype=spec.dtype, trust_remote_code=spec.trust_remote_code)
 
     def __repr__(self) -> str:
         return f"weight_atlas.open({self.source!r})"
@@ -65,30 +64,33 @@ class WeightAnalyses:
         return effective_ranks(self._spectra)
 
     def heavy_tails(self, **settings: Any) -> pd.DataFrame:
-        """Power law, random bulk and norms of every weight matrix (settings: spectra.heavy_tails.TailSettings)."""
-        from weight_atlas.spectra.heavy_tails import TailSettings, heavy_tails
+        """Power law, random bulk and norms of every weight matrix (settings.spectra.Tails)."""
+        from weight_atlas.settings.spectra import Tails
+        from weight_atlas.spectra.heavy_tails import heavy_tails
 
-        return heavy_tails(self._spectra, TailSettings(**settings))
+        return heavy_tails(self._spectra, checked(Tails, settings, "heavy_tails"))
 
-    def attention_kernels(self, *, fold_norm: bool = False, scaled: bool = False) -> pd.DataFrame:
-        """Spectra of W_Q^T W_K and W_O W_V of every head (spectra.attention_table).
-
-        fold_norm: fold the gain of the norm before the attention into the weights that read it. scaled: divide QK
-        kernels by sqrt(head_dim).
-        """
+    def attention_kernels(self, **settings: Any) -> pd.DataFrame:
+        """Spectra of W_Q^T W_K and W_O W_V of every head (settings.spectra.AttentionKernel)."""
         from weight_atlas.families.inventory import matrices
         from weight_atlas.families.pieces import load_gain
+        from weight_atlas.settings.spectra import AttentionKernel
         from weight_atlas.spectra.attention_factors import norm_gains
         from weight_atlas.spectra.attention_table import attention_kernels
 
-        gains = norm_gains(self.inventory, partial(load_gain, self.checkpoint)) if fold_norm else None
-        return attention_kernels(matrices(self.inventory), self._load, gains=gains, scaled=scaled, threads=self.threads)
+        wanted = checked(AttentionKernel, settings, "attention_kernels")
+        gains = norm_gains(self.inventory, partial(load_gain, self.checkpoint)) if wanted.fold_norm else None
+        return attention_kernels(
+            matrices(self.inventory), self._load, gains=gains, scaled=wanted.scaled, threads=self.threads
+        )
 
     def super_weight_screening(self, **settings: Any) -> pd.DataFrame:
-        """Candidates for super weights from the weights alone (settings: super_weights.screening.screen)."""
+        """Candidates for super weights from the weights alone (settings.super_weights.SuperWeightScreening)."""
+        from weight_atlas.settings.super_weights import SuperWeightScreening
         from weight_atlas.super_weights.screening import screen
 
-        return screen(self.inventory, self._load, **settings)
+        wanted = checked(SuperWeightScreening, settings, "super_weight_screening")
+        return screen(self.inventory, self._load, top=wanted.top)
 
     @property
     def _load(self) -> Callable[[Any], Any]:

@@ -9,10 +9,10 @@ from weight_atlas.checkpoint.listing import Listing, list_folder
 from weight_atlas.checkpoint.quantized.scheme import Settings
 from weight_atlas.checkpoint.quantized.store import QuantizedStore
 from weight_atlas.checkpoint.safetensors_file import SafetensorsStore
-from weight_atlas.checkpoint.source import CheckpointSpec
 from weight_atlas.checkpoint.tensors import Store, TensorEntry, check_names
 from weight_atlas.checkpoint.wrappers import unwrapped
 from weight_atlas.errors import AtlasError
+from weight_atlas.settings.models import CheckpointSpec
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +76,7 @@ class Checkpoint:
         folder = Path(folder)
         if not folder.is_dir():
             raise AtlasError("the folder does not exist", where=folder, remedy="check `source` in the configuration")
-        spec = CheckpointSpec(str(folder), family=family, key=key, prefix=prefix, allow_other=allow_other)
+        spec = CheckpointSpec(source=str(folder), family=family, key=key, prefix=prefix, allow_other=allow_other)
         return cls.indexed(folder, list_folder(folder, file), spec)
 
     @classmethod

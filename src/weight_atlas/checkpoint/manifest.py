@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import TypedDict
 
+from pydantic import ValidationError
+
 from weight_atlas.artifacts import read_json
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.hub_cache import snapshot
 from weight_atlas.checkpoint.listing import list_folder
-from weight_atlas.checkpoint.source import CheckpointSpec, HubSource, parse_source
+from weight_atlas.checkpoint.source import HubSource, parse_source
 from weight_atlas.errors import AtlasError
+from weight_atlas.settings.models import CheckpointSpec
 
 _RUN_AGAIN = "run again: snakemake --forcerun fetch_checkpoint"
 
@@ -47,7 +50,7 @@ def open_checkpoint(manifest_path: Path) -> Checkpoint:
         )
         sizes = {file["name"]: file["size"] for file in manifest["files"]}
         source = parse_source(spec.source)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValidationError) as error:
         raise AtlasError("not a checkpoint manifest", where=manifest_path, remedy=_RUN_AGAIN) from error
     folder = snapshot(source.repo, str(spec.revision)) if isinstance(source, HubSource) else source.folder
     for name, size in sizes.items():

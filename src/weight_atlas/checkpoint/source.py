@@ -28,25 +28,6 @@ _REMEDY = (
 
 
 @dataclass(frozen=True)
-class CheckpointSpec:
-    """Which checkpoint a model is and how it is read, as the model's entry in the configuration says.
-
-    source: hub repository, folder or file (see parse_source). revision: branch, tag or commit of a hub repository.
-    family: name of the model's family, if config.json does not give it. key: dotted path to the state dict inside a
-    PyTorch file. prefix: what stands before the model's names (see wrappers.py). allow_other: allow tensors that the
-    family does not know. trust_remote_code: fetch the model's own modules too, and run them.
-    """
-
-    source: str
-    revision: str | None = None
-    family: str | None = None
-    key: str | None = None
-    prefix: str | None = None
-    allow_other: bool = False
-    trust_remote_code: bool = False
-
-
-@dataclass(frozen=True)
 class LocalSource:
     """A local folder; file: the checkpoint file chosen in it, if any. text: the source in the configuration."""
 

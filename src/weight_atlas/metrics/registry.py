@@ -146,7 +146,7 @@ def _check(table: Table, without: set[str], path: Path) -> None:
     beside = [(each, bound) for each in table.metrics for bound in _columns_beside(each)]
     missing = {*shown, *(bound for _, bound in beside)} - table.columns
     if missing | without | ranked:
-        column = sorted(missing | without | ranked)[0]
+        column = sorted(map(str, missing | without | ranked))[0]
         raise AtlasError(
             f"{table.name} has no column {column}",
             where=path,

@@ -204,17 +204,22 @@ class QuantizationAblation(Quantize, Tasks):
     tasks: list[str] | None = Field([], description="Tasks to evaluate on, beside perplexity; null: all.")
 
 
-class Task(Settings):
+class TaskFolders(Settings):
+    """Where the definitions and data of tasks lie."""
+
+    folder: Text | None = Field(None, description="Folder of task definitions (YAML) to look for the name in.")
+    mirror: Text | None = Field(
+        None, description="Folder with copies of data sets of the hub under their names (mirror/organisation/name)."
+    )
+
+
+class Task(TaskFolders):
     """An entry of `tasks`."""
 
     name: str | None = Field(
         None,
         description="Name of the task or group in lm-evaluation-harness, or bundled:order, bundled:documents, "
         "bundled:phrase; null: the key itself.",
-    )
-    folder: Text | None = Field(None, description="Folder of task definitions (YAML) to look for the name in.")
-    mirror: Text | None = Field(
-        None, description="Folder with copies of data sets of the hub under their names (mirror/organisation/name)."
     )
     limit: Count | Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="Documents of each task to take, or a share of them if below 1; null: all."
@@ -227,11 +232,15 @@ class Task(Settings):
     )
 
 
-class BundledTasks(FirstCorpus):
-    """Items of the bundled tasks that `tasks` names, made from a corpus; what cannot be made is left out."""
+class BundledItems(Settings):
+    """Items of a bundled task."""
 
     items: Count = Field(60, description="Items of each task, at most.")
     seed: Natural = Field(0, description="Seed of the choice of items.")
+
+
+class BundledTasks(FirstCorpus, BundledItems):
+    """Items of the bundled tasks that `tasks` names, made from a corpus; what cannot be made is left out."""
 
 
 class AblationEval(Settings):

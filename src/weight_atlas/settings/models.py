@@ -32,7 +32,7 @@ class Inventoried(Settings):
     )
 
 
-class Source(OwnCode, Inventoried):
+class CheckpointSpec(OwnCode, Inventoried):
     """Where a model lies, and how its files are read."""
 
     source: Text = Field(
@@ -52,7 +52,11 @@ class Source(OwnCode, Inventoried):
     )
 
 
-class Model(Source, Live):
+class Opened(CheckpointSpec, Live):
+    """A model, and how its forward passes are made."""
+
+
+class Model(Opened):
     """An entry of `models`."""
 
     analyses: Distinct[Analysis] | None = Field(None, description="The analyses to make of this model; null: all.")

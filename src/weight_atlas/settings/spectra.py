@@ -42,7 +42,7 @@ class AttentionHead(Settings):
     )
 
 
-class PowerLaw(Settings):
+class Tails(Settings):
     """Which eigenvalues a power law is fitted to, and how it is judged."""
 
     min_tail: Several = Field(10, description="Fewest eigenvalues that a tail may have.")
@@ -56,7 +56,7 @@ class PowerLaw(Settings):
     )
 
 
-class HeavyTail(PowerLaw):
+class HeavyTail(Tails):
     """Power law, random bulk and norms of every spectrum."""
 
     matrices: list[Text] = Field(SOME_MATRICES, description=f"Matrices whose spectra are drawn, {MATRIX}.")

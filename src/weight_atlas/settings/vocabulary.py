@@ -61,18 +61,23 @@ class NeuronLabels(Settings):
     )
 
 
-class NeuronEffects(Settings):
-    """Cards of single neurons: those of super weights, those listed, and the extremes of each layer."""
+class CardSettings(Settings):
+    """Which neurons have cards beside those that are named, and what stands on them."""
 
-    neurons: dict[str, list[NeuronIndex]] = Field(
-        {}, description="Neurons to describe, by model: lists of [layer, neuron] or [layer, expert, neuron]."
-    )
     top_k: Natural = Field(2, description="Neurons to describe of each layer.")
     top_by: Order = Field(
         "kurtosis",
         description="What puts neurons of a layer first: a moment of their effects or of their cosines, high or low.",
     )
     tokens: Count = Field(20, description="Tokens to list up and down.")
+
+
+class NeuronEffects(CardSettings):
+    """Cards of single neurons: those of super weights, those listed, and the extremes of each layer."""
+
+    neurons: dict[str, list[NeuronIndex]] = Field(
+        {}, description="Neurons to describe, by model: lists of [layer, neuron] or [layer, expert, neuron]."
+    )
 
 
 class Windows(FirstCorpus):
@@ -127,15 +132,20 @@ class Interventions(Settings):
     batch_size: Count = Field(16, description="Interventions that go through a layer together.")
 
 
-class Cascade(Settings):
-    """How an intervention travels through the layers, read through the logit lens."""
+class Averages(Settings):
+    """What a cascade is averaged over."""
 
     tokens: Count | None = Field(4096, description="Tokens to average over; null: all.")
+    margin_k: Several = Field(2, description=MARGIN_K)
+
+
+class Cascade(Averages):
+    """How an intervention travels through the layers, read through the logit lens."""
+
     text: str | None = Field(
         None, description="Text for the map of layers and tokens; null: the beginning of the corpus."
     )
     text_tokens: Annotated[int, Field(ge=1, le=400), WHOLE] = Field(40, description="Tokens of that text to show.")
-    margin_k: Several = Field(2, description=MARGIN_K)
 
 
 class SuperWeightCards(Settings):

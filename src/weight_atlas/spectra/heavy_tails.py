@@ -5,13 +5,14 @@ networks without access to training or testing data, 2021. Eigenvalues are those
 """
 
 import zlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from weight_atlas.settings.spectra import Tails
 from weight_atlas.spectra.marchenko_pastur import Bulk, density, fit_bulk, gaussian_spectrum
 from weight_atlas.spectra.power_law import PowerLaw, bootstrap_p, fit_power_law, lognormal_ratio
 from weight_atlas.spectra.spectrum_rows import SpectrumRow, floor_of, nonzero_shape, spectrum_rows
@@ -34,26 +35,12 @@ NORMS = [*OF_ALPHA, "log_norm", "log_spectral_norm", "entropy"]
 BULK = [f"mp_{field.name}" for field in fields(Bulk)]
 
 
-@dataclass(frozen=True)
-class TailSettings:
-    """What counts as a tail.
-
-    min_tail and min_tail_share: least number and least share of the eigenvalues in a tail. threshold: eigenvalues
-    up to it are left out; None: those below the rounding floor of the stored type. bootstrap: samples for
-    the p-value, 0 for none. WeightWatcher's own settings are min_tail=2, min_tail_share=0, threshold=1e-5.
-    """
-
-    min_tail: int = 10
-    min_tail_share: float = 0.1
-    threshold: float | None = None
-    bootstrap: int = 50
-
-    def smallest_tail(self, count: int) -> int:
-        """Least size of a tail of `count` eigenvalues."""
-        return max(2, self.min_tail, int(np.ceil(self.min_tail_share * count)))
+def smallest_tail(settings: Tails, count: int) -> int:
+    """Least size of a tail of `count` eigenvalues."""
+    return max(2, settings.min_tail, int(np.ceil(settings.min_tail_share * count)))
 
 
-def heavy_tails(spectra: pd.DataFrame, settings: TailSettings | None = None) -> pd.DataFrame:
+def heavy_tails(spectra: pd.DataFrame, settings: Tails) -> pd.DataFrame:
     """All heavy-tail measures of every matrix of a table of singular values, in its order.
 
     status: "ok"; "spurious" (there is a fit, but the bootstrap rejects it or the log-normal is closer, p < 0.1);
@@ -65,7 +52,6 @@ def heavy_tails(spectra: pd.DataFrame, settings: TailSettings | None = None) -> 
     log_norm, log_spectral_norm: log10 of the sum and of the largest; entropy: that of the energies over ln rank. mp_*:
     see Bulk, of the eigenvalues above the rounding floor.
     """
-    settings = settings or TailSettings()
     rows = [_measured(row, settings) for row in spectrum_rows(spectra)]
     columns = ["status", "reading", *FIT, *NORMS, *BULK]
     measured = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(["tail", "eigenvalues", "mp_spikes"], "Int64"))
@@ -95,13 +81,13 @@ def _floor(row: SpectrumRow, values: np.ndarray) -> float:
     return max(floor_of(row) ** 2, 1e-24 * values[-1] if values.size else 0.0)
 
 
-def _measured(row: SpectrumRow, settings: TailSettings) -> dict[str, Any]:
+def _measured(row: SpectrumRow, settings: Tails) -> dict[str, Any]:
     whole = np.asarray(row.sigma, dtype=float)[::-1] ** 2
     if not whole.size or not whole[-1] > 0:
         return {"status": "failed", "reading": ""}
     values, shape = eigenvalues_of(row, settings.threshold), nonzero_shape(row)
     bulk = _bulk(values[values > _floor(row, whole)], max(shape))
-    fit = fit_power_law(values, settings.smallest_tail(len(values)))
+    fit = fit_power_law(values, smallest_tail(settings, len(values)))
     judged = _judged(fit, values, row, settings)
     alpha = judged.get("alpha", float("nan"))
     random_like = alpha == alpha and _random_like(bulk, len(values), min(shape))
@@ -127,9 +113,9 @@ def _reading(alpha: float) -> str:
     return "under-trained" if alpha > UNDER_TRAINED else "well trained"
 
 
-def _judged(fit: PowerLaw | None, values: np.ndarray, row: SpectrumRow, settings: TailSettings) -> dict[str, Any]:
+def _judged(fit: PowerLaw | None, values: np.ndarray, row: SpectrumRow, settings: Tails) -> dict[str, Any]:
     """The fit with its status; without the fit where the tail is degenerate, since its exponent then means nothing."""
-    smallest = settings.smallest_tail(len(values))
+    smallest = smallest_tail(settings, len(values))
     if len(values) < smallest:
         return {"status": "failed"}
     null = _gaussian_alpha(*nonzero_shape(row), settings)
@@ -148,7 +134,7 @@ def _judged(fit: PowerLaw | None, values: np.ndarray, row: SpectrumRow, settings
     }
 
 
-def _degenerate(fit: PowerLaw, values: np.ndarray, null: float, row: SpectrumRow, settings: TailSettings) -> bool:
+def _degenerate(fit: PowerLaw, values: np.ndarray, null: float, row: SpectrumRow, settings: Tails) -> bool:
     """Whether a tail is only a few values, up to rounding: constant spectra, orthogonal matrices, few levels."""
     tail = values[len(values) - fit.tail :]
     steps = np.diff(np.log(tail))
@@ -159,9 +145,9 @@ def _degenerate(fit: PowerLaw, values: np.ndarray, null: float, row: SpectrumRow
 
 
 @lru_cache(maxsize=256)
-def _gaussian_alpha(rows: int, columns: int, settings: TailSettings) -> float:
+def _gaussian_alpha(rows: int, columns: int, settings: Tails) -> float:
     values = gaussian_spectrum(rows, columns)
-    fit = fit_power_law(values, settings.smallest_tail(len(values)))
+    fit = fit_power_law(values, smallest_tail(settings, len(values)))
     return fit.alpha if fit else float("nan")
 
 
@@ -198,7 +184,7 @@ def _means(tails: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def with_spectra(tails: pd.DataFrame, spectra: pd.DataFrame, settings: TailSettings) -> list[tuple]:
+def with_spectra(tails: pd.DataFrame, spectra: pd.DataFrame, settings: Tails) -> list[tuple]:
     """What figures draw of each row of heavy_tails: the row, its eigenvalues, and the density of its random bulk.
 
     The last is a table of eigenvalue and density. Rows without eigenvalues are left out.

@@ -6,6 +6,7 @@ import pandas as pd
 from weight_atlas.errors import NotApplicable
 from weight_atlas.live.anatomy import Anatomy, Projection
 from weight_atlas.live.windows import Windows
+from weight_atlas.settings.super_weights import ExpertRouting
 from weight_atlas.super_weights.calibration import Calibration, Seen, calibrate, co_spike_sums, experts_of
 from weight_atlas.super_weights.routing_measures import position_entropy
 
@@ -15,16 +16,14 @@ COLUMNS = (
     "rare", "co_spike_exceeds", "candidate", "super_expert",
 )  # fmt: skip
 
+# Share of the layers after it in which a candidate's channel keeps half of its value.
+PERSISTENCE = 0.5
+
 
 def expert_table(
     live: Anatomy,
     windows: Windows,
-    *,
-    p_active_floor: float = 0.01,
-    co_spike_threshold: float = 0.12,
-    min_tokens: int = 4,
-    residual_ratio: float = 50.0,
-    persistence: float = 0.5,
+    settings: ExpertRouting,
 ) -> pd.DataFrame:
     """One row per routed expert of every layer; empty for a model without any.
 
@@ -33,7 +32,7 @@ def expert_table(
     row, column, weight: the weight with the largest contribution r * x * w to one token, r the routing weight, over the
     median |h| of that token's residual stream: contribution_ratio. persistence: share of the later layers in which the
     channel has at least half of its value there. candidate: contribution_ratio is at least residual_ratio and
-    persistence at least `persistence`, with at least min_tokens tokens and a share of p_active_floor. co_spike_score is
+    persistence at least PERSISTENCE, with at least min_tokens tokens and a share of p_active_floor. co_spike_score is
     reported, not used. super_expert: the published rule (arXiv 2507.23279), in layers where massive activations form:
     max_output above the 99.5th percentile of all experts and above a tenth of the largest. Raises AtlasError where an
     activation is not a finite number.
@@ -49,12 +48,12 @@ def expert_table(
     length = windows.ids.shape[1]
     rows = [_row(projection, expert, calibration, length, scores) for projection, expert in experts]
     table = pd.DataFrame(rows).astype({"row": "Int64", "column": "Int64"})
-    table["rare"] = table.p_active < p_active_floor
-    table["co_spike_exceeds"] = table.co_spike_score.astype(float) > co_spike_threshold
-    enough = (table.tokens >= min_tokens) & ~table.rare
-    lasting = table.persistence.astype(float) >= persistence
-    table["candidate"] = enough & lasting & (table.contribution_ratio >= residual_ratio)
-    table["super_expert"] = super_experts(table, calibration.forming(residual_ratio))
+    table["rare"] = table.p_active < settings.p_active_floor
+    table["co_spike_exceeds"] = table.co_spike_score.astype(float) > settings.co_spike_threshold
+    enough = (table.tokens >= settings.min_tokens) & ~table.rare
+    lasting = table.persistence.astype(float) >= PERSISTENCE
+    table["candidate"] = enough & lasting & (table.contribution_ratio >= settings.residual_ratio)
+    table["super_expert"] = super_experts(table, calibration.forming(settings.residual_ratio))
     return table[list(COLUMNS)]
 
 

@@ -23,7 +23,7 @@ COLUMNS = (
 BLOCK = 1 << 22
 
 
-def screen(inventory: pd.DataFrame, load: Callable[[Any], torch.Tensor], *, top: int = 8) -> pd.DataFrame:
+def screen(inventory: pd.DataFrame, load: Callable[[Any], torch.Tensor], *, top: int) -> pd.DataFrame:
     """The largest weights of every MLP output projection, with the scores of their rows.
 
     inventory: the rows of one checkpoint; load: gives the logical (out, in) matrix of one of them. top: weights per

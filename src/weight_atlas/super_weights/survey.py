@@ -1,6 +1,5 @@
 """Search for super weights in one model: detection from one pass, published procedure, published coordinates."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +7,7 @@ import pandas as pd
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.matrices import matrix_at
+from weight_atlas.settings.super_weights import SuperWeights
 from weight_atlas.super_weights.agreement import agreement, known_as
 from weight_atlas.super_weights.artifact import (
     COLUMNS,
@@ -47,54 +47,47 @@ class Survey:
 def survey(
     live: Anatomy,
     tokenizer: Any,
-    inventory: pd.DataFrame | None = None,
+    inventory: pd.DataFrame | None,
+    settings: SuperWeights,
     *,
     model: str,
     source: str,
-    method: str = "contribution",
-    prompts: Sequence[str] | None = None,
-    spike_threshold: float | None = None,
-    max_iterations: int = 10,
-    min_rho: float = 0.5,
-    residual_ratio: float = 50.0,
-    persistence: float = 0.5,
-    coverage: float = 0.8,
-    min_share: float = 0.1,
 ) -> Survey:
     """Search a live model for super weights.
 
-    method: whose results are called super weights: "contribution" (one pass, see detect), "published" (see spikes) or
-    "both"; those of the other are reported beside them. prompts: texts for the search, of which the published procedure
-    uses the first; None: those of the package. spike_threshold: None: that of the family. The other settings are those
-    of detect and spikes. inventory: for the names of tensors on disk. source: of the model, by which published
-    coordinates are looked up.
+    settings: of detect and spikes, whose results are both recorded; the published procedure uses the first of the
+    prompts. inventory: for the names of tensors on disk. source: of the model, by which published coordinates are
+    looked up.
     """
-    texts = list(prompts or bundled_prompts())
-    threshold, reason = family_threshold(live) if spike_threshold is None else (spike_threshold, "the configuration")
+    texts = list(settings.prompts or bundled_prompts())
+    if settings.spike_threshold is None:
+        threshold, reason = family_threshold(live)
+    else:
+        threshold, reason = settings.spike_threshold, "the configuration"
     tokens = tokenized(tokenizer, texts, live.context)
     if not any(tokens.prefixed):
         print("the tokenizer puts no special token before a text: the prompts are run as they are", flush=True)
     recording = record(live, tokens)
-    limits = {"persistence": persistence, "coverage": coverage, "min_share": min_share}
-    detection = detect(live, recording, ratio=residual_ratio, **limits)
+    limits = {name: getattr(settings, name) for name in ("persistence", "coverage", "min_share")}
+    detection = detect(live, recording, ratio=settings.residual_ratio, **limits)
     first = tokens.ids[:1, tokens.valid[0]]
-    rounds = spikes(live, first, threshold=threshold, max_iterations=max_iterations, min_rho=min_rho)
+    rounds = spikes(live, first, threshold=threshold, max_iterations=settings.max_iterations, min_rho=settings.min_rho)
     detected, published = (
         detected_records(live, recording, detection, inventory),
         published_records(live, rounds, inventory, recording),
     )
-    records = {"contribution": detected, "published": published, "both": merged(detected, published)}[method]
-    settings = {
-        **{"method": method, "prompts": texts, "spike_threshold": threshold},
-        **{"spike_threshold_from": reason, "max_iterations": max_iterations},
-        **{"min_rho": min_rho, "residual_ratio": residual_ratio, **limits},
+    records = {"contribution": detected, "published": published, "both": merged(detected, published)}[settings.method]
+    used = {
+        **{"method": settings.method, "prompts": texts, "spike_threshold": threshold},
+        **{"spike_threshold_from": reason, "max_iterations": settings.max_iterations},
+        **{"min_rho": settings.min_rho, "residual_ratio": settings.residual_ratio, **limits},
     }
     known = known_as(source, len(live.layers), *_dense_shape(live))
     found = [coordinate_of(record) for record in records]
     agreed = agreement(known, found, _ranks(live, known))
     flat = [{**record, "found_by": "+".join(record["found_by"])} for record in records]
     return Survey(
-        artifact(model, records, published, settings, agreement_findings(agreed), unattributed(detection.steps)),
+        artifact(model, records, published, used, agreement_findings(agreed), unattributed(detection.steps)),
         pd.DataFrame(flat, columns=list(COLUMNS)),
         rounds,
         detection,

@@ -7,6 +7,7 @@ import pandas as pd
 from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.edits import value_at
 from weight_atlas.live.windows import corpus_windows
+from weight_atlas.settings.super_weights import SuperWeightVerification
 from weight_atlas.super_weights.aftermath import interventional_impact, residual_after
 from weight_atlas.super_weights.artifact import SCHEMA, coordinates_of, outlier_record
 from weight_atlas.super_weights.findings import findings, searched
@@ -22,58 +23,56 @@ def verified(
     found: dict,
     corpus_table: pd.DataFrame,
     screening: pd.DataFrame,
-    *,
-    corpus: str | None = None,
-    window: int | None = 256,
-    tokens: int = 4096,
-    score_every: int = 4,
-    draws: int = 50,
-    seed: int = 0,
-    batch_size: int = 16,
-    critical_ratio: float = 1.5,
-    contributing_ratio: float = 1.1,
-    max_candidates: int = 20,
-    max_outliers: int = 8,
-    enable_causal_scoring: bool = False,
+    settings: SuperWeightVerification,
 ) -> tuple[Verification, dict]:
     """Verify the super weights of an artifact (see verification.verify), and return the verdict as an artifact too.
 
-    corpus_table: documents, of which `tokens` tokens are taken in windows of `window` (None: the model's context), and
-    every score_every-th token is scored. screening: the table of screening.screen; of its outliers the max_outliers
-    largest are removed once, and those that do harm, or may, are verified with the others. draws: random weights per
-    candidate. batch_size: variants at one time. max_candidates: how many, those that contribute most.
-    enable_causal_scoring: for weights of experts also the effect with routing forced. The cost is printed before it is
-    spent.
+    corpus_table: of documents. screening: the table of screening.screen; of its outliers the max_outliers
+    largest are removed once, and those that do harm, or may, are verified with the others. The cost is printed before
+    it is spent.
     """
     listed = coordinates_of(found, "super_weights")
-    detected = listed[:max_candidates]
+    detected = listed[: settings.max_candidates]
     if len(detected) < len(listed):
         print(f"{len(listed)} super weights: the first {len(detected)} are verified", flush=True)
     windows = corpus_windows(
-        corpus_table, tokenizer, window=_fitting(window, live.context), tokens=tokens, limit=live.context, where=corpus
+        corpus_table,
+        tokenizer,
+        window=_fitting(settings.window, live.context),
+        tokens=settings.tokens,
+        limit=live.context,
+        where=settings.corpus,
     )
-    windows = every_token(windows, score_every)
+    windows = every_token(windows, settings.score_every)
     trial = try_outliers(
-        live, windows, screening, listed, most=max_outliers, ratio=contributing_ratio, batch_size=batch_size
+        live,
+        windows,
+        screening,
+        listed,
+        most=settings.max_outliers,
+        ratio=settings.contributing_ratio,
+        batch_size=settings.batch_size,
     )
     print(f"{len(trial.table)} outliers of the screening removed: {len(trial.suspects)} are verified", flush=True)
     candidates = [*detected, *trial.suspects]
     described = found["super_weights"][: len(detected)]
     described += [outlier_record(live, place, value_at(live, place)) for place in trial.suspects]
-    planned = plan(live, candidates, draws=draws, seed=seed)
+    planned = plan(live, candidates, draws=settings.draws, seed=settings.seed)
     prompts = tokenized(tokenizer, found["settings"]["prompts"], live.context)
-    forced = [place for place in candidates if enable_causal_scoring and live.projection(place).stacked]
+    forced = [place for place in candidates if settings.enable_causal_scoring and live.projection(place).stacked]
     if candidates:
         # The residual stream of the prompts: as it is, without all, without each.
         streams = (2 + len(candidates)) * prompts.ids.numel() / windows.ids.shape[1]
         print(cost(live, windows, planned, passes=streams + 2 * len(forced) * len(windows)), flush=True)
-    bands = {"critical_ratio": critical_ratio, "contributing_ratio": contributing_ratio}
-    judged = verify(live, windows, planned, batch_size=batch_size, **bands)
+    bands = {"critical_ratio": settings.critical_ratio, "contributing_ratio": settings.contributing_ratio}
+    judged = verify(live, windows, planned, batch_size=settings.batch_size, **bands)
     records = []
     peaks = residual_after(live, prompts, candidates)
     for number, place in enumerate(candidates):
         row = judged.table.iloc[number]
-        impact = interventional_impact(live, windows, place, batch_size=batch_size) if place in forced else None
+        impact = (
+            interventional_impact(live, windows, place, batch_size=settings.batch_size) if place in forced else None
+        )
         impacts = {"impact_natural": row.delta_nll, "impact_interventional": impact}
         records.append({**described[number], **row.drop("expert").to_dict(), **peaks[number], **impacts})
     extra = pd.DataFrame(records, columns=["residual_before", "residual_after", "residual_after_all"])

@@ -3,37 +3,48 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from weight_atlas.artifacts import reading
 from weight_atlas.errors import AtlasError
+from weight_atlas.settings.corpora import Corpus
+from weight_atlas.settings.messages import checked
 from weight_atlas.tokens.documents import Document, file_documents, hub_documents
 from weight_atlas.tokens.installation import versions
 from weight_atlas.tokens.python_docs import python_docs
 from weight_atlas.tokens.sources import hub_dataset, is_bundled, matching_files
 
 
-def read_corpus(
-    source: str | list[str], *, name: str | None = None, split: str | None = None, column: str = "text",
-    group_column: str | None = None, revision: str | None = None, limit: int | None = None,
-) -> pd.DataFrame:  # fmt: skip
+def read_corpus(source: str | list[str], **settings: Any) -> pd.DataFrame:
     """Return a corpus as a table with the columns document (unique name), text and group (or ""), sorted by document.
 
-    source: "bundled:python-docs", "hf:org/name", or paths and globs of .txt, .jsonl and .parquet files. split: of the
-    bundled corpus (default test) or of a data set (default train). name, revision, limit: of a data set on the hub.
-    Documents without text are left out. AtlasError where there is no text, or the source cannot be read.
+    source: "bundled:python-docs", "hf:org/name", or paths and globs of .txt, .jsonl and .parquet files. settings: keys
+    of settings.corpora.Corpus. Documents without text are left out. AtlasError where there is no text, or the source
+    cannot be read.
     """
+    return documents_of(checked(Corpus, {"source": source, **settings}, "read_corpus"))
+
+
+def documents_of(corpus: Corpus) -> pd.DataFrame:
+    """The table of read_corpus."""
+    source = corpus.source
     if is_bundled(source):
-        documents = python_docs(split or "test")
+        documents = python_docs(corpus.split or "test")
     elif dataset := hub_dataset(source):
         rows = hub_documents(
-            dataset, name=name, split=split or "train", column=column, group_column=group_column, revision=revision,
-            limit=limit,
-        )  # fmt: skip
+            dataset,
+            name=corpus.name,
+            split=corpus.split or "train",
+            column=corpus.column,
+            group_column=corpus.group_column,
+            revision=corpus.revision,
+            limit=corpus.limit,
+        )
         documents = _table(rows)
     else:
-        documents = _table(file_documents(_files(source), column, group_column))
+        documents = _table(file_documents(_files(source), corpus.column, corpus.group_column))
     if documents.empty:
         raise AtlasError("the corpus has no text", where=source, remedy="take files that hold text")
     return documents.sort_values("document", ignore_index=True)

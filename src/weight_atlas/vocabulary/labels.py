@@ -1,11 +1,10 @@
 """What kind of effect a neuron has on the vocabulary, from moments and norm."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.settings.vocabulary import NeuronLabels
 from weight_atlas.vocabulary.neurons import down_projections
 
 LABELS = ("prediction", "suppression", "partition", "entropy", "unclear")
@@ -16,27 +15,18 @@ COLUMN = {
     "entropy_cosine_variance": "cos_var",
     "entropy_norm": "norm",
 }
-DEFAULTS: dict[str, float | str] = {
-    "kurtosis": 10.0,
-    "cosine_variance": 0.005,
-    "entropy_cosine_variance": "p5",
-    "entropy_norm": "p95",
-    "entropy_layers": 0.25,
-}
 
 
-def with_labels(
-    neurons: pd.DataFrame, inventory: pd.DataFrame, thresholds: Mapping[str, float | str] | None = None
-) -> pd.DataFrame:
+def with_labels(neurons: pd.DataFrame, inventory: pd.DataFrame, thresholds: NeuronLabels) -> pd.DataFrame:
     """A scan of all neurons of a model with the column label (see label_neurons). inventory: of its tensors."""
     matrices = down_projections(inventory)
     n_layers, d_model = int(matrices.layer.max()) + 1, int(matrices.rows.max())
-    return neurons.assign(label=label_neurons(neurons, thresholds or {}, n_layers=n_layers, d_model=d_model))
+    return neurons.assign(label=label_neurons(neurons, thresholds, n_layers=n_layers, d_model=d_model))
 
 
 def label_neurons(
     neurons: pd.DataFrame,
-    thresholds: Mapping[str, float | str],
+    thresholds: NeuronLabels,
     *,
     n_layers: int,
     d_model: int,
@@ -51,12 +41,11 @@ def label_neurons(
     themselves if none is given); norms are compared within their layer, since they grow with depth.
     """
     population = neurons if population is None else population
-    chosen: dict[str, float | str] = {**DEFAULTS, **thresholds}
-    limit = {name: _limit(name, chosen[name], population) for name in COLUMN}
-    norm_limit = _norm_limits(chosen["entropy_norm"], population)
+    limit = {name: _limit(name, getattr(thresholds, name), population) for name in COLUMN}
+    norm_limit = _norm_limits(thresholds.entropy_norm, population)
     layer = neurons.layer.to_numpy(int)
     skew, kurt, cos_var, norm = (neurons[name].to_numpy(float) for name in ("skew", "kurt", "cos_var", "norm"))
-    last = layer >= n_layers - max(1, round(float(chosen["entropy_layers"]) * n_layers))
+    last = layer >= n_layers - max(1, round(thresholds.entropy_layers * n_layers))
     tall = kurt > limit["kurtosis"]
     conditions = [
         tall & (skew > 0),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weight_atlas.settings.vocabulary import SuperWeightCards
 from weight_atlas.statistics.bootstrap import bootstrap_ratio
 from weight_atlas.statistics.paired import mean_changes, window_differences
 from weight_atlas.vocabulary.cascade import cascade_label
@@ -31,17 +32,12 @@ def weight_cards(
     changes: pd.DataFrame,
     cascade: pd.DataFrame,
     tokens: pd.DataFrame,
-    *,
-    samples: int = 500,
-    seed: int = 0,
-    k: int = 20,
-    ratio: float = 2.0,
-    smallest: float = 1e-4,
+    settings: SuperWeightCards,
 ) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     """The cards of all targets, and what moves which word: target, id, text, direct_effect, log_odds_change...
 
     targets: factor and target records. windows, changes: of `measure_interventions`; cascade: of `cascade`; tokens: of
-    `token_classes`. ratio, smallest: of `cascade_label`. direct_effect: of the edit on a token's logit, W_U'[:, row] w
+    `token_classes`. direct_effect: of the edit on a token's logit, W_U'[:, row] w
     (factor - 1).
     """
     cards, moved = [], []
@@ -51,15 +47,17 @@ def weight_cards(
         own = own.assign(direct_effect=np.resize(direct[number], len(own)))
         own.loc[own.id >= len(direct[number]), "direct_effect"] = np.nan
         moved.append(own.merge(tokens[["id", "text", "special"]], on="id"))
-        card = weight_card(windows, number, samples=samples, seed=seed)
+        card = weight_card(windows, number, samples=settings.bootstrap, seed=settings.seed)
         cards.append(
             {
                 **{name: target[name] for name in ("tensor", "layer", "row", "col", "expert", "component", "source")},
                 "original_value": target["original_value"],
                 "factor": targets["factor"],
                 **card,
-                "cascade": cascade_record(cascade, number, ratio=ratio, smallest=smallest),
-                "dual": dual_record(own, tokens, direct[number], k),
+                "cascade": cascade_record(
+                    cascade, number, ratio=settings.cascade_ratio, smallest=settings.cascade_smallest
+                ),
+                "dual": dual_record(own, tokens, direct[number], settings.tokens),
             }
         )
     columns = [*changes.columns, "direct_effect", "text", "special"]

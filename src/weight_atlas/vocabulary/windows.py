@@ -8,20 +8,17 @@ import torch
 
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.live.windows import Windows, fixed_windows, prefix_by, token_stream
+from weight_atlas.settings.vocabulary import Windows as WindowSettings
 from weight_atlas.vocabulary.window_plan import ENOUGH_WINDOWS, Plan, plan_windows
 
 
 def sliding_windows(
     corpus: pd.DataFrame,
     tokenizer: Any,
+    settings: WindowSettings,
     *,
     context: int | None,
     where: object,
-    window_len: int | None = None,
-    stride: int | None = None,
-    tokens: int | None = 30_000,
-    drop_first_token: bool = False,
-    bos: str = "tokenizer",
 ) -> tuple[Windows, Plan]:
     """Sliding windows over the first tokens of a corpus's documents, joined by blank lines; and the checked plan.
 
@@ -31,16 +28,17 @@ def sliding_windows(
     drop_first_token: do not score it behind a prefix either. Settings that make no windows are an AtlasError that holds
     the whole report; windows longer than the model's context do not apply to it.
     """
-    prefix = prefix_by(tokenizer, bos)
-    stream = token_stream(corpus, tokenizer, None if tokens is None else max(tokens, 0))
-    settings = {"window_len": window_len, "stride": stride, "tokens": tokens, "drop_first_token": drop_first_token}
-    settings |= {"prefix": tuple(prefix), "context": context}
-    plan = plan_windows(len(stream), **settings)
+    prefix = prefix_by(tokenizer, settings.bos)
+    tokens, drop_first_token = settings.tokens, settings.drop_first_token
+    stream = token_stream(corpus, tokenizer, tokens)
+    wanted: dict[str, Any] = {"window_len": settings.window_len, "stride": settings.stride, "tokens": tokens}
+    wanted |= {"drop_first_token": drop_first_token, "prefix": tuple(prefix), "context": context}
+    plan = plan_windows(len(stream), **wanted)
     if plan.problems:
         if tokens is not None and len(stream) >= tokens:
             # It may be `tokens` alone that is too small.
             enough = max(1, plan.content + (ENOUGH_WINDOWS - 1) * plan.stride)
-            plan = plan_windows(len(stream), **settings, beyond=len(token_stream(corpus, tokenizer, enough)))
+            plan = plan_windows(len(stream), **wanted, beyond=len(token_stream(corpus, tokenizer, enough)))
         if context is not None and plan.window_len > context:
             raise NotApplicable(plan.problems[0], where=where, remedy=plan.remedy())
         raise AtlasError(f"no windows can be made:\n{plan.text()}", where=where, remedy=plan.remedy())

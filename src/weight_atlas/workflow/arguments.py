@@ -30,7 +30,7 @@ def outputs_of(main: Callable) -> list[str]:
     ]
 
 
-class _Name(NamedTuple):
+class Name(NamedTuple):
     """What a name in a job or on the command line gives: a parameter of main(), or a key of one that is settings."""
 
     hint: Any
@@ -39,17 +39,17 @@ class _Name(NamedTuple):
     description: str | None = None
 
 
-def _names(main: Callable) -> dict[str, _Name]:
+def names_of(main: Callable) -> dict[str, Name]:
     """All names that main() can be given, in the order of its parameters."""
     hints = get_type_hints(main)
-    names: dict[str, _Name] = {}
+    names: dict[str, Name] = {}
     for name, parameter in inspect.signature(main).parameters.items():
         if not _is_settings(hints[name]):
-            new = {name: _Name(hints[name], parameter.default)}
+            new = {name: Name(hints[name], parameter.default)}
         else:
             of_keys = get_type_hints(hints[name])
             new = {
-                key: _Name(
+                key: Name(
                     of_keys[key],
                     parameter.empty if field.is_required() else field.default,
                     name,
@@ -69,7 +69,7 @@ def _is_settings(hint: Any) -> bool:
 
 def _arguments(main: Callable, given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The arguments of main(), with its settings made from the keys that are given."""
-    hints, names = get_type_hints(main), _names(main)
+    hints, names = get_type_hints(main), names_of(main)
     arguments = {name: value for name, value in given.items() if names[name].settings is None}
     for name, hint in hints.items():
         if _is_settings(hint):
@@ -83,7 +83,7 @@ def from_job(main: Callable, job: Any) -> tuple[dict[str, Any], int | None]:
 
     A name that main lacks is an error at once, and so is one that the rule lacks.
     """
-    wanted = _names(main)
+    wanted = names_of(main)
     given = {
         **dict(job.input.items()),
         **dict(job.output.items()),
@@ -102,7 +102,7 @@ def from_job(main: Callable, job: Any) -> tuple[dict[str, Any], int | None]:
     return _arguments(main, hinted, f"rule {job.rule}"), gpus
 
 
-def _mismatch(given: Mapping[str, Any], wanted: Mapping[str, _Name]) -> tuple[list[str], list[str]]:
+def _mismatch(given: Mapping[str, Any], wanted: Mapping[str, Name]) -> tuple[list[str], list[str]]:
     """Names that main() lacks, and names that the rule lacks: of settings all, since Snakemake tracks what it gives."""
     required = {name for name, each in wanted.items() if each.settings or each.default is inspect.Parameter.empty}
     return sorted(given.keys() - wanted.keys()), sorted(required - given.keys())
@@ -155,7 +155,7 @@ def _command(main: Callable) -> Callable[..., None]:
             default=each.default,
             annotation=Annotated[each.hint, Parameter(help=each.description)] if each.settings else each.hint,
         )
-        for name, each in _names(main).items()
+        for name, each in names_of(main).items()
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
