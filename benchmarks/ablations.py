@@ -23,15 +23,15 @@ import torch
 import yaml
 
 from weight_atlas.ablations import window_scores
-from weight_atlas.ablations.apply import applied
 from weight_atlas.ablations.bundled import bundled_items
-from weight_atlas.ablations.encoding import encoder
-from weight_atlas.ablations.harness import Harness, evaluate_variants
+from weight_atlas.ablations.harness import Harness, encoder, evaluate_variants
 from weight_atlas.ablations.requests import build_requests, fill_requests
 from weight_atlas.ablations.tasks import load_tasks
 from weight_atlas.ablations.variants import variants_of
 from weight_atlas.artifacts import write_json, write_table
 from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.interventions import measure
+from weight_atlas.interventions.intervention import applied
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.load import load_model
 from weight_atlas.live.windows import corpus_windows
@@ -89,7 +89,7 @@ def beyond_forward(folder: Path, task: str, settings: dict, batch: int) -> tuple
         name=task,
     )
     fill_requests(loaded, requests, lm, limit=None)
-    expansion, prompt = variants_of("all", settings, live, [Coordinate(1, 7, 11)]), torch.tensor([[0, 50]])
+    expansion = variants_of("all", settings, live, [Coordinate(1, 7, 11)], prompt=(0, 50))
     instances = loaded["tasks"][task].instances
     call = getattr(lm, instances[0].request_type)
     call(instances[:4])
@@ -97,11 +97,11 @@ def beyond_forward(folder: Path, task: str, settings: dict, batch: int) -> tuple
     for _ in range(3):  # the least of several: what else runs on the machine slows some
         start = time.process_time()
         for variant in expansion.variants:
-            with applied(live, variant, prompt):
+            with applied(live, variant):
                 call(instances)
         forward.append(time.process_time() - start)
         start = time.process_time()
-        evaluate_variants(live, lm, loaded, expansion, prompt, limit=None)
+        evaluate_variants(live, lm, loaded, expansion, limit=None)
         whole.append(time.process_time() - start)
     return min(whole), min(forward)
 
@@ -120,12 +120,12 @@ def restarts(text: pd.DataFrame, draws: int, tokens: int) -> dict[str, object]:
         "random": {"draws": draws},
         "scale": {"factors": [0]},
     }
-    expansion, prompt = variants_of("all", settings, live, []), torch.tensor([[0, 50]])
+    expansion = variants_of("all", settings, live, [])
     seconds, tables = {}, {}
-    for name, trials in (("restarted", window_scores.TRIALS), ("plain", 10**9)):
-        with patch.object(window_scores, "TRIALS", trials):
+    for name, restart in (("restarted", measure.pays), ("plain", lambda *given, **options: False)):
+        with patch.object(measure, "pays", restart):
             start = time.process_time()
-            tables[name], _ = window_scores.score_variants(live, windows, expansion, prompt, batch_size=None)
+            tables[name], _ = window_scores.score_variants(live, windows, expansion, batch_size=None)
             seconds[name] = time.process_time() - start
     apart = (tables["restarted"].nll / tables["plain"].nll - 1).abs().max()
     return {

@@ -22,7 +22,7 @@ def main(
     device: str = "cpu",
 ) -> None:
     """Write a row per scheme with its impact, a row per scheme and matrix with the error, and the figure."""
-    from weight_atlas.ablations.apply import variant_from
+    from weight_atlas.ablations.description import quantizations
     from weight_atlas.ablations.impact import headlines
     from weight_atlas.ablations.quantization_errors import scheme_errors, scheme_table
     from weight_atlas.live.anatomy import anatomy
@@ -31,9 +31,9 @@ def main(
     opened = open_checkpoint(checkpoint)
     model = load_model(opened, device=device, dtype=running.dtype, trust_remote_code=running.trust_remote_code)
     live = anatomy(model, opened.family)
-    variants = [variant_from(record) for record in read_json(description)["variants"]]
-    errors = scheme_errors(live, variants)
-    schemes = scheme_table(errors, read_table(impact), variants)
+    found = quantizations(read_json(description))
+    errors = scheme_errors(live, found)
+    schemes = scheme_table(errors, read_table(impact), found)
     write_table(matrices, errors)
     write_table(table, schemes)
     save_figure(figure, plain_against_sparing(headlines(schemes)))

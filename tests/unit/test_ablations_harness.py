@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 import yaml
 
 from weight_atlas.ablations.bundled import bundled_items
-from weight_atlas.ablations.encoding import encoder
-from weight_atlas.ablations.harness import Harness, evaluate_variants
+from weight_atlas.ablations.harness import Harness, encoder, evaluate_variants
 from weight_atlas.ablations.requests import build_requests, chance_levels, fill_requests
 from weight_atlas.ablations.tasks import load_tasks
 from weight_atlas.ablations.variants import Expansion, variants_of
@@ -25,7 +23,6 @@ from weight_atlas.tokens.tokenizer import load_tokenizer
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = ROOT / "src/weight_atlas/data/demo/tasks"
 SUPER_WEIGHT = Coordinate(1, 7, 11)
-PROMPT = torch.tensor([[0, 50, 60]])
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +85,7 @@ def test_scores_are_those_of_the_harness_and_come_back_after_an_edit(
 
     if task != "phrase":  # generation pads whole batches of texts together
         monkeypatch.setattr(tokenizer.__class__, "encode", never)
-    record, items = evaluate_variants(live, lm, loaded, expansion, PROMPT, limit=None)
+    record, items = evaluate_variants(live, lm, loaded, expansion, limit=None)
     records = record["variants"]
     monkeypatch.undo()
     monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)  # takes seconds
@@ -105,19 +102,19 @@ def test_scores_are_those_of_the_harness_and_come_back_after_an_edit(
 
 def test_items_give_the_scores(data, checkpoint, live, tokenizer, tmp_path):
     loaded, lm = prepared("order", data, checkpoint, live, tokenizer, tmp_path)
-    record, items = evaluate_variants(live, lm, loaded, variants_of("baseline", {}, live, []), PROMPT, limit=None)
+    record, items = evaluate_variants(live, lm, loaded, variants_of("baseline", {}, live, []), limit=None)
     records = record["variants"]
     own = items[items.metric == "acc_norm"]
     assert own.value.mean() == records[0]["results"]["order"]["acc_norm,none"]
     assert own.doc_id.tolist() == [0, 1, 2, 3] and (own.weight == 1).all()
-    assert evaluate_variants(live, lm, loaded, Expansion([], []), PROMPT, limit=None)[1].empty
+    assert evaluate_variants(live, lm, loaded, Expansion([], []), limit=None)[1].empty
 
 
 def test_perplexity_items_carry_their_words(data, checkpoint, live, tokenizer, tmp_path):
     import numpy as np
 
     loaded, lm = prepared("documents", data, checkpoint, live, tokenizer, tmp_path)
-    record, items = evaluate_variants(live, lm, loaded, variants_of("baseline", {}, live, []), PROMPT, limit=None)
+    record, items = evaluate_variants(live, lm, loaded, variants_of("baseline", {}, live, []), limit=None)
     records = record["variants"]
     own = items[items.metric == "word_perplexity"]
     pages = [json.loads(line)["page"] for line in (data / "documents.jsonl").read_text().splitlines()]
@@ -188,7 +185,7 @@ def test_a_mirror_stands_in_for_the_hub_also_for_groups(
     assert len(requests) == 24
     lm = Harness(live.model, tokenizer)
     fill_requests(loaded, requests, lm, limit=None)
-    outcome, items = evaluate_variants(live, lm, loaded, variants_of("baseline", {}, live, []), PROMPT, limit=None)
+    outcome, items = evaluate_variants(live, lm, loaded, variants_of("baseline", {}, live, []), limit=None)
     (record,) = outcome["variants"]
     assert record["groups"]["both"]["acc,none"] == pytest.approx(items.value.mean())
     assert set(record["results"]) == {"first", "second"}

@@ -6,7 +6,6 @@ import pytest
 from matplotlib import pyplot as plt
 from scipy.stats import ttest_1samp
 
-from weight_atlas.ablations.apply import Variant
 from weight_atlas.ablations.impact import (
     by_factor,
     headline_metric,
@@ -21,6 +20,7 @@ from weight_atlas.figures.ablation_axes import log_axis, readable, style_of
 from weight_atlas.figures.ablation_impact import impact_panels, model_panels
 from weight_atlas.figures.ablation_quantization import plain_against_sparing
 from weight_atlas.figures.ablation_scaling import knee, scaling_curves
+from weight_atlas.interventions.changes import Quantized
 from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Coordinate
 from weight_atlas.statistics.paired import paired_p
@@ -158,18 +158,18 @@ def test_figures_of_models_without_super_weights_say_so():
 
 def test_schemes_pair_the_error_with_the_cost():
     place = Coordinate(1, 2, 3)
-    plain = Variant("q: int4 per tensor", "quantize", scheme=Scheme("int4"))
-    sparing = Variant("q: int4 per tensor, sparing", "quantize", scheme=Scheme("int4", clip=3.0), spared=(place,))
+    plain, sparing = "q: int4 per tensor", "q: int4 per tensor, sparing"
+    schemes = {plain: Quantized(Scheme("int4")), sparing: Quantized(Scheme("int4", clip=3.0), (place,))}
     errors = pd.DataFrame(
         {
-            "variant": [plain.name] * 2 + [sparing.name] * 2, "relative_error": [0.5, 0.1, 0.2, 0.1], "bits": 4.0,
+            "variant": [plain] * 2 + [sparing] * 2, "relative_error": [0.5, 0.1, 0.2, 0.1], "bits": 4.0,
             "squared_error": [9.0, 1.0, 4.0, 0.0], "energy": [36.0, 64.0] * 2,
         }
     )  # fmt: skip
     text = windows("baseline", [2.0, 3.0, 4.0])
-    records = [{"variant": v.name, "kind": "quantize", "factor": None} for v in (plain, sparing)]
-    costs = pd.concat([windows(plain.name, [3.0, 4.0, 5.0]), windows(sparing.name, [2.1, 3.0, 4.0])])
-    table = scheme_table(errors, impact_table([window_impact("text", costs, text)], "q", records), [plain, sparing])
+    records = [{"variant": name, "kind": "quantize", "factor": None} for name in schemes]
+    costs = pd.concat([windows(plain, [3.0, 4.0, 5.0]), windows(sparing, [2.1, 3.0, 4.0])])
+    table = scheme_table(errors, impact_table([window_impact("text", costs, text)], "q", records), schemes)
     assert table.relative_error.tolist() == pytest.approx([0.1**0.5, 0.2])
     assert table.worst_matrix.tolist() == [0.5, 0.2] and table.sparing.tolist() == [False, True]
     assert set(table.plain) == {"int4 per tensor"}

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 import yaml
 
 from weight_atlas.ablations import task_files
-from weight_atlas.ablations.encoding import encoder
-from weight_atlas.ablations.harness import Harness, evaluate_variants
+from weight_atlas.ablations.harness import Harness, encoder, evaluate_variants
 from weight_atlas.ablations.impact import headlines, impact_table, item_impact
 from weight_atlas.ablations.requests import build_requests, chance_levels, check_limit, data_of, fill_requests
 from weight_atlas.ablations.task_errors import explained
@@ -24,7 +22,6 @@ from weight_atlas.live.load import load_model
 from weight_atlas.tokens.tokenizer import load_tokenizer
 
 MODEL = Path(__file__).parents[2] / "src/weight_atlas/data/demo/model"
-PROMPT = torch.tensor([[0, 50, 60]])
 CHOICE = {
     "output_type": "multiple_choice", "test_split": "test", "doc_to_text": "{{q}}", "doc_to_choice": "{{[a, b]}}",
     "doc_to_target": "label", "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
@@ -279,7 +276,7 @@ def test_a_generation_with_two_filters_speaks_by_the_first(own, lm, live, tokeni
     harness = Harness(live.model, tokenizer)
     fill_requests(loaded, requests, harness, limit=None)
     unchanged = variants_of("baseline", {}, live, [])
-    record, items = evaluate_variants(live, harness, loaded, unchanged, PROMPT, limit=None)
+    record, items = evaluate_variants(live, harness, loaded, unchanged, limit=None)
     results = record["variants"][0]["results"]["mine"]
     assert set(results) == {"exact_match,strict-match", "exact_match,flexible-extract"}
     both = item_impact("mine", items, items, {"mine": 0.0}, resamples=100, seed=0)
@@ -298,7 +295,7 @@ def test_scores_of_infinite_weights_are_no_scores(own, lm, live, tokenizer, caps
     harness = Harness(live.model, tokenizer)
     fill_requests(loaded, requests, harness, limit=None)
     expansion = variants_of("s", {"scale": {"factors": [float("inf"), 1]}}, live, [Coordinate(1, 7, 11)])
-    record, items = evaluate_variants(live, harness, loaded, expansion, PROMPT, limit=None)
+    record, items = evaluate_variants(live, harness, loaded, expansion, limit=None)
     assert (
         items[items.variant == "s: x inf"].value.isna().all() and items[items.variant == "s: x 1"].value.notna().all()
     )
@@ -307,7 +304,7 @@ def test_scores_of_infinite_weights_are_no_scores(own, lm, live, tokenizer, caps
     assert capsys.readouterr().out.count("not finite") == 1
     live.projections[0].matrix()[0, 0], stored = float("nan"), live.projections[0].matrix()[0, 0].clone()
     with pytest.raises(AtlasError, match="not finite"):
-        evaluate_variants(live, harness, loaded, variants_of("baseline", {}, live, []), PROMPT, limit=None)
+        evaluate_variants(live, harness, loaded, variants_of("baseline", {}, live, []), limit=None)
     live.projections[0].matrix()[0, 0] = stored
 
 

@@ -1,7 +1,7 @@
 """What an ablation of the configuration does to the weights, and that nothing of it stays."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -9,15 +9,15 @@ import pytest
 import torch
 from live_models import plant, tiny
 
-from weight_atlas.ablations import apply, window_scores
-from weight_atlas.ablations.apply import applied, variant_from
+from weight_atlas.ablations.description import described, quantizations
 from weight_atlas.ablations.given_weights import check_weights
 from weight_atlas.ablations.prepare import check_inventory, sink_prompt
 from weight_atlas.ablations.variants import Expansion, variants_of
 from weight_atlas.ablations.window_scores import score_variants
 from weight_atlas.errors import AtlasError
-from weight_atlas.interventions import activation_restoring
+from weight_atlas.interventions import activation_restoring, changes, measure
 from weight_atlas.interventions.activation_restoring import Sink, super_activations_restored
+from weight_atlas.interventions.intervention import applied
 from weight_atlas.interventions.quantized_layers import layer_matrices, quantized_layers, sixteen_bits, weight_errors
 from weight_atlas.interventions.quantizers import Scheme, quantized
 from weight_atlas.live.anatomy import Coordinate, anatomy
@@ -26,7 +26,7 @@ from weight_atlas.live.matrices import matrix_at
 from weight_atlas.live.windows import Windows
 
 TARGETS = [Coordinate(1, 5, 9, component="mlp.down_proj"), Coordinate(1, 5, 20, component="mlp.down_proj")]
-PROMPT = torch.tensor([[1, 50, 60, 70, 80]])
+PROMPT = (1, 50, 60, 70, 80)
 ALL = {
     "weights": None, "zero": {}, "each": {}, "scale": {"factors": [0, 0.5, 2]}, "neurons": {}, "restore": {},
     "experts": {}, "random": {"draws": 3, "seed": 1}, "largest": {"count": 4},
@@ -57,7 +57,7 @@ def named(variants):
 
 
 def test_every_kind_gives_its_variants_and_restores_every_bit(live):
-    variants = variants_of("sw", ALL, live, TARGETS).variants
+    variants = variants_of("sw", ALL, live, TARGETS, prompt=PROMPT).variants
     assert [variant.kind for variant in variants] == (
         ["zero"]
         + ["each"] * 2
@@ -70,21 +70,21 @@ def test_every_kind_gives_its_variants_and_restores_every_bit(live):
     assert len({variant.name for variant in variants}) == len(variants)
     before = snapshot(live)
     for variant in variants:
-        with applied(live, variant, PROMPT):
+        with applied(live, variant):
             pass
         assert all(torch.equal(before[name], now) for name, now in live.model.named_parameters()), variant.name
 
 
 def test_zeroing_reaches_the_weights_together_and_one_by_one(live):
     variants, before = named(variants_of("sw", ALL, live, TARGETS).variants), snapshot(live)
-    with applied(live, variants["zeroed"], PROMPT):
+    with applied(live, variants["zeroed"]):
         assert changed(live, before) == [(1, 5, 9), (1, 5, 20)]
         assert live.projections[1].matrix()[5, 9] == 0
-    with applied(live, variants[f"only {TARGETS[1]}"], PROMPT):
+    with applied(live, variants[f"only {TARGETS[1]}"]):
         assert changed(live, before) == [(1, 5, 20)]
-    with applied(live, variants["x 0.5"], PROMPT):
+    with applied(live, variants["x 0.5"]):
         assert live.projections[1].matrix()[5, 9] == before["model.layers.1.mlp.down_proj.weight"][5, 9] / 2
-    with applied(live, variants["neurons zeroed"], PROMPT):
+    with applied(live, variants["neurons zeroed"]):
         assert {(layer, col) for layer, _, col in changed(live, before)} == {(1, 9), (1, 20)}
         assert not live.projections[1].matrix()[:, [9, 20]].any()
 
@@ -92,7 +92,7 @@ def test_zeroing_reaches_the_weights_together_and_one_by_one(live):
 def test_random_controls_leave_the_targets_alone(live):
     variants, before = variants_of("sw", ALL, live, TARGETS).variants, snapshot(live)
     for variant in [variant for variant in variants if variant.kind == "random"]:
-        with applied(live, variant, PROMPT):
+        with applied(live, variant):
             places = changed(live, before)
         assert len(places) == 2 and not {(1, 5, 9), (1, 5, 20)} & set(places)
 
@@ -100,7 +100,7 @@ def test_random_controls_leave_the_targets_alone(live):
 def test_hand_given_weights_take_the_place_of_detected_ones(live):
     by_hand = {"weights": [{"layer": 2, "row": 1, "col": 3, "expert": None, "component": ""}], "zero": {}}
     (variant,) = variants_of("mine", by_hand, live, TARGETS).variants
-    assert variant.edits[0].coordinate == Coordinate(2, 1, 3, component="mlp.down_proj")
+    assert variant.change.edits[0].coordinate == Coordinate(2, 1, 3, component="mlp.down_proj")
 
 
 @pytest.mark.parametrize(
@@ -121,20 +121,27 @@ def test_weights_that_the_model_lacks_are_an_error(live, weight, message):
 def test_without_super_weights_only_plain_quantization_is_left(live):
     variants = variants_of("sw", ALL, live, []).variants
     assert {variant.kind for variant in variants} == {"quantize"}
-    assert not any(variant.spared for variant in variants)
+    assert not any(variant.change.spared for variant in variants)
     assert variants_of("baseline", {}, live, TARGETS).variants[0].kind == "baseline"
 
 
 def test_a_description_says_all(live):
-    for variant in variants_of("sw", ALL, live, TARGETS).variants:
-        assert variant_from(json.loads(json.dumps(variant.description()))) == variant
+    expansion = variants_of("sw", ALL, live, TARGETS, prompt=PROMPT)
+    records = {variant.kind: described(variant) for variant in expansion.variants}
+    assert records["zero"]["edits"] == [{**asdict(place), "factor": 0.0, "offset": 0.0} for place in TARGETS]
+    assert records["scale"]["factor"] == 2.0 and records["scale"]["weights"] == records["restore"]["weights"] == 2
+    assert [sink["place"] for sink in records["restore"]["restored"]] == [asdict(place) for place in TARGETS]
+    assert records["largest"]["largest"] == {"share": 1e-6, "count": 4} and records["largest"]["weights"] > 4
+    assert records["largest"]["spared"] == records["quantize"]["spared"] == [asdict(place) for place in TARGETS]
+    found = quantizations(json.loads(json.dumps(expansion.description("sw"))))
+    assert found == {variant.name: variant.change for variant in expansion.variants if variant.kind == "quantize"}
 
 
 def test_experts_are_removed_whole():
     live = anatomy(tiny("mixtral"))
     target = [Coordinate(1, 5, 9, 2, component=live.projections[1].component)]
     (variant,) = variants_of("sw", {"experts": {}}, live, target).variants
-    with applied(live, variant, PROMPT):
+    with applied(live, variant):
         assert not live.projections[1].matrix(2).any() and live.projections[1].matrix(1).any()
 
 
@@ -149,11 +156,11 @@ def test_restored_activations_stay_at_the_sink_and_go_elsewhere():
             lambda module, inputs, output: outputs.update({name: (inputs[0].clone(), output.clone())})
         )
         with torch.no_grad():
-            model(input_ids=PROMPT)
+            model(input_ids=torch.tensor([PROMPT]))
         hook.remove()
 
     keep("plain")
-    with super_activations_restored(live, [Sink(place)], PROMPT):
+    with super_activations_restored(live, [Sink(place)], torch.tensor([PROMPT])):
         keep("restored")
     with edited(live, [zero(place)]):
         keep("zeroed")
@@ -211,7 +218,7 @@ def test_windows_are_scored_under_every_variant(live):
     scored = torch.ones(ids.shape, dtype=torch.bool)
     scored[:, 0] = False
     expansion = variants_of("sw", {"scale": {"factors": [1, 0]}}, live, TARGETS)
-    table, same = score_variants(live, Windows(ids, scored), expansion, PROMPT, batch_size=2)
+    table, same = score_variants(live, Windows(ids, scored), expansion, batch_size=2)
     assert same == expansion
     with torch.no_grad():
         logits = live.model(input_ids=ids).logits.double()
@@ -219,13 +226,13 @@ def test_windows_are_scored_under_every_variant(live):
     assert table.nll[:3].to_numpy() == pytest.approx(expected.numpy(), rel=1e-5)
     assert list(table.variant.unique()) == ["sw: x 1", "sw: x 0"]
     assert (table.nll[3:].to_numpy() != table.nll[:3].to_numpy()).all()
-    assert score_variants(live, Windows(ids, scored), Expansion([], []), PROMPT, batch_size=2)[0].empty
+    assert score_variants(live, Windows(ids, scored), Expansion([], []), batch_size=2)[0].empty
 
 
 def test_a_place_named_twice_counts_once(live, capsys):
     weights = [{"layer": 1, "row": 5, "col": 9}, {"layer": 1, "row": 5, "col": 9, "component": "mlp.down_proj"}]
     (variant,) = variants_of("mine", {"weights": weights, "scale": {"factors": [0.5]}}, live, []).variants
-    assert [edit.coordinate for edit in variant.edits] == [TARGETS[0]] and variant.weights == 1
+    assert [edit.coordinate for edit in variant.change.edits] == [TARGETS[0]] and variant.change.weights == 1
     assert "1 weights are named twice" in capsys.readouterr().out
 
 
@@ -263,12 +270,12 @@ def test_neurons_and_experts_by_hand_need_no_row():
     weights = [{"layer": 1, "expert": 2, "col": 7}]
     (neurons,) = variants_of("m", {"weights": weights, "neurons": {}}, live, []).variants
     before = snapshot(live)
-    with applied(live, neurons, PROMPT):
+    with applied(live, neurons):
         assert not live.projections[1].matrix(2)[:, 7].any()
     assert all(torch.equal(before[name], now) for name, now in live.model.named_parameters())
     weights = [{"layer": 1, "expert": 2}, {"layer": 1, "expert": 2, "row": None}]
     (experts,) = variants_of("m", {"weights": weights, "experts": {}}, live, []).variants
-    assert len(experts.edits) == 1
+    assert len(experts.change.edits) == 1
     with pytest.raises(AtlasError, match="zero needs the row and the col of every weight"):
         variants_of("m", {"weights": weights, "experts": {}, "zero": {}}, live, [])
     with pytest.raises(AtlasError, match="neurons needs the col"):
@@ -311,7 +318,7 @@ def test_the_largest_others_go_from_every_matrix_and_targets_stay(layout):
         (variant,) = variants_of("m", {"largest": settings}, live, [target]).variants
         before = {name: view.clone() for _, name, view in layer_matrices(live)}
         total = 0
-        with applied(live, variant, PROMPT):
+        with applied(live, variant):
             assert matrix_at(live, target)[5, 9] == 90.0
             for _, name, view in layer_matrices(live):
                 gone = (view == 0) & (before[name] != 0)
@@ -322,7 +329,7 @@ def test_the_largest_others_go_from_every_matrix_and_targets_stay(layout):
                 assert set(np.flatnonzero(gone.numpy())) == set(expected), name
                 assert torch.equal(view[~gone], before[name][~gone])
                 total += len(expected)
-        assert variant.weights == total and variant.magnitude_ratio < total
+        assert variant.change.weights == total and variant.magnitude_ratio < total
         assert all(torch.equal(before[name], view) for _, name, view in layer_matrices(live))
 
 
@@ -346,10 +353,10 @@ def windows_of(live):
 
 @pytest.mark.parametrize("pays", [True, False])
 def test_a_variant_that_is_not_finite_costs_no_other(live, monkeypatch, capsys, pays):
-    monkeypatch.setattr(window_scores, "pays", lambda *given, **keywords: pays)
+    monkeypatch.setattr(measure, "pays", lambda *given, **keywords: pays)
     late = [Coordinate(3, 5, 9, component="mlp.down_proj")]
     expansion = variants_of("sw", {"scale": {"factors": [0.5, float("inf")]}, "zero": {}}, live, late)
-    table, same = score_variants(live, windows_of(live), expansion, PROMPT, batch_size=2)
+    table, same = score_variants(live, windows_of(live), expansion, batch_size=2)
     finite = np.isfinite(table.nll).groupby(table.variant).all()
     assert finite.to_dict() == {"sw: zeroed": True, "sw: x 0.5": True, "sw: x inf": False} and same == expansion
     assert "sw: x inf: not finite: logits are no numbers in 3 of 3 windows" in capsys.readouterr().out
@@ -359,7 +366,7 @@ def test_a_baseline_that_is_not_finite_is_an_error():
     live = anatomy(tiny("llama"))
     live.projections[0].matrix()[0, 0] = float("nan")
     with pytest.raises(AtlasError, match="not a number"):
-        score_variants(live, windows_of(live), variants_of("baseline", {}, live, []), PROMPT, batch_size=2)
+        score_variants(live, windows_of(live), variants_of("baseline", {}, live, []), batch_size=2)
 
 
 def test_a_variant_that_the_model_refuses_is_listed_and_others_go_on(live, monkeypatch, capsys):
@@ -368,15 +375,13 @@ def test_a_variant_that_the_model_refuses_is_listed_and_others_go_on(live, monke
     def refuse(*_):
         raise AtlasError("its experts are called in an unknown way")
 
-    monkeypatch.setattr(apply, "super_activations_restored", refuse)
-    table, left = score_variants(live, windows_of(live), expansion, PROMPT, batch_size=2)
+    monkeypatch.setattr(changes, "super_activations_restored", refuse)
+    table, left = score_variants(live, windows_of(live), expansion, batch_size=2)
     assert table.variant.unique().tolist() == ["sw: zeroed"] == [variant.name for variant in left.variants]
     assert [(each.variant, each.kind) for each in left.skipped] == [("sw: activation restored", "restore")]
     assert "sw: activation restored: skipped: its experts" in capsys.readouterr().out
     with pytest.raises(AtlasError, match="unknown way"):
-        score_variants(
-            live, windows_of(live), replace(expansion, variants=expansion.variants[1:]), PROMPT, batch_size=2
-        )
+        score_variants(live, windows_of(live), replace(expansion, variants=expansion.variants[1:]), batch_size=2)
 
 
 def test_only_tokens_beyond_half_of_the_largest_are_sinks():
@@ -415,12 +420,12 @@ class Letters:
 
 def test_the_prompt_has_the_tokenizers_prefix_and_the_tokens_of_the_detection():
     first, other = {"token": "<s>", "token_index": 0}, {"token": "!", "token_index": 4}
-    plain = sink_prompt(Letters(False)).tolist()[0]
-    assert sink_prompt(Letters(True)).tolist()[0] == [1, *plain]
-    assert sink_prompt(Letters(True), [first]).tolist()[0] == [1, *plain]
-    assert sink_prompt(Letters(False), [first, other, first]).tolist()[0] == [1, *plain, ord("!")]
-    assert sink_prompt(Letters(False), [{"token": "A", "token_index": 0}, {"token": None}]).tolist()[0] == plain
-    assert sink_prompt(Letters(False), [{"token": "two", "token_index": 0}]).tolist()[0] == plain
+    plain = sink_prompt(Letters(False))
+    assert sink_prompt(Letters(True)) == [1, *plain]
+    assert sink_prompt(Letters(True), [first]) == [1, *plain]
+    assert sink_prompt(Letters(False), [first, other, first]) == [1, *plain, ord("!")]
+    assert sink_prompt(Letters(False), [{"token": "A", "token_index": 0}, {"token": None}]) == plain
+    assert sink_prompt(Letters(False), [{"token": "two", "token_index": 0}]) == plain
 
 
 def test_spared_weights_are_kept_in_sixteen_bits():
@@ -448,13 +453,13 @@ def test_errors_are_of_what_a_model_in_sixteen_bits_holds():
 def test_sparing_clips_at_its_own_z_and_plain_not_at_all(live):
     settings = {"formats": ["int4"], "granularities": ["tensor"], "clip": 2.5, "symmetric": True, "matrices": "W_down"}
     plain, sparing = variants_of("q", {"quantize": settings}, live, TARGETS).variants
-    assert plain.scheme == Scheme("int4", "tensor", True, None) and plain.spared == ()
-    assert sparing.scheme == Scheme("int4", "tensor", True, 2.5) and sparing.spared == tuple(TARGETS)
-    assert plain.matrices == sparing.matrices == "W_down"
+    assert plain.change.scheme == Scheme("int4", "tensor", True, None) and plain.change.spared == ()
+    assert sparing.change.scheme == Scheme("int4", "tensor", True, 2.5) and sparing.change.spared == tuple(TARGETS)
+    assert plain.change.matrices == sparing.change.matrices == "W_down"
     stored = live.projections[0].matrix().clone()
     size = stored.abs().double()
     bound = float(size.mean() + 2.5 * size.std(correction=0))
-    with applied(live, sparing, PROMPT):
+    with applied(live, sparing):
         assert live.projections[0].matrix().abs().max().item() == pytest.approx(bound, rel=1e-5)
-    with applied(live, plain, PROMPT):
+    with applied(live, plain):
         assert live.projections[0].matrix().abs().max().item() == pytest.approx(float(size.max()), rel=1e-5)

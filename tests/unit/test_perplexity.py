@@ -12,11 +12,12 @@ from weight_atlas.ablations import window_scores
 from weight_atlas.ablations.perplexity import COLUMNS, perplexity_table
 from weight_atlas.ablations.variants import variants_of
 from weight_atlas.figures import ablation_perplexity
+from weight_atlas.interventions import measure
 from weight_atlas.interventions.controls import magnitude_ratio, matched_draws
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.matrices import matrix_at
 
-PROMPT = torch.tensor([[1, 50, 60, 70, 80]])
+PROMPT = (1, 50, 60, 70, 80)
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +28,8 @@ def planted():
 
 def scored(live, name, settings, weights):
     """(description, windows) of an ablation."""
-    expansion = variants_of(name, settings, live, weights)
-    windows, expansion = window_scores.score_variants(live, own_text(live), expansion, PROMPT, batch_size=4)
+    expansion = variants_of(name, settings, live, weights, prompt=PROMPT)
+    windows, expansion = window_scores.score_variants(live, own_text(live), expansion, batch_size=4)
     return expansion.description(name), windows
 
 
@@ -106,12 +107,17 @@ def test_variants_that_restart_score_as_plain_passes_do(planted, monkeypatch):
         "random": {"draws": 12}, "quantize": {"formats": ["int8"], "granularities": ["channel"]},
     }  # fmt: skip
     taken = []
-    real = window_scores._restarted
-    monkeypatch.setattr(window_scores, "_restarted", lambda *given: taken.append(len(given[2])) or real(*given))
+    real = measure.score_edits
+
+    def noted(live, windows, edits, *given, **options):
+        taken.append(len(edits))
+        return real(live, windows, edits, *given, **options)
+
+    monkeypatch.setattr(measure, "score_edits", noted)
     description, quick = scored(live, "mine", settings, [place, late])
     # All that edits weights and changes some: not the factor of one, nor what is restored or quantized.
     assert taken == [1 + 2 + 2 + 1 + 12]
-    monkeypatch.setattr(window_scores, "pays", lambda *given, **keywords: False)
+    monkeypatch.setattr(measure, "pays", lambda *given, **keywords: False)
     _, plain = scored(live, "mine", settings, [place, late])
     assert taken == [18]
     assert quick.variant.unique().tolist() == [record["variant"] for record in description["variants"]]
@@ -126,23 +132,23 @@ def test_restarts_are_taken_only_where_they_save_passes(planted):
     windows = own_text(live)
     for weights, draws, restarted in (([early], 20, False), ([place], 7, False), ([place], 20, True)):
         variants = variants_of("mine", {"random": {"draws": draws}}, live, weights).variants
-        assert bool(window_scores._restarting(live, windows, variants)[1]) is restarted
+        assert bool(measure._shortcuts(live, windows, dict(enumerate(variants)))[1]) is restarted
 
 
 def test_out_of_memory_halves_the_variants_that_go_together(planted, monkeypatch, capsys):
     live, place = planted
-    real, sizes = window_scores.edits_only.score_edits, []
+    real, sizes = measure.score_edits, []
 
-    def scarce(live, windows, edits, route, *, batch_size):
+    def scarce(live, windows, edits, route, *, batch_size, **options):
         sizes.append(batch_size)
         if batch_size > 3:
             raise torch.OutOfMemoryError("out of memory")
-        return real(live, windows, edits, route, batch_size=batch_size)
+        return real(live, windows, edits, route, batch_size=batch_size, **options)
 
-    monkeypatch.setattr(window_scores.edits_only, "score_edits", scarce)
+    monkeypatch.setattr(measure, "score_edits", scarce)
     variants = variants_of("mine", {"random": {"draws": 20}}, live, [place])
-    table, _ = window_scores.score_variants(live, own_text(live), variants, PROMPT, batch_size=8)
-    assert sizes == [8, 4, *[2] * 6] and len(table) == 20 * 6
+    table, _ = window_scores.score_variants(live, own_text(live), variants, batch_size=8)
+    assert sizes == [8, 4, 2] and len(table) == 20 * 6
     assert "going on with 4" in capsys.readouterr().out
 
 

@@ -16,15 +16,15 @@ from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.forcing import forced_routing
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.settings.super_weights import SuperWeightVerification
-from weight_atlas.super_weights.aftermath import interventional_impact, residual_after
 from weight_atlas.super_weights.artifact import artifact, detected_records
+from weight_atlas.super_weights.causal import interventional_impacts, residual_after
 from weight_atlas.super_weights.detection import detect
 from weight_atlas.super_weights.findings import findings
 from weight_atlas.super_weights.recording import record
 from weight_atlas.super_weights.screening import COLUMNS as SCREENED
 from weight_atlas.super_weights.verdict import verified
 from weight_atlas.super_weights.verification import Joint, joint_of, judged, verdict_of, verify
-from weight_atlas.super_weights.verification_plan import cost, plan
+from weight_atlas.super_weights.verification_plan import cost, plan, random_ratio
 
 NO_OUTLIERS = pd.DataFrame(columns=list(SCREENED))
 
@@ -36,7 +36,7 @@ def test_the_planted_weight_is_critical(layout):
     before = {name: parameter.clone() for name, parameter in live.model.named_parameters()}
     windows = own_text(live, windows=6, length=16)
     planned = plan(live, [place], draws=10, seed=0)
-    controls = [edits[0].coordinate for kind, _, edits in planned.variants if kind == "random"]
+    controls = [one.change.places[0] for one in planned if one.kind == "random"]
     assert len(set(controls)) == 10
     assert place not in controls
     judged = verify(live, windows, planned)
@@ -180,12 +180,12 @@ def test_the_same_change_is_made_elsewhere_where_a_weight_has_no_equals():
     matrix = matrix_at(live, places[1])
     matrix[0, 0] = matrix.abs().median()
     planned = plan(live, places, draws=30, seed=0)
-    kinds = pd.Series([(kind, number) for kind, number, _ in planned.variants]).value_counts()
+    kinds = pd.Series([(one.kind, one.target) for one in planned]).value_counts()
     assert kinds["random", 0] == kinds["random", 1] == kinds["shifted", 0] == 30
     assert ("shifted", 1) not in kinds
     assert kinds["random_together", None] == kinds["shifted_together", None] == 30
-    assert planned.magnitude_ratios[0] < 0.1 and planned.magnitude_ratios[1] == pytest.approx(1, abs=0.01)
-    shifts = [edits for kind, number, edits in planned.variants if (kind, number) == ("shifted", 0)]
+    assert random_ratio(planned, 0) < 0.1 and random_ratio(planned, 1) == pytest.approx(1, abs=0.01)
+    shifts = [one.change.edits for one in planned if (one.kind, one.target) == ("shifted", 0)]
     assert {edit.offset for (edit,) in shifts} == {-7.5}
     assert all(edit.factor == 1 and edit.coordinate.col != 21 for (edit,) in shifts)
     assert len({edit.coordinate.row for (edit,) in shifts}) > 10 < len({edit.coordinate.col for (edit,) in shifts})
@@ -421,7 +421,7 @@ def test_forced_impact_sees_an_expert_that_the_router_never_chooses():
     judged = verify(live, windows, plan(live, [unseen], draws=0, seed=0))
     assert judged.table.delta_nll[0] == 0
     assert judged.table.verdict[0] == "inert"
-    assert abs(interventional_impact(live, windows, unseen, batch_size=4)) > 0
+    assert abs(interventional_impacts(live, windows, [unseen], batch_size=4)[0]) > 0
     handle.remove()
 
 

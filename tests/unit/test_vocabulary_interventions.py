@@ -10,15 +10,15 @@ import scipy.stats
 import torch
 
 from weight_atlas.interventions.controls import shift_places
+from weight_atlas.interventions.kinds import VOCABULARY
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.contributions import mean_contribution
 from weight_atlas.live.edits import Edit, edited, value_at, zero
 from weight_atlas.live.windows import Windows
-from weight_atlas.vocabulary.intervention_plan import KINDS
 from weight_atlas.vocabulary.intervention_plan import planned as planned_interventions
 from weight_atlas.vocabulary.interventions import measure_interventions
 from weight_atlas.vocabulary.measured_effects import agreement, strongest_changes, token_changes
-from weight_atlas.vocabulary.neuron_inputs import NeuronInput, mean_inputs
+from weight_atlas.vocabulary.neuron_inputs import mean_inputs
 from weight_atlas.vocabulary.prediction_measures import METRICS, TokenSums, prediction_measure
 from weight_atlas.vocabulary.super_weight_cards import _null, card_tables, cascade_record, weight_card, weights_table
 
@@ -155,21 +155,21 @@ def test_random_shifts_change_other_weights_by_the_same_amount(planted):
     live, place, _ = planted
     weight = value_at(live, place)
     other = Coordinate(1, 3, 4)  # the same matrix, named without its component
-    inputs = [NeuronInput(0.0, 1)] * 2
-    settings = {"factor": 0.25, "draws": 3, "shift_draws": 40, "seed": 5, "windows": 5, "control_windows": 3}
-    due = list(planned_interventions(live, [place, other], inputs, **settings))
+    settings = {"factor": 0.25, "draws": 3, "shift_draws": 40, "seed": 5, "control_windows": 3}
+    due = list(planned_interventions(live, [place, other], [0.0, 0.0], **settings))
     shifts = [one for one in due if one.kind == "random_shift" and one.target == 0]
-    assert len(shifts) == 40 == len({one.place for one in shifts}) and [one.draw for one in shifts] == [*range(1, 41)]
-    assert not {(one.place.row, one.place.col) for one in shifts} & {(7, 11), (3, 4)}
-    for one in shifts:
-        before = value_at(live, one.place)
-        with edited(live, [one.edit]):
-            assert value_at(live, one.place) - before == pytest.approx(-0.75 * weight, rel=1e-5)
-        assert one.weight == before and one.windows == 3
-    again = list(planned_interventions(live, [place, other], inputs, **settings))
+    places = [one.change.places[0] for one in shifts]
+    assert len(shifts) == 40 == len(set(places)) and [one.draw for one in shifts] == [*range(1, 41)]
+    assert not {at.cell for at in places} & {(7, 11), (3, 4)}
+    for one, at in zip(shifts, places, strict=True):
+        before = value_at(live, at)
+        with one.change.applied(live):
+            assert value_at(live, at) - before == pytest.approx(-0.75 * weight, rel=1e-5)
+        assert one.windows == 3
+    again = list(planned_interventions(live, [place, other], [0.0, 0.0], **settings))
     assert again == due
-    moved = list(planned_interventions(live, [place, other], inputs, **{**settings, "seed": 6}))
-    assert [one.place for one in moved if one.draw] != [one.place for one in due if one.draw]
+    moved = list(planned_interventions(live, [place, other], [0.0, 0.0], **{**settings, "seed": 6}))
+    assert [one.change for one in moved if one.draw] != [one.change for one in due if one.draw]
     # A matrix of few weights gives as many as it has.
     assert len(shift_places(live, [place], 0, draws=10**6, seed=0)) == 64 * 96 - 1
 
@@ -252,7 +252,7 @@ def test_layouts(layout):
         slow = slow_sums(live, windows)
     fast = rows_of(found, "edit", 0)
     pd.testing.assert_frame_equal(fast[columns], slow, rtol=2e-4, atol=2e-4, check_dtype=False)
-    assert set(found.windows.kind) == {"baseline", *KINDS}
+    assert set(found.windows.kind) == {"baseline", *VOCABULARY}
     (reached,) = mean_inputs(live, windows, [place])
     with mean_contribution(live, place, reached.mean):
         slow = slow_sums(live, windows)

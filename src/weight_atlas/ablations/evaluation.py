@@ -58,7 +58,7 @@ def evaluate_task(
     fill_requests(loaded, requests, lm, limit=limit)
     records, tables, skipped = [], [], []
     for opened in ablations:
-        record, table = evaluate_variants(opened.live, lm, loaded, opened.expansion, opened.prompt, limit=limit)
+        record, table = evaluate_variants(opened.live, lm, loaded, opened.expansion, limit=limit)
         records += record["variants"]
         skipped += record["skipped"]
         tables.append(table)

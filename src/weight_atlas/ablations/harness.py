@@ -15,14 +15,17 @@ import pandas as pd
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from weight_atlas.ablations.apply import BASELINE, Refused, Variant, applied
 from weight_atlas.ablations.batches import first_batch, halving
+from weight_atlas.ablations.description import described
 from weight_atlas.ablations.special_tokens import first_prefix, padding_id
 from weight_atlas.ablations.tasks import seed_everything
 from weight_atlas.ablations.variants import Expansion, without
 from weight_atlas.errors import AtlasError
+from weight_atlas.interventions.intervention import Intervention, Refused, applied
+from weight_atlas.interventions.kinds import BASELINE
 from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.language_model import LanguageModel
+from weight_atlas.live.model_class import causal_class
 
 ITEM_COLUMNS = ("variant", "task", "filter", "metric", "doc_id", "value", "weight")  # fmt: skip
 
@@ -66,22 +69,29 @@ class Harness(HFLM):
         return None if tokens is None else super().tok_decode(tokens, skip_special_tokens=skip_special_tokens)
 
 
+def encoder(checkpoint: Any, tokenizer: Any, *, trust_remote_code: bool) -> Harness:
+    """A harness model that encodes as the checkpoint's model does, and knows its context; it cannot score."""
+    model_class, configuration = causal_class(checkpoint, trust_remote_code=trust_remote_code)
+    with torch.device("meta"):
+        model: Any = model_class(configuration)
+    return Harness(model, tokenizer)
+
+
 def evaluate_variants(
-    live: Anatomy, lm: Harness, loaded: dict[str, Any], expansion: Expansion, prompt: torch.Tensor, *,
-    limit: float | None,
-) -> tuple[dict[str, Any], pd.DataFrame]:  # fmt: skip
+    live: Anatomy, lm: Harness, loaded: dict[str, Any], expansion: Expansion, *, limit: float | None
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Evaluate every variant on tasks whose requests are built (see requests.fill_requests).
 
     Returns {"variants", "skipped"}: a record for each variant (its description, and the `results`, `groups` and
     `documents` of evaluate_once), and what the model did not allow; and the items of all: one row per variant, task,
     filter, metric and document, with value and weight. Where a variant's logits are not finite numbers, so are its
-    scores. prompt: see variants.applied.
+    scores.
     """
     records, tables = {}, [pd.DataFrame(columns=list(ITEM_COLUMNS))]
     refused: dict[str, Refused] = {}
     for variant in expansion.variants:
         try:
-            with applied(live, variant, prompt):
+            with applied(live, variant):
                 outcome = evaluate_once(lm, loaded, limit=limit)
         except Refused as error:
             refused[variant.name] = error
@@ -94,8 +104,8 @@ def evaluate_variants(
     kept = without(expansion, refused)
     items = pd.concat(tables[1:] or tables, ignore_index=True)[list(ITEM_COLUMNS)]
     types = {"doc_id": "int64", "value": "float64", "weight": "float64"}
-    described = [{**variant.description(), **records[variant.name]} for variant in kept.variants]
-    record = {"variants": described, "skipped": [asdict(each) for each in kept.skipped]}
+    evaluated = [{**described(variant), **records[variant.name]} for variant in kept.variants]
+    record = {"variants": evaluated, "skipped": [asdict(each) for each in kept.skipped]}
     return record, items.astype({**dict.fromkeys(ITEM_COLUMNS, str), **types})
 
 
@@ -142,7 +152,7 @@ def _watched(model: LanguageModel) -> Iterator[list[torch.Tensor]]:
         handle.remove()
 
 
-def _not_finite(variant: Variant, outcome: dict[str, Any]) -> dict[str, Any]:
+def _not_finite(variant: Intervention, outcome: dict[str, Any]) -> dict[str, Any]:
     """The outcome with all scores unknown; an AtlasError for the unchanged model."""
     if variant.kind == BASELINE:
         raise AtlasError(

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from weight_atlas.ablations.apply import BASELINE
 from weight_atlas.ablations.impact import NO_VARIANTS, window_impact
+from weight_atlas.interventions.kinds import BASELINE
 
 COLUMNS = (
     "corpus", "ablation", "targets", "variant", "kind", "weights", "magnitude_ratio", "windows", "tokens",

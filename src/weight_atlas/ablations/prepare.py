@@ -1,4 +1,4 @@
-"""From the files that a step is given to a live model and the variants of one ablation of it."""
+"""Open a model and expand one ablation of it, from the files that a step reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from weight_atlas.ablations.variants import Expansion, variants_of
 from weight_atlas.artifacts import read_json, read_table
@@ -21,12 +20,11 @@ from weight_atlas.super_weights.published import PROMPT
 
 @dataclass(frozen=True)
 class Opened:
-    """A live model, its tokenizer, what an ablation comes to on it, and the prompt that sets off its sinks."""
+    """A live model, its tokenizer, and the interventions of an ablation on it."""
 
     live: Anatomy
     tokenizer: Any
     expansion: Expansion
-    prompt: torch.Tensor
 
 
 def open_ablation(
@@ -41,8 +39,9 @@ def open_ablation(
 ) -> Opened:
     """Load a model and expand an ablation of the configuration on it.
 
-    super_weights: the detection's artifact, where the ablation is about its finds. inventory: the checkpoint's tensors,
-    in which weights by hand are looked up before anything is loaded. running, device: see live.opening.open_live.
+    super_weights: the detection's artifact, where the ablation is about detected weights. inventory: the checkpoint's
+    tensors, in which given weights are looked up before anything is loaded. running, device: see
+    live.opening.open_live.
     """
     if inventory is not None:
         check_inventory(settings, read_table(inventory), f"ablation {name}")
@@ -58,12 +57,12 @@ def expanded(
     """Expand an ablation of the configuration on a live model. artifact: of the detected super weights, if any."""
     records: Sequence[dict] = artifact["super_weights"] if artifact else []
     found = coordinates_of(artifact, f"the super weights of ablation {name}") if artifact else []
-    expansion = variants_of(name, settings, live, found, [record["input_value"] for record in records])
-    return Opened(live, tokenizer, expansion, sink_prompt(tokenizer, records))
+    inputs, prompt = [record["input_value"] for record in records], sink_prompt(tokenizer, records)
+    return Opened(live, tokenizer, variants_of(name, settings, live, found, inputs, prompt))
 
 
-def sink_prompt(tokenizer: Any, records: Sequence[dict] = ()) -> torch.Tensor:
-    """Token ids (1, length) of the paper's prompt behind the tokenizer's own prefix, as windows of text have it.
+def sink_prompt(tokenizer: Any, records: Sequence[dict] = ()) -> list[int]:
+    """Token ids of the paper's prompt behind the tokenizer's own prefix, as windows of text have it.
 
     records: of detected super weights; a token that set one off (`token`) and is missing in the prompt is put where it
     was: first, or last.
@@ -74,7 +73,7 @@ def sink_prompt(tokenizer: Any, records: Sequence[dict] = ()) -> torch.Tensor:
         known = tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(known) == 1 and text not in [tokenizer.decode([each]) for each in ids]:
             ids = [*known, *ids] if first else [*ids, *known]
-    return torch.tensor([ids])
+    return ids
 
 
 def check_inventory(settings: dict[str, Any], inventory: pd.DataFrame, where: str) -> None:

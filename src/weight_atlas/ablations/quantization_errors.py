@@ -1,28 +1,28 @@
 """Error of the weights of quantized variants, put beside what it costs on tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from weight_atlas.ablations.apply import SPARING, Variant
+from weight_atlas.ablations.description import SPARING
+from weight_atlas.interventions.changes import Quantized
 from weight_atlas.interventions.quantized_layers import weight_errors
 from weight_atlas.live.anatomy import Anatomy
 
 
-def scheme_errors(live: Anatomy, variants: Sequence[Variant]) -> pd.DataFrame:
-    """One row per quantized variant and matrix: variant, layer, name, bits and errors (see quantizers.error_of)."""
+def scheme_errors(live: Anatomy, quantizations: Mapping[str, Quantized]) -> pd.DataFrame:
+    """One row per quantization and matrix: variant, layer, name, bits and errors (see quantizers.error_of)."""
     tables = [
-        weight_errors(live, variant.scheme, variant.spared, variant.matrices).assign(variant=variant.name)
-        for variant in variants
-        if variant.scheme is not None
+        weight_errors(live, each.scheme, each.spared, each.matrices).assign(variant=name)
+        for name, each in quantizations.items()
     ]
     table = pd.concat(tables, ignore_index=True)
     return table[["variant", *(name for name in table if name != "variant")]]
 
 
-def scheme_table(errors: pd.DataFrame, impact: pd.DataFrame, variants: Sequence[Variant]) -> pd.DataFrame:
-    """One row per variant and task: the scheme, its error over all matrices, and its impact (see ablations.impact).
+def scheme_table(errors: pd.DataFrame, impact: pd.DataFrame, quantizations: Mapping[str, Quantized]) -> pd.DataFrame:
+    """One row per quantization and task: scheme, error over all matrices, and impact (see ablations.impact).
 
     relative_error: |W - Q|_F / |W|_F over all matrices together; sqnr_db: the same in decibels; worst_matrix: the
     largest relative error of one; sparing: whether super weights kept their value; plain: the same scheme without
@@ -39,18 +39,17 @@ def scheme_table(errors: pd.DataFrame, impact: pd.DataFrame, variants: Sequence[
     schemes = pd.DataFrame(
         [
             {
-                "variant": variant.name,
-                "plain": variant.name.partition(": ")[2].removesuffix(SPARING),
-                "sparing": bool(variant.spared),
-                "format": variant.scheme.format,
-                "granularity": variant.scheme.granularity,
-                "block": variant.scheme.block,
-                "symmetric": variant.scheme.symmetric,
-                "clip": variant.scheme.clip,
-                "matrices": variant.matrices,
+                "variant": name,
+                "plain": name.partition(": ")[2].removesuffix(SPARING),
+                "sparing": bool(each.spared),
+                "format": each.scheme.format,
+                "granularity": each.scheme.granularity,
+                "block": each.scheme.block,
+                "symmetric": each.scheme.symmetric,
+                "clip": each.scheme.clip,
+                "matrices": each.matrices,
             }
-            for variant in variants
-            if variant.scheme is not None
+            for name, each in quantizations.items()
         ]
     )
     columns = ["bits", "relative_error", "sqnr_db", "worst_matrix"]

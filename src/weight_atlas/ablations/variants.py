@@ -1,20 +1,30 @@
-"""The variants of a model that an ablation of the configuration stands for."""
+"""The interventions that an ablation of the configuration stands for."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
-from weight_atlas.ablations.apply import BASELINE, SPARING, Refused, Variant
+from weight_atlas.ablations.description import SPARING, described
 from weight_atlas.ablations.given_weights import check_weights
 from weight_atlas.errors import AtlasError
 from weight_atlas.interventions.activation_restoring import Sink
+from weight_atlas.interventions.changes import (
+    ActivationsRestored,
+    LargestZeroed,
+    Quantized,
+    experts_zeroed,
+    neurons_zeroed,
+    scaled,
+    zeroed,
+)
 from weight_atlas.interventions.controls import magnitude, magnitude_ratio, matched_draws
+from weight_atlas.interventions.intervention import UNCHANGED, Intervention, Refused
+from weight_atlas.interventions.kinds import ABLATIONS, BASELINE
 from weight_atlas.interventions.pruning import Largest, check_largest, largest_size
 from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Anatomy, Coordinate
-from weight_atlas.live.edits import Edit, scale, zero
 
 
 @dataclass(frozen=True)
@@ -28,24 +38,24 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Expansion:
-    """What an ablation comes to on one model."""
+    """The interventions of an ablation on one model, its variants, and what of it the model does not allow."""
 
-    variants: list[Variant]
+    variants: list[Intervention]
     skipped: list[Skipped]
 
     def description(self, name: str) -> dict[str, Any]:
         """The ablation in plain values, for a JSON artifact."""
         return {
             "ablation": name,
-            "variants": [variant.description() for variant in self.variants],
+            "variants": [described(variant) for variant in self.variants],
             "skipped": [asdict(each) for each in self.skipped],
         }
 
 
 def without(expansion: Expansion, refused: dict[str, Refused]) -> Expansion:
-    """The expansion without variants, by name, that the model refused; the log says why.
+    """The expansion without the variants, by name, that the model does not allow; the log says why.
 
-    Raises the last refusal where no variant is left: what stands in the way of all is no trait of one.
+    Raises the last refusal where no variant is left: its reason is then not particular to one variant.
     """
     if refused and len(refused) == len(expansion.variants):
         raise list(refused.values())[-1]
@@ -61,35 +71,58 @@ def without(expansion: Expansion, refused: dict[str, Refused]) -> Expansion:
 
 
 class Impossible(Exception):
-    """What the configuration asks for makes no sense on this model; the message says why."""
+    """A kind of change that makes no sense on this model; the message says why."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The weights that an ablation is about.
+
+    inputs: for each, the activation that set it off where it was detected, None for a given one. prompt: token ids
+    that set off their massive activations.
+    """
+
+    places: tuple[Coordinate, ...]
+    inputs: tuple[float | None, ...]
+    prompt: tuple[int, ...]
 
 
 def variants_of(
-    name: str, settings: dict[str, Any], live: Anatomy, found: Sequence[Coordinate], inputs: Sequence[float] = ()
+    name: str,
+    settings: dict[str, Any],
+    live: Anatomy,
+    found: Sequence[Coordinate],
+    inputs: Sequence[float] = (),
+    prompt: Sequence[int] = (),
 ) -> Expansion:
     """Expand an ablation of the configuration; the one named "baseline" is the model as it is.
 
-    settings: for each kind of change that is wanted, what belongs to it (see KINDS; None: not wanted), and `weights`,
-    which takes the place of `found`, the detected super weights. inputs: of each detected weight, the activation that
-    set it off where it was found. What is not possible is skipped, which the log says. Raises AtlasError for weights
-    that the model does not have, and where two variants would have one name.
+    settings: for each kind of change that is wanted, its settings (None: not wanted), and `weights`, which take the
+    place of `found`, the detected super weights. inputs, prompt: of the detected weights, see Targets. What the model
+    does not allow is skipped, and the log says so. Raises AtlasError for weights that the model does not have, and
+    where two variants would have one name.
     """
     if name == BASELINE:
-        return Expansion([Variant(BASELINE)], [])
+        return Expansion([replace(UNCHANGED, name=BASELINE)], [])
     check_weights(settings, f"ablation {name}")
-    by_hand = settings.get("weights")
-    named = list(found) if by_hand is None else [_coordinate(weight) for weight in by_hand]
-    at = dict(zip(found, inputs, strict=False)) if by_hand is None else {}
+    given = settings.get("weights")
+    named = list(found) if given is None else [_coordinate(weight) for weight in given]
+    known = dict(zip(found, inputs, strict=False)) if given is None else {}
     # Two spellings of one place are one place: to scale it twice would square the factor.
-    targets = {_resolved(live, place): at.get(place) for place in named}
-    if len(targets) < len(named):
-        print(f"{name}: {len(named) - len(targets)} weights are named twice and count once", flush=True)
-    variants, skipped = [], []
-    for kind in KINDS:
+    resolved = {_resolved(live, place): known.get(place) for place in named}
+    if len(resolved) < len(named):
+        print(f"{name}: {len(named) - len(resolved)} weights are named twice and count once", flush=True)
+    targets = Targets(tuple(resolved), tuple(resolved.values()), tuple(prompt))
+    variants: list[Intervention] = []
+    skipped = []
+    for kind in ABLATIONS:
         if settings.get(kind) is None:
             continue
         try:
-            variants += _expanded(name, kind, settings[kind], live, targets)
+            if not targets.places and kind != "quantize":
+                raise Impossible("no super weights were detected")
+            made = MAKERS[kind](live, targets, **settings[kind])
+            variants += [replace(variant, name=f"{name}: {variant.name}") for variant in made]
         except Impossible as error:
             skipped.append(Skipped(f"{name}: {kind}", kind, str(error)))
             print(f"{name}: no variants of {kind}: {error}", flush=True)
@@ -97,88 +130,69 @@ def variants_of(
     return Expansion(variants, skipped)
 
 
-def _expanded(
-    name: str, kind: str, settings: dict[str, Any], live: Anatomy, targets: dict[Coordinate, float | None]
-) -> list[Variant]:
-    if not targets and kind != "quantize":
-        raise Impossible("no super weights were detected")
-    if kind == "restore":
-        settings = {"inputs": tuple(targets.values())}
-    return [
-        replace(variant, name=f"{name}: {variant.name}", kind=kind)
-        for variant in KINDS[kind](live, list(targets), **settings)
-    ]
+def _zero(live: Anatomy, targets: Targets) -> list[Intervention]:
+    return [_zeroing("zero", "zeroed", live, targets, targets.places)]
 
 
-def _zero(live: Anatomy, targets: list[Coordinate]) -> list[Variant]:
-    return [_zeroing("zeroed", live, targets, targets)]
+def _each(live: Anatomy, targets: Targets) -> list[Intervention]:
+    return [_zeroing("each", f"only {place}", live, targets, [place]) for place in targets.places]
 
 
-def _each(live: Anatomy, targets: list[Coordinate]) -> list[Variant]:
-    return [_zeroing(f"only {target}", live, targets, [target]) for target in targets]
+def _scale(live: Anatomy, targets: Targets, factors: Sequence[float] = (0.5, 2.0)) -> list[Intervention]:
+    return [Intervention("scale", scaled(targets.places, factor), name=f"x {_shortest(factor)}") for factor in factors]
 
 
-def _scale(live: Anatomy, targets: list[Coordinate], factors: Sequence[float] = (0.5, 2.0)) -> list[Variant]:
-    return [
-        replace(_editing(f"x {_shortest(factor)}", [scale(target, factor) for target in targets]), factor=float(factor))
-        for factor in factors
-    ]
+def _neurons(live: Anatomy, targets: Targets) -> list[Intervention]:
+    return [Intervention("neurons", neurons_zeroed(targets.places), name="neurons zeroed")]
 
 
-def _neurons(live: Anatomy, targets: list[Coordinate]) -> list[Variant]:
-    neurons = dict.fromkeys(replace(target, row=None) for target in targets)
-    return [_editing("neurons zeroed", map(zero, neurons))]
+def _restore(live: Anatomy, targets: Targets) -> list[Intervention]:
+    sinks = tuple(map(Sink, targets.places, targets.inputs))
+    return [Intervention("restore", ActivationsRestored(sinks, targets.prompt), name="activation restored")]
 
 
-def _restore(live: Anatomy, targets: list[Coordinate], inputs: Sequence[float | None]) -> list[Variant]:
-    sinks = tuple(map(Sink, targets, inputs))
-    return [Variant("activation restored", restored=sinks, weights=len(sinks))]
-
-
-def _experts(live: Anatomy, targets: list[Coordinate]) -> list[Variant]:
-    experts = dict.fromkeys(replace(target, row=None, col=None) for target in targets if target.expert is not None)
-    if not experts:
+def _experts(live: Anatomy, targets: Targets) -> list[Intervention]:
+    change = experts_zeroed(targets.places)
+    if not change.edits:
         raise Impossible("none of the weights lies in an expert")
-    return [_editing("experts removed", map(zero, experts))]
+    return [Intervention("experts", change, name="experts removed")]
 
 
-def _random(live: Anatomy, targets: list[Coordinate], draws: int = 5, seed: int = 0) -> list[Variant]:
-    drawn = matched_draws(live, targets, draws=draws, seed=seed)
+def _random(live: Anatomy, targets: Targets, draws: int = 5, seed: int = 0) -> list[Intervention]:
+    drawn = matched_draws(live, targets.places, draws=draws, seed=seed)
     if not drawn:
         raise Impossible("their matrices have no other weights that are not zero")
-    return [_zeroing(f"random {number}", live, targets, draw) for number, draw in enumerate(drawn, start=1)]
+    return [_zeroing("random", f"random {draw}", live, targets, places, draw) for draw, places in enumerate(drawn, 1)]
 
 
-def _largest(live: Anatomy, targets: list[Coordinate], share: float = 1e-6, count: int | None = None) -> list[Variant]:
+def _largest(live: Anatomy, targets: Targets, share: float = 1e-6, count: int | None = None) -> list[Intervention]:
     largest = Largest(share, count)
     check_largest(live, largest)
-    weights, total = largest_size(live, largest, targets)
+    weights, total = largest_size(live, largest, targets.places)
     if not weights:
         raise Impossible("the layers' matrices have no other weights that are not zero")
-    ratio = total / max(magnitude(live, targets), 1e-30)
-    return [Variant("largest others", largest=largest, spared=tuple(targets), weights=weights, magnitude_ratio=ratio)]
+    ratio = total / max(magnitude(live, targets.places), 1e-30)
+    change = LargestZeroed(largest, targets.places, weights)
+    return [Intervention("largest", change, name="largest others", magnitude_ratio=ratio)]
 
 
 def _quantize(
-    live: Anatomy, targets: list[Coordinate], formats: Sequence[str] = ("int8", "int4"),
+    live: Anatomy, targets: Targets, formats: Sequence[str] = ("int8", "int4"),
     granularities: Sequence[str] = ("tensor", "channel"), symmetric: bool = False, clip: float | None = 8.0,
     matrices: str = "all",
-) -> list[Variant]:  # fmt: skip
+) -> list[Intervention]:  # fmt: skip
     """Each format at each granularity, plain and, if there are weights to spare, clipped with these restored."""
     variants = []
     for format_, granularity in product(formats, granularities):
         plain = Scheme(format_, granularity, symmetric)
-        variants.append(Variant(str(plain), scheme=plain, matrices=matrices))
-        if targets:
-            sparing = Variant(f"{plain}{SPARING}", scheme=replace(plain, clip=clip), spared=tuple(targets))
-            variants.append(replace(sparing, matrices=matrices))
+        variants.append(Intervention("quantize", Quantized(plain, matrices=matrices), name=str(plain)))
+        if targets.places:
+            sparing = Quantized(replace(plain, clip=clip), targets.places, matrices)
+            variants.append(Intervention("quantize", sparing, name=f"{plain}{SPARING}"))
     return variants
 
 
-# What can be done to weights, in the order of the variants. zero, scale: all of them together; each: one by one;
-# neurons, experts: whole columns and whole experts of theirs; restore: zeroed, their massive activations kept; random,
-# largest: other weights zeroed instead.
-KINDS = {
+MAKERS: dict[str, Callable[..., list[Intervention]]] = {
     "zero": _zero,
     "each": _each,
     "scale": _scale,
@@ -191,18 +205,18 @@ KINDS = {
 }
 
 
-def _editing(name: str, edits: Iterable[Edit]) -> Variant:
-    edits = tuple(edits)
-    return Variant(name, edits=edits, weights=len(edits))
-
-
-def _zeroing(name: str, live: Anatomy, targets: Sequence[Coordinate], weights: Sequence[Coordinate]) -> Variant:
-    return replace(_editing(name, map(zero, weights)), magnitude_ratio=magnitude_ratio(live, targets, weights))
+def _zeroing(
+    kind: str, name: str, live: Anatomy, targets: Targets, places: Sequence[Coordinate], draw: int = 0
+) -> Intervention:
+    ratio = magnitude_ratio(live, targets.places, places)
+    return Intervention(kind, zeroed(places), draw=draw, name=name, magnitude_ratio=ratio)
 
 
 def _coordinate(weight: dict[str, Any]) -> Coordinate:
-    places = (weight.get(key) for key in ("row", "col", "expert"))
-    return Coordinate(weight["layer"], *places, component=weight.get("component") or "")
+    return Coordinate(
+        weight["layer"], weight.get("row"), weight.get("col"), weight.get("expert"),
+        component=weight.get("component") or "",
+    )  # fmt: skip
 
 
 def _resolved(live: Anatomy, place: Coordinate) -> Coordinate:
@@ -211,7 +225,7 @@ def _resolved(live: Anatomy, place: Coordinate) -> Coordinate:
     rows, cols = projection.shape
     within = (place.row is None or place.row < rows) and (place.col is None or place.col < cols)
     experts = projection.n_experts
-    if not within or (experts is not None and place.expert >= experts):
+    if not within or (experts is not None and (place.expert or 0) >= experts):
         size = f"{rows} rows and {cols} columns" + ("" if experts is None else f" in each of {experts} experts")
         raise AtlasError(
             f"{place} lies outside its matrix",
@@ -226,7 +240,7 @@ def _shortest(factor: float) -> str:
     return repr(float(factor)).removesuffix(".0")
 
 
-def _check_names(name: str, variants: list[Variant]) -> None:
+def _check_names(name: str, variants: list[Intervention]) -> None:
     twice = [each for each, count in Counter(variant.name for variant in variants).items() if count > 1]
     if twice:
         raise AtlasError(

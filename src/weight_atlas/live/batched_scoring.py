@@ -16,7 +16,7 @@ from weight_atlas.live.edits import Edit, change_of, edited
 from weight_atlas.live.layer_restart import LayerTrace, chain
 from weight_atlas.live.layer_tail import LayerTail
 from weight_atlas.live.memory import batch_within, out_of_memory_explained
-from weight_atlas.live.scoring import finite_or_infinite, joined, token_nll, window_sums
+from weight_atlas.live.scoring import Measure, finite_or_infinite, joined, token_nll, window_sums
 from weight_atlas.live.shortcuts import Shortcuts, Variant, first_layer, is_single
 from weight_atlas.live.windows import Windows
 
@@ -26,21 +26,28 @@ CPU_TOKENS = 1024
 
 @torch.no_grad()
 def score_edits(
-    live: Anatomy, windows: Windows, variants: Sequence[Variant], route: Shortcuts, *, batch_size: int = 16
+    live: Anatomy,
+    windows: Windows,
+    variants: Sequence[Variant],
+    route: Shortcuts,
+    *,
+    batch_size: int = 16,
+    measures: Sequence[Measure] | None = None,
 ) -> list[pd.DataFrame]:
-    """Per-window sums of nll for the unchanged model (first) and every variant; see live.scoring.window_sums.
+    """Per-window sums of a measure for the unchanged model (first) and every variant; see live.scoring.window_sums.
 
-    A variant whose logits are no finite numbers has an infinite nll; the unchanged model must not.
-    batch_size: variants that go through a layer together, at most.
+    batch_size: variants that go through a layer together, at most. measures: one each, the unchanged model's first; by
+    default nll, infinite where a variant's logits are no finite numbers, which the unchanged model's must be.
     """
+    measures = measures or [token_nll, *[finite_or_infinite] * len(variants)]
     rows: list[list[pd.DataFrame]] = [[] for _ in range(len(variants) + 1)]
     for number in range(len(windows)):
         window = Windows(windows.ids[number : number + 1], windows.scored[number : number + 1])
-        targets, parts = window.ids[window.scored], [[] for _ in rows]
+        targets = window.ids[window.scored]
+        parts: list[list[dict[str, torch.Tensor]]] = [[] for _ in rows]
         with out_of_memory_explained(f"{batch_size} variants of a window of {window.ids.shape[1]} tokens"):
             for variant, part, logits in variant_logits(live, window, variants, route, batch_size=batch_size):
-                measure = token_nll if variant < 0 else finite_or_infinite
-                parts[variant + 1].append(measure(logits, targets[part].to(logits.device)))
+                parts[variant + 1].append(measures[variant + 1](logits, targets[part].to(logits.device)))
         for row, each in zip(rows, parts, strict=True):
             row.append(window_sums(joined(each), window))
     return [pd.concat(each, ignore_index=True).rename_axis("window").reset_index() for each in rows]
@@ -99,10 +106,10 @@ def climb(way: LayerTrace, variants: Sequence[Variant], members: Sequence[int]) 
     """
     at = {number: _by_layer(variants[number]) for number in members}
     joined: list[int] = []
-    hidden: torch.Tensor | None = None
+    hidden = torch.empty(0)
     for layer in range(min(min(edits) for edits in at.values()), len(way.calls)):
         plain = [place for place, number in enumerate(joined) if layer not in at[number]]
-        outputs = {joined[place]: None for place in plain}
+        outputs: dict[int, torch.Tensor] = {}
         if plain:
             together = way.layer(layer, hidden if len(plain) == len(joined) else hidden[plain])
             outputs = {joined[place]: together[i] for i, place in enumerate(plain)}
@@ -151,8 +158,10 @@ def _added(way: LayerTrace, inside: LayerTail, edits: dict[int, Edit]) -> dict[i
     Variants whose difference is not small beside what remains are left out: what is left after a large number is taken
     away again has lost its digits.
     """
-    typical = inside.output.abs().float().median() if edits else None
-    outputs = {}
+    outputs: dict[int, torch.Tensor] = {}
+    if not edits:
+        return outputs
+    typical = inside.output.abs().float().median()
     for number, edit in edits.items():
         rows, x, factor = inside.activations(edit.coordinate)
         difference = change_of(way.live, edit) * x * factor

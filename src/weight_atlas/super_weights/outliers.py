@@ -7,12 +7,15 @@ pass; those that do harm, or may, become candidates of the verification.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.interventions.changes import zeroed
+from weight_atlas.interventions.intervention import Intervention
 from weight_atlas.live.anatomy import Anatomy, Coordinate
-from weight_atlas.live.edits import value_at, zero
+from weight_atlas.live.edits import value_at
 from weight_atlas.live.windows import Windows
 from weight_atlas.super_weights.verification import costly, intervened
 
@@ -56,7 +59,7 @@ def try_outliers(
     tried, left = places[:most], len(places) - len(places[:most])
     if not tried:
         return Trial(pd.DataFrame(columns=[*RECORD, "delta_nll", "delta_nll_low", "ratio"]), pd.DataFrame(), (), left)
-    plan = [("screened", None, (zero(place),)) for place, _ in tried]
+    plan = [Intervention("screened", zeroed([place])) for place, _ in tried]
     variants = intervened(live, windows, plan, batch_size=batch_size).iloc[1:].reset_index(drop=True)
     table = pd.DataFrame([{name: getattr(row, name) for name in RECORD} for _, row in tried])
     table = pd.concat([table, variants[["delta_nll", "delta_nll_low", "ratio"]]], axis=1)
@@ -64,7 +67,7 @@ def try_outliers(
     return Trial(table, variants, tuple(suspects), left)
 
 
-def outliers(live: Anatomy, screening: pd.DataFrame, known: Sequence[Coordinate]) -> list[tuple[Coordinate, object]]:
+def outliers(live: Anatomy, screening: pd.DataFrame, known: Sequence[Coordinate]) -> list[tuple[Coordinate, Any]]:
     """The weights of a screening that stand out, with their rows, the farthest out first; known ones are left out."""
     far = screening[screening["size"] >= STANDS_OUT * screening.gaussian_size]
     far = far.assign(far=far["size"] / far.gaussian_size).sort_values("far", ascending=False, kind="stable")
@@ -76,7 +79,7 @@ def outliers(live: Anatomy, screening: pd.DataFrame, known: Sequence[Coordinate]
     return found
 
 
-def _live_place(live: Anatomy, row: object) -> Coordinate | None:
+def _live_place(live: Anatomy, row: Any) -> Coordinate | None:
     """The coordinate of a stored weight in the live model; None where the live model holds another value there."""
     expert = None if pd.isna(row.expert) else int(row.expert)
     shared = "shared" in str(row.component)

@@ -8,8 +8,8 @@ from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.edits import value_at
 from weight_atlas.live.windows import corpus_windows
 from weight_atlas.settings.super_weights import SuperWeightVerification
-from weight_atlas.super_weights.aftermath import interventional_impact, residual_after
 from weight_atlas.super_weights.artifact import SCHEMA, coordinates_of, outlier_record
+from weight_atlas.super_weights.causal import interventional_impacts, residual_after
 from weight_atlas.super_weights.findings import findings, searched
 from weight_atlas.super_weights.outliers import try_outliers
 from weight_atlas.super_weights.prompts import tokenized
@@ -67,13 +67,13 @@ def verified(
     bands = {"critical_ratio": settings.critical_ratio, "contributing_ratio": settings.contributing_ratio}
     judged = verify(live, windows, planned, batch_size=settings.batch_size, **bands)
     records = []
+    impact = dict(
+        zip(forced, interventional_impacts(live, windows, forced, batch_size=settings.batch_size), strict=True)
+    )
     peaks = residual_after(live, prompts, candidates)
     for number, place in enumerate(candidates):
         row = judged.table.iloc[number]
-        impact = (
-            interventional_impact(live, windows, place, batch_size=settings.batch_size) if place in forced else None
-        )
-        impacts = {"impact_natural": row.delta_nll, "impact_interventional": impact}
+        impacts = {"impact_natural": row.delta_nll, "impact_interventional": impact.get(place)}
         records.append({**described[number], **row.drop("expert").to_dict(), **peaks[number], **impacts})
     extra = pd.DataFrame(records, columns=["residual_before", "residual_after", "residual_after_all"])
     found_by = pd.Series(["+".join(record["found_by"]) for record in described], dtype="object", name="found_by")

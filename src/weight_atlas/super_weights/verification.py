@@ -14,15 +14,14 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
+from weight_atlas.interventions.intervention import UNCHANGED, Intervention
+from weight_atlas.interventions.measure import measure
 from weight_atlas.live.anatomy import Anatomy, Coordinate
-from weight_atlas.live.batched_scoring import score_edits
-from weight_atlas.live.memory import out_of_memory_explained
-from weight_atlas.live.shortcuts import Shortcuts, Variant, pays, shortcuts_of
 from weight_atlas.live.windows import Windows
 from weight_atlas.ratios import ratio_of
 from weight_atlas.statistics.paired import mean_nll, paired_difference
 from weight_atlas.statistics.severity import severity
-from weight_atlas.super_weights.verification_plan import Plan
+from weight_atlas.super_weights.verification_plan import candidates_of, random_ratio
 
 COLUMNS = (
     "layer", "row", "column", "component", "expert", "verdict", "delta_nll", "delta_nll_low", "delta_nll_high", "ratio",
@@ -47,13 +46,13 @@ class Verification:
 def verify(
     live: Anatomy,
     windows: Windows,
-    planned: Plan,
+    planned: Sequence[Intervention],
     *,
     batch_size: int = 16,
     critical_ratio: float = 1.5,
     contributing_ratio: float = 1.1,
 ) -> Verification:
-    """Compute the interventions of a plan on some windows, and judge each candidate.
+    """Measure the planned interventions on windows, and judge each candidate.
 
     critical: alone it raises perplexity by `critical_ratio` or more. contributing: alone it raises it by more than
     `contributing_ratio`; or the candidates together are critical, and keeping it undoes a tenth or more of their effect
@@ -62,32 +61,29 @@ def verify(
     whether it is larger than that of every random weight and every shift. The verdict does not depend on it: draws that
     happen to be as harmful do not make a removal harmless.
     """
-    if not planned.candidates:
+    candidates = candidates_of(planned)
+    if not candidates:
         return Verification(
             "none found", pd.DataFrame(columns=list(COLUMNS)), pd.DataFrame(columns=list(VARIANT_COLUMNS))
         )
-    variants = intervened(live, windows, planned.variants, batch_size=batch_size)
+    variants = intervened(live, windows, planned, batch_size=batch_size)
     bands = (critical_ratio, contributing_ratio)
     joint = joint_of(variants, bands)
     rows = [
-        judged(variants, number, place, planned.magnitude_ratios[number], joint, bands)
-        for number, place in enumerate(planned.candidates)
+        judged(variants, number, place, random_ratio(planned, number), joint, bands)
+        for number, place in enumerate(candidates)
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"expert": "Int64"})
     return Verification(overall(table, joint), table, variants)
 
 
 def intervened(
-    live: Anatomy, windows: Windows, variants: Sequence[tuple[str, int | None, Variant]], *, batch_size: int
+    live: Anatomy, windows: Windows, interventions: Sequence[Intervention], *, batch_size: int
 ) -> pd.DataFrame:
-    """The unchanged model and each variant (see planning.Plan) on the same windows: one row each, VARIANT_COLUMNS."""
-    edits = [edits for _, _, edits in variants]
-    with out_of_memory_explained(f"a forward pass of {windows.ids.shape[1]} tokens"):
-        route = shortcuts_of(live, windows.ids[:1], edits) if pays(live, windows, edits) else Shortcuts()
-    scores = score_edits(live, windows, edits, route, batch_size=batch_size)
-    rows = [_variant_row("baseline", None, (), scores[0], scores[0])]
-    for (kind, number, each), sums in zip(variants, scores[1:], strict=True):
-        rows.append(_variant_row(kind, number, each, sums, scores[0]))
+    """The unchanged model and each intervention on the same windows: one row each, VARIANT_COLUMNS."""
+    every = [UNCHANGED, *interventions]
+    measured = measure(live, windows, every, batch_size=batch_size)
+    rows = [_variant_row(one, measured.of(number), measured.of(0)) for number, one in enumerate(every)]
     return pd.DataFrame(rows, columns=list(VARIANT_COLUMNS)).astype({"candidate": "Int64"})
 
 
@@ -99,14 +95,14 @@ def every_token(windows: Windows, step: int) -> Windows:
     return Windows(windows.ids, kept)
 
 
-def _variant_row(kind: str, number: int | None, edits: Variant, scores: pd.DataFrame, baseline: pd.DataFrame) -> dict:
+def _variant_row(intervention: Intervention, scores: pd.DataFrame, baseline: pd.DataFrame) -> dict:
     delta, low, high = paired_difference(baseline, scores)
     ratio = ratio_of(delta)
     return {
-        "variant": " + ".join(str(edit.coordinate) for edit in edits) or "unchanged",
-        "kind": kind,
-        "candidate": number,
-        "weights": len(edits),
+        "variant": intervention.name,
+        "kind": intervention.kind,
+        "candidate": intervention.target,
+        "weights": intervention.change.weights,
         "nll": mean_nll(scores),
         "delta_nll": delta,
         "delta_nll_low": low,

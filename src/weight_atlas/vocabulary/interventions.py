@@ -4,28 +4,24 @@ The model runs here and nowhere after: sums of each window are kept, from which 
 distributions follow.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
 
+from weight_atlas.interventions.intervention import UNCHANGED, Intervention
+from weight_atlas.interventions.kinds import BASELINE, VOCABULARY
+from weight_atlas.interventions.measure import measure
 from weight_atlas.live.anatomy import Anatomy, Coordinate
-from weight_atlas.live.batched_scoring import variant_logits
-from weight_atlas.live.contributions import mean_contribution
-from weight_atlas.live.edits import edited
-from weight_atlas.live.memory import out_of_memory_explained
-from weight_atlas.live.scoring import Measure, joined, window_sums
-from weight_atlas.live.shortcuts import Shortcuts, pays, shortcuts_of
+from weight_atlas.live.edits import value_at
+from weight_atlas.live.scoring import Measure
 from weight_atlas.live.windows import Windows
-from weight_atlas.vocabulary.intervention_plan import KINDS, Intervention, planned
+from weight_atlas.vocabulary.intervention_plan import planned
 from weight_atlas.vocabulary.measured_effects import token_changes
-from weight_atlas.vocabulary.neuron_inputs import mean_inputs
+from weight_atlas.vocabulary.neuron_inputs import NeuronInput, mean_inputs
 from weight_atlas.vocabulary.prediction_measures import TokenSums
-
-# What is compared with the baseline to the last bit takes the plain way, as that does: batches round otherwise. A mean
-# contribution is no edit of a weight.
-ALONE = ("no_op", "mean_contribution")
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ def measure_interventions(
     live: Anatomy,
     windows: Windows,
     targets: Sequence[Coordinate],
-    measure: Measure,
+    prediction: Measure,
     *,
     factor: float = 0.0,
     draws: int = 50,
@@ -59,96 +55,83 @@ def measure_interventions(
 
     Controls of a target, of which none is itself a target: `draws` random weights of those nearest in size in its own
     matrix, multiplied alike; `shift_draws` weights anywhere in that matrix, changed by the same amount; its whole
-    neuron set to zero; its weight replaced by its mean contribution; the weight multiplied by one. control_windows:
-    windows for the random draws and the last, all if None. batch_size: interventions that go through a layer together,
-    where the model can be restarted from its layers.
+    neuron set to zero; its weight replaced by its mean contribution; the weight multiplied by one. prediction: what is
+    measured (see prediction_measure). control_windows: windows for the random draws and the last, all if None.
+    batch_size: interventions that go through a layer together, where the model can be restarted from its layers.
     """
-    controls = min(len(windows), control_windows or len(windows))
     inputs = mean_inputs(live, windows, targets)
-    settings = {"factor": factor, "draws": draws, "shift_draws": shift_draws, "seed": seed}
-    due = list(planned(live, targets, inputs, **settings, windows=len(windows), control_windows=controls))
-    edits = _variants(due)
-    route = shortcuts_of(live, windows.ids[:1], edits) if pays(live, windows, edits) else Shortcuts()
-    _announce(due, windows, route)
+    means = [each.mean for each in inputs]
+    controls = min(len(windows), control_windows or len(windows))
+    plan = planned(
+        live, targets, means, factor=factor, draws=draws, shift_draws=shift_draws, seed=seed, control_windows=controls
+    )
+    due = [UNCHANGED, *plan]
+    _announce(due, windows, targets, inputs)
     vocabulary = live.model.get_output_embeddings().weight.shape[0]
-    baseline, after = TokenSums(vocabulary), [TokenSums(vocabulary) for _ in targets]
-    rows = []
-    for number in range(len(windows)):
-        window = Windows(windows.ids[number : number + 1], windows.scored[number : number + 1])
-        here = [one for one in due if number < one.windows]
-        targets_here, parts = window.ids[window.scored], {}
-        with out_of_memory_explained(f"{batch_size} variants of a window of {window.ids.shape[1]} tokens"):
-            for one, part, logits in _logits(live, window, here, route, batch_size):
-                counts = baseline if one is None else after[one.target] if one.kind == "edit" else None
-                if counts is not None:
-                    counts.add(logits)
-                parts.setdefault(one, []).append(measure(logits, targets_here[part].to(logits.device)))
-        rows += [_row(window_sums(joined(each), window), number, one) for one, each in parts.items()]
-    changes = [token_changes(baseline, sums).assign(target=target) for target, sums in enumerate(after)]
+    tokens: defaultdict[int, TokenSums] = defaultdict(lambda: TokenSums(vocabulary))
+
+    def measure_of(intervention: Intervention) -> Measure:
+        if intervention.kind not in (BASELINE, "edit"):
+            return prediction
+        sums = tokens[_target(intervention)]
+
+        def counting(logits: torch.Tensor, following: torch.Tensor) -> dict[str, torch.Tensor]:
+            sums.add(logits)
+            return prediction(logits, following)
+
+        return counting
+
+    measured = measure(live, windows, due, batch_size=batch_size, measure_of=measure_of)
+    records = []
+    for number, one in enumerate(due):
+        labels = _labels(live, one, inputs)
+        records += [{**labels, **record} for record in measured.of(number).to_dict("records")]
+    changes = [token_changes(tokens[-1], tokens[target]).assign(target=target) for target in range(len(targets))]
     empty = pd.DataFrame(columns=["id", "probability", "probability_change", "log_odds_change", "target"])
-    return Measured(_table(rows), pd.concat(changes, ignore_index=True) if changes else empty)
+    return Measured(_table(records), pd.concat(changes, ignore_index=True) if changes else empty)
 
 
-def _variants(interventions: Sequence[Intervention]) -> list[tuple]:
-    return [(one.edit,) for one in interventions if one.kind not in ALONE]
+def _target(intervention: Intervention) -> int:
+    """The target's number; -1 for the unchanged model."""
+    return -1 if intervention.target is None else intervention.target
 
 
-def _announce(due: Sequence[Intervention], windows: Windows, route: Shortcuts) -> None:
-    """Say what the interventions will cost before they are paid for, and which can change nothing."""
-    runs = sum(one.windows for one in due)
-    how = "from the edited layer on" if route.carried else "each through the whole model"
-    tokens = (len(windows) + runs) * windows.ids.shape[1]
-    print(f"{len(due)} interventions on {len(windows)} windows: {runs} runs {how}, {tokens} tokens", flush=True)
-    for one in due:
-        if one.kind == "edit" and not one.input.tokens:
-            print(f"warning: no token of the windows is routed to {one.place}: its changes are all zero", flush=True)
+def _announce(
+    due: Sequence[Intervention], windows: Windows, targets: Sequence[Coordinate], inputs: Sequence[NeuronInput]
+) -> None:
+    """Print what the interventions will cost before it is spent, and which of them cannot change anything."""
+    runs = sum(one.windows or len(windows) for one in due)
+    print(
+        f"{len(due) - 1} interventions on {len(windows)} windows: at most {runs} passes of one window, "
+        f"{runs * windows.ids.shape[1]} tokens",
+        flush=True,
+    )
+    for target, own in zip(targets, inputs, strict=True):
+        if not own.tokens:
+            print(f"warning: no token of the windows is routed to {target}: its changes are all zero", flush=True)
 
 
-@torch.no_grad()
-def _logits(
-    live: Anatomy, window: Windows, due: Sequence[Intervention], route: Shortcuts, batch_size: int
-) -> Iterator[tuple[Intervention | None, slice, torch.Tensor]]:
-    """Yield logits (m, V) at parts of one window's scored positions: of the unchanged model (None), then of each
-    intervention."""
-    together = [one for one in due if one.kind not in ALONE]
-    for number, part, logits in variant_logits(live, window, _variants(together), route, batch_size=batch_size):
-        yield None if number < 0 else together[number], part, logits
-    positions = window.scored[0].nonzero()[:, 0] - 1
-    for one in due:
-        if one.kind in ALONE:
-            with _changed(live, one):
-                for _, part, logits in live.head.chunks(live.head.states(window.ids, positions)):
-                    yield one, part, logits
-
-
-def _changed(live: Anatomy, one: Intervention):
-    if one.kind == "mean_contribution":
-        return mean_contribution(live, one.place, one.input.mean)
-    return edited(live, [one.edit])
-
-
-def _row(scores: pd.DataFrame, window: int, one: Intervention | None) -> pd.DataFrame:
-    place = one.place if one else Coordinate(-1, None, -1)
-    labels = {
-        "target": one.target if one else -1,
-        "kind": one.kind if one else "baseline",
-        "draw": one.draw if one else 0,
+def _labels(live: Anatomy, intervention: Intervention, inputs: Sequence[NeuronInput]) -> dict:
+    place = next(iter(intervention.change.places), Coordinate(-1, None, -1))
+    single = intervention.target is not None and place.row is not None
+    routed = intervention.target is not None and place.expert is not None
+    return {
+        "target": _target(intervention),
+        "kind": intervention.kind,
+        "draw": intervention.draw,
         "layer": place.layer,
         "expert": place.expert,
         "row": place.row,
         "col": place.col,
-        "weight": one.weight if one else None,
-        "routed_tokens_count": one.input.tokens if one and place.expert is not None else None,
-        "window": window,
+        "weight": value_at(live, place) if single else None,
+        "routed_tokens_count": inputs[_target(intervention)].tokens if routed else None,
     }
-    return pd.DataFrame({**{name: [value] for name, value in labels.items()}, **scores.to_dict("list")})
 
 
-def _table(rows: list[pd.DataFrame]) -> pd.DataFrame:
-    records = [record for row in rows for record in row.to_dict("records")]
+def _table(records: list[dict]) -> pd.DataFrame:
     table = pd.DataFrame(records).astype(
         {"expert": "Int64", "row": "Int64", "routed_tokens_count": "Int64", "weight": "float64"}
     )
-    table["kind"] = pd.Categorical(table.kind, ["baseline", *KINDS])
+    table["kind"] = pd.Categorical(table.kind, [BASELINE, *VOCABULARY])
     table = table.sort_values(["target", "kind", "draw", "window"], kind="stable", ignore_index=True)
     return table.astype({"kind": "str"})

@@ -1,17 +1,17 @@
 """Settings of sliding windows checked against corpus and model, and what would fit where they do not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 # Fewer windows than this make bootstrap intervals too narrow.
 ENOUGH_WINDOWS = 10
-# Windows that are asked for where nothing is, and shorter ones than these are not recommended.
+# Tokens of a window by default, and the fewest that are recommended.
 LONGEST, SHORTEST = 1024, 8
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Settings of sliding windows after they were checked.
+class WindowPlan:
+    """Checked settings of sliding windows.
 
     window_len: tokens of a window, prefix included. stride: new tokens from one window to the next. available: tokens
     of the corpus that were read. prefix: special tokens before each window. context: the model's longest sequence.
@@ -79,8 +79,8 @@ class Plan:
         names = ["(the corpus has them)"] if self.raised_tokens else []
         names += ["(the largest that work)"] if self.recommended else []
         names += [f"({ENOUGH_WINDOWS} windows, for intervals)"] if self.for_intervals else []
-        told = [f"{way} {name}" for way, name in zip(ways, names, strict=True)]
-        return "set in `windows`: " + ", or ".join(told) if told else "give more text"
+        choices = [f"{way} {name}" for way, name in zip(ways, names, strict=True)]
+        return "set in `windows`: " + ", or ".join(choices) if choices else "give more text"
 
     def text(self) -> str:
         """The plan as lines to read."""
@@ -107,7 +107,7 @@ def plan_windows(
     prefix: tuple[int, ...] = (),
     context: int | None = None,
     beyond: int | None = None,
-) -> Plan:
+) -> WindowPlan:
     """Check the settings of sliding windows; nothing is raised, the plan lists what is wrong.
 
     available: tokens that the corpus gives, at most `tokens`; beyond: that it would give with more `tokens`, where that
@@ -127,12 +127,13 @@ def plan_windows(
         recommended = _largest(available, n_prefix, limit, 2, stride)
         for_intervals = _largest(available, n_prefix, limit, ENOUGH_WINDOWS, stride)
         wanted = window_len - n_prefix + (ENOUGH_WINDOWS - 1) * stride
-        better = {"beyond": None, "tokens": beyond, "prefix": prefix, "context": context}
-        if (beyond or 0) > available and not plan_windows(
-            beyond, window_len=window_len, stride=stride, drop_first_token=drop_first_token, **better
-        ).problems:
-            raised = min(beyond, wanted)
-    plan = Plan(
+        if beyond is not None and beyond > available:
+            more = plan_windows(
+                beyond, window_len=window_len, stride=stride, tokens=beyond, drop_first_token=drop_first_token,
+                prefix=prefix, context=context,
+            )  # fmt: skip
+            raised = None if more.problems else min(beyond, wanted)
+    plan = WindowPlan(
         window_len, stride, tokens, available, tuple(prefix), context, drop_first_token, tuple(problems), (),
         recommended, for_intervals, raised,
     )  # fmt: skip
@@ -163,7 +164,7 @@ def _problems(
     return problems
 
 
-def _with_advice(plan: Plan) -> Plan:
+def _with_advice(plan: WindowPlan) -> WindowPlan:
     advice = []
     if plan.windows < ENOUGH_WINDOWS:
         advice.append(
@@ -181,7 +182,7 @@ def _with_advice(plan: Plan) -> Plan:
         )
     if plan.drop_first_token and not plan.prefix:
         advice.append("drop_first_token has no effect: without a special token before it, the first is never scored")
-    return Plan(**{**vars(plan), "advice": tuple(advice)})
+    return replace(plan, advice=tuple(advice))
 
 
 def _largest(available: int, n_prefix: int, limit: int, windows: int, stride: int) -> dict[str, int] | None:

@@ -9,7 +9,7 @@ import torch
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.live.windows import Windows, fixed_windows, prefix_by, token_stream
 from weight_atlas.settings.vocabulary import Windows as WindowSettings
-from weight_atlas.vocabulary.window_plan import ENOUGH_WINDOWS, Plan, plan_windows
+from weight_atlas.vocabulary.window_plan import ENOUGH_WINDOWS, WindowPlan, plan_windows
 
 
 def sliding_windows(
@@ -19,7 +19,7 @@ def sliding_windows(
     *,
     context: int | None,
     where: object,
-) -> tuple[Windows, Plan]:
+) -> tuple[Windows, WindowPlan]:
     """Sliding windows over the first tokens of a corpus's documents, joined by blank lines; and the checked plan.
 
     Each window begins with a prefix by the policy `bos` (of `prefix_by`). Every token is scored once, with at least

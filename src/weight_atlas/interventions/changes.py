@@ -1,0 +1,157 @@
+"""What an intervention changes: reversible changes of a live model, as plain values that can be compared and hashed.
+
+Each has `applied(live)`, a block at whose end the model is as it was, bit for bit, and `weights`, how many weights it
+is made on, a whole neuron or expert counting as one.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.interventions.activation_restoring import Sink, super_activations_restored
+from weight_atlas.interventions.pruning import Largest, largest_zeroed
+from weight_atlas.interventions.quantized_layers import quantized_layers
+from weight_atlas.interventions.quantizers import Scheme
+from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.contributions import mean_contribution
+from weight_atlas.live.edits import Edit, edited, scale, zero
+from weight_atlas.live.forcing import forced_routing
+
+
+@dataclass(frozen=True)
+class Edits:
+    """Edits of weights, made in order; none of them leaves the model as it is."""
+
+    edits: tuple[Edit, ...] = ()
+
+    @property
+    def weights(self) -> int:
+        return len(self.edits)
+
+    @property
+    def places(self) -> tuple[Coordinate, ...]:
+        return tuple(edit.coordinate for edit in self.edits)
+
+    @property
+    def identical(self) -> bool:
+        """Whether the edits leave every weight at its value."""
+        return all(edit.factor == 1 and not edit.offset for edit in self.edits)
+
+    def applied(self, live: Anatomy) -> AbstractContextManager[None]:
+        return edited(live, self.edits)
+
+
+@dataclass(frozen=True)
+class MeanContribution:
+    """One weight w that adds w * mean_input to every token in place of w * x."""
+
+    place: Coordinate
+    mean_input: float
+    weights: int = 1
+
+    @property
+    def places(self) -> tuple[Coordinate, ...]:
+        return (self.place,)
+
+    def applied(self, live: Anatomy) -> AbstractContextManager[None]:
+        return mean_contribution(live, self.place, self.mean_input)
+
+
+@dataclass(frozen=True)
+class ActivationsRestored:
+    """Weights set to zero whose massive activations stay. prompt: token ids that set these off."""
+
+    sinks: tuple[Sink, ...]
+    prompt: tuple[int, ...]
+
+    @property
+    def weights(self) -> int:
+        return len(self.sinks)
+
+    @property
+    def places(self) -> tuple[Coordinate, ...]:
+        return tuple(sink.place for sink in self.sinks)
+
+    def applied(self, live: Anatomy) -> AbstractContextManager[None]:
+        return super_activations_restored(live, self.sinks, torch.tensor([self.prompt]))
+
+
+@dataclass(frozen=True)
+class LargestZeroed:
+    """The largest weights of the layers' matrices set to zero, but for those spared."""
+
+    largest: Largest
+    spared: tuple[Coordinate, ...]
+    weights: int
+    places: tuple[Coordinate, ...] = ()
+
+    def applied(self, live: Anatomy) -> AbstractContextManager[None]:
+        return largest_zeroed(live, self.largest, self.spared)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """The layers' matrices (see quantized_layers.layer_matrices) quantized, but for weights that are spared."""
+
+    scheme: Scheme
+    spared: tuple[Coordinate, ...] = ()
+    matrices: str = "all"
+    weights: int = 0
+    places: tuple[Coordinate, ...] = ()
+
+    def applied(self, live: Anatomy) -> AbstractContextManager[None]:
+        return quantized_layers(live, self.scheme, self.spared, self.matrices)
+
+
+@dataclass(frozen=True)
+class Forced:
+    """Every token sent to the expert of a place, with edits of weights or without."""
+
+    place: Coordinate
+    edits: tuple[Edit, ...] = ()
+
+    @property
+    def weights(self) -> int:
+        return len(self.edits)
+
+    @property
+    def places(self) -> tuple[Coordinate, ...]:
+        return (self.place,)
+
+    @contextmanager
+    def applied(self, live: Anatomy) -> Iterator[None]:
+        if self.place.expert is None:
+            raise AtlasError(f"{self.place} lies in no expert", remedy="give an expert of a mixture of experts")
+        with forced_routing(live.projection(self.place), self.place.expert), edited(live, self.edits):
+            yield
+
+
+Change = Edits | MeanContribution | ActivationsRestored | LargestZeroed | Quantized | Forced
+
+
+def zeroed(places: Iterable[Coordinate]) -> Edits:
+    """Weights set to zero."""
+    return Edits(tuple(map(zero, places)))
+
+
+def scaled(places: Iterable[Coordinate], factor: float) -> Edits:
+    """Weights multiplied by a factor."""
+    return Edits(tuple(scale(place, factor) for place in places))
+
+
+def shifted(places: Sequence[Coordinate], amounts: Sequence[float]) -> Edits:
+    """Amounts added to weights, one each."""
+    return Edits(tuple(Edit(place, offset=amount) for place, amount in zip(places, amounts, strict=True)))
+
+
+def neurons_zeroed(places: Iterable[Coordinate]) -> Edits:
+    """The neurons of weights, whole columns, set to zero; each once."""
+    return zeroed(dict.fromkeys(replace(place, row=None) for place in places))
+
+
+def experts_zeroed(places: Iterable[Coordinate]) -> Edits:
+    """The W_down of the experts of weights set to zero; each once, and weights of no expert are left out."""
+    return zeroed(dict.fromkeys(replace(place, row=None, col=None) for place in places if place.expert is not None))

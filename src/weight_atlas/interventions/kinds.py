@@ -1,0 +1,52 @@
+"""The kinds of interventions: what each does to a model. Light: the workflow reads it before anything is loaded."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an intervention of a kind does.
+
+    needs: what must be known of each weight that it is about. control: whether it changes other weights instead, or
+    nothing, for comparison.
+    """
+
+    does: str
+    needs: tuple[str, ...] = ("row", "col")
+    control: bool = False
+
+
+BASELINE = "baseline"
+KINDS = {
+    BASELINE: Kind("the model as it is", needs=(), control=True),
+    "zero": Kind("all weights set to zero"),
+    "each": Kind("one weight set to zero"),
+    "scale": Kind("all weights multiplied by a factor"),
+    "neurons": Kind("the neurons of all weights, whole columns, set to zero", needs=("col",)),
+    "restore": Kind("all weights set to zero, the massive activations that they make kept"),
+    "experts": Kind("the experts of all weights set to zero", needs=()),
+    "random": Kind("random weights of the same matrices, nearest in size, set to zero", control=True),
+    "largest": Kind("the largest other weights of every matrix set to zero", control=True),
+    "quantize": Kind("all matrices of the layers quantized, the weights spared or not"),
+    "screened": Kind("an outlier of the screening set to zero"),
+    "single": Kind("one candidate set to zero"),
+    "joint": Kind("all candidates set to zero"),
+    "kept": Kind("all candidates but one set to zero"),
+    "neuron": Kind("the neuron of one candidate, a whole column, set to zero"),
+    "shifted": Kind("a candidate's change made at a random place of its matrix", control=True),
+    "random_together": Kind("a random weight for each candidate set to zero, all at once", control=True),
+    "shifted_together": Kind("each candidate's change made at a random place, all at once", control=True),
+    "natural": Kind("one weight of an expert set to zero, under the model's own routing"),
+    "forced": Kind("every token sent to one expert", control=True),
+    "forced_zero": Kind("every token sent to one expert, one weight of which is set to zero"),
+    "edit": Kind("one target multiplied by a factor"),
+    "neuron_zero": Kind("the neuron of one target, a whole column, set to zero"),
+    "mean_contribution": Kind("one target's contribution replaced by its mean"),
+    "no_op": Kind("one target multiplied by one", control=True),
+    "random_coord": Kind("a random weight of the target's matrix, nearest in size, multiplied alike", control=True),
+    "random_shift": Kind("any weight of the target's matrix, changed by the same amount", control=True),
+}
+# Of an ablation in the configuration, in the order of its variants.
+ABLATIONS = ("zero", "each", "scale", "neurons", "restore", "experts", "random", "largest", "quantize")
+# Of a target of the vocabulary's analyses, in the order of their table.
+VOCABULARY = ("edit", "neuron_zero", "mean_contribution", "no_op", "random_coord", "random_shift")
