@@ -1,1 +1,1 @@
-"""What a change of weights does to a model's predictions."""
+"""Ablations: the effect of changed weights on perplexity and on tasks."""

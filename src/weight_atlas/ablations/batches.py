@@ -15,7 +15,7 @@ OTHER_BATCH = 16
 
 
 def first_batch(device: str, batch_size: int | None = None) -> int:
-    """The batch to try first: the one asked for, else 64 on CUDA and 16 elsewhere."""
+    """The batch size to try first: the one given, else 64 on CUDA and 16 elsewhere."""
     return batch_size or FIRST_BATCH.get(device, OTHER_BATCH)
 
 

@@ -1,4 +1,4 @@
-"""What the configuration says of ablations, their tasks and corpora. Light: the workflow asks it for every job."""
+"""The ablations of a configuration, with their tasks and corpora. Light: the workflow uses it for every job."""
 
 import json
 from typing import Any
@@ -50,7 +50,7 @@ class Choices:
         return {} if bundled is None else {name: path.format(bundled=bundled) for name, path in patterns.items()}
 
     def task_state(self, task: str) -> str | None:
-        """What shows that a task's own definitions or data may have changed."""
+        """A state that changes with a task's own definitions or data."""
         return task_state(self._config["tasks"][task]["folder"], self._config["tasks"][task]["mirror"])
 
     def task_options(self, task: str, *keys: str) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Choices:
         return {"name": self._bundled[task] or settings["name"] or task, **{key: settings[key] for key in keys}}
 
     def weight_files(self, ablation: str, patterns: dict[str, str]) -> dict[str, str]:
-        """What tells which weights an ablation is about, by input: none for the unchanged model.
+        """The file that gives the weights of an ablation, by name of the input: none for the unchanged model.
 
         patterns: the paths of `super_weights`, those detected, and of the `inventory`, in which given weights lie.
         """

@@ -1,4 +1,4 @@
-"""What every variant costs on every task, against the unchanged model on the same items."""
+"""The cost of every variant on every task, against the unchanged model on the same items."""
 
 from collections.abc import Iterable, Sequence
 

@@ -21,7 +21,7 @@ def perplexity_table(
     baseline, and of each ablation its description and its windows: see window_scores. Columns: corpus, ablation,
     targets (detected or given weights), variant, kind, weights (how many are edited), magnitude_ratio (their size over
     the targets'), windows, tokens, perplexity with low and high, ratio to the baseline, delta_nll with its paired 95 %
-    interval (nats per token), severity, note. What a model does not allow has a row whose note says why.
+    interval (nats per token), severity, note. A variant that the model does not allow has a row whose note says why.
     """
     unchanged = ({"ablation": BASELINE, "variants": [{"variant": BASELINE, "kind": BASELINE}]}, baseline)
     parts = []

@@ -77,10 +77,10 @@ def sink_prompt(tokenizer: Any, records: Sequence[dict] = ()) -> list[int]:
 
 
 def check_inventory(settings: dict[str, Any], inventory: pd.DataFrame, where: str) -> None:
-    """Raise AtlasError for a weight by hand that no MLP output projection of the checkpoint can hold.
+    """Raise AtlasError for a given weight that no MLP output projection of the checkpoint can hold.
 
-    inventory: of tensors, with columns role, layer, expert, rows, cols. What only the live model can tell (a component)
-    is left to it.
+    inventory: of tensors, with columns role, layer, expert, rows, cols. Components are
+    checked later, against the live model.
     """
     down = inventory[inventory.role == "W_down"]
     if down.empty:

@@ -1,4 +1,4 @@
-"""What a task asks a model, built and tokenized once: the same for every edit of the model's weights."""
+"""The requests of a task, built and tokenized once: they are the same for every edit of the model's weights."""
 
 import hashlib
 import json

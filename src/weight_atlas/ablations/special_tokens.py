@@ -6,7 +6,7 @@ from typing import Any
 def padding_id(tokenizer: Any, rows: int) -> int:
     """The id to fill a batch with: the tokenizer's own, else its end or unknown token, else 0; below `rows`.
 
-    What stands there is masked and never read, but it is looked up in an embedding of so many rows.
+    Padding is masked and never read, but it is looked up in an embedding of so many rows.
     """
     own = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id)
     return next((known for known in own if known is not None and known < rows), 0)

@@ -1,4 +1,4 @@
-"""What went wrong with a task of the harness: its data, its definition or its templates, each in one message."""
+"""Errors of a task of the harness, in its data, its definition or its templates, each as one message."""
 
 import re
 import traceback

@@ -27,7 +27,7 @@ class Sink:
 def super_activations_restored(live: Anatomy, sinks: Sequence[Sink], prompt: torch.Tensor) -> Iterator[None]:
     """Zero weights w while the block lasts, but add w * x back to the output of every token that is a sink.
 
-    What the model loses are the weights' contributions to all other tokens. prompt: token ids (1, length) that set
+    The model loses only the weights' contributions to all other tokens. prompt: token ids (1, length) that set
     off the massive activations (see sink_prompt); sinks of any text are where |w * x| exceeds half of its maximum
     there, or half of what was detected where the prompt falls short of it. The log says how many of the prompt's
     tokens are sinks. Source: Yu et al., arXiv 2411.07191, table 1.
@@ -45,7 +45,7 @@ def _of_sinks(bound: float):
 
 
 def _bound(sink: Sink, x: torch.Tensor, length: int) -> float:
-    """What |x| exceeds at a sink, given the |x| of the prompt's tokens that reach the neuron; said in the log."""
+    """The |x| above which a token is a sink, from the |x| of the prompt's tokens that reach the neuron; logged."""
     largest = float(x.max()) if len(x) else float("inf")
     bound = SINK_SHARE * largest
     if sink.input is not None and not SINK_SHARE * abs(sink.input) < largest < float("inf"):

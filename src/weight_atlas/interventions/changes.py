@@ -1,4 +1,4 @@
-"""What an intervention changes: reversible changes of a live model, as plain values that can be compared and hashed.
+"""Reversible changes of a live model, as plain values that can be compared and hashed.
 
 Each has `applied(live)`, a block at whose end the model is as it was, bit for bit, and `weights`, how many weights it
 is made on, a whole neuron or expert counting as one.

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """What an intervention of a kind does.
+    """A kind of intervention.
 
-    needs: what must be known of each weight that it is about. control: whether it changes other weights instead, or
-    nothing, for comparison.
+    does: its effect on the weights in question. needs: indices that the coordinate of each of them must have. control:
+    whether other weights are changed instead, or none, for comparison.
     """
 
     does: str

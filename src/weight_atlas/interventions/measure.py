@@ -22,7 +22,7 @@ from weight_atlas.live.windows import Windows
 
 @dataclass(frozen=True)
 class Measured:
-    """What interventions gave, by their number.
+    """Scores of interventions, by their number.
 
     scores: one row per window: window, tokens and the sum of each measure over the window's scored tokens. refused:
     why the model does not allow an intervention.
@@ -60,8 +60,8 @@ def measure(
 
     batch_size: interventions that go through a layer together. windows_at_once: windows that go through the model
     together in whole passes; one, where results are compared with the unchanged model's to the last bit. measure_of:
-    what is summed, of logits (n, V) and the n tokens that they predict. report: called with the scores of each
-    intervention as soon as they are there.
+    the measure that is summed, of logits (n, V) and the n tokens that they predict. report: called with the scores of
+    each intervention as soon as they are there.
     """
     alike = _alike(interventions, windows)
     due = {number: interventions[number] for number in alike}

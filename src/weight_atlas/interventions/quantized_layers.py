@@ -1,4 +1,4 @@
-"""A live model with all matrices of its layers quantized for a while, super weights spared or not."""
+"""Quantize all matrices of a live model's layers while a block lasts, and measure the error of doing so."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -77,7 +77,7 @@ def quantized_layers(
 def sixteen_bits(weight: torch.Tensor) -> torch.Tensor:
     """A weight as it is kept beside the quantized ones: in its own type if that has 16 bits, else in float16.
 
-    What float16 cannot hold is kept in bfloat16. Returns the type given.
+    A value beyond the range of float16 is kept in bfloat16. Returns the type given.
     """
     if weight.dtype.itemsize <= 2:
         return weight.clone()

@@ -54,7 +54,7 @@ _REMEDY = f"formats: {', '.join(FORMATS)}; granularities: tensor, channel, group
 
 
 def quantized(weight: torch.Tensor, scheme: Scheme) -> torch.Tensor:
-    """What a matrix (out, in) becomes when quantized and read back; float32, same shape and device."""
+    """A matrix (out, in) after quantization and back; float32, same shape and device."""
     w = weight.float()
     if scheme.clip is not None:
         size = w.abs()

@@ -33,7 +33,7 @@ def findings(verdict: str, table: pd.DataFrame, joint: dict | None) -> list[dict
 
 
 def searched(verdict: str, trial: Trial, unattributed: Sequence[dict], unverified: int) -> list[dict[str, str]]:
-    """What the verdict rests on: activations without a weight, outliers that were tried, and what nobody looked at.
+    """The scope of the search: activations without a weight, outliers that were tried, and matrices not searched.
 
     trial: of the outliers; unattributed: see detection.unattributed; unverified: detected weights beyond the limit.
     """
@@ -146,7 +146,7 @@ def _of_weight(row, together: bool) -> dict[str, str]:
 
 
 def _rescued(row) -> str:
-    """What a weight does among the others, which is what decides where alone it does not stand out."""
+    """The effect of a weight among the others, which decides where its own is small."""
     if pd.isna(row.rescue):
         return ""
     return f"; kept while all others are zero it undoes {row.rescue:.3g} nats per token of what removing all costs"

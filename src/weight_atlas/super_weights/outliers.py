@@ -27,7 +27,7 @@ RECORD = ("layer", "row", "column", "component", "expert", "size", "gaussian_siz
 
 @dataclass(frozen=True)
 class Trial:
-    """What removing the outliers one at a time showed.
+    """Effects of removing the outliers one at a time.
 
     table: one row each: layer, row, column, component, expert, size, gaussian_size, delta_nll, delta_nll_low, ratio.
     variants: the same as rows of the verification, of kind "screened". suspects: those whose removal costs enough,

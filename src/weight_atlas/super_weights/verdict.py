@@ -25,7 +25,7 @@ def verified(
     screening: pd.DataFrame,
     settings: SuperWeightVerification,
 ) -> tuple[Verification, dict]:
-    """Verify the super weights of an artifact (see verification.verify), and return the verdict as an artifact too.
+    """Verify the super weights of an artifact (see verification.verify); the verdict is an artifact as well.
 
     corpus_table: of documents. screening: the table of screening.screen; of its outliers the max_outliers
     largest are removed once, and those that do harm, or may, are verified with the others. The cost is printed before

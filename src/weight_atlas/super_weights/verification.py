@@ -1,4 +1,4 @@
-"""Do the candidates matter? Each removed alone, together, all but one, with its neuron, and against random weights.
+"""Verify candidates: each removed alone, together, all but one, with its neuron, and against random weights.
 
 The measure is the change of negative log-likelihood in nats per token on held-out windows, paired window by window. The
 verdict follows from the harm that was measured. Beside it stands a null: random weights of the same matrix, nearest in
@@ -122,7 +122,7 @@ class Joint:
 
 
 def joint_of(variants: pd.DataFrame, bands: tuple[float, float]) -> Joint | None:
-    """What all candidates do together; None where there is one candidate."""
+    """The effect of all candidates together; None where there is one candidate."""
     joint = variants[variants.kind == "joint"]
     if joint.empty:
         return None

@@ -72,7 +72,7 @@ def _null(
 
 
 def cost(live: Anatomy, windows: Windows, planned: Sequence[Intervention], *, passes: float = 0.0) -> str:
-    """What a plan will take, measured on one window: an upper bound, since variants share what they can.
+    """Time that a plan takes, measured on one window, in a sentence: an upper bound, since variants share passes.
 
     passes: of a window, that are made beside the plan's. The trials that find out what variants can share, and the two
     passes that measure, are counted in.

@@ -1,4 +1,4 @@
-"""What removing a weight does to a model's predictions, window by window, beside controls that should do nothing.
+"""Effects of removing single weights on a model's predictions, window by window, beside controls.
 
 The model runs here and nowhere after: sums of each window are kept, from which changes, intervals and null
 distributions follow.
@@ -26,7 +26,7 @@ from weight_atlas.vocabulary.prediction_measures import TokenSums
 
 @dataclass(frozen=True)
 class Measured:
-    """What interventions gave.
+    """Results of the interventions.
 
     windows: one row per intervention and window: target (-1 for the baseline), kind, draw, layer, expert, row, col,
     weight (before the change), routed_tokens_count (tokens of all windows that reach the target's expert, missing for

@@ -1,4 +1,4 @@
-"""What reaches a neuron on average: the activations that a weight multiplies."""
+"""Mean activations of neurons: the inputs that a weight multiplies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -213,7 +213,7 @@ def weights_table(cards: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def card_tables(card: dict[str, Any]) -> pd.DataFrame:
-    """What a card's figure shows, long: kind (edit, or a control), metric, delta, low, high, draws, tokens, edit_there.
+    """The table behind a card's figure: kind (edit, or a control), metric, delta, low, high, draws, tokens, edit_there.
 
     low and high: of the bootstrap interval for the edit, extremes over the draws for random ones, else missing. draws,
     tokens: number of random draws and the tokens that they were scored on; edit_there: the edit's delta on these.

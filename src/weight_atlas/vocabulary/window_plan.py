@@ -73,7 +73,7 @@ class WindowPlan:
         }
 
     def remedy(self) -> str:
-        """What to set instead, in one line."""
+        """Settings that would work, in one line."""
         ways = [f"tokens: {self.raised_tokens}"] if self.raised_tokens else []
         ways += [_settings(each) for each in (self.recommended, self.for_intervals) if each]
         names = ["(the corpus has them)"] if self.raised_tokens else []
@@ -186,7 +186,7 @@ def _with_advice(plan: WindowPlan) -> WindowPlan:
 
 
 def _largest(available: int, n_prefix: int, limit: int, windows: int, stride: int) -> dict[str, int] | None:
-    """The longest windows of which so many fit: with the stride asked for, or with half a window if that is longer."""
+    """The longest windows of which so many fit, with the given stride, or with half a window if that is longer."""
     kept = min(limit, available + n_prefix - (windows - 1) * stride)
     if not 1 <= stride <= kept - n_prefix:
         kept = 0
