@@ -5,8 +5,7 @@ from live_models import plant, tiny, word_tokenizer
 
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.settings.super_weights import SuperWeights
-from weight_atlas.super_weights.agreement import agreement, known_as, published_coordinates
-from weight_atlas.super_weights.findings import agreement_findings
+from weight_atlas.super_weights.agreement import agreement, agreement_findings, known_as, published_coordinates
 from weight_atlas.super_weights.survey import survey
 
 TABLE = published_coordinates()

@@ -63,3 +63,16 @@ def agreement(published: pd.DataFrame, found: list[Coordinate], rank: dict[tuple
         rank_in_tensor=[rank.get((row.layer, row.row, row.column)) for row in published.itertuples()],
     )
     return table[list(COLUMNS)].astype({"rank_in_tensor": "Int64"})
+
+
+def agreement_findings(agreement: pd.DataFrame) -> list[dict[str, str]]:
+    """One finding on how far a detection agrees with the published coordinates of a known model; none for another."""
+    if agreement.empty:
+        return []
+    count, total, model = int(agreement.found.sum()), len(agreement), agreement.model.iloc[0]
+    if count == total:
+        return [{"grade": "info", "text": f"All {total} published coordinates of {model} are found."}]
+    missed = [f"layer {row.layer} [{row.row}, {row.column}]" for row in agreement[~agreement.found].itertuples()]
+    some = f"{count} of {total}" if count else f"None of {total}"
+    text = f"{some} published coordinates of {model} are found; not found: {', '.join(missed)}."
+    return [{"grade": "notable", "text": text}]

@@ -81,19 +81,6 @@ def _unattributed(layer: int, reason: str, rows: pd.DataFrame) -> str:
     return f"channels {named}{more} at {where} (up to {rows.ratio.max():,.0f} times the median), {reason}"
 
 
-def agreement_findings(agreement: pd.DataFrame) -> list[dict[str, str]]:
-    """One finding on how far a detection agrees with the published coordinates of a known model; none for another."""
-    if agreement.empty:
-        return []
-    count, total, model = int(agreement.found.sum()), len(agreement), agreement.model.iloc[0]
-    if count == total:
-        return [{"grade": "info", "text": f"All {total} published coordinates of {model} are found."}]
-    missed = [f"layer {row.layer} [{row.row}, {row.column}]" for row in agreement[~agreement.found].itertuples()]
-    some = f"{count} of {total}" if count else f"None of {total}"
-    text = f"{some} published coordinates of {model} are found; not found: {', '.join(missed)}."
-    return [{"grade": "notable", "text": text}]
-
-
 def expert_findings(experts: pd.DataFrame) -> list[dict[str, str]]:
     """One finding per super expert, the largest output first, and one per other expert with a candidate weight.
 

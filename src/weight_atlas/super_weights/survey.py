@@ -8,7 +8,7 @@ import pandas as pd
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.settings.super_weights import SuperWeights
-from weight_atlas.super_weights.agreement import agreement, known_as
+from weight_atlas.super_weights.agreement import agreement, agreement_findings, known_as
 from weight_atlas.super_weights.artifact import (
     COLUMNS,
     artifact,
@@ -18,7 +18,6 @@ from weight_atlas.super_weights.artifact import (
     published_records,
 )
 from weight_atlas.super_weights.detection import Detection, detect, unattributed
-from weight_atlas.super_weights.findings import agreement_findings
 from weight_atlas.super_weights.massive_activations import residual_medians
 from weight_atlas.super_weights.prompts import bundled_prompts, tokenized
 from weight_atlas.super_weights.published import family_threshold, spikes
