@@ -80,7 +80,7 @@ def beyond_forward(folder: Path, task: str, settings: dict, batch: int) -> tuple
         anatomy(load_model(checkpoint, trust_remote_code=False)),
     )
     files = {"definition": DEFINITIONS / f"{task}.yaml", "data": folder / f"{task}.jsonl"}
-    loaded, lm = load_tasks(task, **files), Harness(live.model, tokenizer, batch_size=batch)
+    loaded, lm = load_tasks(task, **files), Harness(live, tokenizer, batch_size=batch)
     requests = build_requests(
         load_tasks(task, **files),
         encoder(checkpoint, tokenizer, trust_remote_code=False),

@@ -43,7 +43,7 @@ def main(
     loaded = load_tasks(task["name"], definition=definition, data=data, **how)
     files = {"super_weights": super_weights, "inventory": inventory}
     opened = open_ablation(checkpoint, ablation, json.loads(changes), running, **files, device=device)
-    lm = Harness(opened.live.model, opened.tokenizer, batch_size=settings.batch_size)
+    lm = Harness(opened.live, opened.tokenizer, batch_size=settings.batch_size)
     fill_requests(loaded, read_table(requests), lm, limit=task["limit"])
     record, table = evaluate_variants(opened.live, lm, loaded, opened.expansion, limit=task["limit"])
     write_json(scores, {"ablation": ablation, "chance": task["chance"], **record})

@@ -199,10 +199,10 @@ def test_limits_that_are_neither_a_number_nor_a_share_are_refused(own, lm, limit
 )
 def test_requests_of_other_questions_or_answers_are_refused(own, lm, live, tokenizer, change):
     requests = build_requests(load_tasks("mine", folders=[own()]), lm, limit=None, truncate=False, name="mine")
-    fill_requests(load_tasks("mine", folders=[own()]), requests, Harness(live.model, tokenizer), limit=None)
+    fill_requests(load_tasks("mine", folders=[own()]), requests, Harness(live, tokenizer), limit=None)
     now = load_tasks("mine", folders=[own([{**ROWS[0], **change}, *ROWS[1:]])])
     with pytest.raises(AtlasError, match="has changed since its requests were made: 1 documents differ") as caught:
-        fill_requests(now, requests, Harness(live.model, tokenizer), limit=None)
+        fill_requests(now, requests, Harness(live, tokenizer), limit=None)
     assert "--forcerun task_requests" in caught.value.remedy
 
 
@@ -210,7 +210,7 @@ def test_repeated_requests_stay_repeated(own, lm, live, tokenizer):
     folder = own(repeats=3)
     requests = build_requests(load_tasks("mine", folders=[folder]), lm, limit=None, truncate=False, name="mine")
     loaded = load_tasks("mine", folders=[folder])
-    fill_requests(loaded, requests, Harness(live.model, tokenizer), limit=None)
+    fill_requests(loaded, requests, Harness(live, tokenizer), limit=None)
     assert {instance.repeats for instance in loaded["tasks"]["mine"].instances} == {3} == set(requests.repeats)
 
 
@@ -218,7 +218,7 @@ def test_the_answer_counts_also_where_the_definition_makes_it(own, lm, live, tok
     requests = build_requests(load_tasks("mine", folders=[own()]), lm, limit=None, truncate=False, name="mine")
     now = load_tasks("mine", folders=[own(doc_to_target="{{1 - label}}")])
     with pytest.raises(AtlasError, match="6 documents differ"):
-        fill_requests(now, requests, Harness(live.model, tokenizer), limit=None)
+        fill_requests(now, requests, Harness(live, tokenizer), limit=None)
 
 
 def test_the_data_is_described(own, lm):
@@ -273,7 +273,7 @@ def test_a_generation_with_two_filters_speaks_by_the_first(own, lm, live, tokeni
     folder = own(rows, doc_to_choice=None, **GENERATION)
     loaded = load_tasks("mine", folders=[folder])
     requests = build_requests(loaded, lm, limit=None, truncate=False, name="mine")
-    harness = Harness(live.model, tokenizer)
+    harness = Harness(live, tokenizer)
     fill_requests(loaded, requests, harness, limit=None)
     unchanged = variants_of("baseline", {}, live, [])
     record, items = evaluate_variants(live, harness, loaded, unchanged, limit=None)
@@ -292,7 +292,7 @@ def test_scores_of_infinite_weights_are_no_scores(own, lm, live, tokenizer, caps
     folder = own(rows, **(GENERATION | {"doc_to_choice": None} if kind == "generate_until" else {}))
     loaded = load_tasks("mine", folders=[folder])
     requests = build_requests(loaded, lm, limit=None, truncate=False, name="mine")
-    harness = Harness(live.model, tokenizer)
+    harness = Harness(live, tokenizer)
     fill_requests(loaded, requests, harness, limit=None)
     expansion = variants_of("s", {"scale": {"factors": [float("inf"), 1]}}, live, [Coordinate(1, 7, 11)])
     record, items = evaluate_variants(live, harness, loaded, expansion, limit=None)

@@ -8,6 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from weight_atlas.ablations.harness import Harness
 from weight_atlas.errors import AtlasError
+from weight_atlas.live.anatomy import anatomy
 
 TEXTS = ["a river runs past", "the town", "where people read old books and write letters"]
 
@@ -50,7 +51,7 @@ SETTINGS = {"until": ["\n\n"], "max_gen_toks": 4, "do_sample": False}
 )
 def test_texts_are_scored_and_continued_as_by_the_model_alone(model, special):
     tokenizer = byte_tokenizer(**special)
-    lm = Harness(model, tokenizer, batch_size=3)
+    lm = Harness(anatomy(model), tokenizer, batch_size=3)
     start = tokenizer.bos_token_id if "bos_token" in special else tokenizer("\n")["input_ids"][0]
     rolling = lm.loglikelihood_rolling(requests("loglikelihood_rolling", [(text,) for text in TEXTS]))
     continued = lm.generate_until(requests("generate_until", [(text, SETTINGS) for text in TEXTS]))
@@ -66,7 +67,7 @@ def test_texts_are_scored_and_continued_as_by_the_model_alone(model, special):
 
 
 def test_an_empty_context_has_something_before_it(model):
-    lm = Harness(model, byte_tokenizer(), batch_size=1)
+    lm = Harness(anatomy(model), byte_tokenizer(), batch_size=1)
     ((score, _),) = lm.loglikelihood(requests("loglikelihood", [("", "ab")]))
     assert score < 0
     assert lm.tok_encode("ab") == byte_tokenizer()("ab")["input_ids"]

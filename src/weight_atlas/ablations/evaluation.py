@@ -53,7 +53,7 @@ def evaluate_task(
         loaded = _bundled(bundled, corpus, items, item_seed, fewshot=fewshot, seed=seed)
     else:
         loaded = load_tasks(task, folders=[folder] if folder else None, mirror=mirror, fewshot=fewshot, seed=seed)
-    lm = Harness(ablations[0].live.model, ablations[0].tokenizer, batch_size=batch_size)
+    lm = Harness(ablations[0].live, ablations[0].tokenizer, batch_size=batch_size)
     requests = build_requests(loaded, lm, limit=limit, truncate=truncate, name=task)
     fill_requests(loaded, requests, lm, limit=limit)
     records, tables, skipped = [], [], []

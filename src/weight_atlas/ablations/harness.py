@@ -6,8 +6,7 @@ What it would do again for every variant is done once: tasks are loaded, request
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +16,7 @@ from lm_eval.models.huggingface import HFLM
 
 from weight_atlas.ablations.batches import first_batch, halving
 from weight_atlas.ablations.description import described
+from weight_atlas.ablations.loglikelihoods import Request, log_likelihoods
 from weight_atlas.ablations.special_tokens import first_prefix, padding_id
 from weight_atlas.ablations.tasks import seed_everything
 from weight_atlas.ablations.variants import Expansion, without
@@ -30,8 +30,8 @@ from weight_atlas.live.model_class import causal_class
 ITEM_COLUMNS = ("variant", "task", "filter", "metric", "doc_id", "value", "weight")  # fmt: skip
 
 
-class Harness(HFLM):
-    """The harness's own model class around a live model; texts seen once are not tokenized again."""
+class Encoder(HFLM):
+    """The harness's own model class as far as it encodes; texts seen once are not tokenized again."""
 
     def __init__(self, model: LanguageModel, tokenizer: Any, *, batch_size: int | None = None):
         """batch_size: None takes the largest power of two up to 64 on CUDA (16 elsewhere) that memory allows."""
@@ -69,12 +69,48 @@ class Harness(HFLM):
         return None if tokens is None else super().tok_decode(tokens, skip_special_tokens=skip_special_tokens)
 
 
-def encoder(checkpoint: Any, tokenizer: Any, *, trust_remote_code: bool) -> Harness:
+class Harness(Encoder):
+    """The harness's own model class around a live model, whose head is applied to the scored positions only.
+
+    largest: the largest logit of every pass since it was emptied: infinite, or no number, where one of them is. The
+    harness would not notice: of choices that are all no numbers it takes the first.
+    """
+
+    def __init__(self, live: Anatomy, tokenizer: Any, *, batch_size: int | None = None):
+        super().__init__(live.model, tokenizer, batch_size=batch_size)
+        self._live = live
+        self.largest: list[torch.Tensor] = []
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[Request], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> list[tuple[float, bool]]:
+        sizes = {"longest": self.max_length, "batch_size": self.batch_size}
+        answers, largest = log_likelihoods(self._live, requests, **sizes, softmax_dtype=self.softmax_dtype)
+        self.largest += largest
+        pairs = [(answer.log_likelihood, answer.greedy) for answer in answers]
+        for (texts, *_), pair in zip(requests, pairs, strict=True):
+            # A part of a longer text has no texts of its own: the harness caches the whole.
+            if texts is not None:
+                self.cache_hook.add_partial("loglikelihood", texts, pair)
+        return pairs
+
+    def _model_generate(self, *given: Any, **settings: Any) -> Any:
+        # Read at the end: a device is not waited for at each pass.
+        handle = self.model.register_forward_hook(
+            lambda module, inputs, output: self.largest.append(output.logits.detach().amax())
+        )
+        try:
+            return super()._model_generate(*given, **settings)
+        finally:
+            handle.remove()
+
+
+def encoder(checkpoint: Any, tokenizer: Any, *, trust_remote_code: bool) -> Encoder:
     """A harness model that encodes as the checkpoint's model does, and knows its context; it cannot score."""
     model_class, configuration = causal_class(checkpoint, trust_remote_code=trust_remote_code)
     with torch.device("meta"):
         model: Any = model_class(configuration)
-    return Harness(model, tokenizer)
+    return Encoder(model, tokenizer)
 
 
 def evaluate_variants(
@@ -126,8 +162,9 @@ def evaluate_once(lm: Harness, loaded: dict[str, Any], *, limit: float | None) -
                 instance.resps, instance.filtered_resps = [], {}
         return evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=0, log_samples=True)
 
-    with _watched(lm.model) as largest:
-        outcome, _ = halving(attempt, lm.batch_size_per_gpu)
+    lm.largest.clear()
+    outcome, _ = halving(attempt, lm.batch_size_per_gpu)
+    largest = [each.cpu() for each in lm.largest]
     return {
         "finite": all(map(math.isfinite, torch.stack(largest).tolist())) if largest else True,
         "results": {name: _scores(values) for name, values in outcome["results"].items() if name in loaded["tasks"]},
@@ -135,21 +172,6 @@ def evaluate_once(lm: Harness, loaded: dict[str, Any], *, limit: float | None) -
         "documents": {name: int(count["effective"]) for name, count in outcome["n-samples"].items()},
         "items": _items(outcome["samples"]),
     }
-
-
-@contextmanager
-def _watched(model: LanguageModel) -> Iterator[list[torch.Tensor]]:
-    """Collect the largest logit of every pass: infinite, or no number, where one of them is.
-
-    The harness would not notice: of choices that are all no numbers it takes the first.
-    """
-    largest: list[torch.Tensor] = []
-    # Read at the end: a device is not waited for at each pass.
-    handle = model.register_forward_hook(lambda module, inputs, output: largest.append(output.logits.detach().amax()))
-    try:
-        yield largest
-    finally:
-        handle.remove()
 
 
 def _not_finite(variant: Intervention, outcome: dict[str, Any]) -> dict[str, Any]:
