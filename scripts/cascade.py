@@ -24,7 +24,7 @@ def main(
     device: str = "cpu",
 ) -> None:
     """Write averages by layer and class of positions, single tokens of one text, and figures of each target."""
-    from weight_atlas.live.opening import open_live
+    from weight_atlas.live.load import open_live
     from weight_atlas.vocabulary.cascade import cascade, cascade_of_text
     from weight_atlas.vocabulary.targets import coordinates_of, edit_title, target_name, target_title
     from weight_atlas.vocabulary.windows import text_ids, windows_for, windows_from

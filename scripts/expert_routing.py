@@ -5,7 +5,7 @@ from pathlib import Path
 from weight_atlas.artifacts import read_table, write_json, write_table
 from weight_atlas.figures import expert_routing as figures
 from weight_atlas.figures.style import save_figure
-from weight_atlas.live.opening import open_live
+from weight_atlas.live.load import open_live
 from weight_atlas.live.windows import corpus_windows
 from weight_atlas.settings.models import Live
 from weight_atlas.settings.super_weights import ExpertRouting

@@ -21,7 +21,7 @@ def main(
     device: str = "cpu",
 ) -> None:
     """Write the sums of all metrics for every intervention and window, and the mean change of each token."""
-    from weight_atlas.live.opening import open_live
+    from weight_atlas.live.load import open_live
     from weight_atlas.vocabulary.interventions import measure_interventions
     from weight_atlas.vocabulary.prediction_measures import prediction_measure, stop_words
     from weight_atlas.vocabulary.targets import coordinates_of

@@ -5,7 +5,7 @@ from pathlib import Path
 from weight_atlas.artifacts import read_json, read_table, write_json, write_table
 from weight_atlas.figures import super_weight_verification as figures
 from weight_atlas.figures.style import save_figure
-from weight_atlas.live.opening import open_live
+from weight_atlas.live.load import open_live
 from weight_atlas.settings.models import Live
 from weight_atlas.settings.super_weights import SuperWeightVerification
 from weight_atlas.super_weights.verdict import verified

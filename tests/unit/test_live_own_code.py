@@ -14,8 +14,7 @@ from weight_atlas.artifacts import read_table, write_json
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.fetch import make_manifest
 from weight_atlas.errors import AtlasError
-from weight_atlas.live.load import load_model
-from weight_atlas.live.opening import open_live
+from weight_atlas.live.load import load_model, open_live
 from weight_atlas.settings.models import CheckpointSpec
 from weight_atlas.tokens.tokenizer import load_tokenizer
 

@@ -13,7 +13,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.figures import super_weight_verification as figures
 from weight_atlas.interventions.controls import matched_draws, random_places
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.forcing import forced_routing
+from weight_atlas.live.experts import forced_routing
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.settings.super_weights import SuperWeightVerification
 from weight_atlas.super_weights.artifact import artifact, detected_records

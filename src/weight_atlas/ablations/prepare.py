@@ -11,7 +11,7 @@ from weight_atlas.ablations.variants import Expansion, variants_of
 from weight_atlas.artifacts import read_json, read_table
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Anatomy
-from weight_atlas.live.opening import open_live
+from weight_atlas.live.load import open_live
 from weight_atlas.live.windows import prefix_ids
 from weight_atlas.settings.models import Live
 from weight_atlas.super_weights.artifact import coordinates_of
@@ -41,7 +41,7 @@ def open_ablation(
 
     super_weights: the detection's artifact, where the ablation is about detected weights. inventory: the checkpoint's
     tensors, in which given weights are looked up before anything is loaded. running, device: see
-    live.opening.open_live.
+    live.load.open_live.
     """
     if inventory is not None:
         check_inventory(settings, read_table(inventory), f"ablation {name}")

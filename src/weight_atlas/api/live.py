@@ -137,7 +137,7 @@ class LiveAnalyses(WeightAnalyses):
         return evaluate_task(ablations, task, **settings)
 
     def _loaded(self, attention: str | None = None) -> "tuple[Anatomy, Any]":
-        from weight_atlas.live.opening import live_model
+        from weight_atlas.live.load import live_model
 
         return live_model(self.checkpoint, self.running, device=self.device, attention=attention)
 

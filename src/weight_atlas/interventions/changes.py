@@ -18,7 +18,7 @@ from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.contributions import mean_contribution
 from weight_atlas.live.edits import Edit, edited, scale, zero
-from weight_atlas.live.forcing import forced_routing
+from weight_atlas.live.experts import forced_routing
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
-"""What passes through stacked experts: which tokens the router sent where, and each expert's own activations.
+"""Stacked experts: which tokens the router sends to which, each expert's activations, and routing forced to one.
 
 Experts run as fused kernels inside one container, so that no hook on an expert can fire. The container's arguments
 are what the router decided; from them an expert's activations are computed again, in float32.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
-from weight_atlas.errors import NotApplicable
+from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families.roles import Role
 from weight_atlas.live.anatomy import Projection
 
@@ -123,6 +124,43 @@ def expert_input(projection: Projection, hidden: torch.Tensor, expert: int) -> t
             remedy="this architecture's experts cannot be analysed; its dense projections can",
         )
     return activation(up) if gate is None else activation(gate) * up
+
+
+@contextmanager
+def forced_routing(projection: Projection, expert: int) -> Iterator[None]:
+    """Send every token of a layer to one expert for as long as the block lasts.
+
+    Where the router did not select it, it replaces the last selected expert and takes over its routing weight, so that
+    the sum of the weights does not change. Raises AtlasError for a projection without stacked experts.
+    """
+    if not projection.stacked:
+        raise AtlasError(f"{projection.name} has no router", remedy="force an expert of a mixture of experts")
+
+    def force(module, inputs, keywords):
+        routing = routing_of(projection, inputs, keywords)
+        missing = ~(routing.index == expert).any(1)
+        if routing.scaled:
+            hidden = inputs[0].view(projection.n_experts, -1, inputs[0].shape[-1]).clone()
+            chosen = (routing.index < projection.n_experts).sum(1)
+            token = (missing & (chosen > 0)).nonzero()[:, 0]
+            last = routing.index[token, chosen[token] - 1]
+            hidden[expert, token] = hidden[last, token]
+            hidden[last, token] = 0
+            return (hidden.view_as(inputs[0]), *inputs[1:]), keywords
+        index = routing.index.clone()
+        index[missing, -1] = expert
+
+        def exchanged(value):
+            integer = isinstance(value, torch.Tensor) and not value.is_floating_point()
+            return index.view_as(value).to(value.dtype) if integer else value
+
+        return tuple(map(exchanged, inputs)), {name: exchanged(value) for name, value in keywords.items()}
+
+    handle = projection.container.register_forward_pre_hook(force, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _function(module: torch.nn.Module, *names: str) -> Callable[[torch.Tensor], torch.Tensor] | None:

@@ -1,18 +1,42 @@
-"""Load a checkpoint as a causal language model that can be run."""
+"""Load a checkpoint as a causal language model that can be run, with its anatomy and its tokenizer."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families import inventory
 from weight_atlas.families.inventory import check_against_config
+from weight_atlas.live.anatomy import Anatomy, anatomy
 from weight_atlas.live.language_model import LanguageModel
 from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.model_class import causal_class, loading_explained
+from weight_atlas.live.token_ids import refuse_ids_beyond
+from weight_atlas.settings.models import Live
+from weight_atlas.tokens.tokenizer import load_tokenizer
 
 _RUN_ELSEWHERE = "take a whole checkpoint of the model, or switch off the analyses of this model that run it"
+
+
+def open_live(
+    manifest: Path, running: Live, *, device: str = "cpu", attention: str | None = None
+) -> tuple[Anatomy, Any]:
+    """Load the model that a manifest describes, and the tokenizer beside it; device, attention: see load_model."""
+    return live_model(open_checkpoint(manifest), running, device=device, attention=attention)
+
+
+def live_model(
+    checkpoint: Checkpoint, running: Live, *, device: str = "cpu", attention: str | None = None
+) -> tuple[Anatomy, Any]:
+    """Like open_live, for a checkpoint that is already open."""
+    own_code = running.trust_remote_code
+    tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=own_code)
+    model = load_model(checkpoint, device=device, dtype=running.dtype, trust_remote_code=own_code, attention=attention)
+    refuse_ids_beyond(model, tokenizer, checkpoint.folder)
+    return anatomy(model, checkpoint.family), tokenizer
 
 
 def load_model(
