@@ -6,7 +6,7 @@ from live_models import LAYOUTS, plant, tiny
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.contributions import mean_contribution, stood_in, watched
+from weight_atlas.live.contributions import input_replaced, inputs_observed, mean_contribution
 from weight_atlas.live.edits import edited, value_at, zero
 
 IDS = torch.tensor([[1, 50, 60, 70, 80, 90, 100, 110], [5, 51, 61, 71, 81, 91, 101, 111]])
@@ -38,10 +38,10 @@ def test_a_stand_in_that_changes_nothing_gives_the_model_back(layout):
         with edited(live, [zero(place)]):
             without = outputs(live, place)
         assert place != coordinates[0] or not torch.equal(plain, without)
-        with stood_in(live, place, lambda x: x):
+        with input_replaced(live, place, lambda x: x):
             assert torch.allclose(outputs(live, place), plain, rtol=1e-5, atol=1e-5 * plain.abs().max())
             assert torch.allclose(live.model(IDS).logits, logits, atol=1e-4 * logits.abs().max())
-        with stood_in(live, place, torch.zeros_like):
+        with input_replaced(live, place, torch.zeros_like):
             assert torch.equal(outputs(live, place), without)
     assert all(torch.equal(before[name], parameter) for name, parameter in live.model.named_parameters())
 
@@ -51,7 +51,7 @@ def test_a_mean_contribution_leaves_the_mean_of_a_channel_and_all_others(layout)
     """Weighted by what the router gives each token: the sum of differences is that of factor * w * (x - mean)."""
     live, (place, *_) = places(layout)
     seen = []
-    with watched(live, [place], lambda _, x: seen.append(x)):
+    with inputs_observed(live, [place], lambda _, x: seen.append(x)):
         plain = outputs(live, place)
     mean, weight = seen[0].mean().item(), value_at(live, place)
     with mean_contribution(live, place, mean):
@@ -80,7 +80,7 @@ def test_an_expert_that_no_token_reaches_changes_nothing():
     container.register_forward_pre_hook(lambda module, given: (given[0], given[1] % 2, given[2]))
     place = live.projections[1].coordinate(3, 5, 3)
     seen = []
-    with watched(live, [place], lambda _, x: seen.append(x)):
+    with inputs_observed(live, [place], lambda _, x: seen.append(x)):
         plain = outputs(live, place)
     assert len(seen[0]) == 0
     with mean_contribution(live, place, 100.0):
@@ -107,6 +107,6 @@ def test_more_than_one_weight_is_refused_and_a_failing_pass_restores_the_weight(
     def fail(x):
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), stood_in(live, place, fail):
+    with pytest.raises(ZeroDivisionError), input_replaced(live, place, fail):
         live.model(IDS)
     assert value_at(live, place) == before and len(module._forward_hooks) == hooks

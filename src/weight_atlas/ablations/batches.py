@@ -1,4 +1,4 @@
-"""Run with as large a batch as memory allows."""
+"""Run with a smaller batch where memory runs out."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -22,8 +22,9 @@ def first_batch(device: str, batch_size: int | None = None) -> int:
 def halving(run: Callable[[int], Result], size: int) -> tuple[Result, int]:
     """Call run(size), after running out of memory with half the size, and so on; return its result and the size.
 
-    Says each time in the log that it does. Raises AtlasError where a batch of one is too large; any other error
-    passes through.
+    Another batch size rounds sums differently: scores may differ in their last digits from those of a machine with more
+    memory. The log says each time that a batch was halved. Raises AtlasError where a batch of one is too large; any
+    other error passes through.
     """
     while True:
         try:
@@ -39,7 +40,10 @@ def halving(run: Callable[[int], Result], size: int) -> tuple[Result, int]:
         # Beyond the handler, the error's frames no longer hold the tensors that filled the memory.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        print(f"out of memory with a batch of {size}: going on with {size // 2}", flush=True)
+        print(
+            f"out of memory with a batch of {size}: going on with {size // 2}; scores may differ in the last digits",
+            flush=True,
+        )
         size //= 2
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate
-from weight_atlas.live.contributions import stood_in, watched
+from weight_atlas.live.contributions import input_replaced, inputs_observed
 
 # A token is a sink of a super weight where |x|, and so |w * x|, is over this share of its largest on the prompt.
 SINK_SHARE = 0.5
@@ -36,7 +36,7 @@ def super_activations_restored(live: Anatomy, sinks: Sequence[Sink], prompt: tor
     with ExitStack() as stack:
         for sink in sinks:
             bound = _bound(sink, inputs.get(sink.place, torch.empty(0)), prompt.shape[1])
-            stack.enter_context(stood_in(live, sink.place, _of_sinks(bound)))
+            stack.enter_context(input_replaced(live, sink.place, _of_sinks(bound)))
         yield
 
 
@@ -65,6 +65,6 @@ def _inputs(live: Anatomy, places: Sequence[Coordinate], prompt: torch.Tensor) -
     def note(place: Coordinate, x: torch.Tensor) -> None:
         seen[place] = x.abs().cpu()
 
-    with watched(live, places, note):
+    with inputs_observed(live, places, note):
         live.head.run(prompt)
     return seen

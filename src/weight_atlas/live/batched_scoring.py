@@ -1,9 +1,9 @@
 """Score many variants of a model's weights on the same windows, sharing what they have in common.
 
-Each variant is a set of edits. Where its shortcuts allow (live.shortcuts) it starts at the first layer it edits, and
-variants past their edited layers go on as one batch. An edit of a single weight adds (w' - w) x[col] to channel `row`
-of its projection's output: then only what follows in the layer is run again (live.layer_tail), for all such variants
-together. Other variants take the plain route: one forward pass each, with the same result.
+Each variant is a set of edits. Where its shortcuts allow (live.shortcuts), it starts at the first layer that it edits,
+and variants past their edited layers run as one batch. An edit of a single weight adds (w' - w) x[col] to channel `row`
+of its projection's output: only the tail of the layer is then run again (live.layer_tail), for all such variants
+together. Every other variant takes a whole forward pass of its own, with the same result.
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,7 +60,7 @@ def variant_logits(
     """Yield (number, part, logits) of one window, first of the unchanged model (-1), then of every variant.
 
     logits: (m, V), those that predict a part of the window's n scored tokens; the parts of a variant come in their
-    order, the variants in any.
+    order, the variants in any order.
     """
     positions = window.scored[0].nonzero()[:, 0] - 1
     restarting = [number for number, variant in enumerate(variants) if route.takes(live, variant)]
@@ -78,50 +78,50 @@ def _restarted(
     live: Anatomy, window: Windows, variants: Sequence[Variant], numbers: Sequence[int], route: Shortcuts,
     batch_size: int, positions: torch.Tensor,
 ) -> Iterator[tuple[int, slice, torch.Tensor]]:  # fmt: skip
-    places = [variants[number][0].coordinate for number in numbers if route.adds(live, variants[number])]
-    entered = {live.projection(place).name: live.projection(place) for place in places}
-    way = chain(live, window.ids, entered.values())
-    for _, part, logits in live.head.chunks(way.states(way.streams[-1], positions)):
+    coordinates = [variants[number][0].coordinate for number in numbers if route.adds(live, variants[number])]
+    entered = {projection.name: projection for projection in map(live.projection, coordinates)}
+    trace = chain(live, window.ids, entered.values())
+    for _, part, logits in live.head.chunks(trace.states(trace.streams[-1], positions)):
         yield -1, part, logits
     order = sorted(numbers, key=lambda number: (first_layer(variants[number]), number))
     length = window.ids.shape[1]
     batch_size = batch_within(batch_size, live.activation_bytes(length))
-    if way.ids.device.type == "cpu":
+    if trace.ids.device.type == "cpu":
         batch_size = min(batch_size, max(1, CPU_TOKENS // length))
     for start in range(0, len(order), batch_size):
-        members, hidden = climb(way, variants, order[start : start + batch_size])
+        members, hidden = climb(trace, variants, order[start : start + batch_size])
         # The states of a model that makes all logits at once are these logits.
         size = len(members) if live.head.chunked else max(1, live.head.positions // len(positions))
         for first in range(0, len(members), size):
-            states = way.states(hidden[first : first + size], positions)
+            states = trace.states(hidden[first : first + size], positions)
             for number, part, logits in live.head.chunks(states):
                 yield members[first + number], part, logits
 
 
-def climb(way: LayerTrace, variants: Sequence[Variant], members: Sequence[int]) -> tuple[list[int], torch.Tensor]:
-    """Take some variants through the layers together.
+def climb(trace: LayerTrace, variants: Sequence[Variant], members: Sequence[int]) -> tuple[list[int], torch.Tensor]:
+    """Run some variants through the layers together.
 
-    Returns their numbers and what the last layer leaves of each, (len(members), length, d_model). A variant joins at
-    the first layer that it edits; while a layer has edits of a variant, the variant passes it alone.
+    Returns their numbers and the output of the last layer for each, (len(members), length, d_model). A variant joins at
+    the first layer that it edits; a layer that it edits is run for it alone.
     """
-    at = {number: _by_layer(variants[number]) for number in members}
+    edits = {number: _by_layer(variants[number]) for number in members}
     joined: list[int] = []
-    hidden = torch.empty(0)
-    for layer in range(min(min(edits) for edits in at.values()), len(way.calls)):
-        plain = [place for place, number in enumerate(joined) if layer not in at[number]]
-        outputs: dict[int, torch.Tensor] = {}
-        if plain:
-            together = way.layer(layer, hidden if len(plain) == len(joined) else hidden[plain])
-            outputs = {joined[place]: together[i] for i, place in enumerate(plain)}
-        for place, number in enumerate(joined):
-            if layer in at[number]:
-                with edited(way.live, at[number][layer]):
-                    outputs[number] = way.layer(layer, hidden[place : place + 1])[0]
-        new = [number for number in members if min(at[number]) == layer]
-        outputs |= _newcomers(way, layer, {number: at[number][layer] for number in new})
+    hidden = trace.streams[0][:0]
+    for layer in range(min(min(by_layer) for by_layer in edits.values()), len(trace.calls)):
+        unedited = [index for index, number in enumerate(joined) if layer not in edits[number]]
+        together = hidden if len(unedited) == len(joined) else hidden[unedited]
+        if unedited:
+            together = trace.layer(layer, together)
+        outputs = {joined[index]: output for index, output in zip(unedited, together, strict=True)}
+        for index, number in enumerate(joined):
+            if layer in edits[number]:
+                with edited(trace.live, edits[number][layer]):
+                    outputs[number] = trace.layer(layer, hidden[index : index + 1])[0]
+        new = [number for number in members if min(edits[number]) == layer]
+        outputs |= _newcomers(trace, layer, {number: edits[number][layer] for number in new})
         joined = joined + new
         if joined:
-            whole = len(plain) == len(joined)
+            whole = len(unedited) == len(joined)
             hidden = together if whole else torch.stack([outputs[number] for number in joined])
     return joined, hidden
 
@@ -133,40 +133,43 @@ def _by_layer(variant: Variant) -> dict[int, list[Edit]]:
     return layers
 
 
-def _newcomers(way: LayerTrace, layer: int, edits: dict[int, list[Edit]]) -> dict[int, torch.Tensor]:
-    """What the layer leaves of variants that begin with it, (length, d_model) each."""
+def _newcomers(trace: LayerTrace, layer: int, edits: dict[int, list[Edit]]) -> dict[int, torch.Tensor]:
+    """The layer's output for variants that begin with it, (length, d_model) each."""
     outputs: dict[int, torch.Tensor] = {}
-    for inside in way.inside.values():
-        own = {n: each[0] for n, each in edits.items() if is_single(each) and _lies_in(way, each[0], inside)}
-        changed = _added(way, inside, own)
+    for tail in trace.inside.values():
+        singles = {
+            number: variant[0]
+            for number, variant in edits.items()
+            if is_single(variant) and _lies_in(trace, variant[0], tail)
+        }
+        changed = _added(trace, tail, singles)
         if changed:
-            outputs |= zip(changed, way.after(inside, torch.stack(list(changed.values()))), strict=True)
-    for number, each in edits.items():
+            outputs |= zip(changed, trace.after(tail, torch.stack(list(changed.values()))), strict=True)
+    for number, variant in edits.items():
         if number not in outputs:
-            with edited(way.live, each):
-                outputs[number] = way.layer(layer, way.streams[layer])[0]
+            with edited(trace.live, variant):
+                outputs[number] = trace.layer(layer, trace.streams[layer])[0]
     return outputs
 
 
-def _lies_in(way: LayerTrace, edit: Edit, inside: LayerTail) -> bool:
-    return way.live.projection(edit.coordinate) is inside.projection
+def _lies_in(trace: LayerTrace, edit: Edit, tail: LayerTail) -> bool:
+    return trace.live.projection(edit.coordinate) is tail.projection
 
 
-def _added(way: LayerTrace, inside: LayerTail, edits: dict[int, Edit]) -> dict[int, torch.Tensor]:
+def _added(trace: LayerTrace, tail: LayerTail, edits: dict[int, Edit]) -> dict[int, torch.Tensor]:
     """Outputs (rows, d_model) of a projection with single weights changed, from its unchanged output.
 
-    Variants whose difference is not small beside what remains are left out: what is left after a large number is taken
-    away again has lost its digits.
+    Leaves out variants whose difference exceeds the result, since digits cancel where a large number is subtracted.
     """
-    outputs: dict[int, torch.Tensor] = {}
     if not edits:
-        return outputs
-    typical = inside.output.abs().float().median()
+        return {}
+    typical = tail.output.abs().float().median()
+    outputs: dict[int, torch.Tensor] = {}
     for number, edit in edits.items():
-        rows, x, factor = inside.activations(edit.coordinate)
-        difference = change_of(way.live, edit) * x * factor
-        channel = inside.output[rows, edit.coordinate.row].float() + difference
+        rows, x, factor = tail.activations(edit.coordinate)
+        difference = change_of(trace.live, edit) * x * factor
+        channel = tail.output[rows, edit.coordinate.row].float() + difference
         if bool((difference.abs() <= torch.maximum(channel.abs(), typical)).all()):
-            outputs[number] = inside.output.clone()
-            outputs[number][rows, edit.coordinate.row] = channel.to(inside.output.dtype)
+            outputs[number] = tail.output.clone()
+            outputs[number][rows, edit.coordinate.row] = channel.to(tail.output.dtype)
     return outputs

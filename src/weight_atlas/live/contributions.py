@@ -1,11 +1,11 @@
-"""What single weights of MLP output projections add to the stream: their neurons' activations, and stand-ins for them.
+"""What single weights of MLP output projections add to the residual stream: observe their inputs, and replace them.
 
-A weight w at [row, col] adds w x to channel `row` for every token that reaches it, x being the activation of neuron
-`col`; of stacked experts the tokens that the router sent there, times the routing weight.
+A weight w at [row, col] adds w x to channel `row` for every token that reaches it, where x is the activation of neuron
+`col`. Only the tokens that the router sends there reach a stacked expert, and w x is multiplied by the routing weight.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import NamedTuple
 
 import torch
@@ -16,8 +16,10 @@ from weight_atlas.live.experts import expert_activations, routing_of
 
 
 class Reaching(NamedTuple):
-    """Tokens that reach a projection: rows of its container's flattened output (n,), activations of all neurons
-    (n, cols) and the factors on what they add (n,), the routing weights of experts.
+    """The n tokens that reach a projection.
+
+    rows: (n,) of its container's flattened output. x: (n, cols), activations of all neurons. factor: (n,) on what they
+    add: the routing weights of experts, else 1.
     """
 
     rows: torch.Tensor
@@ -26,27 +28,29 @@ class Reaching(NamedTuple):
 
 
 @contextmanager
-def watched(
+def inputs_observed(
     live: Anatomy, places: Sequence[Coordinate], note: Callable[[Coordinate, torch.Tensor], None]
 ) -> Iterator[None]:
-    """Call note(place, x) at every pass of the model: x, float32 (n,), of the tokens that reach the place's neuron."""
+    """Call note(place, x) at every pass of the model: x, float32 (n,), of the tokens that reach its neuron."""
 
-    def look(place: Coordinate):
-        projection = live.projection(place)
+    def hook(place: Coordinate, projection: Projection) -> Callable[..., None]:
         return lambda module, inputs, keywords: note(place, _passing(projection, place, inputs, keywords)[1])
 
     with ExitStack() as hooks:
         for place in places:
-            container = live.projection(place).container
-            hooks.callback(container.register_forward_pre_hook(look(place), with_kwargs=True).remove)
+            projection = live.projection(place)
+            handle = projection.container.register_forward_pre_hook(hook(place, projection), with_kwargs=True)
+            hooks.callback(handle.remove)
         yield
 
 
 @contextmanager
-def stood_in(live: Anatomy, place: Coordinate, stand_in: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """Zero one weight w while the block lasts, and add w * stand_in(x) to its channel instead of w * x.
+def input_replaced(
+    live: Anatomy, place: Coordinate, function: Callable[[torch.Tensor], torch.Tensor]
+) -> Iterator[None]:
+    """Let one weight w add w * function(x) to its channel instead of w * x, for as long as the block lasts.
 
-    stand_in: of activations float32 (n,), the same shape. Linear modules and stacked experts alike.
+    function: of activations, float32 (n,), to the same shape. Linear modules and stacked experts alike.
     """
     row, _ = place.cell
     projection, weight = live.projection(place), value_at(live, place)
@@ -54,7 +58,7 @@ def stood_in(live: Anatomy, place: Coordinate, stand_in: Callable[[torch.Tensor]
     def add(module: torch.nn.Module, inputs: tuple, keywords: dict, output: torch.Tensor) -> torch.Tensor:
         tokens, x, factor = _passing(projection, place, inputs, keywords)
         rows = output.reshape(-1, output.shape[-1]).clone()
-        rows[tokens, row] += (weight * stand_in(x) * factor).to(rows)
+        rows[tokens, row] += (weight * function(x) * factor).to(rows)
         return rows.view_as(output)
 
     with edited(live, [zero(place)]):
@@ -65,17 +69,17 @@ def stood_in(live: Anatomy, place: Coordinate, stand_in: Callable[[torch.Tensor]
             handle.remove()
 
 
-def mean_contribution(live: Anatomy, place: Coordinate, mean_input: float):
+def mean_contribution(live: Anatomy, place: Coordinate, mean_input: float) -> AbstractContextManager[None]:
     """Let one weight w add its mean contribution, w * mean_input, to every token that reaches it.
 
-    mean_input: mean activation of its neuron over the tokens that do. What is left of the difference to the unedited
-    model is what the weight says about single tokens. A context manager, as stood_in.
+    mean_input: mean activation of its neuron over these tokens. What remains of the effect of the weight is then what
+    does not depend on the single token. A context manager, like input_replaced.
     """
-    return stood_in(live, place, lambda x: torch.full_like(x, mean_input))
+    return input_replaced(live, place, lambda x: torch.full_like(x, mean_input))
 
 
 def reaching(projection: Projection, expert: int | None, inputs: tuple, keywords: dict) -> Reaching:
-    """The tokens that reach a projection (of one expert), as its container is called: see Reaching."""
+    """The tokens that reach a projection (of one expert), from the arguments of its container."""
     if not projection.stacked:
         x = inputs[0].detach().reshape(-1, inputs[0].shape[-1])
         return Reaching(torch.arange(len(x), device=x.device), x, torch.ones(len(x), device=x.device))

@@ -1,11 +1,11 @@
 """The head of a model, applied to a few positions at a time, so that the logits of a whole batch never exist.
 
 With a vocabulary of 262,144 tokens the float32 logits of one window of 2,048 tokens take 2 GB, and each function of
-them as much again. Here a forward pass ends before the head, and what the head would have been given is kept, d_model
-numbers a position; the head is then applied to as many positions as LOGITS allows, by the size of the vocabulary alone.
-What a family does to the logits after its head (a softcap, a scale) is done by the model's own code.
+them as much again. Here a forward pass ends before the head and keeps the head's inputs, d_model numbers a position.
+The head is then applied to chunks of LOGITS / V positions. What a family does to the logits after its head (a softcap,
+a scale) is done by the model's own code.
 
-Whether this gives the model's own logits is tried when a model is opened. Where it does not, as with code that has no
+Whether this gives the model's own logits is tested when a model is opened. Where it does not, as for code without a
 module for its head, the model's own forward pass makes all logits of a batch, and batches are smaller.
 """
 
@@ -55,9 +55,9 @@ class Head:
 
     @torch.no_grad()
     def states(self, ids: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
-        """Run the model on ids (n, length): what its head is given at some positions, (n, len(positions), d_model).
+        """Run the model on ids (n, length); return the inputs of its head at positions, (n, len(positions), d_model).
 
-        Logits, (n, len(positions), V), where the head cannot be applied by itself: `chunks` takes either.
+        Returns logits, (n, len(positions), V), where the head cannot be applied by itself: `chunks` takes either.
         """
         ids = ids.to(input_device(self.model))
         if not self.chunked:
@@ -87,7 +87,7 @@ class Head:
 
     @torch.no_grad()
     def logits(self, states: torch.Tensor) -> torch.Tensor:
-        """The model's logits (m, V) from what its head is given, (m, d_model)."""
+        """The model's logits (m, V) from inputs of its head, (m, d_model)."""
         if not self.chunked:
             return states
         head = self.model.get_output_embeddings()
@@ -95,7 +95,7 @@ class Head:
 
     @torch.no_grad()
     def run(self, ids: torch.Tensor, **options: object) -> object:
-        """Run the model on ids (n, length) for what hooks see on the way; its output is returned without logits."""
+        """Run the model on ids (n, length) for the sake of its hooks; its output is returned without logits."""
         ids = ids.to(input_device(self.model))
         if not self.chunked:
             return _last_only(self.model, ids, **options)
@@ -104,7 +104,7 @@ class Head:
 
     @contextmanager
     def _stopped(self) -> Iterator[list[torch.Tensor]]:
-        """Let the model call its head in vain, and keep what it is given."""
+        """Collect the inputs of the head instead of applying it, for as long as the block lasts."""
         given: list[torch.Tensor] = []
 
         def forward(states: torch.Tensor) -> torch.Tensor:
@@ -115,7 +115,7 @@ class Head:
             yield given
 
     def _finished(self, logits: torch.Tensor) -> torch.Tensor:
-        """What the model makes of its head's output, (m, V)."""
+        """The model's logits from its head's output, (m, V): what the family does after the head."""
         head = self.model.get_output_embeddings()
         one = torch.zeros(1, 1, dtype=torch.int64, device=input_device(self.model))
         with (
@@ -127,7 +127,7 @@ class Head:
 
 @torch.no_grad()
 def head_of(model: LanguageModel, layers: Sequence[torch.nn.Module]) -> Head:
-    """The head of a model, tried on a few tokens against its own logits. layers: of the residual stream."""
+    """The head of a model, tested on a few tokens against the model's logits. layers: of the residual stream."""
     whole = Head(model, list(layers), [False] * len(layers), chunked=False)
     try:
         head = _tried(model, list(layers))
@@ -162,7 +162,7 @@ def _tried(model: LanguageModel, layers: list[torch.nn.Module]) -> Head:
 
 
 def _same(logits: torch.Tensor, own: torch.Tensor, tolerance: float) -> bool:
-    """Whether logits agree up to a tolerance relative to the largest; what is no number does where both are none."""
+    """Whether logits agree up to a tolerance relative to the largest; NaN agrees with NaN."""
     if logits.dtype != own.dtype or logits.shape != own.shape:
         return False
     logits, own = logits.float(), own.to(logits.device).float()

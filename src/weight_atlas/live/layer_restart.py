@@ -1,9 +1,8 @@
-"""Run a model from one of its layers on: what an edit of a late layer changes costs only the layers after it.
+"""Restart a model at one of its layers, so that an edit of a late layer costs only the layers after it.
 
-A model is a chain of layers on the residual stream. One pass over a window keeps what every layer was called with;
-each variant of the weights then starts at the first layer that it edits, from the cached stream, and variants that
-have passed their edited layers go on together as one batch. Whether a model is such a chain is not assumed:
-live.shortcuts compares it with the plain forward pass.
+One pass over a window caches the arguments of every layer; each variant of the weights then starts at the first layer
+that it edits, from the cached residual stream. Whether the layers of a model depend on each other through the residual
+stream alone is not assumed: live.shortcuts compares restarts with the plain forward pass.
 """
 
 from collections.abc import Iterable
@@ -19,7 +18,7 @@ from weight_atlas.live.stand_ins import layers_skipped
 
 @dataclass(frozen=True)
 class Call:
-    """What a layer was called with beside the hidden states, and whether it returns them alone or in a tuple."""
+    """The arguments of a layer other than the hidden states, and whether it returns these in a tuple."""
 
     positional: tuple
     keywords: dict
@@ -29,10 +28,10 @@ class Call:
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """A window's way through a model.
+    """One pass of a model over a window.
 
-    ids: (1, length). streams: input of every layer and output of the last, (1, length, d_model) each. inside: what was
-    kept within layers, by names of projections.
+    ids: (1, length). streams: input of every layer and output of the last, (1, length, d_model) each. inside: cached
+    passes within layers, by names of projections.
     """
 
     live: Anatomy
@@ -50,13 +49,13 @@ class LayerTrace:
         return output[0] if call.in_tuple else output
 
     def after(self, inside: LayerTail, outputs: torch.Tensor) -> torch.Tensor:
-        """What a layer leaves (n, length, d_model) if its projection puts out `outputs` (n, rows, d_model)."""
+        """The output of a layer, (n, length, d_model), with `outputs` (n, rows, d_model) as its projection's."""
         number = inside.projection.layer
         with inside.entered(outputs):
             return self.layer(number, self.streams[number].repeat(len(outputs), 1, 1))
 
     def states(self, hidden: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """What the model's head is given (see Head.states) for what the last layer leaves, (n, length, d_model).
+        """The input of the model's head (see Head.states) for outputs of the last layer, (n, length, d_model).
 
         The final norm and whatever the family does around it are the model's own: its layers are skipped.
         """
@@ -65,16 +64,16 @@ class LayerTrace:
             return self.live.head.states(self.ids.expand(len(hidden), -1), positions)
 
     def logits(self, hidden: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """The model's logits (n, len(positions), V) for what its last layer left, all at once."""
+        """The model's logits (n, len(positions), V) for outputs of its last layer, all at once."""
         states = self.states(hidden, positions)
         return self.live.head.logits(states.flatten(0, 1)).unflatten(0, states.shape[:2])
 
 
 @torch.no_grad()
 def chain(live: Anatomy, ids: torch.Tensor, enter: Iterable[Projection] = ()) -> LayerTrace:
-    """Run the model once over one window, ids (1, length), and keep what its layers were called with.
+    """Run the model once over one window, ids (1, length), and cache the arguments of its layers.
 
-    enter: projections whose layers shall be run again from there on (see LayerTrace.after).
+    enter: projections whose layers can then be run again from their outputs on (see LayerTrace.after).
     """
     calls: list[Call] = []
     streams: list[torch.Tensor] = []

@@ -1,8 +1,7 @@
-"""What a layer does after one of its projections, run by itself: all that comes before it stands as it was.
+"""Run only the tail of a layer, after an MLP output projection; everything before it is replayed from a cached pass.
 
-An edit of one weight of an MLP output projection changes what the projection puts out, and that by (w' - w) x.
-Attention, norms and the MLP's first matrices need not run again; what follows (a norm, the residual sum, a gate) does,
-for many variants at once.
+An edit of one weight of an MLP output projection adds (w' - w) x to the projection's output. Attention, norms and the
+MLP's first matrices need not run again. What follows (a norm, the residual sum, a gate) runs for many variants at once.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,11 +18,11 @@ from weight_atlas.live.stand_ins import forwards_replaced
 
 @dataclass(frozen=True)
 class LayerTail:
-    """One layer's pass over a window, kept where a projection's output enters.
+    """One layer's pass over a window, cached up to a projection's output.
 
-    entry: the module whose output stands for the projection's (itself, or an MLP that hands its output on unchanged),
-    and `shape`, its output's. output: of the projection, (rows, d_model). before: modules that ran before the entry,
-    with what they put out. inputs, keywords: what the projection's container was called with.
+    entry: the module whose output is the projection's (itself, or an MLP that returns it unchanged); shape: of that
+    output. output: of the projection, (rows, d_model). before: modules that ran before the entry, with their outputs.
+    inputs, keywords: the arguments of the projection's container.
     """
 
     projection: Projection
@@ -36,7 +35,7 @@ class LayerTail:
     _reaching: dict[int | None, Reaching] = field(default_factory=dict)
 
     def activations(self, place: Coordinate) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Of the tokens that reach a place's neuron: rows of `output`, activations x, float32, and factors on w x."""
+        """For the tokens that reach a weight's neuron: rows of `output`, activations x in float32, factors on w x."""
         if place.expert not in self._reaching:
             self._reaching[place.expert] = reaching(self.projection, place.expert, self.inputs, self.keywords)
         rows, x, factor = self._reaching[place.expert]
@@ -44,20 +43,20 @@ class LayerTail:
 
     @contextmanager
     def entered(self, outputs: torch.Tensor) -> Iterator[None]:
-        """Let the layer, called with n copies of its stream, see `outputs` (n, rows, d_model) of the projection."""
+        """Let the layer, called with n copies of its stream, take `outputs` (n, rows, d_model) as the projection's."""
         n, length = len(outputs), len(self.output)
         shape = (n, *self.shape[1:]) if len(self.shape) == 3 else (n * length, self.shape[-1])
-        standing = {module: _copies(output, n) for module, output in self.before.items()}
-        standing[self.entry] = outputs.reshape(shape)
-        with forwards_replaced({module: _always(output) for module, output in standing.items()}):
+        replayed = {module: _copies(output, n) for module, output in self.before.items()}
+        replayed[self.entry] = outputs.reshape(shape)
+        with forwards_replaced({module: _always(output) for module, output in replayed.items()}):
             yield
 
 
 @contextmanager
 def kept_inside(live: Anatomy, projections: Iterable[Projection]) -> Iterator[dict[str, LayerTail]]:
-    """Keep what the next pass of the model over one window leaves inside the layers of some projections, by name.
+    """Cache the next pass of the model over one window inside the layers of some projections, by their names.
 
-    Where a layer does not let itself be entered (it calls a module twice, say), nothing is kept.
+    Nothing is cached for a layer that cannot be restarted after the projection (it calls a module twice, for example).
     """
     kept: dict[str, LayerTail] = {}
     by_layer: dict[int, list[Projection]] = {}
@@ -98,8 +97,8 @@ def _keep(kept: dict[str, LayerTail], projections: list[Projection], done: list)
 def _inside(projection: Projection, done: list) -> LayerTail | None:
     """done: (name, module, output, inputs, keywords) of a layer's modules, in the order in which they ended."""
     ended = {id(module): place for place, (_, module, *_) in enumerate(done)}
-    listed = projection.expert is not None  # such an expert sees some of the tokens
-    if listed or id(projection.container) not in ended or len(ended) < len(done):
+    own_module = projection.expert is not None  # an expert with a module of its own is given some of the tokens
+    if own_module or id(projection.container) not in ended or len(ended) < len(done):
         return None
     name, _, output, inputs, keywords = done[ended[id(projection.container)]]
     if not isinstance(output, torch.Tensor):
@@ -120,7 +119,7 @@ def _inside(projection: Projection, done: list) -> LayerTail | None:
 
 
 def _entry(name: str, rows: torch.Tensor, done: list) -> int:
-    """The outermost module that hands the output of the module `name` on unchanged, as its place in `done`."""
+    """Index in `done` of the outermost module that returns the output of the module `name` unchanged."""
     ended = {path: place for place, (path, *_) in enumerate(done)}
     entry = ended[name]
     while "." in name:
@@ -145,7 +144,7 @@ def _can_be_copied(output: Any, length: int) -> bool:
 
 
 def _copies(output: Any, n: int) -> Any:
-    """A module's output for one window as it would be for n equal ones."""
+    """A module's output for one window, repeated for n equal windows."""
     if isinstance(output, tuple):
         return tuple(_copies(each, n) for each in output)
     if output is None:

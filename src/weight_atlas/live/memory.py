@@ -1,8 +1,8 @@
-"""How much memory one forward pass may take, and what is said where it runs out.
+"""How much memory one forward pass may take, and the message where it runs out.
 
-The bounds are numbers of bytes and of logits, the same on every machine: how many windows go through a model together
-follows from them and from the model's sizes, never from free memory or the number of cores, so that results do not
-depend on where they were made.
+The bounds are constants, the same on every machine: how many windows go through a model together follows from them and
+from the model's sizes, never from free memory or the number of cores. `batch_size` of a step is a maximum on top. What
+depends on the machine is only whether memory suffices at all; see ablations.batches for what then happens.
 """
 
 from collections.abc import Iterator

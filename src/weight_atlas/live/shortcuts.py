@@ -1,4 +1,4 @@
-"""Which shortcuts give a model's own logits: found out by trying them on each projection that is to be edited."""
+"""Decide which shortcuts reproduce the model's logits, by testing them on every projection to be edited."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,9 +28,9 @@ OF_A_LAYER = ("W_down", "W_gate", "W_up")
 class Shortcuts:
     """Shortcuts that hold for some edits of a model; by default none: every variant takes a whole forward pass.
 
-    carried: names of projections of whose output the layers above learn through the residual stream alone. added: of
-    these, those whose layer can be entered after the projection, a changed weight's difference added. shared:
-    addresses of tensors that more than one layer reads.
+    carried: names of projections whose output reaches the layers above through the residual stream alone. added: those
+    of them whose layer can be restarted after the projection, with a changed weight's difference added to its output.
+    shared: addresses of tensors that more than one layer reads.
     """
 
     carried: frozenset[str] = frozenset()
@@ -48,7 +48,7 @@ class Shortcuts:
         return bool(variant) and sound and (first_layer(variant) > 0 or self.adds(live, variant))
 
     def adds(self, live: Anatomy, variant: Variant) -> bool:
-        """Whether only what follows the projection has to be run of a variant's layer."""
+        """Whether only the tail of a variant's layer, after the projection, has to be run."""
         return is_single(variant) and live.projection(variant[0].coordinate).name in self.added
 
 
@@ -65,10 +65,10 @@ def is_single(variant: Sequence[Edit]) -> bool:
 
 @torch.no_grad()
 def shortcuts_of(live: Anatomy, ids: torch.Tensor, variants: Sequence[Variant]) -> Shortcuts:
-    """Try the shortcuts on the projections that some variants edit.
+    """Test the shortcuts on the projections that some variants edit.
 
-    ids (1, length): a window. A few forward passes of the whole for the lowest of these projections, whose change
-    passes all layers above; where that goes well, of its first tokens for the others, else of the whole again.
+    ids (1, length): a window. The lowest of these projections, whose change passes all layers above, takes a few
+    forward passes over the whole window; the others over its first tokens if that test succeeds, else over all of it.
     """
     edits = [edit for variant in variants for edit in variant if edit.coordinate.role in OF_A_LAYER]
     projections = {live.projection(edit.coordinate).name: live.projection(edit.coordinate) for edit in edits}
@@ -87,9 +87,9 @@ def shortcuts_of(live: Anatomy, ids: torch.Tensor, variants: Sequence[Variant]) 
 
 
 def pays(live: Anatomy, windows: Windows, variants: Sequence[Variant], *, beside: int = 0) -> bool:
-    """Whether restarts of some variants on some windows could save more than the trials of `shortcuts_of` cost.
+    """Whether restarts of some variants on some windows could save more than the tests of `shortcuts_of` cost.
 
-    beside: passes of each window that restarts need and that would not be made without them.
+    beside: passes over each window that are needed for the restarts only.
     """
     edits = [edit for variant in variants for edit in variant if edit.coordinate.role in OF_A_LAYER]
     projections = {live.projection(edit.coordinate).name for edit in edits}
@@ -99,7 +99,7 @@ def pays(live: Anatomy, windows: Windows, variants: Sequence[Variant], *, beside
 
 
 def _tried(trial: Callable[..., bool], *given: object) -> bool:
-    """Whether a trial succeeds: where a layer needs what was not kept, the plain forward pass has it."""
+    """Whether a test succeeds. A layer may need what was not cached: the plain forward pass is then the only way."""
     try:
         return trial(*given)
     except (RuntimeError, TypeError, KeyError, IndexError, ValueError, AttributeError, AtlasError) as error:
@@ -115,25 +115,25 @@ def _carries(live: Anatomy, ids: torch.Tensor, projection: Projection) -> bool:
     variants in between: what layers hand on beside the stream (keys and values that later layers share, say) is then
     that of the wrong pass, and shows.
     """
-    way, layer = chain(live, ids), projection.layer
-    size = float(way.streams[layer + 1].float().square().mean().sqrt())
-    positions = torch.linspace(0, way.ids.shape[1] - 1, min(TRIAL, way.ids.shape[1], live.head.positions)).long()
+    trace, layer = chain(live, ids), projection.layer
+    size = float(trace.streams[layer + 1].float().square().mean().sqrt())
+    positions = torch.linspace(0, trace.ids.shape[1] - 1, min(TRIAL, trace.ids.shape[1], live.head.positions)).long()
     with _shifted(projection.container, size):
-        whole = logits_at(live.model, way.ids, positions)[0]
-        hidden = way.layer(layer, way.streams[layer].expand(2, -1, -1))
+        whole = logits_at(live.model, trace.ids, positions)[0]
+        hidden = trace.layer(layer, trace.streams[layer].expand(2, -1, -1))
     dtype, whole = whole.dtype, whole.float()
-    way.layer(layer, way.streams[layer])
+    trace.layer(layer, trace.streams[layer])
     for number in range(layer + 1, len(live.layers)):
-        hidden = way.layer(number, hidden)
-        way.layer(number, way.streams[number])
+        hidden = trace.layer(number, hidden)
+        trace.layer(number, trace.streams[number])
     tolerance = max(1e-4, 4 * torch.finfo(dtype).eps) * float(whole.abs().max())
-    states = way.states(hidden, positions)
+    states = trace.states(hidden, positions)
     return all(bool((live.head.logits(each).float() - whole).abs().max() <= tolerance) for each in states)
 
 
 @contextmanager
 def _shifted(module: torch.nn.Module, size: float) -> Iterator[None]:
-    """Add a vector of that root mean square to every row that a module puts out: its signs mean nothing to a norm."""
+    """Add a vector of that root mean square to every row of a module's output, with signs that no norm removes."""
 
     def shift(module, inputs, output):
         channels = torch.arange(output.shape[-1], device=output.device)
@@ -147,31 +147,31 @@ def _shifted(module: torch.nn.Module, size: float) -> Iterator[None]:
 
 
 def _adds(live: Anatomy, ids: torch.Tensor, sample: Edit) -> bool:
-    """Whether a layer that is entered after a projection leaves what the layer with an edited weight does.
+    """Whether restarting a layer after a projection gives the same output as running it with an edited weight.
 
-    Tried with a change ten times as large as the stream, which no rounding hides.
+    Tested with a change ten times as large as the stream, which no rounding hides.
     """
     place = sample.coordinate
     projection = live.projection(place)
-    way = chain(live, ids, [projection])
-    if projection.name not in way.inside:
+    trace = chain(live, ids, [projection])
+    if projection.name not in trace.inside:
         return False
-    inside, before = way.inside[projection.name], way.streams[place.layer + 1]
+    inside, before = trace.inside[projection.name], trace.streams[place.layer + 1]
     rows, x, factor = inside.activations(place)
     if not x.any():
         return False
     large = Edit(place, offset=float(10 * before.abs().max() / x.abs().max()))
     outputs = inside.output.clone()
     outputs[rows, place.row] += (change_of(live, large) * x * factor).to(outputs)
-    entered = way.after(inside, outputs.expand(2, -1, -1)).float()
+    entered = trace.after(inside, outputs.expand(2, -1, -1)).float()
     with edited(live, [large]):
-        whole = way.layer(place.layer, way.streams[place.layer]).float()
+        whole = trace.layer(place.layer, trace.streams[place.layer]).float()
     tolerance = max(1e-4, 8 * torch.finfo(before.dtype).eps)
     return bool((entered - whole).abs().max() <= tolerance * whole.abs().max())
 
 
 def _read_by_several(live: Anatomy) -> frozenset[int]:
-    """Addresses of tensors that several layers read, or a layer and what stands outside of all layers."""
+    """Addresses of tensors that several layers read, or both a layer and a module outside of the layers."""
     inside = [{_address(parameter) for parameter in layer.parameters()} for layer in live.layers]
     outside = {_address(parameter) for parameter in _not_in_layers(live)}
     seen, several = set(outside), set()

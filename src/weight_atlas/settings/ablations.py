@@ -248,7 +248,8 @@ class AblationEval(Settings):
 
     batch_size: Count | None = Field(
         None,
-        description="Requests in one forward pass; null: 64 on CUDA and 16 elsewhere, halved until memory suffices.",
+        description="Requests in one forward pass, at most: fewer if they are long. null: 64 on CUDA and 16 elsewhere. "
+        "Halved where memory runs out.",
     )
 
 
@@ -261,8 +262,8 @@ class WindowScores(Settings):
     tokens: Several | None = Field(8192, description="Tokens of the corpus to score; null: all of it.")
     batch_size: Count | None = Field(
         None,
-        description="Windows, or variants of a window, that go through the model together; null: 64 on CUDA and 16 "
-        "elsewhere, halved until memory suffices.",
+        description="Windows, or variants of a window, that go through the model together, at most: fewer for long "
+        "windows. null: 64 on CUDA and 16 elsewhere. Halved where memory runs out.",
     )
 
 

@@ -70,7 +70,7 @@ class SuperWeightVerification(FirstCorpus):
     score_every: Count = Field(4, description="Score every so many tokens: the head is then computed for these only.")
     draws: Natural = Field(50, description="Random weights that each super weight is compared with.")
     seed: Natural = Field(0, description="Seed of the draws.")
-    batch_size: Count = Field(16, description="Variants in one forward pass.")
+    batch_size: Count = Field(16, description="Variants in one forward pass, at most: fewer for long windows.")
     critical_ratio: Ratio = Field(
         1.5,
         description="A super weight is critical if its removal alone multiplies perplexity by this or more.",
@@ -125,4 +125,6 @@ class ExpertRouting(FirstCorpus):
         False,
         description="Also what zeroing the strongest weights does to the loss, with natural and with forced routing.",
     )
-    batch_size: Count = Field(8, description="Windows in one forward pass of the causal scoring.")
+    batch_size: Count = Field(
+        8, description="Windows in one forward pass of the causal scoring, at most: fewer for long windows."
+    )

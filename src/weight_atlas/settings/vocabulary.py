@@ -129,7 +129,9 @@ class Interventions(Settings):
     )
     margin_k: Several = Field(2, description=MARGIN_K)
     seed: Natural = Field(0, description="Seed of the draws.")
-    batch_size: Count = Field(16, description="Interventions that go through a layer together.")
+    batch_size: Count = Field(
+        16, description="Interventions that go through a layer together, at most: fewer for long windows."
+    )
 
 
 class Averages(Settings):

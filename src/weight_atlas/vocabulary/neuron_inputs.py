@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate
-from weight_atlas.live.contributions import watched
+from weight_atlas.live.contributions import inputs_observed
 from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.windows import Windows
 
@@ -33,7 +33,7 @@ def mean_inputs(
         totals[place] += float(x.sum(dtype=torch.float64))
         counts[place] += x.numel()
 
-    with watched(live, list(totals), note):
+    with inputs_observed(live, list(totals), note):
         for ids in windows.ids.split(batch_size) if targets else ():
             with out_of_memory_explained(f"a forward pass of {tuple(ids.shape)} tokens"):
                 live.head.run(ids)
