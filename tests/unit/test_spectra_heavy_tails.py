@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from weight_atlas.figures.heavy_tail import alpha_by_layer, spectral_densities
-from weight_atlas.settings.spectra import Tails
+from weight_atlas.settings.spectra import HeavyTail, Tails
 from weight_atlas.spectra.heavy_tails import heavy_tails, smallest_tail, tail_summary, with_spectra
 from weight_atlas.spectra.marchenko_pastur import Bulk, density, fit_bulk, gaussian_spectrum
 from weight_atlas.spectra.power_law import bootstrap_p, fit_power_law, lognormal_ratio
 from weight_atlas.spectra.table import singular_value_table
 
-QUICK = Tails(bootstrap=0)
+QUICK = HeavyTail(bootstrap=0)  # as the step has it
 
 
 def full_search(values, min_tail=2):

@@ -118,7 +118,8 @@ def _judged(fit: PowerLaw | None, values: np.ndarray, row: SpectrumRow, settings
     smallest = smallest_tail(settings, len(values))
     if len(values) < smallest:
         return {"status": "failed"}
-    null = _gaussian_alpha(*nonzero_shape(row), settings)
+    rows, columns = nonzero_shape(row)
+    null = _gaussian_alpha(rows, columns, smallest_tail(settings, min(rows, columns)))
     if fit is None or _degenerate(fit, values, null, row, settings):
         return {"status": "degenerate", "alpha_null": null}
     seed = zlib.crc32(str(row.id).encode())
@@ -145,9 +146,8 @@ def _degenerate(fit: PowerLaw, values: np.ndarray, null: float, row: SpectrumRow
 
 
 @lru_cache(maxsize=256)
-def _gaussian_alpha(rows: int, columns: int, settings: Tails) -> float:
-    values = gaussian_spectrum(rows, columns)
-    fit = fit_power_law(values, smallest_tail(settings, len(values)))
+def _gaussian_alpha(rows: int, columns: int, smallest: int) -> float:
+    fit = fit_power_law(gaussian_spectrum(rows, columns), smallest)
     return fit.alpha if fit else float("nan")
 
 
