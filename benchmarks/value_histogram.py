@@ -22,7 +22,7 @@ import torch
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.manifest import open_checkpoint
-from weight_atlas.families import load_piece
+from weight_atlas.families.pieces import load_piece
 from weight_atlas.weights.streaming import portions, value_histograms
 
 ROOT = Path(__file__).parents[1]

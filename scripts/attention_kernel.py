@@ -19,8 +19,8 @@ def main(
 ) -> None:
     """Write the spectra and measures of the QK and OV kernels of one model, a row per head."""
     from weight_atlas.checkpoint.manifest import open_checkpoint
-    from weight_atlas.families import load_piece, matrices
-    from weight_atlas.families.pieces import load_gain
+    from weight_atlas.families.inventory import matrices
+    from weight_atlas.families.pieces import load_gain, load_piece
 
     weights, tensors = open_checkpoint(checkpoint), read_table(inventory)
     gains = None

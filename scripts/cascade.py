@@ -26,7 +26,8 @@ def main(
     """Write averages by layer and class of positions, single tokens of one text, and figures of each target."""
     from weight_atlas.live.load import open_live
     from weight_atlas.vocabulary.cascade import cascade, cascade_of_text
-    from weight_atlas.vocabulary.targets import coordinates_of, edit_title, target_name, target_title
+    from weight_atlas.vocabulary.target_coordinates import coordinates_of
+    from weight_atlas.vocabulary.targets import edit_title, target_name, target_title
     from weight_atlas.vocabulary.windows import text_ids, windows_for, windows_from
 
     live, tokenizer = open_live(checkpoint, running, device=device)

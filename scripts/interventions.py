@@ -24,7 +24,7 @@ def main(
     from weight_atlas.live.load import open_live
     from weight_atlas.vocabulary.interventions import measure_interventions
     from weight_atlas.vocabulary.prediction_measures import prediction_measure, stop_words
-    from weight_atlas.vocabulary.targets import coordinates_of
+    from weight_atlas.vocabulary.target_coordinates import coordinates_of
     from weight_atlas.vocabulary.windows import windows_for, windows_from
 
     live, _ = open_live(checkpoint, running, device=device)

@@ -38,7 +38,7 @@ def main(
         return
 
     from weight_atlas.checkpoint.manifest import open_checkpoint
-    from weight_atlas.families import load_piece
+    from weight_atlas.families.pieces import load_piece
 
     weights = open_checkpoint(checkpoint)
     table = singular_value_table(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
-from weight_atlas.families import load_piece
+from weight_atlas.families.pieces import load_piece
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.super_weight_screening import screening
 from weight_atlas.settings.super_weights import SuperWeightScreening

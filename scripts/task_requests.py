@@ -24,7 +24,7 @@ def main(
 
     definition, data: a task's YAML and its items, in place of a name.
     """
-    from weight_atlas.ablations.harness import encoder
+    from weight_atlas.ablations.encoder import encoder
     from weight_atlas.ablations.requests import build_requests, chance_levels, data_of
     from weight_atlas.ablations.tasks import definition_folders, load_tasks, own_folders
     from weight_atlas.tokens.tokenizer import load_tokenizer

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from weight_atlas.artifacts import write_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
-from weight_atlas.families import inventory
+from weight_atlas.families.inventory import inventory
 from weight_atlas.settings.models import Inventoried
 from weight_atlas.workflow.step import run_step
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
-from weight_atlas.families import load_piece
+from weight_atlas.families.pieces import load_piece
 from weight_atlas.weights.histogram_table import histogram_parts, write_parts
 from weight_atlas.weights.streaming import portions, skipped, value_histograms, warned
 from weight_atlas.workflow.step import run_step

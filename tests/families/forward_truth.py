@@ -14,7 +14,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.families import load_piece
+from weight_atlas.families.pieces import load_piece
 
 LENGTH = 5  # tokens; no other dimension of the tiny models has this size
 PRODUCTS = {"matmul", "__matmul__", "bmm", "baddbmm", "einsum", "scaled_dot_product_attention", "conv1d"}

@@ -88,7 +88,7 @@ def main(names: list[str]) -> None:
     import tempfile
 
     from weight_atlas.checkpoint.checkpoint import Checkpoint
-    from weight_atlas.families import inventory
+    from weight_atlas.families.inventory import inventory
 
     for name in names:
         wanted = read_list(name)

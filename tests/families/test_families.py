@@ -28,8 +28,9 @@ from residual_checks import last_layer, near, neurons, norms, places, readout_is
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
-from weight_atlas.families import inventory, load_piece
+from weight_atlas.families.inventory import inventory
 from weight_atlas.families.layouts import Selection, extract, place
+from weight_atlas.families.pieces import load_piece
 from weight_atlas.families.roles import MATRIX_ROLES, Role
 from weight_atlas.interventions.quantized_layers import layer_matrices
 from weight_atlas.live.anatomy import anatomy

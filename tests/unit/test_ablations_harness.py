@@ -10,7 +10,8 @@ import torch
 import yaml
 
 from weight_atlas.ablations.bundled import bundled_items
-from weight_atlas.ablations.harness import Harness, encoder, evaluate_variants
+from weight_atlas.ablations.encoder import encoder
+from weight_atlas.ablations.harness import Harness, evaluate_variants
 from weight_atlas.ablations.requests import build_requests, chance_levels, fill_requests
 from weight_atlas.ablations.tasks import load_tasks
 from weight_atlas.ablations.variants import Expansion, variants_of

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from weight_atlas.ablations import task_files
-from weight_atlas.ablations.harness import Harness, encoder, evaluate_variants
+from weight_atlas.ablations.encoder import encoder
+from weight_atlas.ablations.harness import Harness, evaluate_variants
 from weight_atlas.ablations.impact import headlines, impact_table, item_impact
 from weight_atlas.ablations.requests import build_requests, chance_levels, check_limit, data_of, fill_requests
 from weight_atlas.ablations.task_errors import explained

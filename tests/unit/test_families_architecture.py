@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from weight_atlas.families import inventory
 from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.architecture_summary import (
     CATEGORIES,
@@ -16,6 +15,7 @@ from weight_atlas.families.architecture_summary import (
     parameter_table,
     parameters_by,
 )
+from weight_atlas.families.inventory import inventory
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.registry import find_family
 from weight_atlas.families.schema import load_family

@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
-from weight_atlas.families import inventory, load_piece
 from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.architecture_summary import configuration
+from weight_atlas.families.inventory import inventory
+from weight_atlas.families.pieces import load_piece
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8, "intermediate_size": 12,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from live_models import tiny, word_tokenizer
 
-from weight_atlas.ablations.harness import encoder
+from weight_atlas.ablations.encoder import encoder
 from weight_atlas.artifacts import read_table, write_json
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.fetch import make_manifest

@@ -6,11 +6,12 @@ import pytest
 from weight_atlas.artifacts import write_json
 from weight_atlas.checkpoint.fetch import make_manifest
 from weight_atlas.checkpoint.manifest import open_checkpoint
-from weight_atlas.families import inventory, load_piece
+from weight_atlas.families.inventory import inventory
+from weight_atlas.families.pieces import load_piece
 from weight_atlas.live.load import open_live
 from weight_atlas.settings.models import CheckpointSpec, Live
 from weight_atlas.settings.super_weights import SuperWeights, SuperWeightVerification
-from weight_atlas.super_weights.artifact import coordinates_of
+from weight_atlas.super_weights.coordinates import coordinates_of
 from weight_atlas.super_weights.screening import screen
 from weight_atlas.super_weights.survey import survey
 from weight_atlas.super_weights.verdict import verified

@@ -12,11 +12,13 @@ from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.edits import edited, set_to, zero
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.settings.super_weights import SuperWeights
-from weight_atlas.super_weights.artifact import coordinates_of, detected_records, merged, name_on_disk
+from weight_atlas.super_weights.artifact import detected_records, merged
+from weight_atlas.super_weights.coordinates import coordinates_of
 from weight_atlas.super_weights.detection import detect
 from weight_atlas.super_weights.massive_activations import massive_activations
 from weight_atlas.super_weights.prompts import Prompts, bundled_prompts, tokenized
 from weight_atlas.super_weights.recording import Recording, record
+from weight_atlas.super_weights.records import name_on_disk
 from weight_atlas.super_weights.routing_measures import expert_record
 from weight_atlas.super_weights.survey import survey
 
@@ -349,7 +351,8 @@ def test_prompts_with_and_without_prefix():
 @pytest.mark.parametrize("layout", ["llama", "qwen2_moe", "gpt_oss", "dbrx"])
 def test_records_name_the_tensor_on_disk(layout, tmp_path):
     from weight_atlas.checkpoint.checkpoint import Checkpoint
-    from weight_atlas.families import inventory, load_piece
+    from weight_atlas.families.inventory import inventory
+    from weight_atlas.families.pieces import load_piece
 
     model = tiny(layout)
     live = anatomy(model)

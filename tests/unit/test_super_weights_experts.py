@@ -18,8 +18,8 @@ from weight_atlas.live.windows import Windows, fixed_windows
 from weight_atlas.settings.super_weights import ExpertRouting
 from weight_atlas.super_weights.calibration import Calibration, each_expert
 from weight_atlas.super_weights.causal import with_causal_scores
+from weight_atlas.super_weights.expert_findings import expert_findings
 from weight_atlas.super_weights.expert_table import expert_table, super_experts
-from weight_atlas.super_weights.findings import expert_findings
 from weight_atlas.super_weights.routing_measures import co_spike, position_entropy
 from weight_atlas.super_weights.super_activations import outstanding, super_activations
 

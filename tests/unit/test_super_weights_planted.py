@@ -8,7 +8,8 @@ import torch
 from live_models import drawn, own_text, plant, random_prompts, tiny, word_tokenizer
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.families import inventory, load_piece
+from weight_atlas.families.inventory import inventory
+from weight_atlas.families.pieces import load_piece
 from weight_atlas.figures import super_weight_verification as figures
 from weight_atlas.live import batched_scoring
 from weight_atlas.live.anatomy import Coordinate, anatomy

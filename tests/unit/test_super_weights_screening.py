@@ -7,7 +7,8 @@ import torch
 from live_models import LAYOUTS, drawn, plant, tiny
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.families import inventory, load_piece
+from weight_atlas.families.inventory import inventory
+from weight_atlas.families.pieces import load_piece
 from weight_atlas.figures.super_weight_screening import screening
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.matrices import matrix_at

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.families import inventory
+from weight_atlas.families.inventory import inventory
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.load import load_model
 from weight_atlas.settings.vocabulary import SuperWeightCards, Windows
@@ -15,7 +15,8 @@ from weight_atlas.vocabulary.cascade import cascade
 from weight_atlas.vocabulary.interventions import measure_interventions
 from weight_atlas.vocabulary.prediction_measures import METRICS, prediction_measure, stop_words
 from weight_atlas.vocabulary.super_weight_cards import weight_cards
-from weight_atlas.vocabulary.targets import coordinates_of, find_targets
+from weight_atlas.vocabulary.target_coordinates import coordinates_of
+from weight_atlas.vocabulary.targets import find_targets
 from weight_atlas.vocabulary.token_classes import read_token_classes
 from weight_atlas.vocabulary.windows import sliding_windows
 

@@ -10,7 +10,7 @@ import torch
 
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.families import inventory
+from weight_atlas.families.inventory import inventory
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.edits import edited, value_at, zero
 from weight_atlas.live.windows import Windows
@@ -26,7 +26,8 @@ from weight_atlas.vocabulary.readout import read_readout
 from weight_atlas.vocabulary.selection import select_neurons
 from weight_atlas.vocabulary.summary import summarise_classes, summarise_models
 from weight_atlas.vocabulary.super_weight_cards import weight_cards, weights_table
-from weight_atlas.vocabulary.targets import coordinates_of, find_targets
+from weight_atlas.vocabulary.target_coordinates import coordinates_of
+from weight_atlas.vocabulary.targets import find_targets
 from weight_atlas.vocabulary.token_classes import listed_tokens, token_classes
 
 LAYER = 1

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
-from weight_atlas.families import inventory
 from weight_atlas.families.architecture import Architecture
+from weight_atlas.families.inventory import inventory
 from weight_atlas.settings.vocabulary import NeuronLabels
 from weight_atlas.vocabulary.effects import cosine_effects, direct_effects, moments, scalar_effects, top_tokens
 from weight_atlas.vocabulary.labels import label_neurons, threshold_value

@@ -8,16 +8,18 @@ import torch
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError, NotApplicable
-from weight_atlas.families import inventory
+from weight_atlas.families.inventory import inventory
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.edits import value_at
 from weight_atlas.live.layer_restart import chain
 from weight_atlas.live.matrices import matrix_at
+from weight_atlas.vocabulary.down_projections import down_projections, projections_of
 from weight_atlas.vocabulary.effects import direct_effects
 from weight_atlas.vocabulary.neuron_scan import prepare, scan
-from weight_atlas.vocabulary.neurons import down_projections, neuron_blocks, projections_of
+from weight_atlas.vocabulary.neurons import neuron_blocks
 from weight_atlas.vocabulary.readout import read_readout
-from weight_atlas.vocabulary.targets import coordinates_of, find_targets, target_name
+from weight_atlas.vocabulary.target_coordinates import coordinates_of
+from weight_atlas.vocabulary.targets import find_targets, target_name
 
 # Norms after the MLP divide by what only a forward pass knows, so they have a test of their own.
 LAYOUTS = ["llama", "qwen2", "cohere", "gpt_neox", "gpt2", "opt", "mixtral", "qwen2_moe", "olmoe", "gpt_oss", "dbrx",

@@ -8,11 +8,12 @@ import transformers
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
-from weight_atlas.families import inventory
 from weight_atlas.families.architecture import Architecture
+from weight_atlas.families.inventory import inventory
 from weight_atlas.families.pieces import load_gain
 from weight_atlas.spectra.attention_factors import norm_gains
-from weight_atlas.vocabulary.neurons import neuron_blocks, of_component
+from weight_atlas.vocabulary.down_projections import of_component
+from weight_atlas.vocabulary.neurons import neuron_blocks
 from weight_atlas.vocabulary.readout import final_norm, fold, read_readout
 
 

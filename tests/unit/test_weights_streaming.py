@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
-from weight_atlas.families import inventory, load_piece
+from weight_atlas.families.inventory import inventory
+from weight_atlas.families.pieces import load_piece
 from weight_atlas.weights import streaming
 from weight_atlas.weights.histogram_table import histogram_parts, read_parts, write_parts
 from weight_atlas.weights.streaming import Portion, portions, value_histograms, warned
@@ -167,7 +168,7 @@ import sys
 import pandas as pd
 from pathlib import Path
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.families import load_piece
+from weight_atlas.families.pieces import load_piece
 from weight_atlas.weights.streaming import portions, value_histograms
 row = {{"id": "w", "tensor": "w", "selection": "", "expert": None, "rows": 300, "cols": 300, "readable": True}}
 inventory = pd.DataFrame([row | {{"tied_to": "", "parameters": 90_000, "bytes": 180_000, "note": ""}}])

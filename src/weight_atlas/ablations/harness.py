@@ -12,61 +12,19 @@ from typing import Any
 
 import pandas as pd
 import torch
-from lm_eval.models.huggingface import HFLM
 
-from weight_atlas.ablations.batches import first_batch, halving
+from weight_atlas.ablations.batches import halving
 from weight_atlas.ablations.description import described
+from weight_atlas.ablations.encoder import Encoder
 from weight_atlas.ablations.loglikelihoods import Request, log_likelihoods
-from weight_atlas.ablations.special_tokens import first_prefix, padding_id
 from weight_atlas.ablations.tasks import seed_everything
 from weight_atlas.ablations.variants import Expansion, without
 from weight_atlas.errors import AtlasError
 from weight_atlas.interventions.intervention import Intervention, Refused, applied
 from weight_atlas.interventions.kinds import BASELINE
 from weight_atlas.live.anatomy import Anatomy
-from weight_atlas.live.language_model import LanguageModel
-from weight_atlas.live.model_class import causal_class
 
 ITEM_COLUMNS = ("variant", "task", "filter", "metric", "doc_id", "value", "weight")  # fmt: skip
-
-
-class Encoder(HFLM):
-    """The harness's own model class as far as it encodes; texts seen once are not tokenized again."""
-
-    def __init__(self, model: LanguageModel, tokenizer: Any, *, batch_size: int | None = None):
-        """batch_size: None takes the largest power of two up to 64 on CUDA (16 elsewhere) that memory allows."""
-        tokenizer.pad_token_id = padding_id(tokenizer, model.get_input_embeddings().weight.shape[0])
-        size = first_batch(model.device.type, batch_size)
-        prefix = first_prefix(tokenizer)
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=size, prefix_token_id=prefix)
-        self._pairs: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
-        self._texts: dict[str, list[int]] = {}
-
-    def remember(self, requests: pd.DataFrame) -> None:
-        """Take over the tokens of a table of requests (see ablations.requests)."""
-        for row in requests.itertuples():
-            arguments = json.loads(row.arguments)
-            if row.type != "loglikelihood":
-                self._texts[arguments[0]] = list(row.context_ids)
-            elif arguments[0]:
-                self._pairs[tuple(arguments)] = list(row.context_ids), list(row.continuation_ids)
-
-    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        key = context, continuation
-        if key not in self._pairs:
-            self._pairs[key] = super()._encode_pair(context, continuation)
-        return self._pairs[key]
-
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **keywords) -> list[int]:
-        if add_special_tokens is not None or keywords:
-            return super().tok_encode(string, add_special_tokens=add_special_tokens, **keywords)
-        if string not in self._texts:
-            self._texts[string] = super().tok_encode(string)
-        return self._texts[string]
-
-    def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str | None:
-        # Asked for the text of the EOS token, which a tokenizer need not have: none then ends a generation.
-        return None if tokens is None else super().tok_decode(tokens, skip_special_tokens=skip_special_tokens)
 
 
 class Harness(Encoder):
@@ -103,14 +61,6 @@ class Harness(Encoder):
             return super()._model_generate(*given, **settings)
         finally:
             handle.remove()
-
-
-def encoder(checkpoint: Any, tokenizer: Any, *, trust_remote_code: bool) -> Encoder:
-    """A harness model that encodes as the checkpoint's model does, and knows its context; it cannot score."""
-    model_class, configuration = causal_class(checkpoint, trust_remote_code=trust_remote_code)
-    with torch.device("meta"):
-        model: Any = model_class(configuration)
-    return Encoder(model, tokenizer)
 
 
 def evaluate_variants(

@@ -14,8 +14,8 @@ from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.load import open_live
 from weight_atlas.live.windows import prefix_ids
 from weight_atlas.settings.models import Live
-from weight_atlas.super_weights.artifact import coordinates_of
-from weight_atlas.super_weights.published import PROMPT
+from weight_atlas.super_weights.coordinates import coordinates_of
+from weight_atlas.super_weights.prompts import PROMPT
 
 
 @dataclass(frozen=True)

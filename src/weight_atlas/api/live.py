@@ -80,7 +80,7 @@ class LiveAnalyses(WeightAnalyses):
         weights. settings: SuperActivations.
         """
         from weight_atlas.settings.super_weights import SuperActivations
-        from weight_atlas.super_weights.artifact import coordinates_of
+        from weight_atlas.super_weights.coordinates import coordinates_of
         from weight_atlas.super_weights.super_activations import super_activations
 
         wanted = checked(SuperActivations, settings, "super_activations")

@@ -85,7 +85,7 @@ class VocabularyAnalyses(LiveAnalyses):
         """
         from weight_atlas.settings.vocabulary import Averages
         from weight_atlas.vocabulary.cascade import cascade
-        from weight_atlas.vocabulary.targets import coordinates_of
+        from weight_atlas.vocabulary.target_coordinates import coordinates_of
         from weight_atlas.vocabulary.windows import windows_for
 
         wanted = checked(Averages, settings, "cascade")
@@ -102,7 +102,7 @@ class VocabularyAnalyses(LiveAnalyses):
         from weight_atlas.settings.vocabulary import Interventions
         from weight_atlas.vocabulary.interventions import measure_interventions
         from weight_atlas.vocabulary.prediction_measures import prediction_measure, stop_words
-        from weight_atlas.vocabulary.targets import coordinates_of
+        from weight_atlas.vocabulary.target_coordinates import coordinates_of
         from weight_atlas.vocabulary.windows import windows_for
 
         wanted = checked(Interventions, settings, "interventions")

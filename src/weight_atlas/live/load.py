@@ -8,8 +8,7 @@ import torch
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.errors import AtlasError
-from weight_atlas.families import inventory
-from weight_atlas.families.inventory import check_against_config
+from weight_atlas.families.inventory import check_against_config, inventory
 from weight_atlas.live.anatomy import Anatomy, anatomy
 from weight_atlas.live.language_model import LanguageModel
 from weight_atlas.live.memory import out_of_memory_explained

@@ -81,32 +81,6 @@ def _unattributed(layer: int, reason: str, rows: pd.DataFrame) -> str:
     return f"channels {named}{more} at {where} (up to {rows.ratio.max():,.0f} times the median), {reason}"
 
 
-def expert_findings(experts: pd.DataFrame) -> list[dict[str, str]]:
-    """One finding per super expert, the largest output first, and one per other expert with a candidate weight.
-
-    experts: rows of the expert table; empty for a model without a mixture of experts, which has no findings.
-    """
-    if experts.empty:
-        return []
-    found = []
-    for row in experts[experts.super_expert].sort_values("max_output", ascending=False, kind="stable").itertuples():
-        text = f"{_expert(row)} is a super expert: its largest output is {row.max_output:.4g}, {_carried(row)}."
-        found.append({"grade": "notable", "text": text})
-    others = experts[experts.candidate & ~experts.super_expert]
-    for row in others.sort_values("contribution_ratio", ascending=False, kind="stable").itertuples():
-        found.append({"grade": "notable", "text": f"{_expert(row)} is no super expert, but {_carried(row)}."})
-    return found or [{"grade": "info", "text": f"None of {len(experts)} experts is a super expert."}]
-
-
-def _expert(row) -> str:
-    return f"Layer {row.layer} expert {row.expert} ({row.p_active:.1%} of tokens)"
-
-
-def _carried(row) -> str:
-    size = f"{row.contribution_ratio:,.0f} times the median of its token's residual stream"
-    return f"its weight [{row.row}, {row.column}] contributes {size}"
-
-
 def _of_weight(row, together: bool) -> dict[str, str]:
     expert = "" if pd.isna(row.expert) else f" expert {row.expert}"
     place = f"Layer {row.layer}{expert} [{row.row}, {row.column}]"

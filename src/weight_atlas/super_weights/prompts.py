@@ -10,6 +10,9 @@ import torch
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.windows import prefix_ids
 
+# That of Yu et al., "The Super Weight in Large Language Models" (arXiv 2411.07191).
+PROMPT = "Apple Inc. is a worldwide tech company."
+
 
 @dataclass(frozen=True)
 class Prompts:

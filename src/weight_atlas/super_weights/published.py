@@ -10,11 +10,9 @@ earlier rounds); weights are read in the logical layout whatever the family stor
 search with a message.
 """
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
-from typing import Any
 
 import pandas as pd
 import torch
@@ -25,9 +23,6 @@ from weight_atlas.live.edits import edited, value_at, zero
 from weight_atlas.live.experts import ExpertActivation
 from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.super_weights.calibration import each_expert
-
-# The prompt of the paper.
-PROMPT = "Apple Inc. is a worldwide tech company."
 
 
 @dataclass(frozen=True)
@@ -145,8 +140,3 @@ def family_threshold(live: Anatomy) -> tuple[float, str]:
         if model_type in row["model_types"]:
             return float(row["threshold"]), f"model type {model_type}, of the lineage {lineage}"
     return float(table["default"]), f"model type {model_type} has none of its own: the procedure's default"
-
-
-def prompt_ids(tokenizer: Any, prompts: Sequence[str] | None = None) -> torch.Tensor:
-    """Token ids (1, length) of the first prompt, by default the paper's, with the tokenizer's own special tokens."""
-    return torch.tensor([tokenizer((prompts or [PROMPT])[0])["input_ids"]])

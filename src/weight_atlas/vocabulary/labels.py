@@ -5,7 +5,7 @@ import pandas as pd
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.vocabulary import NeuronLabels
-from weight_atlas.vocabulary.neurons import down_projections
+from weight_atlas.vocabulary.down_projections import down_projections
 
 LABELS = ("prediction", "suppression", "partition", "entropy", "unclear")
 # Where each threshold's percentile is taken over: the column of the scan.

@@ -9,9 +9,10 @@ import pandas as pd
 import torch
 
 from weight_atlas.statistics.corrections import false_discovery_rates
+from weight_atlas.vocabulary.down_projections import projections_of
 from weight_atlas.vocabulary.effects import cosine_effects, direct_effects, moments, scalar_effects, top_tokens
 from weight_atlas.vocabulary.enrichment import Classes, enrichment, examples, prepare_classes
-from weight_atlas.vocabulary.neurons import NeuronBlock, neuron_blocks, projections_of
+from weight_atlas.vocabulary.neurons import NeuronBlock, neuron_blocks
 from weight_atlas.vocabulary.readout import Readout, read_readout
 from weight_atlas.vocabulary.token_classes import class_matrix, listed_tokens, rows_with_tokens
 

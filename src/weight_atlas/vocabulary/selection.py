@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.vocabulary.neurons import of_component
+from weight_atlas.vocabulary.down_projections import of_component
 from weight_atlas.vocabulary.orders import ORDERS
 
 

@@ -9,10 +9,11 @@ import pandas as pd
 from weight_atlas.settings.vocabulary import SuperWeightCards
 from weight_atlas.statistics.bootstrap import bootstrap_ratio
 from weight_atlas.statistics.paired import mean_changes, window_differences
-from weight_atlas.vocabulary.cascade import cascade_label
+from weight_atlas.vocabulary.cascade_label import cascade_label
+from weight_atlas.vocabulary.down_projections import down_projections
 from weight_atlas.vocabulary.effects import scalar_effects
 from weight_atlas.vocabulary.measured_effects import agreement, strongest_changes
-from weight_atlas.vocabulary.neurons import down_projections, neuron_blocks
+from weight_atlas.vocabulary.neurons import neuron_blocks
 from weight_atlas.vocabulary.prediction_measures import METRICS
 from weight_atlas.vocabulary.readout import read_readout
 

@@ -7,8 +7,7 @@ import pandas as pd
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.pieces import load_piece
-from weight_atlas.live.anatomy import Coordinate
-from weight_atlas.vocabulary.neurons import down_projections, of_component
+from weight_atlas.vocabulary.down_projections import down_projections, of_component
 
 SCHEMA = 1
 
@@ -55,14 +54,6 @@ def find_targets(
             matrices = {record["tensor"]: load_piece(checkpoint, place)}
         record["original_value"] = float(matrices[record["tensor"]][record["row"], record["col"]])
     return list(targets.values())
-
-
-def coordinates_of(targets: Iterable[dict[str, Any]]) -> list[Coordinate]:
-    """The coordinates of target records in the live model."""
-    return [
-        Coordinate(record["layer"], record["row"], record["col"], record["expert"], component=record["component"])
-        for record in targets
-    ]
 
 
 def target_name(target: dict[str, Any]) -> str:

@@ -1,0 +1,44 @@
+"""Which tensors of a checkpoint are MLP output projections, whose columns are neurons."""
+
+from typing import Any
+
+import pandas as pd
+
+from weight_atlas.errors import NotApplicable
+from weight_atlas.families.roles import Role
+
+
+def down_projections(inventory: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an inventory that are MLP output projections of the decoder, in order of layers."""
+    every = inventory[(inventory["role"] == Role.W_DOWN.value) & inventory.layer.notna()]
+    rows = every[every["stack"] == "decoder"]
+    if rows.empty:
+        raise NotApplicable(
+            "the model has no MLP output projection, so there are no neurons"
+            if every.empty
+            else "the model has no decoder: the neurons of an encoder predict no next token",
+            remedy="switch off the vocabulary analyses of this model",
+        )
+    return rows[rows.readable].reset_index(drop=True)
+
+
+def projections_of(inventory: pd.DataFrame, neurons: pd.DataFrame) -> pd.DataFrame:
+    """The output projections that the neurons (layer, expert, component) lie in."""
+    rows = down_projections(inventory)
+    wanted = set(map(_place, neurons.itertuples()))
+    return rows[[_place(row) in wanted for row in rows.itertuples()]].reset_index(drop=True)
+
+
+def of_component(rows: pd.DataFrame, component: str) -> pd.DataFrame:
+    """Of several rows of one place, those that a live module's path (or "") means.
+
+    A layer may have shared experts beside a dense MLP; live modules and the inventory name them differently.
+    """
+    if len(rows) < 2:
+        return rows
+    shared = rows.component.str.contains("shared")
+    return rows[shared if "shared" in component else ~shared]
+
+
+def _place(row: Any) -> tuple[int, int, str]:
+    return int(row.layer), -1 if pd.isna(row.expert) else int(row.expert), row.component
