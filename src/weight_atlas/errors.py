@@ -1,7 +1,9 @@
 """The exceptions that users see as a message rather than as a traceback."""
 
+import difflib
 import math
 import re
+from collections.abc import Collection
 
 # What a terminal would obey or hide rather than show: control characters, marks of direction, lone surrogates.
 CONTROL = re.compile(
@@ -38,6 +40,13 @@ class NotApplicable(AtlasError):
     A step that ends with it leaves each of its outputs as an artifact that holds `what` as the reason, and succeeds;
     reading such an artifact raises it again, so that what builds on it does not apply either.
     """
+
+
+def unknown_name(what: str, name: str, known: Collection[str], where: object) -> AtlasError:
+    """The error for a name that nothing has; the remedy is the nearest of those that are known. what: of what kind."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    remedy = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+    return AtlasError(f"unknown {what} {name!r}", where=where, remedy=remedy)
 
 
 def first_line(error: BaseException) -> str:

@@ -85,7 +85,7 @@ TO_BE_MENDED = {
     ("vocabulary/neuron_cards.py", "card_title"): {"significance"},
     ("vocabulary/neuron_cards.py", "cards_of"): {"tokens"},
     ("vocabulary/neuron_cards.py", "cards_table"): {"significance"},
-    ("vocabulary/neuron_inputs.py", "mean_inputs"): {"batch_size"},
+    ("vocabulary/interventions.py", "mean_inputs"): {"batch_size"},
     ("vocabulary/neuron_scan.py", "scan_neurons"): {"tokens"},
     ("vocabulary/summary.py", "summarise_classes"): {"significance"},
     ("vocabulary/super_weight_cards.py", "weight_card"): {"seed"},

@@ -101,7 +101,7 @@ def test_names_that_collide_with_nothing_are_taken(name):
         ("super_weight_verification: {critical_ratio: .inf}", ["critical_ratio: should be a finite number, not inf"]),
         ("scaling_sweep: {factors: [1, .nan]}", ["scaling_sweep.factors.1: should be a finite number, not nan"]),
         ("neuron_effects: {neurons: {demos: [[0, 1]]}}", ["unknown model 'demos'", "did you mean 'demo'?"]),
-        ("intervention_targets: {coordinates: {x: [[0, 1, 2]]}}", ["unknown model 'x'", "models there are: demo"]),
+        ("intervention_targets: {coordinates: {x: [[0, 1, 2]]}}", ["unknown model 'x'", "known: demo"]),
     ],
 )
 def test_what_yaml_reads_as_something_else_is_said(change, parts):
@@ -225,7 +225,7 @@ def test_the_schema_in_the_repository_is_the_one_of_the_classes():
 
 
 def test_kinds_of_ablation_and_formats_are_those_that_the_code_makes():
-    from weight_atlas.ablations.variants import KINDS as MADE
+    from weight_atlas.ablations.variants import MAKERS
 
-    assert set(KINDS) == set(MADE)
+    assert set(KINDS) == set(MAKERS)
     assert SCHEMA["$defs"]["Quantize"]["properties"]["formats"]["items"]["enum"] == list(FORMATS)

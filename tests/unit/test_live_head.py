@@ -15,8 +15,7 @@ from weight_atlas.live.shortcuts import Shortcuts, shortcuts_of
 from weight_atlas.live.windows import fixed_windows
 from weight_atlas.super_weights.recording import record
 from weight_atlas.vocabulary.cascade import cascade
-from weight_atlas.vocabulary.interventions import measure_interventions
-from weight_atlas.vocabulary.neuron_inputs import mean_inputs
+from weight_atlas.vocabulary.interventions import mean_inputs, measure_interventions
 from weight_atlas.vocabulary.prediction_measures import prediction_measure
 
 LENGTH = 24

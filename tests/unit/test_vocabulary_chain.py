@@ -28,7 +28,7 @@ from weight_atlas.vocabulary.summary import summarise_classes, summarise_models
 from weight_atlas.vocabulary.super_weight_cards import weight_cards, weights_table
 from weight_atlas.vocabulary.target_coordinates import coordinates_of
 from weight_atlas.vocabulary.targets import find_targets
-from weight_atlas.vocabulary.token_classes import listed_tokens, token_classes
+from weight_atlas.vocabulary.token_classes import text_tokens, token_classes
 
 LAYER = 1
 
@@ -58,7 +58,7 @@ def made(request, tmp_path_factory):
         for place in places
     ]
     readout = read_readout(checkpoint, rows)
-    table = scan(prepare(readout, listed_tokens(tokens)), neuron_blocks(checkpoint, rows, readout), k=4)
+    table = scan(prepare(readout, text_tokens(tokens)), neuron_blocks(checkpoint, rows, readout), k=4)
     table["label"] = label_neurons(table, NeuronLabels(), n_layers=4, d_model=64)
     chosen = select_neurons(table, found, top_k=1, order="low_cosine_kurtosis")
     neurons, effects = cards_of(checkpoint, rows, tokens, chosen, tokens=5)

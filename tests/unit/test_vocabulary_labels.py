@@ -8,7 +8,7 @@ from live_models import word_tokenizer
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.vocabulary import NeuronLabels
 from weight_atlas.vocabulary.labels import label_neurons, percentile_of, threshold_value
-from weight_atlas.vocabulary.token_classes import listed_tokens, read_token_classes, rows_with_tokens, token_classes
+from weight_atlas.vocabulary.token_classes import read_token_classes, rows_with_tokens, text_tokens, token_classes
 
 PLAIN = {"layer": 0, "skew": 0.0, "kurt": 3.0, "cos_var": 0.0, "norm": 1.0}
 NEVER = {"entropy_cosine_variance": -1.0}
@@ -91,7 +91,7 @@ def test_special_tokens_of_a_tokenizer_are_in_no_class():
     n = len(tokenizer)
     assert rows_with_tokens(table, n + 2).tolist() == list(range(n))
     assert rows_with_tokens(table, 7).tolist() == list(range(7))
-    listed = listed_tokens(table)
+    listed = text_tokens(table)
     assert not listed[[0, 1, 2, 3, n, n + 1]].any() and listed.sum() == n - 5
     # A vocabulary larger than the model's leaves the rest out.
     assert len(read_token_classes(tokenizer, texts[:6])) == 6

@@ -1,11 +1,13 @@
 """The ablations of a configuration, with their tasks and corpora. Light: the workflow uses it for every job."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
+from weight_atlas.ablations.bundled_names import bundled_task
 from weight_atlas.ablations.given_weights import check_weights
-from weight_atlas.ablations.names import bundled_task, known_names
 from weight_atlas.ablations.task_files import task_state
+from weight_atlas.errors import unknown_name
 
 # Products whose variants are ablations of their own, beside those that the configuration lists.
 SECTIONS = ("scaling_sweep", "quantization_ablation")
@@ -80,6 +82,16 @@ class Choices:
             **{key: self._config["models"][model][key] for key in ("dtype", "trust_remote_code")},
             "changes": json.dumps(self.ablations[ablation]),
         }
+
+
+def known_names(chosen: Iterable[str] | None, known: Iterable[str], where: str) -> list[str]:
+    """The chosen names, all of the known ones for None; an AtlasError for one that is not known."""
+    known = list(known)
+    names = known if chosen is None else list(chosen)
+    for name in names:
+        if name not in known:
+            raise unknown_name("name", name, known, where)
+    return names
 
 
 def _ablations(config: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -47,27 +47,27 @@ def largest_zeroed(live: Anatomy, largest: Largest, spared: Sequence[Coordinate]
     stored: list[tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]] = []
     try:
         with torch.no_grad():
-            for name, view, places in _places(live, largest, spared):
+            for name, view, weights in _largest_weights(live, largest, spared):
                 check_editable(name, view)
-                stored.append((view, places, view[places].clone()))
-                view[places] = 0
+                stored.append((view, weights, view[weights].clone()))
+                view[weights] = 0
         yield
     finally:
         with torch.no_grad():
-            for view, places, values in reversed(stored):
-                view[places] = values
+            for view, weights, values in reversed(stored):
+                view[weights] = values
 
 
 def largest_size(live: Anatomy, largest: Largest, spared: Sequence[Coordinate]) -> tuple[int, float]:
     """How many weights largest_zeroed sets to zero, and the sum of their magnitudes."""
-    values = [view[places].double().abs() for _, view, places in _places(live, largest, spared)]
+    values = [view[weights].double().abs() for _, view, weights in _largest_weights(live, largest, spared)]
     return sum(map(len, values)), float(sum(each.sum().item() for each in values))
 
 
-def _places(
+def _largest_weights(
     live: Anatomy, largest: Largest, spared: Sequence[Coordinate]
 ) -> Iterator[tuple[str, torch.Tensor, tuple[torch.Tensor, ...]]]:
-    """(name, view, (rows, columns)) of the weights of each matrix that go; zeros would make no difference."""
+    """(name, view, (rows, columns)) of the largest weights of each matrix; zeros are left out."""
     kept = [(matrix_at(live, place).data_ptr(), place) for place in spared]
     for _, name, view in layer_matrices(live):
         magnitude = view.float().abs()

@@ -1,10 +1,10 @@
-"""The super experts of a mixture of experts in sentences, graded: notable or info."""
+"""Sentences about the super experts of a mixture of experts, each graded notable or info."""
 
 import pandas as pd
 
 
 def expert_findings(experts: pd.DataFrame) -> list[dict[str, str]]:
-    """One finding per super expert, the largest output first, and one per other expert with a candidate weight.
+    """A finding for each super expert, the largest output first, and for each other expert with a candidate weight.
 
     experts: rows of the expert table; empty for a model without a mixture of experts, which has no findings.
     """

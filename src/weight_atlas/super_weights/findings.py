@@ -1,4 +1,4 @@
-"""The verdict on super weights in sentences, graded: critical, notable or info."""
+"""Sentences about the verdict on super weights, each graded critical, notable or info."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ MOST_LISTED = 4
 
 
 def findings(verdict: str, table: pd.DataFrame, joint: dict | None) -> list[dict[str, str]]:
-    """One finding per verified weight, one for all together; grade and text, the gravest first.
+    """A finding (grade and text) for each verified weight and one for all together, the most severe first.
 
-    table: rows of the verification, with found_by; joint: its row of all candidates together, if there were several,
-    and `null_max`, the largest rise of its controls in nats per token.
+    table: rows of the verification, with found_by. joint: the verification's row of all candidates together, if there
+    were several, with `null_max`, the largest rise of its controls in nats per token.
     """
     # Weights that stand in for each other are no decoys.
     together = verdict == "critical together" or (verdict != "not confirmed" and (table.verdict == "inert").all())
@@ -33,9 +33,10 @@ def findings(verdict: str, table: pd.DataFrame, joint: dict | None) -> list[dict
 
 
 def searched(verdict: str, trial: Trial, unattributed: Sequence[dict], unverified: int) -> list[dict[str, str]]:
-    """The scope of the search: activations without a weight, outliers that were tried, and matrices not searched.
+    """Findings about the scope of the search: activations without a weight, outliers tried, matrices left out.
 
-    trial: of the outliers; unattributed: see detection.unattributed; unverified: detected weights beyond the limit.
+    trial: of the outliers. unattributed: see detection.unattributed. unverified: number of detected weights beyond
+    the limit.
     """
     found = []
     if unattributed:
@@ -65,14 +66,14 @@ def searched(verdict: str, trial: Trial, unattributed: Sequence[dict], unverifie
 
 
 def _outlier(trial: Trial, activation: dict) -> str:
-    """Which outlier that was tried writes into the channel of an activation, in the layer where it arises."""
+    """A clause about the tried outliers in an activation's layer that write into its channel, or ""."""
     rows = trial.table
     own = rows[(rows.layer == activation["layer"]) & (rows.row == activation["channel"])] if len(rows) else rows
     return "".join(f", where [{each.row}, {each.column}] stands out by its size" for each in own.itertuples())
 
 
 def _unattributed(layer: int, reason: str, rows: pd.DataFrame) -> str:
-    """Channels of one origin, the largest first."""
+    """The channels of activations with one layer and reason, the largest first."""
     where = "the embedding" if layer < 0 else f"layer {layer}"
     if len(rows) == 1:
         return f"channel {rows.channel.iloc[0]} at {where} ({rows.ratio.iloc[0]:,.0f} times the median), {reason}"
@@ -107,7 +108,7 @@ def _of_weight(row, together: bool) -> dict[str, str]:
 
 
 def _rescued(row) -> str:
-    """The effect of a weight among the others, which decides where its own is small."""
+    """A clause about the effect of a weight among the others, which decides if its effect alone is small."""
     if pd.isna(row.rescue):
         return ""
     return f"; kept while all others are zero it undoes {row.rescue:.3g} nats per token of what removing all costs"

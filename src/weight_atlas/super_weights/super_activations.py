@@ -59,7 +59,7 @@ def super_activations(
         usual += _sink_shares(_attention(live, windows, number), sink)
         with edited(live, map(zero, super_weights)):
             without += _sink_shares(_attention(live, windows, number), sink)
-    return Activations(_places(_values(windows, channels, values, large), windows, tokenizer), _sinks(usual, without))
+    return Activations(_by_token(_values(windows, channels, values, large), windows, tokenizer), _sinks(usual, without))
 
 
 def outstanding(values: torch.Tensor, medians: torch.Tensor, ratio: float) -> torch.Tensor:
@@ -126,7 +126,8 @@ def _values(
     ]
 
 
-def _places(found: list[dict], windows: Windows, tokenizer: Any) -> pd.DataFrame:
+def _by_token(found: list[dict], windows: Windows, tokenizer: Any) -> pd.DataFrame:
+    """The table of Activations.places: a row per layer, channel, token and whether it is the first of its window."""
     if not found:
         return pd.DataFrame(columns=list(PLACE_COLUMNS))
     table = pd.DataFrame(found)

@@ -9,7 +9,7 @@ from weight_atlas.families.roles import Role
 
 
 def down_projections(inventory: pd.DataFrame) -> pd.DataFrame:
-    """The rows of an inventory that are MLP output projections of the decoder, in order of layers."""
+    """The decoder's MLP output projections, as rows of an inventory in the order of layers."""
     every = inventory[(inventory["role"] == Role.W_DOWN.value) & inventory.layer.notna()]
     rows = every[every["stack"] == "decoder"]
     if rows.empty:
@@ -23,14 +23,14 @@ def down_projections(inventory: pd.DataFrame) -> pd.DataFrame:
 
 
 def projections_of(inventory: pd.DataFrame, neurons: pd.DataFrame) -> pd.DataFrame:
-    """The output projections that the neurons (layer, expert, component) lie in."""
+    """The output projections of some neurons (columns layer, expert, component)."""
     rows = down_projections(inventory)
     wanted = set(map(_place, neurons.itertuples()))
     return rows[[_place(row) in wanted for row in rows.itertuples()]].reset_index(drop=True)
 
 
 def of_component(rows: pd.DataFrame, component: str) -> pd.DataFrame:
-    """Of several rows of one place, those that a live module's path (or "") means.
+    """Of the output projections of one layer or expert, those that match a live module's path (or "").
 
     A layer may have shared experts beside a dense MLP; live modules and the inventory name them differently.
     """

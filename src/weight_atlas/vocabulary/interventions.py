@@ -15,12 +15,13 @@ from weight_atlas.interventions.intervention import UNCHANGED, Intervention
 from weight_atlas.interventions.kinds import BASELINE, VOCABULARY
 from weight_atlas.interventions.measure import measure
 from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.contributions import inputs_observed
 from weight_atlas.live.edits import value_at
+from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.scoring import Measure
 from weight_atlas.live.windows import Windows
 from weight_atlas.vocabulary.intervention_plan import planned
 from weight_atlas.vocabulary.measured_effects import token_changes
-from weight_atlas.vocabulary.neuron_inputs import NeuronInput, mean_inputs
 from weight_atlas.vocabulary.prediction_measures import TokenSums
 
 
@@ -36,6 +37,14 @@ class Measured:
 
     windows: pd.DataFrame
     changes: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class NeuronInput:
+    """A neuron's activation: mean over `tokens`, those that reach it; 0 where none does."""
+
+    mean: float
+    tokens: int
 
 
 def measure_interventions(
@@ -89,6 +98,27 @@ def measure_interventions(
     changes = [token_changes(tokens[-1], tokens[target]).assign(target=target) for target in range(len(targets))]
     empty = pd.DataFrame(columns=["id", "probability", "probability_change", "log_odds_change", "target"])
     return Measured(_table(records), pd.concat(changes, ignore_index=True) if changes else empty)
+
+
+@torch.no_grad()
+def mean_inputs(
+    live: Anatomy, windows: Windows, targets: Sequence[Coordinate], batch_size: int = 8
+) -> list[NeuronInput]:
+    """Mean activation of each target's neuron over all tokens of the windows that reach it, in the model as it is.
+
+    For experts, over the tokens routed to them. Linear modules and stacked experts alike.
+    """
+    totals, counts = dict.fromkeys(targets, 0.0), dict.fromkeys(targets, 0)
+
+    def note(place: Coordinate, x: torch.Tensor) -> None:
+        totals[place] += float(x.sum(dtype=torch.float64))
+        counts[place] += x.numel()
+
+    with inputs_observed(live, list(totals), note):
+        for ids in windows.ids.split(batch_size) if targets else ():
+            with out_of_memory_explained(f"a forward pass of {tuple(ids.shape)} tokens"):
+                live.head.run(ids)
+    return [NeuronInput(totals[target] / max(counts[target], 1), counts[target]) for target in targets]
 
 
 def _target(intervention: Intervention) -> int:

@@ -1,4 +1,4 @@
-"""What kind of effect a neuron has on the vocabulary, from moments and norm."""
+"""Label each neuron with its kind of effect on the vocabulary, from the moments of its effects and its norm."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from weight_atlas.settings.vocabulary import NeuronLabels
 from weight_atlas.vocabulary.down_projections import down_projections
 
 LABELS = ("prediction", "suppression", "partition", "entropy", "unclear")
-# Where each threshold's percentile is taken over: the column of the scan.
+# The column of the scan over which the percentile of each threshold is taken.
 COLUMN = {
     "kurtosis": "kurt",
     "cosine_variance": "cos_var",
@@ -18,7 +18,7 @@ COLUMN = {
 
 
 def with_labels(neurons: pd.DataFrame, inventory: pd.DataFrame, thresholds: NeuronLabels) -> pd.DataFrame:
-    """A scan of all neurons of a model with the column label (see label_neurons). inventory: of its tensors."""
+    """Add the column label to a scan of all neurons of a model (see label_neurons). inventory: of its tensors."""
     matrices = down_projections(inventory)
     n_layers, d_model = int(matrices.layer.max()) + 1, int(matrices.rows.max())
     return neurons.assign(label=label_neurons(neurons, thresholds, n_layers=n_layers, d_model=d_model))
@@ -34,11 +34,16 @@ def label_neurons(
 ) -> np.ndarray:
     """Label every row of neurons (columns layer, skew, kurt, cos_var, norm), after Gurnee et al. (arXiv 2401.12181).
 
-    First that holds: kurt (raw) > `kurtosis`: "prediction" where skew > 0, else "suppression"; cos_var >
-    `cosine_variance` and > 2 / d_model, twice that of a random direction: "partition"; in the last `entropy_layers` (a
-    share of all) with cos_var at most `entropy_cosine_variance` and norm at least `entropy_norm`: "entropy"; else
-    "unclear". A threshold is a number, or a percentile such as "p99" over the population (a scan of the model; neurons
-    themselves if none is given); norms are compared within their layer, since they grow with depth.
+    The first of these conditions that holds decides:
+
+    - kurt (raw) > `kurtosis`: "prediction" if skew > 0, else "suppression";
+    - cos_var > `cosine_variance` and > 2 / d_model, twice the variance for a random direction: "partition";
+    - one of the last layers (`entropy_layers`, a share of all), cos_var <= `entropy_cosine_variance` and
+      norm >= `entropy_norm`: "entropy";
+    - none: "unclear".
+
+    A threshold is a number, or a percentile such as "p99" over the population: a scan of the model, or the neurons
+    themselves if no population is given. Norms are compared within a layer, since they grow with depth.
     """
     population = neurons if population is None else population
     limit = {name: _limit(name, getattr(thresholds, name), population) for name in COLUMN}
@@ -63,7 +68,7 @@ def _limit(name: str, threshold: float | str, population: pd.DataFrame) -> float
 
 
 def percentile_of(name: str, threshold: float | str) -> float | None:
-    """The number of a percentile written as "p99", None for a plain number; an AtlasError for anything else."""
+    """The percentile that "p99" stands for, or None for a plain number; raises AtlasError for anything else."""
     if not isinstance(threshold, str):
         return None
     try:
@@ -83,7 +88,7 @@ def threshold_value(name: str, threshold: float | str, population: pd.DataFrame)
 
 
 def count_labels(neurons: pd.DataFrame) -> pd.DataFrame:
-    """Number of neurons by layer: layer, neurons, and a column for each label."""
+    """Count the neurons of each layer: columns layer, neurons, and one for each label."""
     counts = pd.crosstab(neurons.layer.astype(int), neurons.label).reindex(columns=list(LABELS), fill_value=0)
     counts.insert(0, "neurons", counts.sum(axis=1))
     return counts.reset_index().rename_axis(columns=None)

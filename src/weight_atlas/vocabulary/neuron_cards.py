@@ -14,7 +14,7 @@ from weight_atlas.vocabulary.effects import cosine_effects, direct_effects, mome
 from weight_atlas.vocabulary.enrichment import Classes, enrichment, examples, prepare_classes
 from weight_atlas.vocabulary.neurons import NeuronBlock, neuron_blocks
 from weight_atlas.vocabulary.readout import Readout, read_readout
-from weight_atlas.vocabulary.token_classes import class_matrix, listed_tokens, rows_with_tokens
+from weight_atlas.vocabulary.token_classes import class_matrix, rows_with_tokens, text_tokens
 
 CSV_COLUMNS = (
     "model", "layer", "expert", "component", "neuron", "label", "selected_by", "norm", "mean", "var", "skew", "kurt",
@@ -51,7 +51,7 @@ def neuron_cards(
     `token_classes`, in the order of the readout's rows. k: number of top tokens up and down. The p values of all cards
     are corrected by `correct_cards`.
     """
-    listed = listed_tokens(tokens)
+    listed = text_tokens(tokens)
     for block in blocks:
         expert = selected.expert.isna() if block.expert is None else (selected.expert == block.expert).fillna(False)
         neurons = selected[(selected.layer == block.layer) & expert & (selected.component == block.component)]
@@ -95,7 +95,7 @@ def cards_of(
     readout = read_readout(checkpoint, inventory, device)
     kept = rows_with_tokens(vocabulary, readout.vocabulary)
     vocabulary = vocabulary.iloc[kept].reset_index(drop=True)
-    ids = np.flatnonzero(listed_tokens(vocabulary))
+    ids = np.flatnonzero(text_tokens(vocabulary))
     classes = prepare_classes(*class_matrix(vocabulary), ids)
     blocks = neuron_blocks(checkpoint, inventory, readout, rows=projections_of(inventory, chosen))
     readout = readout.rows(torch.from_numpy(kept))

@@ -13,7 +13,7 @@ import torch
 from weight_atlas.vocabulary.effect_kernels import accumulate
 from weight_atlas.vocabulary.neurons import NeuronBlock, neuron_blocks
 from weight_atlas.vocabulary.readout import Readout, read_readout
-from weight_atlas.vocabulary.token_classes import listed_tokens, rows_with_tokens
+from weight_atlas.vocabulary.token_classes import rows_with_tokens, text_tokens
 
 # Tokens and neurons of a block of the product: small enough to stay in cache until it is summed, large enough for the
 # product to run at full speed.
@@ -87,7 +87,7 @@ def scan_neurons(
     """
     readout = read_readout(checkpoint, inventory, device)
     kept = rows_with_tokens(classes, readout.vocabulary)
-    vocabulary = prepare(readout.rows(torch.from_numpy(kept)), listed_tokens(classes)[kept])
+    vocabulary = prepare(readout.rows(torch.from_numpy(kept)), text_tokens(classes)[kept])
     neurons = scan(vocabulary, neuron_blocks(checkpoint, inventory, readout), k=tokens)
     for column in ("top_ids", "bottom_ids"):
         neurons[column] = [kept[ids] for ids in neurons[column]]

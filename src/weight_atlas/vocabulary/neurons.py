@@ -1,4 +1,4 @@
-"""Neurons of a model: what each writes into the residual stream, layer by layer, expert by expert."""
+"""The vectors that the neurons of a model write into the residual stream, by layer and expert."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -19,9 +19,9 @@ from weight_atlas.vocabulary.readout import Readout, post_gains
 class NeuronBlock:
     """The neurons of one MLP, or of one expert.
 
-    vectors: (d_model, n) float32, column `col` is what neuron `col` adds to the residual stream at activation 1, the
-    gain of a norm after the MLP folded in. expert: None for a dense MLP and for shared experts, whose component says
-    "shared_expert".
+    vectors: (d_model, n) float32; column `col` is what neuron `col` adds to the residual stream at activation 1,
+    including the gain of a norm after the MLP. expert: None for a dense MLP and for shared experts, whose component
+    is "shared_expert".
     """
 
     layer: int
@@ -32,10 +32,10 @@ class NeuronBlock:
 
 
 def vectors_of(W_down: torch.Tensor, gain: torch.Tensor | None = None, scale: float = 1.0) -> torch.Tensor:
-    """Neuron vectors (d_model, n) float32 from a logical W_down (d_model, n), its rows times gain and scale.
+    """Neuron vectors (d_model, n), float32: a logical W_down (d_model, n) with its rows multiplied by gain and scale.
 
-    gain: (d_model,) of a norm between the MLP and the residual stream, whose division is left out as the final norm's
-    is. scale: what the model multiplies the MLP's output by.
+    gain: (d_model,) of a norm between the MLP and the residual stream; its division by the root mean square is left
+    out, as it is for the final norm. scale: the factor that the model applies to the MLP's output.
     """
     vectors = W_down.float()
     if gain is not None:
@@ -65,7 +65,7 @@ def neuron_blocks(
 
 
 def _gains(checkpoint: Any, inventory: pd.DataFrame) -> Callable[[Any], torch.Tensor | None]:
-    """For the row of an output projection, the gains of all norms between it and the residual stream."""
+    """A function from the inventory's row of an output projection to the gain of all norms after it, multiplied."""
     places = ("post_mlp", "post_dense", "post_experts")
     whole, dense, experts = (post_gains(checkpoint, inventory, place) for place in places)
 

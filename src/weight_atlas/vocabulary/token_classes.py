@@ -75,8 +75,8 @@ def rows_with_tokens(table: pd.DataFrame, vocabulary: int) -> np.ndarray:
     return np.flatnonzero(table.token.notna().to_numpy()[:vocabulary])
 
 
-def listed_tokens(table: pd.DataFrame) -> np.ndarray:
-    """Bool (V,): tokens that lists of top tokens can contain: all but special ones."""
+def text_tokens(table: pd.DataFrame) -> np.ndarray:
+    """Bool (V,): ids whose token stands for text, which lists of top tokens are made of: all but special ones."""
     return (table.token.notna() & ~table.special).to_numpy(bool)
 
 

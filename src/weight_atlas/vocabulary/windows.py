@@ -1,4 +1,4 @@
-"""Sliding windows for interventions: over a corpus, with settings that fit it, or a report of what would."""
+"""Sliding windows over a corpus for interventions, or a report of the settings that would fit it."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ def sliding_windows(
     context: int | None,
     where: object,
 ) -> tuple[Windows, WindowPlan]:
-    """Sliding windows over the first tokens of a corpus's documents, joined by blank lines; and the checked plan.
+    """Make sliding windows over the first tokens of a corpus, whose documents are joined by blank lines.
 
-    Each window begins with a prefix by the policy `bos` (of `prefix_by`). Every token is scored once, with at least
-    window_len - stride tokens before it except in the first window; but where there is no prefix, nothing stands before
-    the first token of the first window, or of every one if stride is a whole window, and it is not scored.
-    drop_first_token: do not score it behind a prefix either. Settings that make no windows are an AtlasError that holds
-    the whole report; windows longer than the model's context do not apply to it.
+    Returns the windows and the checked plan. Each window begins with the prefix that the policy `bos` chooses (see
+    `prefix_by`). Every token is scored once, with at least window_len - stride tokens before it except in the first
+    window. Without a prefix nothing precedes the first token of the first window (of every window, if the stride is a
+    whole window), so that it is not scored; drop_first_token leaves it out behind a prefix, too. Raises AtlasError with
+    the whole report for settings that make no windows, and NotApplicable for windows longer than the model's context.
     """
     prefix = prefix_by(tokenizer, settings.bos)
     tokens, drop_first_token = settings.tokens, settings.drop_first_token
@@ -36,7 +36,7 @@ def sliding_windows(
     plan = plan_windows(len(stream), **wanted)
     if plan.problems:
         if tokens is not None and len(stream) >= tokens:
-            # It may be `tokens` alone that is too small.
+            # Perhaps only `tokens` is too small.
             enough = max(1, plan.content + (ENOUGH_WINDOWS - 1) * plan.stride)
             plan = plan_windows(len(stream), **wanted, beyond=len(token_stream(corpus, tokenizer, enough)))
         if context is not None and plan.window_len > context:
@@ -51,13 +51,13 @@ def sliding_windows(
 
 
 def windows_for(windows: Windows, tokens: int | None) -> int:
-    """How many windows to take, from the first on, to score at least so many tokens; all if None or too few."""
+    """The number of windows, from the first on, that score at least `tokens` tokens; all for None or if too few."""
     scored = windows.scored.sum(dim=1).cumsum(0)
     return len(windows) if tokens is None else min(len(windows), 1 + int((scored < tokens).sum()))
 
 
 def text_ids(tokenizer: Any, windows: Windows, text: str | None, tokens: int) -> torch.Tensor:
-    """Ids (1, length) of a text with the windows' prefix, or of the first window; at most `tokens`."""
+    """Token ids (1, length) of a text behind the windows' prefix, or of the first window; at most `tokens`."""
     if text is None:
         return windows.ids[:1, :tokens]
     ids = windows.ids[0, : windows.prefix].tolist() + tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -77,6 +77,6 @@ def windows_table(windows: Windows) -> pd.DataFrame:
 
 
 def windows_from(table: pd.DataFrame) -> Windows:
-    """The windows that a table of `windows_table` holds."""
+    """Windows from a table that windows_table made."""
     ids = torch.from_numpy(np.stack(table.ids.to_numpy()).astype(np.int64))
     return Windows(ids, torch.from_numpy(np.stack(table.scored.to_numpy()).astype(bool)), int(table.prefix.iloc[0]))

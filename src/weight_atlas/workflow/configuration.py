@@ -1,9 +1,8 @@
 """Check a configuration, and fill in what it leaves out."""
 
-import difflib
 from typing import Any
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import unknown_name
 from weight_atlas.settings.configuration import Configuration
 from weight_atlas.settings.messages import checked
 
@@ -21,11 +20,5 @@ def configured(config: dict[str, Any], where: str) -> dict[str, Any]:
     for section, key in BY_MODEL:
         for name in complete[section][key]:
             if name not in complete["models"]:
-                raise _unknown_model(name, list(complete["models"]), f"{where}: {section}.{key}")
+                raise unknown_name("model", name, complete["models"], f"{where}: {section}.{key}")
     return complete
-
-
-def _unknown_model(name: str, models: list[str], where: str) -> AtlasError:
-    near = difflib.get_close_matches(name, models, n=1, cutoff=0.5)
-    known = f"did you mean {near[0]!r}?" if near else f"models there are: {', '.join(models)}"
-    return AtlasError(f"unknown model {name!r}", where=where, remedy=known)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import unknown_name
 
 
 class Selection:
@@ -21,8 +21,7 @@ class Selection:
             # A path variable may have any name.
             name = settings.get("corpus") if isinstance(settings, dict) and section != "pathvars" else None
             if isinstance(name, str) and name not in known:
-                where = f"configuration: {section}.corpus"
-                raise AtlasError(f"unknown corpus {name!r}", where=where, remedy=f"known: {', '.join(known)}")
+                raise unknown_name("corpus", name, known, f"configuration: {section}.corpus")
 
     def analyses_of(self, model: str) -> list[str]:
         """The analyses of a model: all, unless its entry of the configuration names some."""
