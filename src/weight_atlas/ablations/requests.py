@@ -17,7 +17,7 @@ REVISION = re.compile("@([0-9a-f]{40})/")
 def build_requests(loaded: dict[str, Any], lm: Any, *, limit: float | None, truncate: bool, name: str) -> pd.DataFrame:
     """Return one row per request of all tasks, in the harness's order.
 
-    loaded: see tasks.load_tasks. lm: a harness model that encodes (see harness.Encoder); its `max_length` is the
+    loaded: see tasks.load_tasks. lm: a harness model that encodes (see encoder.Encoder); its `max_length` is the
     context. limit: documents of each task, or a share of them if below 1. Columns: task, doc_id, idx (among the
     document's requests), repeats, type, arguments (JSON), context_ids, continuation_ids (tokens), document (digest of
     the document with its answer). Raises AtlasError where requests cannot be built, and where they exceed the context,
