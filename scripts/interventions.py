@@ -34,12 +34,9 @@ def main(
         cut,
         coordinates_of(wanted["targets"]),
         prediction_measure(stop_words(live.model, read_table(token_classes)), settings.margin_k),
+        settings,
         factor=wanted["factor"],
-        draws=settings.draws,
-        shift_draws=settings.shift_draws,
         control_windows=windows_for(cut, settings.control_tokens),
-        seed=settings.seed,
-        batch_size=settings.batch_size,
     )
     write_table(table, measured.windows)
     write_table(changes, measured.changes)

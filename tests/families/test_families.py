@@ -265,9 +265,9 @@ def test_loaded_model_holds_every_stored_tensor(saved: Saved, capsys) -> None:
     seeing = hasattr(saved.model.config, "vision_config")
     if not (text or seeing):
         with pytest.raises(AtlasError, match="no causal language-model head"):
-            load_model(saved.checkpoint, trust_remote_code=False)
+            load_model(saved.checkpoint, trust_remote_code=False, dtype="auto")
         return
-    live = load_model(saved.checkpoint, trust_remote_code=False)
+    live = load_model(saved.checkpoint, trust_remote_code=False, dtype="auto")
     total = len(saved.checkpoint.entries)
     assert f"{total} of {total} stored tensors are in the model, {total} compared by value\n" in capsys.readouterr().out
     assert type(live) is type(saved.model)

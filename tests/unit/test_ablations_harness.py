@@ -39,7 +39,7 @@ def tokenizer(checkpoint):
 
 @pytest.fixture(scope="module")
 def live(checkpoint):
-    return anatomy(load_model(checkpoint, trust_remote_code=False))
+    return anatomy(load_model(checkpoint, trust_remote_code=False, dtype="auto"))
 
 
 @pytest.fixture(scope="module")

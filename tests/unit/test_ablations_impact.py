@@ -159,7 +159,10 @@ def test_figures_of_models_without_super_weights_say_so():
 def test_schemes_pair_the_error_with_the_cost():
     place = Coordinate(1, 2, 3)
     plain, sparing = "q: int4 per tensor", "q: int4 per tensor, sparing"
-    schemes = {plain: Quantized(Scheme("int4")), sparing: Quantized(Scheme("int4", clip=3.0), (place,))}
+    schemes = {
+        plain: Quantized(Scheme("int4"), (), "all"),
+        sparing: Quantized(Scheme("int4", clip=3.0), (place,), "all"),
+    }
     errors = pd.DataFrame(
         {
             "variant": [plain] * 2 + [sparing] * 2, "relative_error": [0.5, 0.1, 0.2, 0.1], "bits": 4.0,

@@ -42,7 +42,7 @@ def lm(tokenizer):
 
 @pytest.fixture(scope="module")
 def live():
-    return anatomy(load_model(Checkpoint.from_folder(MODEL), trust_remote_code=False))
+    return anatomy(load_model(Checkpoint.from_folder(MODEL), trust_remote_code=False, dtype="auto"))
 
 
 @pytest.fixture

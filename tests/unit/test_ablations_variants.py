@@ -247,9 +247,8 @@ def test_names_tell_all_factors_apart(live):
     [{"scale": {"factors": [0.5, 0.50]}}, {"quantize": {"formats": ["int8", "int8"], "granularities": ["tensor"]}}],
 )
 def test_one_variant_twice_is_an_error_before_anything_runs(live, kind):
-    with pytest.raises(AtlasError, match="more than one variant is called") as caught:
+    with pytest.raises(AtlasError, match="each item once"):
         variants_of("m", kind, live, TARGETS)
-    assert "once" in caught.value.remedy
 
 
 def test_what_is_impossible_is_skipped_and_said(live, capsys):

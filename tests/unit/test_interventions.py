@@ -71,7 +71,7 @@ def many(place, draws=30):
         Intervention("single", zeroed([place])),
         Intervention("no_op", scaled([place], 1.0)),
         Intervention("mean_contribution", MeanContribution(place, 0.25)),
-        Intervention("quantize", Quantized(Scheme("int8", "channel"))),
+        Intervention("quantize", Quantized(Scheme("int8", "channel"), (), "all")),
         Intervention("neuron", neurons_zeroed([place]), windows=5),
         *(Intervention("random", zeroed([other]), windows=3) for other in others),
     ]
@@ -129,7 +129,7 @@ def test_a_change_that_the_model_does_not_allow_costs_no_other(planted):
     live, place, windows = planted
     outside = replace(place, row=10**6)
     due = [Intervention("single", zeroed([outside])), *many(place), Intervention("joint", zeroed([outside]))]
-    measured = measure(live, windows, due)
+    measured = measure(live, windows, due, batch_size=16)
     assert set(measured.refused) == {0, len(due) - 1} and len(measured.scores) == len(due) - 2
     with pytest.raises(Refused, match="lies outside the matrix"):
         measured.of(0)
@@ -151,7 +151,7 @@ def test_routing_is_forced_with_and_without_an_edit():
     place = live.projections[1].coordinate(2, 3, 1)
     matrix_at(live, place)[2, 3] = 40.0
     due = [UNCHANGED, Intervention("forced", Forced(place)), Intervention("forced_zero", Forced(place, (zero(place),)))]
-    plain, forced, without = (measure(live, windows, [one]).of(0).nll.to_numpy() for one in due)
+    plain, forced, without = (measure(live, windows, [one], batch_size=16).of(0).nll.to_numpy() for one in due)
     assert not np.allclose(plain, forced) and not np.allclose(forced, without)
     with Forced(place).applied(live), edited(live, [zero(place)]):
         assert without == pytest.approx(slow(live, windows), rel=1e-5)

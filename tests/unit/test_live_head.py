@@ -13,6 +13,7 @@ from weight_atlas.live.edits import scale, zero
 from weight_atlas.live.scoring import score_windows
 from weight_atlas.live.shortcuts import Shortcuts, shortcuts_of
 from weight_atlas.live.windows import fixed_windows
+from weight_atlas.settings.vocabulary import Interventions
 from weight_atlas.super_weights.recording import record
 from weight_atlas.vocabulary.cascade import cascade
 from weight_atlas.vocabulary.interventions import mean_inputs, measure_interventions
@@ -20,6 +21,7 @@ from weight_atlas.vocabulary.prediction_measures import prediction_measure
 
 LENGTH = 24
 WINDOWS = fixed_windows(np.random.default_rng(0).integers(5, 300, 160), window=LENGTH, prefix=[1])
+FEW_DRAWS = Interventions(draws=2, shift_draws=1)
 # Beside every layout of the MLP, each thing that families do between the last layer and the logits.
 HEADS = {
     **{layout: (layout, {}) for layout in LAYOUTS},
@@ -73,12 +75,16 @@ def test_sums_do_not_depend_on_the_chunks(name, monkeypatch):
 
     def sums():
         measure = prediction_measure(torch.arange(20))
-        found = measure_interventions(live, WINDOWS.first(2), [place], measure, draws=2, shift_draws=1)
+        found = measure_interventions(live, WINDOWS.first(2), [place], measure, FEW_DRAWS, factor=0.0)
         numbers = [score_windows(live, WINDOWS, batch_size=3, measure=measure)]
-        numbers += score_edits(live, WINDOWS, variants, route) + score_edits(live, WINDOWS, variants, Shortcuts())
+        numbers += score_edits(live, WINDOWS, variants, route, batch_size=16) + score_edits(
+            live, WINDOWS, variants, Shortcuts(), batch_size=16
+        )
         numbers += [found.windows.drop(columns="kind").fillna(-1), found.changes]
         numbers.append(
-            cascade(live, WINDOWS.first(2), [place, Coordinate(1, 0, 0, place.expert)]).drop(columns="position")
+            cascade(live, WINDOWS.first(2), [place, Coordinate(1, 0, 0, place.expert)], factor=0.0, k=2).drop(
+                columns="position"
+            )
         )
         return numbers
 
@@ -116,11 +122,11 @@ def test_no_step_makes_more_logits_than_one_chunk(layout, work, monkeypatch):
     route = shortcuts_of(live, WINDOWS.ids[:1], variants)
     measure = prediction_measure(torch.arange(20))
     steps = {
-        "windows": lambda: score_windows(live, WINDOWS, measure=measure),
-        "restarted": lambda: score_edits(live, WINDOWS, variants, route),
-        "plain": lambda: score_edits(live, WINDOWS, variants, Shortcuts()),
-        "measures": lambda: measure_interventions(live, WINDOWS, [place], measure, draws=2, shift_draws=1),
-        "cascade": lambda: cascade(live, WINDOWS, [place, other]),
+        "windows": lambda: score_windows(live, WINDOWS, measure=measure, batch_size=8),
+        "restarted": lambda: score_edits(live, WINDOWS, variants, route, batch_size=16),
+        "plain": lambda: score_edits(live, WINDOWS, variants, Shortcuts(), batch_size=16),
+        "measures": lambda: measure_interventions(live, WINDOWS, [place], measure, FEW_DRAWS, factor=0.0),
+        "cascade": lambda: cascade(live, WINDOWS, [place, other], factor=0.0, k=2),
         "hooks": lambda: (record(live, random_prompts()), mean_inputs(live, WINDOWS, [place])),
     }
     with Largest(live.model) as largest:
@@ -134,7 +140,7 @@ def test_no_step_makes_more_logits_than_one_chunk(layout, work, monkeypatch):
 def test_a_family_that_makes_all_logits_is_found_and_said(capsys):
     """Code that calls its head's weight rather than its head, as some that ships with checkpoints does."""
     model = tiny("llama", sharp=True)
-    expected = score_windows(anatomy(model), WINDOWS)
+    expected = score_windows(anatomy(model), WINDOWS, batch_size=8)
     head = model.lm_head
 
     class Untouched(torch.nn.Module):
@@ -146,12 +152,14 @@ def test_a_family_that_makes_all_logits_is_found_and_said(capsys):
     live = anatomy(model, "llama")
     assert not live.head.chunked
     assert "LlamaForCausalLM makes the logits of all positions at once" in capsys.readouterr().out
-    assert np.allclose(score_windows(live, WINDOWS).nll, expected.nll, rtol=1e-6)
+    assert np.allclose(score_windows(live, WINDOWS, batch_size=8).nll, expected.nll, rtol=1e-6)
     variants = [(zero(Coordinate(2, 3, 5)),), (scale(Coordinate(1, 3, 5), 9.0),)]
     route = shortcuts_of(live, WINDOWS.ids[:1], variants)
     assert route.carried
     for quick, plain in zip(
-        score_edits(live, WINDOWS, variants, route), score_edits(live, WINDOWS, variants, Shortcuts()), strict=True
+        score_edits(live, WINDOWS, variants, route, batch_size=16),
+        score_edits(live, WINDOWS, variants, Shortcuts(), batch_size=16),
+        strict=True,
     ):
         assert np.allclose(quick.nll, plain.nll, rtol=1e-5)
 

@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 
 def test_a_cpu_computes_in_float32_with_the_stored_values(folder):
-    model = load_model(Checkpoint.from_folder(folder), trust_remote_code=False)
+    model = load_model(Checkpoint.from_folder(folder), trust_remote_code=False, dtype="auto")
     assert model.dtype == torch.float32
     assert not model.training
     assert torch.equal(model.lm_head.weight, tiny("llama").bfloat16().float().lm_head.weight)
@@ -34,7 +34,7 @@ def test_an_encoder_has_no_causal_head(tmp_path):
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40}
     transformers.BertForMaskedLM(transformers.BertConfig(vocab_size=50, **settings)).save_pretrained(tmp_path)
     with pytest.raises(AtlasError, match="no causal language-model head"):
-        load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False)
+        load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False, dtype="auto")
 
 
 def test_weights_that_would_be_random_are_refused(tmp_path):
@@ -43,7 +43,7 @@ def test_weights_that_would_be_random_are_refused(tmp_path):
     model.config.architectures = ["LlamaForCausalLM"]
     model.config.save_pretrained(tmp_path)
     with pytest.raises(AtlasError, match=r"lacks 1 tensors of LlamaForCausalLM: lm_head\.weight"):
-        load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False)
+        load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False, dtype="auto")
 
 
 def test_a_config_at_odds_with_the_weights_gets_the_inventorys_message(folder):
@@ -51,7 +51,7 @@ def test_a_config_at_odds_with_the_weights_gets_the_inventorys_message(folder):
     content = json.loads(config.read_text())
     config.write_text(json.dumps({**content, "intermediate_size": content["intermediate_size"] + 8}))
     with pytest.raises(AtlasError, match=r"reads as W_down .*\(intermediate_size in config\.json"):
-        load_model(Checkpoint.from_folder(folder), trust_remote_code=False)
+        load_model(Checkpoint.from_folder(folder), trust_remote_code=False, dtype="auto")
 
 
 @pytest.mark.parametrize(
@@ -68,17 +68,17 @@ def test_a_value_that_transformers_does_not_take_is_one_message(folder, key, val
     config = folder / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), key: value}))
     with pytest.raises(AtlasError, match=message):
-        load_model(Checkpoint.from_folder(folder), trust_remote_code=False)
+        load_model(Checkpoint.from_folder(folder), trust_remote_code=False, dtype="auto")
 
 
 def test_a_folder_without_config_or_tokenizer(folder):
     with pytest.raises(AtlasError, match="comes without a tokenizer"):
         load_tokenizer(folder, trust_remote_code=False)
     with pytest.raises(AtlasError, match=r"no config\.json"):
-        load_model(SimpleNamespace(folder=folder, config={}), trust_remote_code=False)
+        load_model(SimpleNamespace(folder=folder, config={}), trust_remote_code=False, dtype="auto")
     with pytest.raises(AtlasError, match="cannot load the model"):
         (folder / "config.json").write_text('{"model_type": "nonesuch", "architectures": ["NonesuchForCausalLM"]}')
-        load_model(Checkpoint.from_folder(folder), trust_remote_code=False)
+        load_model(Checkpoint.from_folder(folder), trust_remote_code=False, dtype="auto")
 
 
 def test_the_tokenizer_beside_the_weights(folder):

@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 
 
 def test_it_is_run_and_compared_where_it_is_trusted(folder, capsys):
-    live = load_model(Checkpoint.from_folder(folder), trust_remote_code=True)
+    live = load_model(Checkpoint.from_folder(folder), trust_remote_code=True, dtype="auto")
     ids = torch.arange(5, 15)[None]
     assert type(live).__name__ == "OwnForCausalLM"
     assert torch.equal(live(ids).logits, tiny("llama")(ids).logits)

@@ -55,7 +55,7 @@ def test_variants_score_as_full_passes_do(layout):
     assert route.carried == {p.name for p in live.projections} and not route.shared
     assert layout in NOT_ENTERED or route.added == route.carried
     before = {name: parameter.clone() for name, parameter in live.model.named_parameters()}
-    plain = score_edits(live, WINDOWS, variants, Shortcuts())
+    plain = score_edits(live, WINDOWS, variants, Shortcuts(), batch_size=16)
     quick = score_edits(live, WINDOWS, variants, route, batch_size=3)
     assert len(plain) == len(quick) == len(variants) + 1
     for a, b in zip(plain, quick, strict=True):
@@ -73,8 +73,8 @@ def test_large_differences_are_not_added_but_run():
     variants = [(zero(place),), (zero(Coordinate(2, 3, 4)),)]
     route = shortcuts_of(live, WINDOWS.ids[:1], variants)
     assert route == Shortcuts(frozenset(names), frozenset(names))
-    quick = score_edits(live, WINDOWS, variants[:1], route)
-    plain = score_edits(live, WINDOWS, variants, Shortcuts())
+    quick = score_edits(live, WINDOWS, variants[:1], route, batch_size=16)
+    plain = score_edits(live, WINDOWS, variants, Shortcuts(), batch_size=16)
     assert quick[1].nll.tolist() == plain[1].nll.tolist()
 
 
@@ -103,8 +103,8 @@ def test_keys_and_values_that_later_layers_share_are_noticed():
     variants = [(set_to(projection.coordinate(3, 5), 20.0),) for projection in live.projections]
     route = shortcuts_of(live, WINDOWS.ids[:1], variants)
     assert live.projections[0].name not in route.carried and live.projections[3].name in route.carried
-    plain = score_edits(live, WINDOWS, variants, Shortcuts())
-    quick = score_edits(live, WINDOWS, variants, route)
+    plain = score_edits(live, WINDOWS, variants, Shortcuts(), batch_size=16)
+    quick = score_edits(live, WINDOWS, variants, route, batch_size=16)
     assert abs(plain[1].nll - plain[0].nll).max() > 0.1
     for a, b in zip(plain, quick, strict=True):
         assert np.allclose(a.nll, b.nll, rtol=1e-5)
@@ -143,7 +143,9 @@ def test_a_layer_that_calls_a_module_twice_is_not_entered():
     variants = [(zero(Coordinate(number, 3, 5)),) for number in (1, 2)]
     route = shortcuts_of(live, WINDOWS.ids[:1], variants)
     assert route.added == {"model.layers.2.mlp.down_proj"} and len(route.carried) == 2
-    for a, b in zip(*(score_edits(live, WINDOWS, variants, each) for each in (Shortcuts(), route)), strict=True):
+    for a, b in zip(
+        *(score_edits(live, WINDOWS, variants, each, batch_size=16) for each in (Shortcuts(), route)), strict=True
+    ):
         assert np.allclose(a.nll, b.nll, rtol=1e-6)
 
 
@@ -157,8 +159,8 @@ def test_edits_that_show_outside_of_their_layer_take_whole_passes():
     ]  # fmt: skip
     route = shortcuts_of(live, WINDOWS.ids[:1], variants)
     assert len(route.shared) == 1 and not any(route.takes(live, variant) for variant in variants)
-    plain = score_edits(live, WINDOWS, variants, Shortcuts())
-    quick = score_edits(live, WINDOWS, variants, route)
+    plain = score_edits(live, WINDOWS, variants, Shortcuts(), batch_size=16)
+    quick = score_edits(live, WINDOWS, variants, route, batch_size=16)
     assert all(abs(each.nll - plain[0].nll).max() > 0.01 for each in plain[1:])
     for a, b in zip(plain, quick, strict=True):
         assert a.nll.tolist() == b.nll.tolist()
@@ -200,8 +202,8 @@ def test_scores_of_some_positions_are_those_of_all():
     sparse = every_token(WINDOWS, 4)
     assert 0 < sparse.scored.sum() < WINDOWS.scored.sum()
     assert sparse.scored[:, -1].all()
-    (whole,) = score_edits(live, WINDOWS, [], Shortcuts())
-    (some,) = score_edits(live, sparse, [], Shortcuts())
+    (whole,) = score_edits(live, WINDOWS, [], Shortcuts(), batch_size=16)
+    (some,) = score_edits(live, sparse, [], Shortcuts(), batch_size=16)
     with torch.no_grad():
         logits = live.model(WINDOWS.ids).logits.log_softmax(-1)
     losses = -logits[:, :-1].gather(2, WINDOWS.ids[:, 1:, None])[..., 0]
@@ -219,7 +221,13 @@ def test_edits_inside_a_climb_are_undone_when_it_fails():
 
     handle = live.layers[2].mlp.down_proj.register_forward_hook(fail)
     with pytest.raises(RuntimeError, match="shape"):
-        score_edits(live, WINDOWS, [(zero(Coordinate(2, 0, 0)),)], Shortcuts(frozenset({live.projections[2].name})))
+        score_edits(
+            live,
+            WINDOWS,
+            [(zero(Coordinate(2, 0, 0)),)],
+            Shortcuts(frozenset({live.projections[2].name})),
+            batch_size=16,
+        )
     handle.remove()
     assert all(torch.equal(before[name], parameter) for name, parameter in live.model.named_parameters())
     with edited(live, []):
@@ -232,7 +240,7 @@ def test_models_that_accelerate_has_put_its_hooks_on():
 
     plain = anatomy(tiny("llama", sharp=True))
     place = plant(plain, 1, 9, 21)
-    expected = score_edits(plain, WINDOWS, [(zero(place),)], Shortcuts())
+    expected = score_edits(plain, WINDOWS, [(zero(place),)], Shortcuts(), batch_size=16)
     model = tiny("llama", sharp=True)
     plant(anatomy(model), 1, 9, 21)
     parts = {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
@@ -242,6 +250,6 @@ def test_models_that_accelerate_has_put_its_hooks_on():
     wrapped = live.layers[0].__dict__["forward"]
     route = shortcuts_of(live, WINDOWS.ids[:1], [(zero(place),)])
     assert route.carried == route.added == {"model.layers.1.mlp.down_proj"}
-    scores = score_edits(live, WINDOWS, [(zero(place),)], route)
+    scores = score_edits(live, WINDOWS, [(zero(place),)], route, batch_size=16)
     assert [each.nll.tolist() for each in scores] == [each.nll.tolist() for each in expected]
     assert live.layers[0].__dict__["forward"] is wrapped

@@ -71,7 +71,7 @@ def loaded(source, **given):
     """What is run for a source."""
     manifest = source.parent / "manifest.json"
     write_json(manifest, make_manifest(CheckpointSpec(source=str(source), **given)))
-    return load_model(open_checkpoint(manifest), trust_remote_code=False)
+    return load_model(open_checkpoint(manifest), trust_remote_code=False, dtype="auto")
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -111,7 +111,7 @@ def test_every_stored_tensor_is_found_in_the_live_model_and_a_changed_one_is_not
 
     tiny(layout).save_pretrained(tmp_path)
     checkpoint = Checkpoint.from_folder(tmp_path)
-    live = load_model(checkpoint, trust_remote_code=False)
+    live = load_model(checkpoint, trust_remote_code=False, dtype="auto")
     stored = stored_tensors(checkpoint)
     for tensor in stored.values():
         tensor[...]
@@ -132,7 +132,7 @@ def test_a_padding_row_is_what_is_stored(tmp_path):
     with torch.no_grad():
         model.model.embed_tokens.weight[7] = 3.0
     model.save_pretrained(tmp_path)
-    live = load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False)
+    live = load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False, dtype="auto")
     assert torch.equal(live.get_input_embeddings().weight, model.model.embed_tokens.weight)
 
 
@@ -156,7 +156,7 @@ def test_a_quantized_checkpoint_runs_as_transformers_unpacks_it(tmp_path, capsys
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     written(tmp_path / "model.safetensors", packed)
-    live = load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False)
+    live = load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False, dtype="auto")
     assert "67 of 67 stored tensors are in the model, 11 compared by value" in capsys.readouterr().out
     given = {"dtype": torch.float32, "device_map": {"": "cpu"}}
     plain = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, **given)
@@ -170,14 +170,14 @@ def test_tensors_without_a_place_in_the_model_are_refused(tmp_path, models):
     bias = {f"model.layers.{layer}.self_attn.q_proj.bias": torch.ones(64) for layer in range(4)}
     written(tmp_path / "model.safetensors", tensors | bias)
     with pytest.raises(AtlasError, match=r"no place for 4 stored tensors: model\.layers\.0\.self_attn\.q_proj\.bias"):
-        load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False)
+        load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False, dtype="auto")
 
 
 def test_what_is_no_part_of_the_forward_pass_may_be_stored(tmp_path, capsys, models):
     models[0].config.save_pretrained(tmp_path)
     more = {f"model.layers.{i}.self_attn.rotary_emb.inv_freq": torch.ones(8) for i in range(4)}
     written(tmp_path / "model.safetensors", models[0].state_dict() | more | {"mtp.norm.weight": torch.ones(64)})
-    load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False)
+    load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False, dtype="auto")
     assert "39 of 44 stored tensors are in the model, 39 compared by value; 5 are no part" in capsys.readouterr().out
 
 
@@ -185,8 +185,8 @@ def test_what_no_family_knows_may_be_stored_where_the_configuration_allows_it(tm
     models[0].config.save_pretrained(tmp_path)
     written(tmp_path / "model.safetensors", models[0].state_dict() | {"v_head.summary.weight": torch.ones(1, 64)})
     with pytest.raises(AtlasError, match=r"no place for 1 stored tensors: v_head\.summary\.weight"):
-        load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False)
-    load_model(Checkpoint.from_folder(tmp_path, allow_other=True), trust_remote_code=False)
+        load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False, dtype="auto")
+    load_model(Checkpoint.from_folder(tmp_path, allow_other=True), trust_remote_code=False, dtype="auto")
 
 
 def test_another_shape_than_by_config_is_one_clear_message(tmp_path, models):
@@ -194,7 +194,7 @@ def test_another_shape_than_by_config_is_one_clear_message(tmp_path, models):
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 299}))
     with pytest.raises(AtlasError, match=r"lm_head\.weight is 300x64 in the checkpoint, and 299x64 by config\.json"):
-        load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False)
+        load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False, dtype="auto")
 
 
 def test_gguf_is_not_run_on_the_weights_beside_it(tmp_path, models):
@@ -208,11 +208,11 @@ def test_gguf_is_not_run_on_the_weights_beside_it(tmp_path, models):
     writer.write_tensors_to_file()
     writer.close()
     with pytest.raises(AtlasError, match="GGUF weights are analysed, not run"):
-        load_model(Checkpoint.from_folder(tmp_path, "model.gguf"), trust_remote_code=False)
+        load_model(Checkpoint.from_folder(tmp_path, "model.gguf"), trust_remote_code=False, dtype="auto")
 
 
 def test_generation_settings_are_those_beside_the_weights(tmp_path, models):
     models[0].save_pretrained(tmp_path)
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 9], "max_new_tokens": 11}))
-    live = load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False)
+    live = load_model(Checkpoint.from_folder(tmp_path), trust_remote_code=False, dtype="auto")
     assert (live.generation_config.eos_token_id, live.generation_config.max_new_tokens) == ([2, 9], 11)

@@ -16,7 +16,7 @@ from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.pages.headline import headline
 from weight_atlas.ratios import ratio_of, times
-from weight_atlas.settings.super_weights import SuperWeightVerification
+from weight_atlas.settings.super_weights import SuperWeights, SuperWeightVerification
 from weight_atlas.statistics.severity import severity
 from weight_atlas.super_weights import verdict
 from weight_atlas.super_weights.artifact import artifact, detected_records
@@ -40,7 +40,7 @@ def said(tmp_path, monkeypatch):
         checkpoint = Checkpoint.from_folder(tmp_path)
         screening = screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row), top=8)
         recording = record(live, random_prompts())
-        detection = detect(live, recording)
+        detection = detect(live, recording, SuperWeights())
         prompts, rest = {"prompts": ["one two three"]}, unattributed(detection.steps)
         found = artifact("m", detected_records(live, recording, detection), [], prompts, (), rest)
         # Text that the model itself goes on with, so that harm can be measured on random weights.

@@ -27,7 +27,7 @@ def test_the_planted_weight_is_found_in_logical_coordinates(layout):
     live = anatomy(model)
     place = plant(live, 1, 9, 21)
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    seen = spikes(live, IDS, threshold=20)
+    seen = spikes(live, IDS, SuperWeights(), threshold=20)
     found = seen[seen.accepted]
     assert len(found) == 1
     weight = next(found.itertuples())
@@ -43,7 +43,7 @@ def test_two_weights_that_feed_one_row_need_two_rounds():
     live = anatomy(tiny("llama"))
     plant(live, 1, 9, 21, write=300)
     plant(live, 1, 9, 35, activation=39, write=200)
-    seen = spikes(live, IDS, threshold=20)
+    seen = spikes(live, IDS, SuperWeights(), threshold=20)
     assert seen[seen.accepted][["iteration", "row", "col"]].to_numpy().tolist() == [[1, 9, 21], [2, 9, 35]]
     assert seen[seen.accepted].rho.tolist() == pytest.approx([0.6, 1.0], abs=0.02)
 
@@ -52,19 +52,19 @@ def test_the_rounds_are_limited():
     live = anatomy(tiny("llama"))
     plant(live, 1, 9, 21, write=300)
     plant(live, 1, 9, 35, activation=39, write=200)
-    seen = spikes(live, IDS, threshold=20, max_iterations=1)
+    seen = spikes(live, IDS, SuperWeights(max_iterations=1), threshold=20)
     assert set(seen.iteration) == {1} and seen.accepted.sum() == 1
-    assert set(spikes(live, IDS, threshold=20).iteration) == {1, 2, 3}
+    assert set(spikes(live, IDS, SuperWeights(), threshold=20).iteration) == {1, 2, 3}
 
 
 def test_both_peaks_must_exceed_the_threshold():
     live = anatomy(tiny("llama"))
     plant(live, 1, 9, 21)  # an input of about 40, an output of about 300
-    assert spikes(live, IDS, threshold=35).accepted.any()
-    assert not spikes(live, IDS, threshold=45).accepted.any()
+    assert spikes(live, IDS, SuperWeights(), threshold=35).accepted.any()
+    assert not spikes(live, IDS, SuperWeights(), threshold=45).accepted.any()
     plant(live, 1, 9, 21, activation=300, write=40)
-    assert spikes(live, IDS, threshold=35).accepted.any()
-    assert not spikes(live, IDS, threshold=45).accepted.any()
+    assert spikes(live, IDS, SuperWeights(), threshold=35).accepted.any()
+    assert not spikes(live, IDS, SuperWeights(), threshold=45).accepted.any()
 
 
 @pytest.mark.parametrize(
@@ -111,18 +111,18 @@ def test_a_weight_between_unrelated_spikes_is_not_accepted():
     place = plant(live, 1, 9, 21)
     matrix = matrix_at(live, place)
     matrix[9, 21] = 0.01
-    assert not spikes(live, IDS, threshold=20).accepted.any()
+    assert not spikes(live, IDS, SuperWeights(), threshold=20).accepted.any()
     # Input and output both spike at the same token, but through other neurons' weights.
     plant(live, 1, 9, 35, activation=30, write=300)
-    seen = spikes(live, IDS, threshold=20)
+    seen = spikes(live, IDS, SuperWeights(), threshold=20)
     assert not seen.accepted.any()
-    assert spikes(live, IDS, threshold=20, min_rho=float("-inf")).accepted.any()
+    assert spikes(live, IDS, SuperWeights(min_rho=-1e9), threshold=20).accepted.any()
 
 
 def test_a_random_model_has_none():
     for layout in ("llama", "gpt2", "mixtral"):
         live = anatomy(tiny(layout))
-        seen = spikes(live, IDS, threshold=20)
+        seen = spikes(live, IDS, SuperWeights(), threshold=20)
         assert not seen.accepted.any()
         assert set(seen.iteration) == {1}
         assert artifact("m", published_records(live, seen), [], {})["verdict"] == "none found"
@@ -133,7 +133,7 @@ def test_nan_is_a_message_and_the_model_is_restored():
     place = plant(live, 1, 9, 21)
     other = live.projections[2].coordinate(0, 0)
     with edited(live, [set_to(other, float("nan"))]), pytest.raises(AtlasError, match="not finite"):
-        spikes(live, IDS, threshold=20)
+        spikes(live, IDS, SuperWeights(), threshold=20)
     assert value_at(live, place) == 7.5
 
 

@@ -15,7 +15,7 @@ from weight_atlas.interventions.controls import matched_draws, random_places
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.experts import forced_routing
 from weight_atlas.live.matrices import matrix_at
-from weight_atlas.settings.super_weights import SuperWeightVerification
+from weight_atlas.settings.super_weights import SuperWeights, SuperWeightVerification
 from weight_atlas.super_weights.artifact import artifact, detected_records
 from weight_atlas.super_weights.causal import interventional_impacts, residual_after
 from weight_atlas.super_weights.detection import detect
@@ -25,6 +25,8 @@ from weight_atlas.super_weights.screening import COLUMNS as SCREENED
 from weight_atlas.super_weights.verdict import verified
 from weight_atlas.super_weights.verification import Joint, joint_of, judged, verdict_of, verify
 from weight_atlas.super_weights.verification_plan import cost, plan, random_ratio
+
+DEFAULTS = SuperWeightVerification()
 
 NO_OUTLIERS = pd.DataFrame(columns=list(SCREENED))
 
@@ -39,7 +41,7 @@ def test_the_planted_weight_is_critical(layout):
     controls = [one.change.places[0] for one in planned if one.kind == "random"]
     assert len(set(controls)) == 10
     assert place not in controls
-    judged = verify(live, windows, planned)
+    judged = verify(live, windows, planned, DEFAULTS)
     row = judged.table.iloc[0]
     assert judged.verdict == row.verdict == "critical"
     assert row.delta_nll > 1 > 0.05 > row.null_max
@@ -56,7 +58,7 @@ def test_weights_that_share_a_row_count_together():
     matrix_at(live, inert)[3, 4] = 5.0
     matrix_at(live, Coordinate(2, None, None, role="W_up"))[4] = 0
     windows = own_text(live, windows=6, length=16)
-    judged = verify(live, windows, plan(live, [*places, inert], draws=20, seed=0))
+    judged = verify(live, windows, plan(live, [*places, inert], draws=20, seed=0), DEFAULTS)
     table = judged.table
     assert table.verdict.tolist()[2] == "inert"
     assert set(table.verdict[:2]) <= {"critical", "contributing"}
@@ -77,7 +79,7 @@ def test_only_together():
     live = anatomy(tiny("llama", sharp=True))
     places = [plant(live, 1, 9, col, write=4000) for col in (21, 35)]
     windows = own_text(live, windows=6, length=16)
-    judged = verify(live, windows, plan(live, places, draws=20, seed=0), critical_ratio=3.0)
+    judged = verify(live, windows, plan(live, places, draws=20, seed=0), SuperWeightVerification(critical_ratio=3.0))
     joint = judged.variants[judged.variants.kind == "joint"].iloc[0]
     assert joint.delta_nll > 5 * judged.table.delta_nll.max()
     assert judged.verdict in ("critical", "critical together")
@@ -164,7 +166,7 @@ def test_a_harmful_weight_is_never_inert_but_is_said_to_be_no_exception(layout, 
     matrix[3, 4] = matrix.abs().max() * 60
     windows = own_text(live, windows=6, length=16)
     for draws in (5, 20):
-        seen = verify(live, windows, plan(live, [place], draws=draws, seed=draws))
+        seen = verify(live, windows, plan(live, [place], draws=draws, seed=draws), DEFAULTS)
         (row,) = seen.table.itertuples()
         # The verdict follows the harm, whatever was drawn.
         assert row.verdict == seen.verdict == verdict
@@ -230,7 +232,12 @@ def test_zeros_are_no_controls_and_a_matrix_of_zeros_gives_none():
     }
     matrix[3, 3] = matrix[4, 4] = 0
     assert matched_draws(live, [place, other], draws=9, seed=0) == []
-    judged = verify(live, own_text(live, windows=2, length=8), plan(live, [place, other], draws=9, seed=0))
+    judged = verify(
+        live,
+        own_text(live, windows=2, length=8),
+        plan(live, [place, other], draws=9, seed=0),
+        DEFAULTS,
+    )
     assert judged.table.null_draws.tolist() == [0, 9]
     assert judged.table.null_max.isna().tolist() == judged.table.p_value.isna().tolist() == [True, False]
     # The same change elsewhere needs no equals.
@@ -271,7 +278,7 @@ def test_out_of_memory_is_a_message_wherever_it_happens():
     live = anatomy(tiny("mixtral", sharp=True))
     plant(live, 1, 9, 21)
     recording = record(live, random_prompts())
-    records = detected_records(live, recording, detect(live, recording))
+    records = detected_records(live, recording, detect(live, recording, SuperWeights()))
     found = artifact("m", records, [], {"prompts": ["one two three"]})
     corpus = pd.DataFrame({"text": ["one two three four five six seven eight nine ten"] * 3})
     state = {"calls": 0, "limit": math.inf}
@@ -305,7 +312,7 @@ def test_the_cost_counts_every_pass(capsys):
 def test_none_found_goes_through_everything():
     live = anatomy(tiny("llama"))
     windows = own_text(live, windows=2, length=12)
-    judged = verify(live, windows, plan(live, [], draws=20, seed=0))
+    judged = verify(live, windows, plan(live, [], draws=20, seed=0), DEFAULTS)
     assert judged.verdict == "none found"
     assert len(judged.table) == len(judged.variants) == 0
     assert "nothing to verify" in drawn(figures.verification(judged.table, judged.variants))
@@ -329,7 +336,7 @@ def test_none_found_goes_through_everything():
 def test_one_window_gives_a_verdict_without_an_interval():
     live = anatomy(tiny("llama", sharp=True))
     place = plant(live, 1, 9, 21)
-    judged = verify(live, own_text(live, windows=1, length=16), plan(live, [place], draws=5, seed=0))
+    judged = verify(live, own_text(live, windows=1, length=16), plan(live, [place], draws=5, seed=0), DEFAULTS)
     assert judged.verdict == "critical"
     assert np.isnan(judged.table.delta_nll_low[0])
 
@@ -338,7 +345,7 @@ def test_verified_artifact(capsys):
     live = anatomy(tiny("mixtral", sharp=True))
     plant(live, 1, 9, 21)
     recording = record(live, random_prompts())
-    records = detected_records(live, recording, detect(live, recording))
+    records = detected_records(live, recording, detect(live, recording, SuperWeights()))
     texts = ["one two three", "four five six seven"]
     found = artifact("m", records, [], {"prompts": texts})
     corpus = pd.DataFrame({"text": ["one two three four five six seven eight nine ten"] * 9})
@@ -418,7 +425,7 @@ def test_forced_impact_sees_an_expert_that_the_router_never_chooses():
     down[:, 21] = 0
     down[9, 21] = 50.0
     unseen = Coordinate(1, 9, 21, silent, component=place.component)
-    judged = verify(live, windows, plan(live, [unseen], draws=0, seed=0))
+    judged = verify(live, windows, plan(live, [unseen], draws=0, seed=0), DEFAULTS)
     assert judged.table.delta_nll[0] == 0
     assert judged.table.verdict[0] == "inert"
     assert abs(interventional_impacts(live, windows, [unseen], batch_size=4)[0]) > 0

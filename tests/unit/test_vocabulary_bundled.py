@@ -8,7 +8,7 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.families.inventory import inventory
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.load import load_model
-from weight_atlas.settings.vocabulary import SuperWeightCards, Windows
+from weight_atlas.settings.vocabulary import Interventions, SuperWeightCards, Windows
 from weight_atlas.tokens.python_docs import python_docs
 from weight_atlas.tokens.tokenizer import load_tokenizer, token_texts
 from weight_atlas.vocabulary.cascade import cascade
@@ -27,7 +27,7 @@ MODEL = Path(__file__).parents[2] / "src/weight_atlas/data/demo/model"
 def test_the_planted_weight_of_the_bundled_model():
     checkpoint = Checkpoint.from_folder(MODEL)
     rows, tokenizer = inventory(checkpoint), load_tokenizer(checkpoint.folder, trust_remote_code=False)
-    live = anatomy(load_model(checkpoint, trust_remote_code=False))
+    live = anatomy(load_model(checkpoint, trust_remote_code=False, dtype="auto"))
     targets = find_targets(checkpoint, rows, coordinates=[[1, 7, 11]])
     places = coordinates_of(targets)
     windows, _ = sliding_windows(
@@ -35,8 +35,10 @@ def test_the_planted_weight_of_the_bundled_model():
     )
     classes = read_token_classes(tokenizer, token_texts(tokenizer, 2048))
     measure = prediction_measure(stop_words(live.model, classes))
-    found = measure_interventions(live, windows, places, measure, draws=50, control_windows=8)
-    averages = cascade(live, windows.first(4), places)
+    found = measure_interventions(
+        live, windows, places, measure, Interventions(draws=50), factor=0.0, control_windows=8
+    )
+    averages = cascade(live, windows.first(4), places, factor=0.0, k=2)
     (card,), moved = weight_cards(
         checkpoint,
         rows,

@@ -46,7 +46,7 @@ def test_agrees_with_hooks_and_the_final_norm(case):
     live, place, ids = case
     scored = torch.ones_like(ids, dtype=torch.bool)
     scored[1:, :4] = False  # as of windows that overlap
-    table = cascade(live, Windows(ids, scored), [place], k=2)
+    table = cascade(live, Windows(ids, scored), [place], k=2, factor=0.0)
     predicting = torch.nn.functional.pad(scored[:, 1:], (0, 1))
     first = torch.arange(6).expand(3, 6) == 0
     classes = (("all", predicting), ("first", first), ("others", predicting & ~first))
@@ -83,19 +83,19 @@ def test_the_last_layer_reads_as_the_model_says(layout):
     projection = next(p for p in live.projections if p.layer == 1)
     place = projection.coordinate(2, 3, 0 if projection.stacked else None)
     ids = torch.randint(5, 300, (1, 7), generator=torch.Generator().manual_seed(0))
-    table = cascade_of_text(live, ids, [place], factor=-5.0)
+    table = cascade_of_text(live, ids, [place], factor=-5.0, k=2)
     last = table[table.layer == 3]
     np.testing.assert_allclose(last.entropy, entropies(live.model(ids).logits)[0], rtol=1e-4, atol=1e-4)
     assert last.kl.max() > 0
-    nothing = cascade(live, Windows(ids, ids > 0), [place], factor=1.0)
+    nothing = cascade(live, Windows(ids, ids > 0), [place], factor=1.0, k=2)
     assert (nothing.kl == 0).all() and (nothing.delta_entropy == 0).all()
     np.testing.assert_allclose(nothing.residual_cosine, 1)
 
 
 def test_nothing_to_follow_is_an_empty_table(case):
     live, _, ids = case
-    assert cascade(live, Windows(ids, ids > 0), []).empty
-    assert cascade_of_text(live, ids[:1], []).empty
+    assert cascade(live, Windows(ids, ids > 0), [], factor=0.0, k=2).empty
+    assert cascade_of_text(live, ids[:1], [], factor=0.0, k=2).empty
 
 
 @pytest.mark.parametrize("size", [1e-5, 1e-3, 0.1])

@@ -14,7 +14,7 @@ from weight_atlas.families.inventory import inventory
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.edits import edited, value_at, zero
 from weight_atlas.live.windows import Windows
-from weight_atlas.settings.vocabulary import NeuronLabels, SuperWeightCards
+from weight_atlas.settings.vocabulary import Interventions, NeuronLabels, SuperWeightCards
 from weight_atlas.vocabulary.cascade import cascade
 from weight_atlas.vocabulary.interventions import measure_interventions
 from weight_atlas.vocabulary.labels import label_neurons
@@ -64,9 +64,16 @@ def made(request, tmp_path_factory):
     neurons, effects = cards_of(checkpoint, rows, tokens, chosen, tokens=5)
     targets = find_targets(checkpoint, rows, found)
     measure = prediction_measure(torch.tensor([7, 8]))
-    settings = {"draws": 4, "shift_draws": 3, "control_windows": 2}
-    measured = measure_interventions(live, windows, coordinates_of(targets), measure, **settings)
-    averages = cascade(live, windows, coordinates_of(targets))
+    measured = measure_interventions(
+        live,
+        windows,
+        coordinates_of(targets),
+        measure,
+        Interventions(draws=4, shift_draws=3),
+        factor=0.0,
+        control_windows=2,
+    )
+    averages = cascade(live, windows, coordinates_of(targets), factor=0.0, k=2)
     inputs = (measured.windows, measured.changes, averages, tokens)
     weights, moved = weight_cards(
         checkpoint, rows, {"factor": 0.0, "targets": targets}, *inputs, SuperWeightCards(bootstrap=20)
@@ -152,5 +159,5 @@ def test_tables_survive(made, tmp_path):
         np.testing.assert_allclose(moved.direct_effect[moved.target == number], gone, rtol=1e-4, atol=1e-7)
     models = summarise_models({}, {"m": again}, {"m": table})
     assert models.weights_intervened[0] == len(places)
-    assert set(summarise_classes({"m": again})["class"]) == {"digits", "leading_space"}
+    assert set(summarise_classes({"m": again}, 0.05)["class"]) == {"digits", "leading_space"}
     assert pd.notna(models.strongest_null_ratio[0])

@@ -69,7 +69,7 @@ def test_neuron_map(tmp_path):
     assert counts.neurons.sum() == 400 and counts.columns.tolist() == ["layer", "neurons", *LABELS]
     unclear = neuron_map(table.assign(label="unclear"), 10.0)
     assert "labels; the other 400 of 400 are unclear" in texts(unclear)
-    assert "No neuron" in texts(neuron_map(table.assign(kurt=np.nan)))[0]
+    assert "No neuron" in texts(neuron_map(table.assign(kurt=np.nan), 10.0))[0]
 
 
 def test_neurons_overview():
@@ -195,7 +195,7 @@ def test_summary():
     cards = {"a": [{"enrichment": [record]}, {"enrichment": [{**record, "p_adjusted": 0.5, "score": 0.0}]}]}
     weights = pd.DataFrame({"layer": [1, 2], "row": [7, 8], "col": [11, 12], "delta_loss": [0.1, -3.0]})
     weights = weights.assign(null_ratio_loss=[2.0, 30.0], null_shift_ratio_loss=[1.0, 5.0])
-    models, classes = summarise_models(labels, cards, {"a": weights, "c": weights[:0]}), summarise_classes(cards)
+    models, classes = summarise_models(labels, cards, {"a": weights, "c": weights[:0]}), summarise_classes(cards, 0.05)
     assert models.model.tolist() == ["a", "b", "c"]
     assert models.strongest[0] == "layer 2 [8, 12]" and models.strongest_delta_loss[0] == -3.0
     assert (models.strongest_null_ratio[0], models.strongest_null_shift_ratio[0]) == (30.0, 5.0)

@@ -15,6 +15,7 @@ from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.contributions import mean_contribution
 from weight_atlas.live.edits import Edit, edited, value_at, zero
 from weight_atlas.live.windows import Windows
+from weight_atlas.settings.vocabulary import Interventions
 from weight_atlas.vocabulary.intervention_plan import planned as planned_interventions
 from weight_atlas.vocabulary.interventions import mean_inputs, measure_interventions
 from weight_atlas.vocabulary.measured_effects import agreement, strongest_changes, token_changes
@@ -23,7 +24,7 @@ from weight_atlas.vocabulary.super_weight_cards import _null, card_tables, casca
 
 STOP = torch.tensor([7, 8, 9])
 MEASURE = prediction_measure(STOP, 3)
-DRAWS = {"draws": 6, "shift_draws": 5, "control_windows": 3, "batch_size": 4}
+DRAWS = Interventions(draws=6, shift_draws=5, batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def planted():
 def measured(planted):
     live, place, windows = planted
     other = Coordinate(2, 3, 4, component=place.component)
-    return measure_interventions(live, windows, [place, other], MEASURE, **DRAWS)
+    return measure_interventions(live, windows, [place, other], MEASURE, DRAWS, factor=0.0, control_windows=3)
 
 
 def slow_sums(live, windows):
@@ -94,7 +95,7 @@ def test_mean_inputs_are_of_all_tokens_that_reach_the_neuron(planted):
     hook = live.projection(place).container.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     live.model(windows.ids)
     hook.remove()
-    (found,) = mean_inputs(live, windows, [place], batch_size=2)
+    (found,) = mean_inputs(live, windows, [place], windows_at_once=2)
     assert found.mean == pytest.approx(seen[0][..., 11].mean().item(), rel=1e-5)
     assert found.tokens == windows.ids.numel()
 
@@ -115,7 +116,7 @@ def test_mean_inputs_of_an_expert_are_of_its_tokens():
     hook = projection.container.register_forward_pre_hook(see)
     live.model(ids)
     hook.remove()
-    found = mean_inputs(live, windows, [projection.coordinate(0, 5, 2)], batch_size=1)
+    found = mean_inputs(live, windows, [projection.coordinate(0, 5, 2)], windows_at_once=1)
     assert found[0].mean == pytest.approx(routed[0].mean().item(), rel=1e-4)
     assert found[0].tokens == len(routed[0])
 
@@ -137,8 +138,10 @@ def test_an_expert_that_no_token_reaches_is_said_to_be_one(capsys):
     reached, unreached = int(counts.argmax()), int(counts.argmin())
     assert counts[unreached] == 0
     places = [projection.coordinate(2, 3, expert) for expert in (reached, unreached)]
-    found = measure_interventions(live, windows, places, MEASURE, draws=2, shift_draws=2).windows
-    cards = [weight_card(found, target) for target in (0, 1)]
+    found = measure_interventions(
+        live, windows, places, MEASURE, Interventions(draws=2, shift_draws=2), factor=0.0
+    ).windows
+    cards = [weight_card(found, target, samples=500, seed=0) for target in (0, 1)]
     assert [card["routed_tokens_count"] for card in cards] == [int(counts[reached]), 0]
     assert capsys.readouterr().out.count("no token of the windows is routed to") == 1
     # Nothing over nothing is no ratio, in no format.
@@ -174,14 +177,14 @@ def test_random_shifts_change_other_weights_by_the_same_amount(planted):
 
 
 def test_cards_say_how_well_the_controls_match(measured):
-    card = weight_card(measured.windows, 0, samples=20)
+    card = weight_card(measured.windows, 0, samples=20, seed=0)
     rows = measured.windows
     weights = rows[(rows.target == 0) & (rows.kind == "random_coord")].groupby("draw").weight.first().abs()
     own = abs(rows[(rows.target == 0) & (rows.kind == "edit")].weight.iloc[0])
     ratio = card["controls"]["random_coord"]["magnitude_ratio"]
     assert ratio == {"mean": pytest.approx((weights / own).mean()), "min": pytest.approx((weights / own).min())}
     assert ratio["mean"] < 0.2  # the largest weight of its matrix has no equal
-    equal = weight_card(rows, 1, samples=20)["controls"]["random_coord"]["magnitude_ratio"]
+    equal = weight_card(rows, 1, samples=20, seed=0)["controls"]["random_coord"]["magnitude_ratio"]
     assert equal["mean"] == pytest.approx(1, abs=0.05)
     shift = card["controls"]["random_shift"]
     assert shift["draws"] == 5 and shift["windows"] == 3 and "magnitude_ratio" not in shift
@@ -206,33 +209,33 @@ def test_a_no_op_changes_nothing_at_all(measured):
 
 
 def test_the_planted_weight_is_far_outside_its_controls(measured):
-    card = weight_card(measured.windows, 0, samples=200)
+    card = weight_card(measured.windows, 0, samples=200, seed=0)
     assert card["null"]["loss"]["p"] == 1 / 7 and card["null"]["loss"]["ratio"] > 20
     assert card["bootstrap"]["loss"]["ci_2.5"] > 0.1
     assert card["controls"]["no_op_delta"] == dict.fromkeys(METRICS, 0.0)
     assert card["controls"]["random_coord"]["draws"] == 6
-    inert = weight_card(measured.windows, 1, samples=200)
+    inert = weight_card(measured.windows, 1, samples=200, seed=0)
     assert abs(inert["deltas"]["loss"]) < 0.02 * card["deltas"]["loss"]
 
 
 def test_the_model_is_left_as_it_was(planted):
     live, place, windows = planted
     before = {name: value.clone() for name, value in live.model.state_dict().items()}
-    measure_interventions(live, windows.first(1), [place], MEASURE, draws=1, shift_draws=1)
+    measure_interventions(live, windows.first(1), [place], MEASURE, Interventions(draws=1, shift_draws=1), factor=0.0)
     assert all(torch.equal(before[name], value) for name, value in live.model.state_dict().items())
 
 
 def test_two_runs_are_the_same(planted, measured):
     live, place, windows = planted
     other = Coordinate(2, 3, 4, component=place.component)
-    again = measure_interventions(live, windows, [place, other], MEASURE, **DRAWS)
+    again = measure_interventions(live, windows, [place, other], MEASURE, DRAWS, factor=0.0, control_windows=3)
     pd.testing.assert_frame_equal(again.windows, measured.windows, rtol=0, atol=0)
     pd.testing.assert_frame_equal(again.changes, measured.changes, rtol=0, atol=0)
 
 
 def test_no_target_leaves_the_baseline(planted):
     live, _, windows = planted
-    nothing = measure_interventions(live, windows, [], MEASURE)
+    nothing = measure_interventions(live, windows, [], MEASURE, Interventions(), factor=0.0)
     assert set(nothing.windows.kind) == {"baseline"} and nothing.changes.empty
 
 
@@ -245,7 +248,7 @@ def test_layouts(layout):
     projection = next(p for p in live.projections if p.layer == 1)
     expert = 1 if projection.stacked else projection.expert
     place = projection.coordinate(2, 3, expert)
-    found = measure_interventions(live, windows, [place], MEASURE, draws=2, shift_draws=2)
+    found = measure_interventions(live, windows, [place], MEASURE, Interventions(draws=2, shift_draws=2), factor=0.0)
     columns = ["tokens", *METRICS]
     with edited(live, [zero(place)]):
         slow = slow_sums(live, windows)
@@ -257,7 +260,7 @@ def test_layouts(layout):
         slow = slow_sums(live, windows)
     fast_mean = rows_of(found, "mean_contribution", 0)[columns]
     pd.testing.assert_frame_equal(fast_mean, slow, rtol=2e-4, atol=2e-4, check_dtype=False)
-    assert weight_card(found.windows, 0)["controls"]["no_op_delta"]["loss"] == 0.0
+    assert weight_card(found.windows, 0, samples=500, seed=0)["controls"]["no_op_delta"]["loss"] == 0.0
     if expert is not None:
         assert (fast.expert == expert).all()
 
@@ -318,13 +321,13 @@ def test_a_late_weight_moves_the_tokens_of_its_direct_effect():
     ids = torch.randint(5, 300, (4, 2), generator=torch.Generator().manual_seed(0))
     ids[:, 0] = 1
     windows = Windows(ids, torch.tensor([[False, True]]).expand(4, 2))
-    found = measure_interventions(live, windows, [place], MEASURE, draws=0, shift_draws=0)
+    found = measure_interventions(live, windows, [place], MEASURE, Interventions(draws=0, shift_draws=0), factor=0.0)
     head = live.model.get_output_embeddings().weight * live.model.model.norm.weight
     assert agreement(-head[:, 7].double().numpy() * 60.0 / 40.0, found.changes) > 0.6
 
 
 def test_cards_are_flat_and_json(measured):
-    card = weight_card(measured.windows, 0, samples=50)
+    card = weight_card(measured.windows, 0, samples=50, seed=0)
     assert {"baselines", "deltas", "controls", "bootstrap"} <= set(card)
     assert set(card["baselines"]) == set(card["deltas"]) == set(METRICS)
     assert set(card["bootstrap"]["loss"]) == {"mean", "ci_2.5", "ci_97.5"}

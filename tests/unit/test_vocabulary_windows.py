@@ -135,9 +135,9 @@ def test_what_is_recommended_is_the_largest_that_works(length, asked):
 
 
 def test_recommendations_by_hand():
-    plan = plan_windows(3000, window_len=2048, stride=512, context=1024)
+    plan = plan_windows(3000, window_len=2048, stride=512, context=1024, tokens=30_000)
     assert plan.recommended == {"window_len": 1024, "stride": 512, "tokens": 3000}
-    plan = plan_windows(700, window_len=1024, stride=512, prefix=(0,))
+    plan = plan_windows(700, window_len=1024, stride=512, prefix=(0,), tokens=30_000)
     assert plan.recommended == {"window_len": 467, "stride": 233, "tokens": 700}  # 466 + 233 = 699 of 700
     length, stride = plan.for_intervals["window_len"], plan.for_intervals["stride"]
     assert length - 1 + 9 * stride <= 700 < length + 9 * ((length + 1) // 2)

@@ -18,9 +18,10 @@ from weight_atlas.ablations.bundled_names import bundled_task
 from weight_atlas.ablations.harness import Harness, evaluate_variants
 from weight_atlas.ablations.prepare import Opened
 from weight_atlas.ablations.requests import build_requests, chance_levels, fill_requests
-from weight_atlas.ablations.tasks import FEWSHOT_SEED, load_tasks
+from weight_atlas.ablations.tasks import load_tasks
 from weight_atlas.artifacts import write_table
 from weight_atlas.errors import AtlasError
+from weight_atlas.settings.ablations import BundledItems, Task
 
 
 @dataclass(frozen=True)
@@ -38,27 +39,36 @@ class Evaluation:
 
 
 def evaluate_task(
-    ablations: Sequence[Opened], task: str, *, corpus: pd.DataFrame | None = None, items: int = 60,
-    item_seed: int = 0, folder: Path | None = None, mirror: Path | None = None, limit: float | None = None,
-    fewshot: int | None = None, seed: int = FEWSHOT_SEED, truncate: bool = False, batch_size: int | None = None,
-) -> Evaluation:  # fmt: skip
+    ablations: Sequence[Opened],
+    task: str,
+    settings: Task,
+    items: BundledItems,
+    *,
+    corpus: pd.DataFrame | None = None,
+    batch_size: int | None = None,
+) -> Evaluation:
     """Evaluate all variants of some ablations of one live model on a task.
 
-    task: a name of the harness, or of a definition in `folder`; or "bundled:order", "bundled:documents" or
-    "bundled:phrase", whose items (at most `items`, drawn by item_seed) are made from `corpus`. mirror: copies of data
-    sets of the hub. limit: documents, or a share of them below 1. fewshot: worked examples, drawn by `seed`. truncate:
-    cut requests longer than the model's context. batch_size: None takes what memory allows.
+    task: a name of the harness, or of a definition in the folder of the settings; or "bundled:order",
+    "bundled:documents" or "bundled:phrase", whose items are made from `corpus`. batch_size: requests in one forward
+    pass; None takes what memory allows.
     """
     if bundled := bundled_task(task):
-        loaded = _bundled(bundled, corpus, items, item_seed, fewshot=fewshot, seed=seed)
+        loaded = _bundled(bundled, corpus, items, fewshot=settings.fewshot, seed=settings.seed)
     else:
-        loaded = load_tasks(task, folders=[folder] if folder else None, mirror=mirror, fewshot=fewshot, seed=seed)
+        loaded = load_tasks(
+            task,
+            folders=[Path(settings.folder)] if settings.folder else None,
+            mirror=Path(settings.mirror) if settings.mirror else None,
+            fewshot=settings.fewshot,
+            seed=settings.seed,
+        )
     lm = Harness(ablations[0].live, ablations[0].tokenizer, batch_size=batch_size)
-    requests = build_requests(loaded, lm, limit=limit, truncate=truncate, name=task)
-    fill_requests(loaded, requests, lm, limit=limit)
+    requests = build_requests(loaded, lm, limit=settings.limit, truncate=settings.truncate, name=task)
+    fill_requests(loaded, requests, lm, limit=settings.limit)
     records, tables, skipped = [], [], []
     for opened in ablations:
-        record, table = evaluate_variants(opened.live, lm, loaded, opened.expansion, limit=limit)
+        record, table = evaluate_variants(opened.live, lm, loaded, opened.expansion, limit=settings.limit)
         records += record["variants"]
         skipped += record["skipped"]
         tables.append(table)
@@ -66,7 +76,7 @@ def evaluate_task(
     return Evaluation(_scores(records), items_of_all, chance_levels(loaded, requests), skipped)
 
 
-def _bundled(task: str, corpus: pd.DataFrame | None, items: int, item_seed: int, **settings: Any) -> dict[str, Any]:
+def _bundled(task: str, corpus: pd.DataFrame | None, items: BundledItems, **settings: Any) -> dict[str, Any]:
     if corpus is None:
         raise AtlasError(
             "a bundled task is made from a corpus", where=task, remedy="give corpus=, a table of documents"
@@ -74,7 +84,7 @@ def _bundled(task: str, corpus: pd.DataFrame | None, items: int, item_seed: int,
     definition = resources.files("weight_atlas.data.demo") / f"tasks/{task}.yaml"
     with TemporaryDirectory() as folder, resources.as_file(definition) as path:
         data = Path(folder) / f"{task}.jsonl"
-        write_table(data, bundled_items(corpus, items=items, seed=item_seed, tasks=[task])[task])
+        write_table(data, bundled_items(corpus, items=items.items, seed=items.seed, tasks=[task])[task])
         return load_tasks(task, definition=path, data=data, **settings)
 
 

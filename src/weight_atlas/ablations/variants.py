@@ -1,6 +1,5 @@
 """The interventions that an ablation of the configuration stands for."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -25,6 +24,10 @@ from weight_atlas.interventions.kinds import ABLATIONS, BASELINE
 from weight_atlas.interventions.pruning import Largest, check_largest, largest_size
 from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.settings.ablations import Kinds, Plain, Quantize, Random, Scale
+from weight_atlas.settings.ablations import Largest as LargestSettings
+from weight_atlas.settings.base import whole
+from weight_atlas.settings.messages import checked
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,8 @@ def variants_of(
 
     settings: for each kind of change that is wanted, its settings (None: not wanted), and `weights`, which take the
     place of `found`, the detected super weights. inputs, prompt: of the detected weights, see Targets. What the model
-    does not allow is skipped, and the log says so. Raises AtlasError for weights that the model does not have, and
-    where two variants would have one name.
+    does not allow is skipped, and the log says so. Raises AtlasError for weights that the model does not
+    have, and for settings that settings.ablations.Kinds does not allow.
     """
     if name == BASELINE:
         return Expansion([replace(UNCHANGED, name=BASELINE)], [])
@@ -112,61 +115,64 @@ def variants_of(
     resolved = {_resolved(live, place): known.get(place) for place in named}
     if len(resolved) < len(named):
         print(f"{name}: {len(named) - len(resolved)} weights are named twice and count once", flush=True)
+    wanted = {kind: settings[kind] for kind in ABLATIONS if settings.get(kind) is not None}
+    kinds = checked(Kinds, wanted, f"ablation {name}")
     targets = Targets(tuple(resolved), tuple(resolved.values()), tuple(prompt))
     variants: list[Intervention] = []
     skipped = []
-    for kind in ABLATIONS:
-        if settings.get(kind) is None:
-            continue
+    for kind in wanted:
         try:
             if not targets.places and kind != "quantize":
                 raise Impossible("no super weights were detected")
-            made = MAKERS[kind](live, targets, **settings[kind])
+            made = MAKERS[kind](live, targets, getattr(kinds, kind))
             variants += [replace(variant, name=f"{name}: {variant.name}") for variant in made]
         except Impossible as error:
             skipped.append(Skipped(f"{name}: {kind}", kind, str(error)))
             print(f"{name}: no variants of {kind}: {error}", flush=True)
-    _check_names(name, variants)
     return Expansion(variants, skipped)
 
 
-def _zero(live: Anatomy, targets: Targets) -> list[Intervention]:
+def _zero(live: Anatomy, targets: Targets, _: Plain) -> list[Intervention]:
     return [_zeroing("zero", "zeroed", live, targets, targets.places)]
 
 
-def _each(live: Anatomy, targets: Targets) -> list[Intervention]:
+def _each(live: Anatomy, targets: Targets, _: Plain) -> list[Intervention]:
     return [_zeroing("each", f"only {place}", live, targets, [place]) for place in targets.places]
 
 
-def _scale(live: Anatomy, targets: Targets, factors: Sequence[float] = (0.5, 2.0)) -> list[Intervention]:
-    return [Intervention("scale", scaled(targets.places, factor), name=f"x {_shortest(factor)}") for factor in factors]
+def _scale(live: Anatomy, targets: Targets, settings: Scale) -> list[Intervention]:
+    # A whole factor is an integer in the description, as users write it.
+    return [
+        Intervention("scale", scaled(targets.places, whole(factor)), name=f"x {_shortest(factor)}")
+        for factor in settings.factors
+    ]
 
 
-def _neurons(live: Anatomy, targets: Targets) -> list[Intervention]:
+def _neurons(live: Anatomy, targets: Targets, _: Plain) -> list[Intervention]:
     return [Intervention("neurons", neurons_zeroed(targets.places), name="neurons zeroed")]
 
 
-def _restore(live: Anatomy, targets: Targets) -> list[Intervention]:
+def _restore(live: Anatomy, targets: Targets, _: Plain) -> list[Intervention]:
     sinks = tuple(map(Sink, targets.places, targets.inputs))
     return [Intervention("restore", ActivationsRestored(sinks, targets.prompt), name="activation restored")]
 
 
-def _experts(live: Anatomy, targets: Targets) -> list[Intervention]:
+def _experts(live: Anatomy, targets: Targets, _: Plain) -> list[Intervention]:
     change = experts_zeroed(targets.places)
     if not change.edits:
         raise Impossible("none of the weights lies in an expert")
     return [Intervention("experts", change, name="experts removed")]
 
 
-def _random(live: Anatomy, targets: Targets, draws: int = 5, seed: int = 0) -> list[Intervention]:
-    drawn = matched_draws(live, targets.places, draws=draws, seed=seed)
+def _random(live: Anatomy, targets: Targets, settings: Random) -> list[Intervention]:
+    drawn = matched_draws(live, targets.places, draws=settings.draws, seed=settings.seed)
     if not drawn:
         raise Impossible("their matrices have no other weights that are not zero")
     return [_zeroing("random", f"random {draw}", live, targets, places, draw) for draw, places in enumerate(drawn, 1)]
 
 
-def _largest(live: Anatomy, targets: Targets, share: float = 1e-6, count: int | None = None) -> list[Intervention]:
-    largest = Largest(share, count)
+def _largest(live: Anatomy, targets: Targets, settings: LargestSettings) -> list[Intervention]:
+    largest = Largest(settings.share, settings.count)
     check_largest(live, largest)
     weights, total = largest_size(live, largest, targets.places)
     if not weights:
@@ -176,18 +182,14 @@ def _largest(live: Anatomy, targets: Targets, share: float = 1e-6, count: int | 
     return [Intervention("largest", change, name="largest others", magnitude_ratio=ratio)]
 
 
-def _quantize(
-    live: Anatomy, targets: Targets, formats: Sequence[str] = ("int8", "int4"),
-    granularities: Sequence[str] = ("tensor", "channel"), symmetric: bool = False, clip: float | None = 8.0,
-    matrices: str = "all",
-) -> list[Intervention]:  # fmt: skip
+def _quantize(live: Anatomy, targets: Targets, settings: Quantize) -> list[Intervention]:
     """Each format at each granularity, plain and, if there are weights to spare, clipped with these restored."""
     variants = []
-    for format_, granularity in product(formats, granularities):
-        plain = Scheme(format_, granularity, symmetric)
-        variants.append(Intervention("quantize", Quantized(plain, matrices=matrices), name=str(plain)))
+    for format_, granularity in product(settings.formats, settings.granularities):
+        plain = Scheme(format_, granularity, settings.symmetric)
+        variants.append(Intervention("quantize", Quantized(plain, (), settings.matrices), name=str(plain)))
         if targets.places:
-            sparing = Quantized(replace(plain, clip=clip), targets.places, matrices)
+            sparing = Quantized(replace(plain, clip=settings.clip), targets.places, settings.matrices)
             variants.append(Intervention("quantize", sparing, name=f"{plain}{SPARING}"))
     return variants
 
@@ -238,13 +240,3 @@ def _resolved(live: Anatomy, place: Coordinate) -> Coordinate:
 def _shortest(factor: float) -> str:
     """A factor in as many digits as tell it from every other."""
     return repr(float(factor)).removesuffix(".0")
-
-
-def _check_names(name: str, variants: list[Intervention]) -> None:
-    twice = [each for each, count in Counter(variant.name for variant in variants).items() if count > 1]
-    if twice:
-        raise AtlasError(
-            f"more than one variant is called {twice[0]!r}",
-            where=f"ablation {name}",
-            remedy="give every factor, format and granularity once",
-        )

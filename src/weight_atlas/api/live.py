@@ -119,22 +119,33 @@ class LiveAnalyses(WeightAnalyses):
         return self._perplexities(corpus, {"ablation": dict(changes)}, self._changed(changes, found), settings)
 
     def evaluate(
-        self, task: str, changes: Mapping[str, Any] | None = None, found: "Survey | None" = None, **settings: Any
+        self,
+        task: str,
+        changes: Mapping[str, Any] | None = None,
+        found: "Survey | None" = None,
+        *,
+        corpus: "Corpus | None" = None,
+        batch_size: int | None = None,
+        **settings: Any,
     ) -> "Evaluation":
         """Scores of a task of lm-evaluation-harness, of the unchanged model and after changes of weights.
 
         task: a name of the harness, or a bundled one such as "bundled:order", which is made from a corpus (`corpus=`).
-        changes, found: see ablate; None evaluates the unchanged model only. settings: of
-        ablations.evaluation.evaluate_task, such as limit=100 documents.
+        changes, found: see ablate; None evaluates the unchanged model only. batch_size:
+        requests in one forward pass; None takes what memory allows. settings: of settings.ablations.Task, such as
+        limit=100 documents; and of a bundled task `items`, at most, drawn by `item_seed`.
         """
         from weight_atlas.ablations.evaluation import evaluate_task
+        from weight_atlas.settings.ablations import BundledItems, Task
 
-        if isinstance(corpus := settings.get("corpus"), str | list):
-            settings = {**settings, "corpus": _documents(corpus)}
+        own = {"items": "items", "item_seed": "seed"}
+        items = checked(BundledItems, {own[key]: settings[key] for key in own if key in settings}, "evaluate")
+        wanted = checked(Task, {key: value for key, value in settings.items() if key not in own}, "evaluate")
+        text = _documents(corpus) if isinstance(corpus, str | list) else corpus
         ablations = [self._expanded(_BASELINE, {}, None)]
         if changes is not None:
             ablations.append(self._expanded("ablation", dict(changes), self._changed(changes, found)))
-        return evaluate_task(ablations, task, **settings)
+        return evaluate_task(ablations, task, wanted, items, corpus=text, batch_size=batch_size)
 
     def _loaded(self, attention: str | None = None) -> "tuple[Anatomy, Any]":
         from weight_atlas.live.load import live_model

@@ -77,11 +77,11 @@ class VocabularyAnalyses(LiveAnalyses):
         return sliding_windows(_documents(corpus), tokenizer, wanted, context=live.context, where=where)[0]
 
     def cascade(
-        self, windows: "Windows", targets: list[dict[str, Any]], *, factor: float = 0.0, **settings: Any
+        self, windows: "Windows", targets: list[dict[str, Any]], *, factor: float | None = None, **settings: Any
     ) -> pd.DataFrame:
         """How a change of single weights travels through the layers above them (settings.vocabulary.Averages).
 
-        windows: of windows(). targets: of intervention_targets(), each multiplied by `factor`.
+        windows: of windows(). targets: of intervention_targets(), each multiplied by `factor`; None removes them.
         """
         from weight_atlas.settings.vocabulary import Averages
         from weight_atlas.vocabulary.cascade import cascade
@@ -90,14 +90,15 @@ class VocabularyAnalyses(LiveAnalyses):
 
         wanted = checked(Averages, settings, "cascade")
         first = windows.first(windows_for(windows, wanted.tokens))
+        factor = _default_factor() if factor is None else factor
         return cascade(self.live[0], first, coordinates_of(targets), factor=factor, k=wanted.margin_k)
 
     def interventions(
-        self, windows: "Windows", targets: list[dict[str, Any]], *, factor: float = 0.0, **settings: Any
+        self, windows: "Windows", targets: list[dict[str, Any]], *, factor: float | None = None, **settings: Any
     ) -> "Measured":
         """Changes of predictions by a change of single weights, beside controls (settings.vocabulary.Interventions).
 
-        windows: of windows(). targets: of intervention_targets(), each multiplied by `factor`.
+        windows: of windows(). targets: of intervention_targets(), each multiplied by `factor`; None removes them.
         """
         from weight_atlas.settings.vocabulary import Interventions
         from weight_atlas.vocabulary.interventions import measure_interventions
@@ -112,9 +113,9 @@ class VocabularyAnalyses(LiveAnalyses):
             windows,
             coordinates_of(targets),
             prediction_measure(stop_words(live.model, self.token_classes()), wanted.margin_k),
-            factor=factor,
+            wanted,
+            factor=_default_factor() if factor is None else factor,
             control_windows=windows_for(windows, wanted.control_tokens),
-            **wanted.model_dump(include={"draws", "shift_draws", "seed", "batch_size"}),
         )
 
     @cached_property
@@ -125,3 +126,9 @@ class VocabularyAnalyses(LiveAnalyses):
         return scan_neurons(
             self.checkpoint, self.inventory, self.token_classes(), tokens=NeuronScan().tokens, device=self.device
         )
+
+
+def _default_factor() -> float:
+    from weight_atlas.settings.vocabulary import InterventionTargets
+
+    return InterventionTargets().factor

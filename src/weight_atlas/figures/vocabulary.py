@@ -113,7 +113,7 @@ def neurons_overview(cards: pd.DataFrame, title: str = "", most: int = 30) -> Fi
     return figure
 
 
-def neuron_map(neurons: pd.DataFrame, kurtosis: float = 10.0, title: str = "") -> Figure:
+def neuron_map(neurons: pd.DataFrame, kurtosis: float, title: str = "") -> Figure:
     """All neurons of a model: kurtosis of their vocabulary effects by layer, and shares of labels in each layer.
 
     neurons: layer, kurt, label. kurtosis: the threshold to draw.

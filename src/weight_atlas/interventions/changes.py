@@ -97,8 +97,8 @@ class Quantized:
     """The layers' matrices (see quantized_layers.layer_matrices) quantized, but for weights that are spared."""
 
     scheme: Scheme
-    spared: tuple[Coordinate, ...] = ()
-    matrices: str = "all"
+    spared: tuple[Coordinate, ...]
+    matrices: str
     weights: int = 0
     places: tuple[Coordinate, ...] = ()
 

@@ -51,7 +51,7 @@ def measure(
     windows: Windows,
     interventions: Sequence[Intervention],
     *,
-    batch_size: int = 16,
+    batch_size: int,
     windows_at_once: int = 1,
     measure_of: Callable[[Intervention], Measure] = nll_of,
     report: Callable[[Intervention, pd.DataFrame], None] = lambda intervention, scores: None,

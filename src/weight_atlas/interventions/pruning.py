@@ -19,8 +19,8 @@ MOST = 0.01
 class Largest:
     """How many of the largest weights of a matrix: `count` if given, else this share of them, at least one."""
 
-    share: float = 1e-6
-    count: int | None = None
+    share: float
+    count: int | None
 
     def of(self, weights: int) -> int:
         """The number in a matrix of so many weights."""

@@ -31,7 +31,7 @@ def score_edits(
     variants: Sequence[Variant],
     route: Shortcuts,
     *,
-    batch_size: int = 16,
+    batch_size: int,
     measures: Sequence[Measure] | None = None,
 ) -> list[pd.DataFrame]:
     """Per-window sums of a measure for the unchanged model (first) and every variant; see live.scoring.window_sums.
@@ -55,7 +55,7 @@ def score_edits(
 
 @torch.no_grad()
 def variant_logits(
-    live: Anatomy, window: Windows, variants: Sequence[Variant], route: Shortcuts, *, batch_size: int = 16
+    live: Anatomy, window: Windows, variants: Sequence[Variant], route: Shortcuts, *, batch_size: int
 ) -> Iterator[tuple[int, slice, torch.Tensor]]:
     """Yield (number, part, logits) of one window, first of the unchanged model (-1), then of every variant.
 

@@ -43,7 +43,7 @@ def load_model(
     *,
     trust_remote_code: bool,
     device: str = "cpu",
-    dtype: str = "auto",
+    dtype: str,
     attention: str | None = None,
 ) -> LanguageModel:
     """Load the causal language model of a checkpoint, in evaluation mode, ready for forward passes.

@@ -21,9 +21,7 @@ def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Te
     return {"nll": torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")}
 
 
-def score_windows(
-    live: Anatomy, windows: Windows, *, batch_size: int = 8, measure: Measure = token_nll
-) -> pd.DataFrame:
+def score_windows(live: Anatomy, windows: Windows, *, batch_size: int, measure: Measure = token_nll) -> pd.DataFrame:
     """Run the model over windows and sum a measure over the scored tokens of each.
 
     Returns one row per window: window, tokens (scored ones) and, for each measure, its float64 sum over them.

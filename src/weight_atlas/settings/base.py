@@ -19,7 +19,7 @@ class Settings(BaseModel):
 Item = TypeVar("Item", bound=Hashable)
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
     """A whole float as the integer that it is: JSON Schema takes 2.0 for an integer, range() does not."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -41,7 +41,7 @@ def _given(value: Any) -> Any:
     return {} if value is None else value
 
 
-WHOLE = BeforeValidator(_whole)
+WHOLE = BeforeValidator(whole)
 Natural = Annotated[int, Field(ge=0), WHOLE]  # 0, 1, 2, ...
 Count = Annotated[int, Field(ge=1), WHOLE]  # 1, 2, 3, ...
 Several = Annotated[int, Field(ge=2), WHOLE]

@@ -15,6 +15,9 @@ from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.super_weights.massive_activations import Massive
 from weight_atlas.super_weights.recording import Flow, Recording
 
+# Contributions to report of one step.
+REPORTED = 8
+
 
 @dataclass(frozen=True)
 class Contribution:
@@ -60,12 +63,11 @@ def attribute(
     *,
     coverage: float,
     min_share: float,
-    top: int = 8,
 ) -> Attribution:
     """Attribute one step of a massive activation, at a token whose inputs were kept, to weights.
 
     coverage: weights are accepted in order of contribution until their shares add up to this. min_share: least share of
-    an accepted weight. top: number of contributions reported. The step must come from the MLP by more than half.
+    an accepted weight. REPORTED contributions are reported. The step must come from the MLP by more than half.
     """
     place = massive.position + massive.prompt * recording.prompts.ids.shape[1]
     flows = [flow for flow in recording.flows_of(layer) if bool((flow.token == place).any())]
@@ -81,7 +83,7 @@ def attribute(
     mlp_share = total / massive.jump(layer)
     values = torch.cat([(factor * contribution).double().cpu() for contribution, _, factor in parts])
     participation = float(values.abs().sum() ** 2 / (values**2).sum()) if values.any() else float("nan")
-    strongest = _strongest(flows, parts, place, massive.channel, written, top)
+    strongest = _strongest(flows, parts, place, massive.channel, written, REPORTED)
     accepted, reason = _chosen(strongest, coverage, min_share)
     if not mlp_share > 0.5:
         accepted, reason = [], "born in attention"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.settings.super_weights import SuperWeights
 from weight_atlas.super_weights.attribution import Attribution, Contribution, attribute
 from weight_atlas.super_weights.massive_activations import Massive, last_layer_activations, massive_activations
 from weight_atlas.super_weights.recording import Recording
@@ -51,20 +52,19 @@ class Detection:
 def detect(
     live: Anatomy,
     recording: Recording,
-    *,
-    ratio: float = 50.0,
-    persistence: float = 0.5,
-    coverage: float = 0.8,
-    min_share: float = 0.1,
+    settings: SuperWeights,
 ) -> Detection:
     """Find the weights that write the massive activations of a recording.
 
-    ratio: least |h| over the layer's median. persistence: least share of the layers after a step that keep the
-    activation; none does after the last layer. coverage, min_share: see attribute. An activation that arises only
-    without the tokenizer's own prefix does not count: models are not used like that. Activations of the embedding
-    (layer -1) and those that only the last layer makes large have a row, but no weight is accepted for them.
+    settings: residual_ratio, the least |h| over the layer's median; persistence, the least share of the layers after a
+    step that keep the activation (none does after the last layer); coverage and min_share, see attribute. An activation
+    that arises only without the tokenizer's own prefix does not count: models are not used like that. Activations of
+    the embedding (layer -1) and those that only the last layer makes large have a row, but no weight is accepted for
+    them.
     """
     groups: dict[tuple[int, int], list[Massive]] = {}
+    ratio = settings.residual_ratio
+    limits = {"coverage": settings.coverage, "min_share": settings.min_share}
     seen = massive_activations(recording, ratio=ratio) + last_layer_activations(recording, ratio=ratio)
     for each in seen:
         for layer in (*([EMBEDDING] if each.onset == EMBEDDING else []), *each.steps):
@@ -76,11 +76,9 @@ def detect(
         usual = sorted(usual, key=lambda each: (-abs(each.jump(layer)), each.prompt, each.position))
         # A norm after the MLP equalizes its outputs: the strongest step need not be at the largest output.
         kept = [each for each in usual if layer >= 0 and recording.keeps(layer, each.prompt, each.position)][:TOKENS]
-        attributions = [
-            attribute(live, recording, each, layer, coverage=coverage, min_share=min_share) for each in kept
-        ]
+        attributions = [attribute(live, recording, each, layer, **limits) for each in kept]
         strongest = (kept or usual)[0]
-        lasting = strongest.persistence(layer) >= persistence
+        lasting = strongest.persistence(layer) >= settings.persistence
         reason = _reason(recording, strongest, layer, lasting, attributions)
         steps.append(_step(recording, strongest, layer, len(members), attributions, reason))
         contributions += _contributions(attributions, reason)

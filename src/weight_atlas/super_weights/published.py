@@ -22,6 +22,7 @@ from weight_atlas.live.anatomy import Anatomy, Coordinate, Projection
 from weight_atlas.live.edits import edited, value_at, zero
 from weight_atlas.live.experts import ExpertActivation
 from weight_atlas.live.memory import out_of_memory_explained
+from weight_atlas.settings.super_weights import SuperWeights
 from weight_atlas.super_weights.calibration import each_expert
 
 
@@ -47,18 +48,16 @@ class Peak:
     accepted: bool = False
 
 
-def spikes(
-    live: Anatomy, ids: torch.Tensor, *, threshold: float, max_iterations: int = 10, min_rho: float = 0.5
-) -> pd.DataFrame:
+def spikes(live: Anatomy, ids: torch.Tensor, settings: SuperWeights, *, threshold: float) -> pd.DataFrame:
     """Run the procedure on token ids (1, length); returns one row per round and projection (see Peak).
 
     Accepted rows are the candidates. The last round, in which nothing is accepted, is included. The model is left
-    as it was. threshold: both |input| and |output| must exceed it. min_rho: rho = w * x / y must reach it; -inf accepts
-    as the original procedure did.
+    as it was. threshold: both |input| and |output| must exceed it. settings: max_iterations, the most rounds; min_rho,
+    which rho = w * x / y must reach, and which the original procedure did not ask for.
     """
     rows: list[Peak] = []
     found: list[Coordinate] = []
-    for iteration in range(1, max_iterations + 1):
+    for iteration in range(1, settings.max_iterations + 1):
         with edited(live, [zero(coordinate) for coordinate in found]):
             peaks = _peaks(live, ids, iteration)
         new = []
@@ -66,7 +65,7 @@ def spikes(
             coordinate = projection.coordinate(peak.row, peak.col, peak.expert)
             weight = value_at(live, coordinate)
             large = abs(peak.input_value) > threshold and abs(peak.output_value) > threshold
-            explains = large and weight * peak.input_value / peak.output_value >= min_rho
+            explains = large and weight * peak.input_value / peak.output_value >= settings.min_rho
             accepted = explains and coordinate not in found
             new += [coordinate] if accepted else []
             rows.append(replace(peak, weight=weight, accepted=accepted))

@@ -62,10 +62,9 @@ def survey(
     if not any(tokens.prefixed):
         print("the tokenizer puts no special token before a text: the prompts are run as they are", flush=True)
     recording = record(live, tokens)
-    limits = {name: getattr(settings, name) for name in ("persistence", "coverage", "min_share")}
-    detection = detect(live, recording, ratio=settings.residual_ratio, **limits)
+    detection = detect(live, recording, settings)
     first = tokens.ids[:1, tokens.valid[0]]
-    rounds = spikes(live, first, threshold=threshold, max_iterations=settings.max_iterations, min_rho=settings.min_rho)
+    rounds = spikes(live, first, settings, threshold=threshold)
     detected, published = (
         detected_records(live, recording, detection, inventory),
         published_records(live, rounds, inventory, recording),
@@ -74,7 +73,8 @@ def survey(
     used = {
         **{"method": settings.method, "prompts": texts, "spike_threshold": threshold},
         **{"spike_threshold_from": reason, "max_iterations": settings.max_iterations},
-        **{"min_rho": settings.min_rho, "residual_ratio": settings.residual_ratio, **limits},
+        **{"min_rho": settings.min_rho, "residual_ratio": settings.residual_ratio},
+        **{name: getattr(settings, name) for name in ("persistence", "coverage", "min_share")},
     }
     known = known_as(source, len(live.layers), *_dense_shape(live))
     found = [coordinate_of(record) for record in records]

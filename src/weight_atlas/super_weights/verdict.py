@@ -65,8 +65,7 @@ def verified(
         # The residual stream of the prompts: as it is, without all, without each.
         streams = (2 + len(candidates)) * prompts.ids.numel() / windows.ids.shape[1]
         print(cost(live, windows, planned, passes=streams + 2 * len(forced) * len(windows)), flush=True)
-    bands = {"critical_ratio": settings.critical_ratio, "contributing_ratio": settings.contributing_ratio}
-    judged = verify(live, windows, planned, batch_size=settings.batch_size, **bands)
+    judged = verify(live, windows, planned, settings)
     records = []
     impact = dict(
         zip(forced, interventional_impacts(live, windows, forced, batch_size=settings.batch_size), strict=True)

@@ -19,6 +19,7 @@ from weight_atlas.interventions.measure import measure
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.windows import Windows
 from weight_atlas.ratios import ratio_of
+from weight_atlas.settings.super_weights import SuperWeightVerification
 from weight_atlas.statistics.paired import mean_nll, paired_difference
 from weight_atlas.statistics.severity import severity
 from weight_atlas.super_weights.verification_plan import candidates_of, random_ratio
@@ -47,10 +48,7 @@ def verify(
     live: Anatomy,
     windows: Windows,
     planned: Sequence[Intervention],
-    *,
-    batch_size: int = 16,
-    critical_ratio: float = 1.5,
-    contributing_ratio: float = 1.1,
+    settings: SuperWeightVerification,
 ) -> Verification:
     """Measure the planned interventions on windows, and judge each candidate.
 
@@ -66,8 +64,8 @@ def verify(
         return Verification(
             "none found", pd.DataFrame(columns=list(COLUMNS)), pd.DataFrame(columns=list(VARIANT_COLUMNS))
         )
-    variants = intervened(live, windows, planned, batch_size=batch_size)
-    bands = (critical_ratio, contributing_ratio)
+    variants = intervened(live, windows, planned, batch_size=settings.batch_size)
+    bands = (settings.critical_ratio, settings.contributing_ratio)
     joint = joint_of(variants, bands)
     rows = [
         judged(variants, number, place, random_ratio(planned, number), joint, bands)

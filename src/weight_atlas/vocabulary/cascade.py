@@ -28,9 +28,7 @@ POSITIONS = ("all", "first", "others")
 VALUES_AT_ONCE = 1 << 22
 
 
-def cascade(
-    live: Anatomy, windows: Windows, targets: Sequence[Coordinate], *, factor: float = 0.0, k: int = 2
-) -> pd.DataFrame:
+def cascade(live: Anatomy, windows: Windows, targets: Sequence[Coordinate], *, factor: float, k: int) -> pd.DataFrame:
     """Follow the edit of each target (multiplied by `factor`) through the layers, averaged over positions of windows.
 
     Returns one row per target, layer and class of positions: all whose next token is scored, first (of every window,
@@ -60,7 +58,7 @@ def cascade(
 
 
 def cascade_of_text(
-    live: Anatomy, ids: torch.Tensor, targets: Sequence[Coordinate], *, factor: float = 0.0, k: int = 2
+    live: Anatomy, ids: torch.Tensor, targets: Sequence[Coordinate], *, factor: float, k: int
 ) -> pd.DataFrame:
     """The same for each single position of one text, ids (1, length): target, layer, index, id, VALUES and deltas."""
     tables: dict[tuple[int, int], pd.DataFrame] = {}

@@ -20,6 +20,7 @@ from weight_atlas.live.edits import value_at
 from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.scoring import Measure
 from weight_atlas.live.windows import Windows
+from weight_atlas.settings.vocabulary import Interventions
 from weight_atlas.vocabulary.intervention_plan import planned
 from weight_atlas.vocabulary.measured_effects import token_changes
 from weight_atlas.vocabulary.prediction_measures import TokenSums
@@ -52,13 +53,10 @@ def measure_interventions(
     windows: Windows,
     targets: Sequence[Coordinate],
     prediction: Measure,
+    settings: Interventions,
     *,
-    factor: float = 0.0,
-    draws: int = 50,
-    shift_draws: int = 50,
+    factor: float,
     control_windows: int | None = None,
-    seed: int = 0,
-    batch_size: int = 16,
 ) -> Measured:
     """Measure the model as it is, with each target weight multiplied by `factor`, and with each of its controls.
 
@@ -66,13 +64,21 @@ def measure_interventions(
     matrix, multiplied alike; `shift_draws` weights anywhere in that matrix, changed by the same amount; its whole
     neuron set to zero; its weight replaced by its mean contribution; the weight multiplied by one. prediction: what is
     measured (see prediction_measure). control_windows: windows for the random draws and the last, all if None.
-    batch_size: interventions that go through a layer together, where the model can be restarted from its layers.
+    settings.batch_size: interventions that go through a layer together, where the model can be restarted from its
+    layers.
     """
     inputs = mean_inputs(live, windows, targets)
     means = [each.mean for each in inputs]
     controls = min(len(windows), control_windows or len(windows))
     plan = planned(
-        live, targets, means, factor=factor, draws=draws, shift_draws=shift_draws, seed=seed, control_windows=controls
+        live,
+        targets,
+        means,
+        factor=factor,
+        draws=settings.draws,
+        shift_draws=settings.shift_draws,
+        seed=settings.seed,
+        control_windows=controls,
     )
     due = [UNCHANGED, *plan]
     _announce(due, windows, targets, inputs)
@@ -90,7 +96,7 @@ def measure_interventions(
 
         return counting
 
-    measured = measure(live, windows, due, batch_size=batch_size, measure_of=measure_of)
+    measured = measure(live, windows, due, batch_size=settings.batch_size, measure_of=measure_of)
     records = []
     for number, one in enumerate(due):
         labels = _labels(live, one, inputs)
@@ -102,7 +108,7 @@ def measure_interventions(
 
 @torch.no_grad()
 def mean_inputs(
-    live: Anatomy, windows: Windows, targets: Sequence[Coordinate], batch_size: int = 8
+    live: Anatomy, windows: Windows, targets: Sequence[Coordinate], windows_at_once: int = 8
 ) -> list[NeuronInput]:
     """Mean activation of each target's neuron over all tokens of the windows that reach it, in the model as it is.
 
@@ -115,7 +121,7 @@ def mean_inputs(
         counts[place] += x.numel()
 
     with inputs_observed(live, list(totals), note):
-        for ids in windows.ids.split(batch_size) if targets else ():
+        for ids in windows.ids.split(windows_at_once) if targets else ():
             with out_of_memory_explained(f"a forward pass of {tuple(ids.shape)} tokens"):
                 live.head.run(ids)
     return [NeuronInput(totals[target] / max(counts[target], 1), counts[target]) for target in targets]

@@ -16,6 +16,8 @@ from weight_atlas.vocabulary.neurons import NeuronBlock, neuron_blocks
 from weight_atlas.vocabulary.readout import Readout, read_readout
 from weight_atlas.vocabulary.token_classes import class_matrix, rows_with_tokens, text_tokens
 
+# Corrected p value below which a card names a class as enriched.
+SIGNIFICANCE = 0.05
 CSV_COLUMNS = (
     "model", "layer", "expert", "component", "neuron", "label", "selected_by", "norm", "mean", "var", "skew", "kurt",
     "mean_cos", "var_cos", "skew_cos", "kurt_cos", "top_tokens_up", "top_tokens_down", "top_class", "top_class_score",
@@ -84,7 +86,7 @@ def cards_of(
     vocabulary: pd.DataFrame,
     chosen: pd.DataFrame,
     *,
-    tokens: int = 20,
+    tokens: int,
     device: str = "cpu",
 ) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
     """The cards of a checkpoint's chosen neurons with corrected p values, and each one's effects on all tokens.
@@ -157,10 +159,10 @@ def card_name(card: dict[str, Any]) -> str:
     return f"{card['layer']}{expert}{component}-{card['neuron']}-effects"
 
 
-def card_title(card: dict[str, Any], significance: float = 0.05) -> tuple[str, str]:
+def card_title(card: dict[str, Any]) -> tuple[str, str]:
     """Two lines above a card's figure: the neuron with its label, and the classes that it is enriched for."""
     expert = "" if card["expert"] is None else f" expert {card['expert']}"
-    shape, classes = card["moments"], [r for r in card["enrichment"] if r["p_adjusted"] < significance]
+    shape, classes = card["moments"], [r for r in card["enrichment"] if r["p_adjusted"] < SIGNIFICANCE]
     named = [f"{r['class']} {'+' if r['mean_difference'] > 0 else '−'} (η² {r['score']:.2f})" for r in classes[:3]]
     place = f"{card['model']}, layer {card['layer']}{expert} {card['component']}".rstrip()
     return (
@@ -175,14 +177,14 @@ def cards_frame(cards: list[dict[str, Any]]) -> pd.DataFrame:
     return frame.astype({"expert": "Int64"}) if "expert" in frame else frame
 
 
-def cards_table(cards: list[dict[str, Any]], significance: float = 0.05) -> pd.DataFrame:
-    """One flat row per card; top_class: the class with the highest score among those with p_adjusted < significance.
+def cards_table(cards: list[dict[str, Any]]) -> pd.DataFrame:
+    """One flat row per card; top_class: the class with the highest score among those with p_adjusted < SIGNIFICANCE.
 
     top_tokens_up and top_tokens_down are lists of strings, in CSV as JSON, since tokens can contain any separator.
     """
     rows = []
     for card in cards:
-        passed = [record for record in card["enrichment"] if record["p_adjusted"] < significance]
+        passed = [record for record in card["enrichment"] if record["p_adjusted"] < SIGNIFICANCE]
         top: dict[str, Any] = max(passed, key=lambda record: record["score"], default={})
         rows.append(
             {

@@ -78,7 +78,7 @@ def scan_block(vocabulary: Vocabulary, vectors: torch.Tensor, *, k: int = 10) ->
 
 
 def scan_neurons(
-    checkpoint: Any, inventory: pd.DataFrame, classes: pd.DataFrame, *, tokens: int = 10, device: str = "cpu"
+    checkpoint: Any, inventory: pd.DataFrame, classes: pd.DataFrame, *, tokens: int, device: str = "cpu"
 ) -> pd.DataFrame:
     """Scan all neurons of a checkpoint: the table of `scan`, with ids of tokens in its lists.
 

@@ -45,7 +45,7 @@ def summarise_models(
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["model"])
 
 
-def summarise_classes(cards: dict[str, list[dict[str, Any]]], significance: float = 0.05) -> pd.DataFrame:
+def summarise_classes(cards: dict[str, list[dict[str, Any]]], significance: float) -> pd.DataFrame:
     """Enrichment by model and class: tested (cards), enriched (p_adjusted < significance), share, mean_score, towards.
 
     mean_score: mean eta squared over all tested cards. towards: enriched ones whose effects are higher in the class.

@@ -81,7 +81,7 @@ def _direct_effects(checkpoint: Any, inventory: pd.DataFrame, targets: dict[str,
 
 
 def weight_card(
-    windows: pd.DataFrame, target: int, *, samples: int = 500, seed: int = 0, metrics: tuple[str, ...] = METRICS
+    windows: pd.DataFrame, target: int, *, samples: int, seed: int, metrics: tuple[str, ...] = METRICS
 ) -> dict[str, Any]:
     """Baselines, deltas, controls and intervals of one target from the per-window sums of `measure_interventions`.
 

@@ -102,7 +102,7 @@ def plan_windows(
     *,
     window_len: int | None = None,
     stride: int | None = None,
-    tokens: int | None = 30_000,
+    tokens: int | None,
     drop_first_token: bool = False,
     prefix: tuple[int, ...] = (),
     context: int | None = None,
