@@ -15,6 +15,7 @@ import pytest
 
 import weight_atlas as wa
 from weight_atlas.artifacts import read_table, write_json, write_table
+from weight_atlas.families.pieces import load_piece
 from weight_atlas.workflow.provenance import closure
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +105,25 @@ def test_perplexity_of_the_api_is_that_of_the_steps_windows(files, model):
     assert table["perplexity"][0] == model.perplexity(corpus, window=128, tokens=1024)["perplexity"][0]
     with pytest.raises(wa.AtlasError, match="there is no layer 9"):
         model.ablate({"zero": {}, "weights": [{"layer": 9, "row": 7, "col": 11}]}, corpus)
+
+
+@pytest.mark.slow
+def test_errors_of_quantization_are_those_of_rounding_to_nearest(model):
+    """Symmetric int4 with a scale for each row, spelled out."""
+    choice = {"formats": ["int4"], "granularities": ["channel"], "symmetric": True, "clip": None}
+    errors = model.quantization_error(weights=SUPER_WEIGHT, matrices="W_down", **choice)
+    plain, sparing = (rows for _, rows in errors.groupby("variant", sort=False))
+    row = next(row for row in model.inventory.itertuples() if row.role == "W_down" and row.layer == 1)
+    exact = load_piece(model.checkpoint, row).double().numpy()
+    scale = np.abs(exact).max(axis=1, keepdims=True) / 7
+    rounded = np.round(exact / scale).clip(-8, 7) * scale
+    expected = np.linalg.norm(exact - rounded) / np.linalg.norm(exact)
+    assert plain.set_index("layer")["relative_error"][1] == pytest.approx(expected, rel=1e-4)
+    rounded[7, 11] = np.float16(exact[7, 11])
+    expected = np.linalg.norm(exact - rounded) / np.linalg.norm(exact)
+    assert sparing.set_index("layer")["relative_error"][1] == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(wa.AtlasError, match="there is no layer 9"):
+        model.quantization_error(weights=[{"layer": 9, "row": 7, "col": 11}])
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +217,15 @@ def test_neurons_and_interventions_of_the_api_are_those_of_the_steps(files, mode
     for table, path in ((made.windows, measured), (made.changes, changes)):
         write_table(files / "api.parquet", table)
         pd.testing.assert_frame_equal(read_table(files / "api.parquet"), read_table(path), rtol=1e-9)
+    step(
+        "super_weight_cards", manifest, tensors, targets, measured, changes, files / "cascade.csv", classes,
+        "--cards", files / "weights.jsonl", "--table", files / "weights.csv", "--figure", files / "weights.png",
+        "--figures", files / "weights", "--bootstrap", 20,
+    )  # fmt: skip
+    weights = model.super_weight_cards(chosen, made, model.cascade(windows, chosen, tokens=500), bootstrap=20)
+    write_table(files / "api-weights.csv", weights.table.assign(model="model"))
+    pd.testing.assert_frame_equal(read_table(files / "api-weights.csv"), read_table(files / "weights.csv"), rtol=1e-9)
+    assert set(weights.effects["target"]) == set(range(len(chosen)))
 
 
 @pytest.mark.slow
@@ -238,3 +267,5 @@ def test_the_code_of_the_documentation_runs():
     assert names["cards"].table["neuron"].tolist() == [11]
     assert set(names["cascade"]["layer"]) == {1, 2, 3}
     assert {"baseline", "edit"} < set(names["measured"].windows["kind"])
+    assert names["weights"].table["layer"].tolist() == [target["layer"] for target in names["targets"]]
+    assert names["errors"]["variant"].nunique() == 4  # per tensor and channel, plain and sparing

@@ -118,6 +118,25 @@ class LiveAnalyses(WeightAnalyses):
         """
         return self._perplexities(corpus, {"ablation": dict(changes)}, self._changed(changes, found), settings)
 
+    def quantization_error(
+        self, found: "Survey | None" = None, *, weights: list[dict[str, Any]] | None = None, **settings: Any
+    ) -> pd.DataFrame:
+        """Error of every matrix after rounding to fewer bits, plain and with super weights spared.
+
+        A row per variant and matrix (ablations.quantization_errors); `ablate({"quantize": {...}}, ...)` gives the
+        perplexity. found: of super_weights(); None looks for them, unless `weights` (see ablate) are spared. settings:
+        settings.ablations.Quantize.
+        """
+        from weight_atlas.ablations.description import quantizations
+        from weight_atlas.ablations.quantization_errors import scheme_errors
+        from weight_atlas.settings.ablations import Quantize
+
+        wanted = checked(Quantize, settings, "quantization_error")
+        changes = {"quantize": wanted.model_dump(), "weights": weights}
+        name = "quantization_ablation"
+        opened = self._expanded(name, changes, self._changed(changes, found))
+        return scheme_errors(opened.live, quantizations(opened.expansion.description(name)))
+
     def evaluate(
         self,
         task: str,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from weight_atlas.super_weights.survey import Survey
     from weight_atlas.vocabulary.interventions import Measured
     from weight_atlas.vocabulary.neuron_cards import NeuronCards
+    from weight_atlas.vocabulary.super_weight_cards import WeightCards
 
 # [layer, neuron] or [layer, expert, neuron]; [layer, row, col] or [layer, expert, row, col].
 Indices = Sequence[Sequence[int]]
@@ -117,6 +118,31 @@ class VocabularyAnalyses(LiveAnalyses):
             factor=_default_factor() if factor is None else factor,
             control_windows=windows_for(windows, wanted.control_tokens),
         )
+
+    def super_weight_cards(
+        self,
+        targets: list[dict[str, Any]],
+        measured: "Measured",
+        cascade: pd.DataFrame,
+        *,
+        factor: float = 0.0,
+        **settings: Any,
+    ) -> "WeightCards":
+        """A card for each of some weights: changes of predictions beside controls, tokens that move, cascade.
+
+        targets: of intervention_targets(). measured, cascade: of interventions() and cascade() on these targets with
+        this `factor`. settings: settings.vocabulary.SuperWeightCards.
+        """
+        from weight_atlas.settings.vocabulary import SuperWeightCards
+        from weight_atlas.vocabulary.super_weight_cards import WeightCards, weight_cards
+
+        wanted = checked(SuperWeightCards, settings, "super_weight_cards")
+        changed = {"factor": factor, "targets": targets}
+        tokens = self.token_classes()
+        cards, effects = weight_cards(
+            self.checkpoint, self.inventory, changed, measured.windows, measured.changes, cascade, tokens, wanted
+        )
+        return WeightCards(cards, effects)
 
     @cached_property
     def _neuron_scan(self) -> pd.DataFrame:

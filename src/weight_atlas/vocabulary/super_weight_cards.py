@@ -1,6 +1,7 @@
 """One card for each super weight: what removing it does, beside controls, with intervals, and on its way upwards."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,19 @@ CASCADE = (
 )  # fmt: skip
 # Random draws, and what the comparison with them is called.
 NULLS = {"random_coord": "null", "random_shift": "null_shift"}
+
+
+@dataclass(frozen=True)
+class WeightCards:
+    """Cards of some super weights, and what moves which word (see weight_cards)."""
+
+    cards: list[dict[str, Any]]
+    effects: pd.DataFrame
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One flat row per card (see weights_table)."""
+        return weights_table(self.cards)
 
 
 def weight_cards(
@@ -191,7 +205,7 @@ def weights_table(cards: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """One flat row per card: place, baselines, deltas, controls, intervals and nulls of every metric, labels."""
     rows = []
     for card in cards:
-        row = {name: card[name] for name in PLACE}
+        row = {"model": card.get("model", ""), **{name: card[name] for name in PLACE[1:]}}
         row |= {f"baseline_{name}": value for name, value in card["baselines"].items()}
         row |= {f"delta_{name}": value for name, value in card["deltas"].items()}
         for control, values in sorted(card["controls"].items()):
