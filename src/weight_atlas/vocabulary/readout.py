@@ -5,6 +5,7 @@ logits alike.
 """
 
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import pandas as pd
@@ -88,15 +89,16 @@ def read_readout(checkpoint: Any, inventory: pd.DataFrame, device: str = "cpu") 
     kind = norm.norm if norm is not None else architecture.final_norm_without_parameters
     scale, centred = architecture.logit_scale, centres(kind)
     gain = None if norm is None else load_gain(checkpoint, norm).to(device)
-    shifts = [_bias(checkpoint, decoder, Role.W_U)]
+    shifts = []
+    if (shift := _bias(checkpoint, decoder, Role.W_U)) is not None:
+        shifts.append(shift.to(device))
     if norm is not None and (shift := _bias(checkpoint, decoder, Role.NORM, norm.component)) is not None:
         shifts.append(W_U.float() @ shift.to(device))
-    shifts = [shift.to(device) for shift in shifts if shift is not None]
     return Readout(
         fold(W_U, gain, centred=centred, scale=scale),
         centred,
         architecture.logit_softcap,
-        scale * sum(shifts) if shifts else None,
+        scale * reduce(torch.add, shifts) if shifts else None,
         architecture.norm_eps if kind else None,
     )
 
