@@ -78,7 +78,7 @@ def beyond_forward(folder: Path, task: str, settings: dict, batch: int) -> tuple
     checkpoint = Checkpoint.from_folder(MODEL)
     tokenizer, live = (
         load_tokenizer(checkpoint.folder, trust_remote_code=False),
-        anatomy(load_model(checkpoint, trust_remote_code=False)),
+        anatomy(load_model(checkpoint, dtype="auto", trust_remote_code=False)),
     )
     files = {"definition": DEFINITIONS / f"{task}.yaml", "data": folder / f"{task}.jsonl"}
     loaded, lm = load_tasks(task, **files), Harness(live, tokenizer, batch_size=batch)
@@ -112,7 +112,7 @@ def restarts(text: pd.DataFrame, draws: int, tokens: int) -> dict[str, object]:
     checkpoint = Checkpoint.from_folder(MODEL)
     tokenizer, live = (
         load_tokenizer(checkpoint.folder, trust_remote_code=False),
-        anatomy(load_model(checkpoint, trust_remote_code=False)),
+        anatomy(load_model(checkpoint, dtype="auto", trust_remote_code=False)),
     )
     windows = corpus_windows(text, tokenizer, window=256, tokens=tokens, limit=live.context, where="text")
     layer = len(live.layers) - 2

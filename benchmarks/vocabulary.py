@@ -92,7 +92,7 @@ def interventions(tokens: int, bootstrap: int, draws: int, control_tokens: int) 
     """Ten coordinates on the bundled model, both ways."""
     checkpoint = Checkpoint.from_folder(MODEL)
     live, tokenizer = (
-        anatomy(load_model(checkpoint, trust_remote_code=False)),
+        anatomy(load_model(checkpoint, dtype="auto", trust_remote_code=False)),
         load_tokenizer(checkpoint.folder, trust_remote_code=False),
     )
     windows, _ = sliding_windows(

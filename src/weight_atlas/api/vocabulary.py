@@ -82,7 +82,8 @@ class VocabularyAnalyses(LiveAnalyses):
     ) -> pd.DataFrame:
         """How a change of single weights travels through the layers above them (settings.vocabulary.Averages).
 
-        windows: of windows(). targets: of intervention_targets(), each multiplied by `factor`; None removes them.
+        windows: of windows(). targets: of intervention_targets(), each multiplied by `factor`; None: the
+        configuration's default, which removes them.
         """
         from weight_atlas.settings.vocabulary import Averages
         from weight_atlas.vocabulary.cascade import cascade
@@ -99,7 +100,8 @@ class VocabularyAnalyses(LiveAnalyses):
     ) -> "Measured":
         """Changes of predictions by a change of single weights, beside controls (settings.vocabulary.Interventions).
 
-        windows: of windows(). targets: of intervention_targets(), each multiplied by `factor`; None removes them.
+        windows: of windows(). targets: of intervention_targets(), each multiplied by `factor`; None: the
+        configuration's default, which removes them.
         """
         from weight_atlas.settings.vocabulary import Interventions
         from weight_atlas.vocabulary.interventions import measure_interventions
@@ -125,7 +127,7 @@ class VocabularyAnalyses(LiveAnalyses):
         measured: "Measured",
         cascade: pd.DataFrame,
         *,
-        factor: float = 0.0,
+        factor: float | None = None,
         **settings: Any,
     ) -> "WeightCards":
         """A card for each of some weights: changes of predictions beside controls, tokens that move, cascade.
@@ -137,7 +139,7 @@ class VocabularyAnalyses(LiveAnalyses):
         from weight_atlas.vocabulary.super_weight_cards import WeightCards, weight_cards
 
         wanted = checked(SuperWeightCards, settings, "super_weight_cards")
-        changed = {"factor": factor, "targets": targets}
+        changed = {"factor": _default_factor() if factor is None else factor, "targets": targets}
         tokens = self.token_classes()
         cards, effects = weight_cards(
             self.checkpoint, self.inventory, changed, measured.windows, measured.changes, cascade, tokens, wanted
