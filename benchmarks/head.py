@@ -33,6 +33,7 @@ from weight_atlas.live.edits import zero
 from weight_atlas.live.scoring import score_windows
 from weight_atlas.live.shortcuts import shortcuts_of
 from weight_atlas.live.windows import Windows, fixed_windows
+from weight_atlas.settings.vocabulary import Interventions
 from weight_atlas.vocabulary.interventions import measure_interventions
 from weight_atlas.vocabulary.prediction_measures import prediction_measure
 
@@ -61,9 +62,9 @@ def work_of(step: str, live: Anatomy, windows: Windows) -> Callable[[], object]:
         return lambda: score_windows(live, windows, batch_size=16)
     if step == "verification":
         edits = [(zero(coordinate),) for coordinate in EDITED]
-        return lambda: score_edits(live, windows, edits, shortcuts_of(live, windows.ids[:1], edits))
-    measure = prediction_measure(torch.arange(100))
-    return lambda: measure_interventions(live, windows, EDITED[:1], measure, draws=2, shift_draws=2)
+        return lambda: score_edits(live, windows, edits, shortcuts_of(live, windows.ids[:1], edits), batch_size=16)
+    measure, settings = prediction_measure(torch.arange(100)), Interventions(draws=2, shift_draws=2)
+    return lambda: measure_interventions(live, windows, EDITED[:1], measure, settings, factor=0.0)
 
 
 @app.command

@@ -20,6 +20,7 @@ from weight_atlas.live.batched_scoring import score_edits
 from weight_atlas.live.edits import zero
 from weight_atlas.live.shortcuts import Shortcuts, shortcuts_of
 from weight_atlas.live.windows import Windows, fixed_windows
+from weight_atlas.settings.super_weights import SuperWeights
 from weight_atlas.super_weights.detection import detect
 from weight_atlas.super_weights.prompts import Prompts
 from weight_atlas.super_weights.recording import record
@@ -85,7 +86,7 @@ def interventions(live: Anatomy, window: int, candidates: int, score_every: int,
         started = now()
         route = shortcuts_of(live, windows.ids[:1], variants)
         trial = now() - started
-        full = score_edits(live, windows, variants, Shortcuts())
+        full = score_edits(live, windows, variants, Shortcuts(), batch_size=16)
         base = None
         routes = {
             "full forward each": Shortcuts(),
@@ -95,9 +96,11 @@ def interventions(live: Anatomy, window: int, candidates: int, score_every: int,
         for name, way in routes.items():
             if name == "restarted within the layer" and not route.added:
                 continue
-            taken = seconds(lambda way=way, variants=variants: score_edits(live, windows, variants, way), repeats)
+            taken = seconds(
+                lambda way=way, variants=variants: score_edits(live, windows, variants, way, batch_size=16), repeats
+            )
             base = base or taken
-            scores = score_edits(live, windows, variants, way)
+            scores = score_edits(live, windows, variants, way, batch_size=16)
             error = max(abs(a.nll - b.nll).max() / a.tokens.max() for a, b in zip(full, scores, strict=True))
             rows.append((spread, name, taken, base / taken, error, trial if way.carried else 0.0))
     columns = ["candidates", "route", "seconds", "times faster", "largest error, nats", "trial, once [s]"]
@@ -119,7 +122,7 @@ def detection(live: Anatomy, length: int, repeats: int) -> pd.DataFrame:
     with torch.no_grad():
         plain = seconds(lambda: live.model(input_ids=ids.to(device), use_cache=False), repeats)
         recorded = seconds(lambda: record(live, prompts), repeats)
-        whole = seconds(lambda: detect(live, record(live, prompts)), repeats)
+        whole = seconds(lambda: detect(live, record(live, prompts), SuperWeights()), repeats)
     rows = [
         ("plain forward", plain, 1.0),
         ("recording", recorded, recorded / plain),

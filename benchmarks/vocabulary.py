@@ -25,6 +25,7 @@ from weight_atlas.live.edits import edited, zero
 from weight_atlas.live.load import load_model
 from weight_atlas.live.scoring import score_windows
 from weight_atlas.live.windows import Windows
+from weight_atlas.settings.vocabulary import Interventions
 from weight_atlas.settings.vocabulary import Windows as WindowSettings
 from weight_atlas.tokens.python_docs import python_docs
 from weight_atlas.tokens.tokenizer import load_tokenizer
@@ -61,10 +62,16 @@ def ours(live: Anatomy, windows: Windows, places: list[Coordinate], draws: int, 
     """Everything that a card holds, for all places."""
     measure = prediction_measure(torch.arange(100))
     found = measure_interventions(
-        live, windows, places, measure, draws=draws, control_windows=windows_for(windows, control_tokens)
+        live,
+        windows,
+        places,
+        measure,
+        Interventions(draws=draws),
+        factor=0.0,
+        control_windows=windows_for(windows, control_tokens),
     ).windows
     for target in range(len(places)):
-        weight_card(found, target, samples=samples)
+        weight_card(found, target, samples=samples, seed=0)
 
 
 def published(live: Anatomy, windows: Windows, place: Coordinate) -> tuple[float, float]:
@@ -76,14 +83,14 @@ def published(live: Anatomy, windows: Windows, place: Coordinate) -> tuple[float
     def evaluations() -> None:
         for edits in ([], [zero(place)], [zero(random)], [zero(neuron)]):
             with edited(live, edits):
-                score_windows(live, windows, measure=measure)
+                score_windows(live, windows, batch_size=8, measure=measure)
 
     def resample() -> None:
         drawn = torch.randint(len(windows), (len(windows),))
         chosen = Windows(windows.ids[drawn], windows.scored[drawn])
         for edits in ([], [zero(place)]):
             with edited(live, edits):
-                score_windows(live, chosen, measure=measure)
+                score_windows(live, chosen, batch_size=8, measure=measure)
 
     return seconds(evaluations), seconds(resample, 3)
 
