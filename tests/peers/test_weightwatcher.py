@@ -106,7 +106,12 @@ def test_whole_table_of_a_model(weightwatcher):
             {
                 **{"id": [f"m{index}" for index in range(3)], "role": "W_up", "stack": "decoder", "layer": range(3)},
                 **{"expert": pd.NA, "rows": [rows for rows, _ in shapes], "cols": [columns for _, columns in shapes]},
-                **{"rounding": 2.5e-8, "frobenius": [found.frobenius for found in spectra]},
+                **{
+                    "zero_rows": 0,
+                    "zero_cols": 0,
+                    "rounding": 2.5e-8,
+                    "frobenius": [found.frobenius for found in spectra],
+                },
                 **{"method": "gram", "sigma": [found.sigma for found in spectra]},
             }
         ),

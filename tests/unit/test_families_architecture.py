@@ -155,7 +155,7 @@ def test_the_step_writes_all_its_files(tmp_path):
 
     from weight_atlas.artifacts import read_json, read_table, write_json
     from weight_atlas.checkpoint.fetch import make_manifest
-    from weight_atlas.settings.models import CheckpointSpec
+    from weight_atlas.settings.models import CheckpointSpec, Inventoried
 
     source = tmp_path / "model"
     source.mkdir()
@@ -164,7 +164,7 @@ def test_the_step_writes_all_its_files(tmp_path):
     write_json(tmp_path / "manifest.json", make_manifest(CheckpointSpec(source=str(source))))
     names = ("tensor_inventory", "architecture_summary")
     take, summarize = (runpy.run_path(str(ROOT / f"scripts/{name}.py"))["main"] for name in names)
-    take(tmp_path / "manifest.json", table=tmp_path / "inventory.parquet")
+    take(tmp_path / "manifest.json", table=tmp_path / "inventory.parquet", settings=Inventoried())
     outputs = {"table": "t.csv", "parameters": "p.csv", "summary": "s.json", "figure": "f.png", "shares": "r.png"}
     paths = {name: tmp_path / file for name, file in outputs.items()}
     summarize(tmp_path / "manifest.json", tmp_path / "inventory.parquet", **paths)

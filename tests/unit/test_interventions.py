@@ -117,8 +117,9 @@ def test_equal_changes_are_measured_once(planted):
         Intervention("scale", scaled([place], 0.0), windows=2),
     ]
     measured = measure(
-        live, windows, due, measure_of=counting, report=lambda one, scores: reported.append((one.kind, len(scores)))
-    )
+        live, windows, due, batch_size=16, measure_of=counting,
+        report=lambda one, scores: reported.append((one.kind, len(scores))),
+    )  # fmt: skip
     assert counted == ["zero", "scale"]
     assert [len(measured.of(number)) for number in range(4)] == [8, 8, 8, 2]
     assert reported == [("zero", 8), ("each", 8), ("scale", 8), ("scale", 2)]

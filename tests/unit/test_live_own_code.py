@@ -15,7 +15,8 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.fetch import make_manifest
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.load import load_model, open_live
-from weight_atlas.settings.models import CheckpointSpec
+from weight_atlas.settings.ablations import Task
+from weight_atlas.settings.models import CheckpointSpec, OwnCode
 from weight_atlas.tokens.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -69,33 +70,42 @@ def test_requests_of_a_task_are_made_where_it_is_trusted(folder, tmp_path):
     make = runpy.run_path(str(ROOT / "scripts/task_requests.py"))["main"]
     given = {"definition": tmp_path / "own.yaml", "data": tmp_path / "items.jsonl", "task": "own"}
     given |= {"requests": tmp_path / "requests.parquet", "description": tmp_path / "description.json"}
-    make(folder / "manifest.json", **given, trust_remote_code=True)
+    given |= {"settings": Task()}
+    make(folder / "manifest.json", **given, own=OwnCode(trust_remote_code=True))
     assert [list(ids) for ids in read_table(tmp_path / "requests.parquet")["context_ids"]] == [[1, 5, 6]]
     with pytest.raises(AtlasError, match="trust_remote_code: true"):
-        make(folder / "manifest.json", **given)
+        make(folder / "manifest.json", **given, own=OwnCode())
 
 
 def test_leaving_out_whether_it_is_trusted_is_an_error(folder):
     checkpoint = Checkpoint.from_folder(folder)
-    for read in (load_model, encoder, open_live, load_tokenizer):
+    for read in (load_model, encoder, load_tokenizer):
         with pytest.raises(TypeError, match="trust_remote_code"):
             read(checkpoint, None) if read is encoder else read(checkpoint)
+    with pytest.raises(TypeError, match="running"):
+        open_live(folder / "manifest.json")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)
 def test_every_step_that_opens_a_model_hands_the_setting_on(path):
+    """Whole, as settings.models.Live, or as the one of settings.models.OwnCode."""
     tree = ast.parse(path.read_text())
-    readers = {
-        "load_model",
-        "open_live",
-        "open_ablation",
-        "load_tokenizer",
-        "tokenizer_and_source",
-        "encoder",
-        "read_vocabulary",
-    }
-    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", None) in readers]
-    asked = [a.arg for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) for a in n.args.kwonlyargs]
-    assert not calls or "trust_remote_code" in asked
-    for call in calls:
-        assert any(keyword.arg in ("trust_remote_code", None) for keyword in call.keywords), ast.unparse(call)
+    calls = {node: getattr(node.func, "id", None) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    whole = [call for call, name in calls.items() if name in {"open_live", "open_ablation"}]
+    readers = {"load_model", "load_tokenizer", "tokenizer_and_source", "encoder", "read_vocabulary"}
+    apart = [call for call, name in calls.items() if name in readers]
+    handed = {each.arg: ast.unparse(each.annotation) for each in main_of(tree).args.kwonlyargs if each.annotation}
+    assert not whole or handed["running"] == "Live"
+    assert not apart or "OwnCode" == handed.get("own") or "Live" == handed.get("running")
+    for call in whole:
+        assert "running" in map(ast.unparse, call.args), ast.unparse(call)
+    for call in apart:
+        given = {each.arg: ast.unparse(each.value) for each in call.keywords}
+        assert given.get("trust_remote_code") in OWN_CODE or given.get(None) == "own_code"
+
+
+OWN_CODE = {f"{settings}.trust_remote_code" for settings in ("own", "running")}
+
+
+def main_of(tree):
+    return next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")

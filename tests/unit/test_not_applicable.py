@@ -16,6 +16,7 @@ from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.figures.style import message, save_figure
 from weight_atlas.not_applicable import applicable, if_applicable, reason_of, write_not_applicable
 from weight_atlas.pages.pages import write_overview, write_page
+from weight_atlas.settings.ablations import AblationImpact
 from weight_atlas.workflow.step import run_step
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +137,7 @@ def impact(tmp_path):
                 else:
                     write_table(path, content)
         main = runpy.run_path(str(ROOT / "scripts/ablation_impact.py"))["main"]
-        main(**paths, table=tmp_path / "impact.csv", ablation="mine", resamples=10)
+        main(**paths, table=tmp_path / "impact.csv", ablation="mine", settings=AblationImpact(resamples=100))
         return tmp_path / "impact.csv"
 
     return run

@@ -38,4 +38,4 @@ def test_a_step_works_on_its_sections_corpus_else_on_the_first():
 def test_an_unknown_corpus_is_an_error_that_says_where():
     with pytest.raises(AtlasError, match="unknown corpus 'tow'") as caught:
         Selection({**CONFIG, "routing": {"corpus": "tow"}}, [])
-    assert (caught.value.where, caught.value.remedy) == ("configuration: routing.corpus", "known: one, two")
+    assert (caught.value.where, caught.value.remedy) == ("configuration: routing.corpus", "did you mean 'two'?")

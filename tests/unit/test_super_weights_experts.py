@@ -118,7 +118,7 @@ def test_listed_experts_in_a_block_of_another_kind_are_a_message():
         expert_table(live, WINDOWS, ExpertRouting())
     block.forward = lambda hidden: usual(hidden * 2)
     block.register_forward_pre_hook(lambda module, inputs: (inputs[0] + 0,))
-    with pytest.raises(AtlasError, match="cannot be told"):
+    with pytest.raises(AtlasError, match="cannot be identified"):
         expert_table(live, WINDOWS, ExpertRouting())
 
 

@@ -310,7 +310,7 @@ def test_only_tokens_that_move_are_listed():
     tokens.loc[1, "token"] = None
     assert strongest_changes(table, tokens, "probability_change")["up"] == []
     counts[1].add(torch.zeros(1, 6))
-    with pytest.raises(ValueError, match="different contexts"):
+    with pytest.raises(ValueError, match="different numbers of contexts"):
         token_changes(*counts)
 
 
