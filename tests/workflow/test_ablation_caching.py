@@ -171,10 +171,10 @@ def refused(project, **sections):
 def test_what_can_be_refused_is_refused_before_anything_runs(project):
     weight = {"layer": 1, "row": 7, "col": 11}
     assert "at least one kind of change" in refused(project, ablations={"nochange": {"weights": [weight]}})
-    assert "should be non-empty" in refused(project, ablations={"mine": {"zero": {}, "weights": []}})
-    assert "non-unique" in refused(project, ablations={"mine": {"scale": {"factors": [0.5, 0.5]}}})
-    assert "non-unique" in refused(project, quantization_ablation={"formats": ["int8", "int8"]})
-    assert "a share below 1" in refused(project, tasks={"order": {"name": "bundled:order", "limit": 1.5}})
+    assert "should have at least 1 item" in refused(project, ablations={"mine": {"zero": {}, "weights": []}})
+    assert "each item once" in refused(project, ablations={"mine": {"scale": {"factors": [0.5, 0.5]}}})
+    assert "each item once" in refused(project, quantization_ablation={"formats": ["int8", "int8"]})
+    assert "should be less than 1" in refused(project, tasks={"order": {"name": "bundled:order", "limit": 1.5}})
     assert "zero needs the row" in refused(
         project, ablations={"mine": {"zero": {}, "weights": [{"layer": 1, "col": 11}]}}
     )

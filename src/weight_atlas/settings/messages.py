@@ -84,7 +84,8 @@ def _plain(error: ErrorDetails) -> str:
     """pydantic's message without its own terms."""
     if error["type"] in ("model_type", "dict_type"):
         return "should be a mapping of keys to values"
-    message = error["msg"].removeprefix("Input ").replace(" after validation", "")
+    message = re.sub("^(Input|List|Dictionary|Value) should", "should", error["msg"])
+    message = re.sub(" after validation, not [0-9]+$", "", message)  # the value follows
     return message[:1].lower() + message[1:]
 
 
