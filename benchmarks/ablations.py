@@ -159,7 +159,7 @@ def main(tasks: list[str] | None = None, draws: int = 8, items: int = 60, batch:
             building = step("task_requests", *files, "--task", task)
             outputs = ["--scores", folder / "scores.json", "--documents", folder / "documents.parquet"]
             ours = step("ablation_eval", *files, *outputs, "--ablation", "scaled", "--batch-size", batch,
-                        "--settings", json.dumps(settings))  # fmt: skip
+                        "--changes", json.dumps(settings))  # fmt: skip
             unchanged = json.loads((folder / "scores.json").read_text())["variants"][0]["results"][task]
             theirs = [by_command_line(folder, task, MODEL, batch) for _ in range(runs)]
             same = all(theirs[0][1][metric] == value for metric, value in unchanged.items())

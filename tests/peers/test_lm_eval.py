@@ -73,7 +73,7 @@ def test_scores_equal_those_of_the_command_line_to_the_last_digit(work, task):
     common = ["--checkpoint", work / "manifest.json", *files]
     requests = ["--requests", work / f"{task}.parquet", "--description", work / f"{task}.json"]
     step("task_requests", *common, *requests, "--task", task)
-    weight = ["--settings", json.dumps({"weights": [{"layer": 1, "row": 7, "col": 11}], "zero": {}})]
+    weight = ["--changes", json.dumps({"weights": [{"layer": 1, "row": 7, "col": 11}], "zero": {}})]
     for ablation, model in (("baseline", ROOT / "src/weight_atlas/data/demo/model"), ("zeroed", work / "edited")):
         scores, documents = work / f"{task}-{ablation}.json", work / f"{task}-{ablation}.parquet"
         step("ablation_eval", *common, *requests, "--scores", scores, "--documents", documents, "--ablation", ablation,

@@ -20,7 +20,7 @@ FOLDERS = {
     "hellaswag": "hellaswag", "arc_easy": "arc", "arc_challenge": "arc", "winogrande": "winogrande", "piqa": "piqa",
     "sciq": "sciq", "lambada_openai": "lambada", "gsm8k": "gsm8k", "mmlu": "mmlu/default",
 }  # fmt: skip
-SETTINGS = json.dumps({"weights": [{"layer": 1, "row": 7, "col": 11}], "zero": {}})
+CHANGES = json.dumps({"weights": [{"layer": 1, "row": 7, "col": 11}], "zero": {}})
 
 
 def hellaswag(n):
@@ -134,7 +134,7 @@ def test_a_benchmark_runs_from_a_mirror(work, mirror, two_subjects, task, metric
     asked += ["--truncate"] if task == "gsm8k" else []
     step(work, "task_requests", *common, *outputs, "--task", task, "--limit", 4, *asked)
     scores, documents = work / f"{task}-mine.json", work / f"{task}-mine.parquet"
-    found = ["--scores", scores, "--documents", documents, "--ablation", "mine", "--settings", SETTINGS]
+    found = ["--scores", scores, "--documents", documents, "--ablation", "mine", "--changes", CHANGES]
     step(work, "ablation_eval", *common, *outputs, *found)
     about, table = read_json(work / f"{task}.json"), read_table(documents)
     assert set(table.metric) == metrics and table.groupby(["task", "metric", "filter"]).size().eq(4).all()

@@ -268,4 +268,4 @@ def test_the_code_of_the_documentation_runs():
     assert set(names["cascade"]["layer"]) == {1, 2, 3}
     assert {"baseline", "edit"} < set(names["measured"].windows["kind"])
     assert names["weights"].table["layer"].tolist() == [target["layer"] for target in names["targets"]]
-    assert names["errors"]["variant"].nunique() == 4  # per tensor and channel, plain and sparing
+    assert names["errors"]["variant"].nunique() == 6  # per tensor, channel and group of 128, plain and sparing
