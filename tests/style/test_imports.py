@@ -16,21 +16,24 @@ RULE_FILES = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
 # What each part of the library may import of the others. Every part has a row here, or is one of BASE.
 MAY_IMPORT: dict[str, set[str]] = {
     # Keys and their defaults; of other parts no more than tables of choices.
-    "settings": {"interventions", "vocabulary"},
+    "settings": {"quantization", "vocabulary"},
     # Models as they are stored.
     "checkpoint": {"settings"},
     "families": {"checkpoint", "settings"},
     # Mathematics on arrays and tables.
     "weights": set(),
+    "quantization": {"settings", "weights"},
     "spectra": {"settings"},
     "tokens": {"settings"},
     "statistics": set(),
     # Models that run.
     "live": {"checkpoint", "families", "tokens", "settings"},
-    "interventions": {"checkpoint", "families", "live", "statistics", "tokens", "settings"},
+    "interventions": {"checkpoint", "families", "live", "quantization", "statistics", "tokens", "settings"},
     "super_weights": {"checkpoint", "families", "interventions", "live", "statistics", "settings"},
     "vocabulary": {"checkpoint", "families", "interventions", "live", "statistics", "super_weights", "settings"},
-    "ablations": {"checkpoint", "families", "interventions", "live", "statistics", "super_weights", "settings"},
+    "ablations": {
+        "checkpoint", "families", "interventions", "live", "quantization", "statistics", "super_weights", "settings",
+    },
     # Tables only.
     "figures": set(),
     # What numbers mean: steps that compute do not read it, since a better definition must not run them again.
@@ -45,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "ablations", "checkpoint", "families", "live", "settings", "spectra", "super_weights", "tokens", "vocabulary",
         "weights",
     },
-    "data": {"interventions", "live", "tokens"},
+    "data": {"interventions", "live", "quantization", "tokens"},
 }  # fmt: skip
 # Modules that every part may import; they import no more than each other.
 BASE = {

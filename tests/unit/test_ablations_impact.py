@@ -21,8 +21,8 @@ from weight_atlas.figures.ablation_impact import impact_panels, model_panels
 from weight_atlas.figures.ablation_quantization import plain_against_sparing
 from weight_atlas.figures.ablation_scaling import knee, scaling_curves
 from weight_atlas.interventions.changes import Quantized
-from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Coordinate
+from weight_atlas.quantization.quantizers import Scheme
 from weight_atlas.statistics.paired import paired_p
 
 

@@ -19,11 +19,11 @@ from weight_atlas.interventions import activation_restoring, changes, measure
 from weight_atlas.interventions.activation_restoring import Sink, super_activations_restored
 from weight_atlas.interventions.intervention import applied
 from weight_atlas.interventions.quantized_layers import layer_matrices, quantized_layers, sixteen_bits, weight_errors
-from weight_atlas.interventions.quantizers import Scheme, quantized
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.edits import edited, zero
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.live.windows import Windows
+from weight_atlas.quantization.quantizers import Scheme, quantized
 
 TARGETS = [Coordinate(1, 5, 9, component="mlp.down_proj"), Coordinate(1, 5, 20, component="mlp.down_proj")]
 PROMPT = (1, 50, 60, 70, 80)

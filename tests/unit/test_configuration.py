@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.interventions.formats import FORMATS
+from weight_atlas.quantization.formats import FORMATS
 from weight_atlas.settings.ablations import KINDS
 from weight_atlas.settings.schema import json_schema, resolved
 from weight_atlas.workflow.configuration import configured

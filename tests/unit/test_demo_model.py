@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from weight_atlas.interventions.quantized_layers import quantized_layers
-from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Coordinate, anatomy
+from weight_atlas.quantization.quantizers import Scheme
 from weight_atlas.tokens.installation import read_source, source_files
 from weight_atlas.tokens.prose import paragraphs
 from weight_atlas.tokens.python_docs import is_held_out

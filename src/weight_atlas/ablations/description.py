@@ -5,8 +5,8 @@ from typing import Any
 
 from weight_atlas.interventions.changes import ActivationsRestored, Edits, LargestZeroed, Quantized
 from weight_atlas.interventions.intervention import Intervention
-from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Coordinate
+from weight_atlas.quantization.quantizers import Scheme
 
 # Ends the name of a quantization that leaves some weights at their value.
 SPARING = ", sparing"

@@ -22,8 +22,8 @@ from weight_atlas.interventions.controls import magnitude, magnitude_ratio, matc
 from weight_atlas.interventions.intervention import UNCHANGED, Intervention, Refused
 from weight_atlas.interventions.kinds import ABLATIONS, BASELINE
 from weight_atlas.interventions.pruning import Largest, check_largest, largest_size
-from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.quantization.quantizers import Scheme
 from weight_atlas.settings.ablations import Kinds, Plain, Quantize, Random, Scale
 from weight_atlas.settings.ablations import Largest as LargestSettings
 from weight_atlas.settings.base import whole

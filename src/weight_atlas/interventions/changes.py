@@ -14,11 +14,11 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.interventions.activation_restoring import Sink, super_activations_restored
 from weight_atlas.interventions.pruning import Largest, largest_zeroed
 from weight_atlas.interventions.quantized_layers import quantized_layers
-from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.contributions import mean_contribution
 from weight_atlas.live.edits import Edit, edited, scale, zero
 from weight_atlas.live.experts import forced_routing
+from weight_atlas.quantization.quantizers import Scheme
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import torch
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.roles import Role
-from weight_atlas.interventions.quantizers import Scheme, bits_per_weight, error_of, quantized
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.live.parts import EDITABLE
+from weight_atlas.quantization.quantizers import Scheme, bits_per_weight, error_of, quantized
 
 
 def layer_matrices(live: Anatomy, which: str = "all") -> Iterator[tuple[int, str, torch.Tensor]]:

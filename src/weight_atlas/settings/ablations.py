@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from weight_atlas.interventions.formats import FORMATS
+from weight_atlas.quantization.formats import FORMATS
 from weight_atlas.settings.base import (
     WHOLE,
     Count,

@@ -17,8 +17,8 @@ from transformers import LlamaForCausalLM
 from weight_atlas.data.demo.planting import CHANNEL, LAYER, NEURON
 from weight_atlas.data.demo.train import sequences
 from weight_atlas.interventions.quantized_layers import quantized_layers
-from weight_atlas.interventions.quantizers import Scheme
 from weight_atlas.live.anatomy import Coordinate, anatomy
+from weight_atlas.quantization.quantizers import Scheme
 from weight_atlas.tokens.python_docs import python_docs
 
 SEQUENCES = 64

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.interventions.formats import FORMATS
+from weight_atlas.quantization.formats import FORMATS
 
 SCALE_BITS = 16  # of each block's scale, and of its minimum where there is one
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.interventions.formats import FORMATS, NF4_LEVELS
-from weight_atlas.interventions.quantizers import Scheme, bits_per_weight, error_of, quantized
+from weight_atlas.quantization.formats import FORMATS, NF4_LEVELS
+from weight_atlas.quantization.quantizers import Scheme, bits_per_weight, error_of, quantized
 
 
 def matrix(rows=6, cols=40, seed=0):
