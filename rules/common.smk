@@ -4,12 +4,13 @@ Required: config.
 """
 
 import functools
+import sys
 
 from snakemake.pathvars import Pathvars
 from snakemake.utils import update_config
 from weight_atlas.ablations.choices import Choices
 from weight_atlas.workflow.configuration import configured
-from weight_atlas.workflow.configuration_files import refuse_repeated_keys
+from weight_atlas.workflow.configuration_files import refuse_repeated_keys, refuse_repeated_settings
 from weight_atlas.workflow.configuration_paths import check_paths, plain_folders
 from weight_atlas.workflow.configuration_types import typed
 from weight_atlas.errors import AtlasError
@@ -27,6 +28,7 @@ ROOT = Path(workflow.current_basedir.join("..").get_path_or_uri(secret_free=True
 try:
     if workflow.modifier.is_main_snakefile():  # files and command line are another workflow's where this is its module
         refuse_repeated_keys(workflow.configfiles)
+        refuse_repeated_settings(sys.argv)
         update_config(config, typed(workflow.config_settings.config))  # as typed on the command line
     config = configured(config, "configuration")
     check_paths(config)

@@ -1,6 +1,5 @@
 """One task of lm-evaluation-harness on all variants of one ablation of one model."""
 
-import json
 from pathlib import Path
 
 from weight_atlas.artifacts import read_json, read_table, write_json, write_table
@@ -32,7 +31,7 @@ def main(
     inventory: of tensors, to look up weights by hand. changes: the ablation's settings, as JSON.
     """
     from weight_atlas.ablations.harness import Harness, evaluate_variants
-    from weight_atlas.ablations.prepare import open_ablation
+    from weight_atlas.ablations.prepare import ablation_settings, open_ablation
     from weight_atlas.ablations.requests import fill_requests
     from weight_atlas.ablations.tasks import load_tasks, own_folders
 
@@ -42,7 +41,7 @@ def main(
     how = {"folders": folders, "mirror": mirror, "fewshot": task["fewshot"], "seed": task["seed"]}
     loaded = load_tasks(task["name"], definition=definition, data=data, **how)
     files = {"super_weights": super_weights, "inventory": inventory}
-    opened = open_ablation(checkpoint, ablation, json.loads(changes), running, **files, device=device)
+    opened = open_ablation(checkpoint, ablation, ablation_settings(changes, ablation), running, **files, device=device)
     lm = Harness(opened.live, opened.tokenizer, batch_size=settings.batch_size)
     fill_requests(loaded, read_table(requests), lm, limit=task["limit"])
     record, table = evaluate_variants(opened.live, lm, loaded, opened.expansion, limit=task["limit"])

@@ -1,6 +1,5 @@
 """Log-likelihood of fixed windows of a corpus under all variants of one ablation of one model."""
 
-import json
 from pathlib import Path
 
 from weight_atlas.artifacts import read_table, write_json, write_table
@@ -29,13 +28,13 @@ def main(
     text: the corpus. inventory: of tensors, to look up weights by hand. changes: the ablation's settings, as
     JSON.
     """
-    from weight_atlas.ablations.prepare import open_ablation
+    from weight_atlas.ablations.prepare import ablation_settings, open_ablation
     from weight_atlas.ablations.window_scores import corpus_scores
 
     opened = open_ablation(
         checkpoint,
         ablation,
-        json.loads(changes),
+        ablation_settings(changes, ablation),
         running,
         super_weights=super_weights,
         inventory=inventory,

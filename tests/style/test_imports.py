@@ -16,7 +16,7 @@ RULE_FILES = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
 # What each part of the library may import of the others. Every part has a row here, or is one of BASE.
 MAY_IMPORT: dict[str, set[str]] = {
     # Keys and their defaults; of other parts no more than tables of choices.
-    "settings": {"quantization", "vocabulary"},
+    "settings": {"families", "quantization", "vocabulary"},
     # Models as they are stored.
     "checkpoint": {"settings"},
     "families": {"checkpoint", "settings"},

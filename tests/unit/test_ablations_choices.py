@@ -6,7 +6,9 @@ import json
 import pytest
 
 from weight_atlas.ablations.choices import Choices
+from weight_atlas.ablations.prepare import ablation_settings
 from weight_atlas.errors import AtlasError
+from weight_atlas.workflow.configuration import configured
 
 GIVEN = {"layer": 1, "row": 7, "col": 11}
 TASK = {"folder": None, "mirror": None, "limit": None}
@@ -104,3 +106,13 @@ def test_what_cannot_be_is_an_error_that_says_where(section, settings, where):
     with pytest.raises(AtlasError) as caught:
         Choices(changed(section, **settings))
     assert caught.value.where == where
+
+
+def test_the_changes_of_a_step_are_checked_as_the_configuration_is():
+    settings = Choices(configured({"models": {"m": {"source": "bundled:demo"}}}, "c")).ablations["super_weights"]
+    assert ablation_settings(json.dumps(settings), "a") == {**settings, "tasks": None}
+    assert ablation_settings("{}", "a") == {}
+    wrong = {"{": "no JSON", "[]": "mapping", '{"zero": 3}': "mapping", '{"zeros": {}}': "'zero'"}
+    for text, said in {**wrong, '{"zero": {}, "weights": [{"row": 1}]}': "'layer'"}.items():
+        with pytest.raises(AtlasError, match=said):
+            ablation_settings(text, "a")

@@ -12,7 +12,7 @@ from weight_atlas.quantization.formats import FORMATS
 from weight_atlas.settings.ablations import KINDS
 from weight_atlas.settings.schema import json_schema, resolved
 from weight_atlas.workflow.configuration import configured
-from weight_atlas.workflow.configuration_files import refuse_repeated_keys
+from weight_atlas.workflow.configuration_files import refuse_repeated_keys, refuse_repeated_settings
 from weight_atlas.workflow.configuration_types import typed
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +69,24 @@ def test_shipped_configurations_are_valid(path):
         ({"corpora": {"c": {"source": ""}}}, ["corpora.c.source"]),
         ({"corpora": {"c": {"source": [""]}}}, ["corpora.c.source"]),
         ({"tasks": {"t": {"folder": ""}}}, ["tasks.t.folder"]),
+        # What arrays, files and the workflow cannot hold.
+        ({"ablation_impact": {"seed": 10**30}}, ["ablation_impact.seed: should be less than 2^63"]),
+        ({"heavy_tail": {"bootstrap": 1e308}}, ["heavy_tail.bootstrap: should be less than 2^63"]),
+        ({"singular_values": {"parts": 10**6}}, ["singular_values.parts", "less than or equal to 1000"]),
+        ({"models": {"m": {"source": "x", "key": "a\ud800b"}}}, ["models.m.key: 'a\\ud800b' is no Unicode text"]),
+        ({"cascade": {"text": "\udcff"}}, ["cascade.text", "leave out '\\udcff'"]),
+        ({"tasks": {"t": {"name": ["\ud800"]}}}, ["tasks.t.name.0", "no Unicode"]),
+        ({"weight_statistics": {"roles": ["w_down"]}}, ["weight_statistics.roles.0", "'W_down'"]),
+        ({"neuron_labels": {"kurtosis": "p101"}}, ["neuron_labels.kurtosis", "p101"]),
+        ({"neuron_labels": {"kurtosis": "p\u0663"}}, ["neuron_labels.kurtosis"]),
+        # What is listed twice would be made twice, or be drawn twice.
+        ({"scaling_sweep": {"tasks": ["order", "order"]}}, ["scaling_sweep.tasks: should hold each item once"]),
+        ({"variant_perplexity": {"corpora": ["c", "c"]}}, ["variant_perplexity.corpora: should hold each item once"]),
+        ({"attention_head": {"heads": ["0:1", "0:1"]}}, ["attention_head.heads: should hold each item once"]),
+        ({"spectrum_view": {"matrices": ["W_Q", "W_Q"]}}, ["spectrum_view.matrices: should hold each item once"]),
+        ({"neuron_effects": {"neurons": {"demo": [[0, 1], [0, 1]]}}}, ["neurons.demo: should hold each item once"]),
+        ({"super_weights": {"prompts": ["a", "a"]}}, ["super_weights.prompts: should hold each item once"]),
+        ({"corpora": {"c": {"source": ["a", "a"]}}}, ["corpora.c.source: should hold each item once"]),
     ],
 )
 def test_one_clear_message(change, parts):
@@ -192,6 +210,29 @@ def test_a_key_that_stands_twice_is_refused(tmp_path, text, parts):
         refuse_repeated_keys([good, bad])
     for part in [str(bad), *parts]:
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--config", "a={b: 1, b: 2}"], ["key 'b' stands twice in a"]),
+        (["-C", "x=1", "a={b: [{c: 1, c: 2}]}"], ["key 'c' stands twice in a.b.0"]),
+        (["-Ca={b: 1, b: 2}"], ["key 'b' stands twice in a"]),
+        (["--config=a={b: 1, b: 2}", "--cores", "1"], ["key 'b' stands twice in a"]),
+        (["--config", "a=1", "--cores", "1", "--config", "a=2"], ["key 'a' stands twice"]),
+    ],
+)
+def test_a_key_that_stands_twice_on_the_command_line_is_refused(arguments, parts):
+    with pytest.raises(AtlasError) as error:
+        refuse_repeated_settings(["snakemake", *arguments])
+    for part in ["command line: --config", *parts]:
+        assert part in str(error.value)
+
+
+def test_what_is_no_setting_is_not_looked_at():
+    settings = ["--config", "a={b: 1, c: {b: 2}}", "d={{no yaml", "e=base64//eA==", "target"]
+    others = ["--configfile", "a=b.yaml", "a=b.yaml", "--set-threads", "x=1", "x=1", "--", "a=1", "a=1"]
+    refuse_repeated_settings(["snakemake", *settings, *others])
 
 
 def walk(schema, path=""):

@@ -5,15 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated
 
 import pytest
 from pydantic import Field
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.settings.base import Settings
+from weight_atlas.settings.base import Settings, Several
 from weight_atlas.workflow.step import run_step
 
 
@@ -64,7 +64,7 @@ def test_binds_inputs_outputs_options_and_what_main_asks_for(tmp_path):
 class Phases(Settings):
     """Settings of a step."""
 
-    phases: Annotated[int, Field(ge=2)] = Field(3, description="Phases that the layers are cut into.")
+    phases: Several = Field(3, description="Phases that the layers are cut into.")
     limit: float | None = Field(None, gt=0, description="Largest value; null: all.")
 
 
@@ -93,7 +93,7 @@ def test_two_settings_cannot_share_a_key(tmp_path):
     def main(ranks: Phases, *, phases: int) -> None:
         raise AssertionError("must not run")
 
-    with pytest.raises(TypeError, match="phases"):
+    with pytest.raises(TypeError, match=r"\['phases'\] twice"):
         run_step(main, {"snakemake": job(tmp_path)})
 
 
@@ -123,6 +123,79 @@ def test_keys_of_settings_on_the_command_line(monkeypatch, capfd):
     message = capfd.readouterr().err
     assert "phases: should be greater than or equal to 2, not 1" in message
     assert "where: command line: phases\n  what to do: Phases that the layers are cut into." in message
+
+
+class Nested(Settings):
+    """Settings with lists by name."""
+
+    neurons: dict[str, list[list[int]]] = Field({}, description="Neurons by model.")
+
+
+def test_lists_by_name_are_one_text_on_the_command_line(monkeypatch, capfd):
+    seen = []
+
+    def main(table: Path, *, own: Nested) -> None:
+        seen.append(own.neurons)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cards.py", "--table", "x", *arguments])
+        run_step(main, {})
+
+    call()
+    call("--neurons", "{demo: [[0, 1]]}")
+    assert seen == [{}, {"demo": [[0, 1]]}]
+    for wrong, said in (("{demo: [[0, one]]}", "neurons.demo.0.1: should be"), ("{", "'{' is no YAML")):
+        with pytest.raises(SystemExit) as end:
+            call("--neurons", wrong)
+        assert end.value.code == 1
+        assert said in (message := capfd.readouterr().err) and "command line: " in message
+
+
+def test_a_gpu_is_taken_where_the_command_line_says_so(monkeypatch):
+    leased = []
+
+    @contextmanager
+    def lease(gpus):
+        leased.append(gpus)
+        yield "cpu"
+
+    def main(table: Path, *, device: str = "cpu") -> None:
+        pass
+
+    def without(table: Path) -> None:
+        pass
+
+    monkeypatch.setattr("weight_atlas.workflow.step._held_device", lease)
+    for function, arguments in ((main, []), (main, ["--device", "cuda"]), (without, [])):
+        monkeypatch.setattr(sys, "argv", ["step.py", "--table", "x", *arguments])
+        run_step(function, {})
+    assert leased == [0, 1, None]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--device", "gpu"], "gpu"),
+        (["--threads", "0"], "--threads"),
+        (["--threads", "-1"], "--threads"),
+        (["--threads", "1", "--threads", "2"], "specified multiple times"),
+        (["--phases", "2.5"], "2.5"),
+        (["--phases", "99999999999999999999"], "less than 2^63"),
+        (["--phase", "3"], "--phases"),
+        (["extra", "more"], "more"),
+        (["--limit", "nan"], "finite"),
+    ],
+)
+def test_what_is_wrong_on_the_command_line_is_one_message(monkeypatch, capfd, arguments, said):
+    def main(table: Path, *, ranks: Phases, threads: int = 1, device: str = "cpu") -> None:
+        raise AssertionError("must not run")
+
+    monkeypatch.setattr(sys, "argv", ["rank.py", "--table", "x", *arguments])
+    with pytest.raises(SystemExit) as end:
+        run_step(main, {})
+    printed = capfd.readouterr()
+    assert end.value.code == 1 and printed.out == ""
+    assert printed.err.startswith("error: ") and said in printed.err and "where: command line" in printed.err
 
 
 def test_a_single_file_given_to_a_list_is_a_list(tmp_path):

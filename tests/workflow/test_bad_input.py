@@ -90,6 +90,11 @@ def test_a_key_that_stands_twice_is_refused_in_every_file(project, tmp_path):
     expect((done.returncode, done.stdout + done.stderr), "'models' stands twice", str(second), "lines 1 and 2")
 
 
+def test_a_key_that_stands_twice_on_the_command_line_is_refused(project):
+    refused = project.snakemake("-n", "--config", "effective_rank={phases: 3, phases: 4}", check=False)
+    expect((refused.returncode, refused.stdout + refused.stderr), "'phases' stands twice", "command line: --config")
+
+
 def test_braces_and_line_breaks_in_paths_are_no_wildcards(project, tmp_path):
     model = shutil.copytree(DEMO, tmp_path / "{draft}" / "a<results>\n{model}")
     (tmp_path / "{corpus}.txt").write_text("A text.\n")

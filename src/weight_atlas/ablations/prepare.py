@@ -1,5 +1,6 @@
 """Open a model and expand one ablation of it, from the files that a step reads."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.load import open_live
 from weight_atlas.live.windows import prefix_ids
+from weight_atlas.settings.ablations import Ablation
+from weight_atlas.settings.messages import checked
 from weight_atlas.settings.models import Live
 from weight_atlas.super_weights.coordinates import coordinates_of
 from weight_atlas.super_weights.prompts import PROMPT
@@ -25,6 +28,17 @@ class Opened:
     live: Anatomy
     tokenizer: Any
     expansion: Expansion
+
+
+def ablation_settings(changes: str, name: str) -> dict[str, Any]:
+    """The settings of an ablation from their JSON; none for the unchanged model. An AtlasError for any other text."""
+    try:
+        settings = json.loads(changes)
+    except ValueError as error:
+        raise AtlasError(
+            f"the changes are no JSON: {error}", where=f"ablation {name}", remedy="""give them as '{"zero": {}}'"""
+        ) from None
+    return checked(Ablation, settings, f"ablation {name}").model_dump() if settings != {} else {}
 
 
 def open_ablation(

@@ -154,7 +154,7 @@ KINDS = tuple(Kinds.model_fields)
 class Tasks(Settings):
     """A section that is evaluated on tasks."""
 
-    tasks: list[str] | None = Field(None, description="Tasks to evaluate on, beside perplexity; null: all.")
+    tasks: Distinct[str] | None = Field(None, description="Tasks to evaluate on, beside perplexity; null: all.")
 
 
 class Ablation(Kinds, Tasks):
@@ -201,7 +201,7 @@ class QuantizationAblation(Quantize, Tasks):
     weights: Annotated[Distinct[Weight], Field(min_length=1)] | None = Field(
         None, description="Weights to spare; null: the detected super weights."
     )
-    tasks: list[str] | None = Field([], description="Tasks to evaluate on, beside perplexity; null: all.")
+    tasks: Distinct[str] | None = Field([], description="Tasks to evaluate on, beside perplexity; null: all.")
 
 
 class TaskFolders(Settings):
@@ -270,7 +270,7 @@ class WindowScores(Settings):
 class VariantPerplexity(WindowScores):
     """Perplexity of ablations on fixed windows of corpora."""
 
-    corpora: list[str] | None = Field(None, description="Corpora to evaluate on; null: the first one.")
+    corpora: Distinct[str] | None = Field(None, description="Corpora to evaluate on; null: the first one.")
 
 
 class AblationImpact(Settings):

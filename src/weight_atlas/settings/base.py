@@ -1,7 +1,6 @@
 """What all classes of settings have in common: strict checks, and the types that many keys share."""
 
 import math
-from collections.abc import Hashable
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -16,12 +15,21 @@ class Settings(BaseModel):
     )
 
 
-Item = TypeVar("Item", bound=Hashable)
+Item = TypeVar("Item")
+# Integers are stored and counted in 64 bits.
+LARGEST = 1 << 63
 
 
 def whole(value: Any) -> Any:
-    """A whole float as the integer that it is: JSON Schema takes 2.0 for an integer, range() does not."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    """A whole float as the integer that it is: JSON Schema takes 2.0 for an integer, range() does not.
+
+    Integers that arrays cannot hold are refused.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise PydanticCustomError("too_large", "Input should be less than 2^63")
+    return value
 
 
 def _not_nan(value: float) -> float:

@@ -4,13 +4,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from weight_atlas.settings.base import Count, Settings, Text
+from weight_atlas.settings.base import Count, Distinct, Settings, Text
 
 
 class Corpus(Settings):
     """An entry of `corpora`."""
 
-    source: Text | Annotated[list[Text], Field(min_length=1)] = Field(
+    source: Text | Annotated[Distinct[Text], Field(min_length=1)] = Field(
         description="bundled:python-docs, hf:dataset, or one or more paths or globs of .txt, .jsonl or .parquet files."
     )
     name: str | None = Field(None, description="Configuration name of a hub data set.")

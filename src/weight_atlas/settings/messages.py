@@ -3,7 +3,7 @@
 import datetime
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
@@ -24,11 +24,30 @@ _KEY = "[key]"  # pydantic's mark for what is wrong with a name and not with wha
 
 def checked(section: type[Section], values: Mapping[str, Any], where: str) -> Section:
     """Settings from plain values; AtlasError for the first thing wrong. where: the file or command, for the message."""
+    _check_texts(values, where)
     try:
-        return section.model_validate(dict(values))
+        return section.model_validate(dict(values) if isinstance(values, Mapping) else values)
     except ValidationError as error:
         first = _most_specific(error.errors(include_url=False), values)
         raise _explained(section, first, values, where) from None
+
+
+def _check_texts(value: Any, where: str, path: tuple[str, ...] = ()) -> None:
+    """Raise AtlasError for a text that cannot be written to a file: one with half a character, as YAML's "\\ud800"."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            key = ".".join(path)
+            raise AtlasError(
+                f"{key}: {value!r} is no Unicode text",
+                where=f"{where}: {key}",
+                remedy=f"leave out {value[error.start : error.end]!r}, which stands for no character",
+            ) from None
+    elif isinstance(value, Mapping | list | tuple):
+        parts: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, part in parts:
+            _check_texts(part, where, (*path, str(key)))
 
 
 def _most_specific(errors: list[ErrorDetails], values: Any) -> ErrorDetails:
@@ -94,7 +113,8 @@ def _misread(error: ErrorDetails) -> str | None:
     kind = _not_text(error["input"])
     if error["type"] == "string_type" and kind and error["input"] is not None:
         return f"YAML reads it as {kind}: quote it, as in 'this'"
-    if error["type"] in ("float_type", "int_type") and _NUMBER.fullmatch(str(error["input"])):
+    text = error["input"]
+    if error["type"] in ("float_type", "int_type") and isinstance(text, str) and _NUMBER.fullmatch(text):
         return "YAML reads it as a text: write it without quotes, and 1e-3 as 1.0e-3"
     return None
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from weight_atlas.settings.base import Count, Natural, Settings, Several, Share, Text
+from weight_atlas.settings.base import WHOLE, Distinct, Natural, Settings, Several, Share, Text
 
 Head = Annotated[str, Field(pattern="^(-?[0-9]+|first|middle|last):[0-9]+$")]
 SOME_MATRICES = ["W_down:first", "W_down:middle", "W_down:last"]
@@ -14,7 +14,9 @@ MATRIX = "each ROLE, ROLE:LAYER or ROLE:LAYER:EXPERT; LAYER is a number (negativ
 class SingularValues(Settings):
     """Full spectrum of every weight matrix."""
 
-    parts: Count = Field(2, description="Parts that the work is cut into, to spread over cores, GPUs and cluster jobs.")
+    parts: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
+        2, description="Parts that the work is cut into, to spread over cores, GPUs and cluster jobs."
+    )
 
 
 class EffectiveRank(Settings):
@@ -35,7 +37,7 @@ class AttentionKernel(Settings):
 class AttentionHead(Settings):
     """Tables and figures of attention heads."""
 
-    heads: list[Head] = Field(
+    heads: Distinct[Head] = Field(
         ["middle:0"],
         description="Heads to look at closely, each LAYER:HEAD; LAYER is a number (negative: from the end), first, "
         "middle or last.",
@@ -59,10 +61,10 @@ class Tails(Settings):
 class HeavyTail(Tails):
     """Power law, random bulk and norms of every spectrum."""
 
-    matrices: list[Text] = Field(SOME_MATRICES, description=f"Matrices whose spectra are drawn, {MATRIX}.")
+    matrices: Distinct[Text] = Field(SOME_MATRICES, description=f"Matrices whose spectra are drawn, {MATRIX}.")
 
 
 class SpectrumView(Settings):
     """Close views of single weight matrices."""
 
-    matrices: list[Text] = Field(SOME_MATRICES, description=f"Matrices to look at, {MATRIX}.")
+    matrices: Distinct[Text] = Field(SOME_MATRICES, description=f"Matrices to look at, {MATRIX}.")

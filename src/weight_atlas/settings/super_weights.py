@@ -6,6 +6,7 @@ from pydantic import Field
 
 from weight_atlas.settings.base import (
     Count,
+    Distinct,
     FirstCorpus,
     Natural,
     Positive,
@@ -34,7 +35,7 @@ class SuperWeights(Settings):
         description="Whose finds are called super weights: contribution attributes massive activations to weights in "
         "one forward pass; published zeroes spikes round by round. Both are always run and recorded.",
     )
-    prompts: Annotated[list[Text], Field(min_length=1)] | None = Field(
+    prompts: Annotated[Distinct[Text], Field(min_length=1)] | None = Field(
         None, description="Texts to look for spikes in; null: a built-in list that begins with the paper's sentence."
     )
     residual_ratio: Ratio = Field(

@@ -7,6 +7,7 @@ from pydantic import Field
 from weight_atlas.settings.base import (
     WHOLE,
     Count,
+    Distinct,
     Factor,
     FirstCorpus,
     Natural,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 else:
     Order = Literal[tuple(ORDERS)]
 # A number, or a percentile over the model's neurons.
-Threshold = float | Annotated[str, Field(pattern=r"^p\d+(\.\d+)?$")]
+Threshold = float | Annotated[str, Field(pattern=r"^p(100|[0-9]{1,2}(\.[0-9]+)?)(?!\n)$")]
 NeuronIndex = Annotated[list[Natural], Field(min_length=2, max_length=3)]
 WeightIndex = Annotated[list[Natural], Field(min_length=3, max_length=4)]
 MARGIN_K = "The top-k margin is the likeliest token's probability minus the k-th likeliest's."
@@ -75,7 +76,7 @@ class CardSettings(Settings):
 class NeuronEffects(CardSettings):
     """Cards of single neurons: those of super weights, those listed, and the extremes of each layer."""
 
-    neurons: dict[str, list[NeuronIndex]] = Field(
+    neurons: dict[str, Distinct[NeuronIndex]] = Field(
         {}, description="Neurons to describe, by model: lists of [layer, neuron] or [layer, expert, neuron]."
     )
 
@@ -103,7 +104,7 @@ class Windows(FirstCorpus):
 class InterventionTargets(Settings):
     """The weights to intervene on."""
 
-    coordinates: dict[str, list[WeightIndex]] = Field(
+    coordinates: dict[str, Distinct[WeightIndex]] = Field(
         {},
         description="Weights beside the detected ones, by model: lists of [layer, row, col] or [layer, expert, row, "
         "col].",

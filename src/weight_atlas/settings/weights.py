@@ -1,15 +1,21 @@
 """Settings of the values of tensors."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
+from weight_atlas.families.roles import Role
 from weight_atlas.settings.base import Distinct, Settings
+
+if TYPE_CHECKING:
+    RoleName: TypeAlias = str
+else:
+    RoleName = Literal[tuple(map(str, Role))]
 
 
 class WeightStatistics(Settings):
     """Statistics of the values of every tensor."""
 
-    roles: Annotated[Distinct[str], Field(min_length=1)] | None = Field(
+    roles: Annotated[Distinct[RoleName], Field(min_length=1)] | None = Field(
         None, description="Roles to draw the densities of, such as W_down; null: all that have matrices."
     )

@@ -7,12 +7,15 @@ takes all keys of the class, which are names of their own in a job and on the co
 """
 
 import inspect
+import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from weight_atlas.errors import AtlasError, first_line
 from weight_atlas.settings.base import Settings
 from weight_atlas.settings.messages import checked
 
@@ -129,20 +132,46 @@ def from_command_line(main: Callable) -> tuple[dict[str, Any], int | None]:
     app = cyclopts.App(help_format="plaintext", help=inspect.getdoc(main), version_flags=[])
     app.default(command)
     try:
-        called, bound, _ = app.parse_args(sys.argv[1:], exit_on_error=False)
-    except cyclopts.CycloptsError:
-        sys.exit(1)  # the message is printed
+        called, bound, _ = app.parse_args(sys.argv[1:], exit_on_error=False, print_error=False)
+    except cyclopts.CycloptsError as error:
+        raise AtlasError(str(error), where="command line", remedy="--help shows all options") from None
     if called is not command:  # --help
         sys.exit(called(*bound.args, **bound.kwargs))
     bound.apply_defaults()
-    device = bound.arguments.get("device")
-    arguments = _arguments(main, bound.arguments, "command line")
+    names = names_of(main)
+    given = {
+        name: _read(value, f"--{name.replace('_', '-')}") if _is_nested(names[name]) else value
+        for name, value in bound.arguments.items()
+    }
+    arguments = _arguments(main, given, "command line")
+    device = given.get("device")
     return arguments, None if device is None else int(device == "cuda")
+
+
+def _is_nested(name: Name) -> bool:
+    """Whether a key of settings holds lists or mappings of lists: an option takes them as one text."""
+    return name.settings is not None and any(
+        get_origin(part) in (list, dict) for option in _options(name.hint) for part in get_args(option)
+    )
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    """The types of which a value may be any."""
+    return get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
+
+
+def _read(value: str, option: str) -> Any:
+    """The value that an option's text stands for, in YAML."""
+    import yaml
+
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise AtlasError(f"{value!r} is no YAML: {first_line(error)}", where=f"command line: {option}") from None
 
 
 def _command(main: Callable) -> Callable[..., None]:
     """A function with main()'s names as its parameters, each key of settings with its description."""
-    from cyclopts import Parameter
 
     def command() -> None:
         raise AssertionError("called for its signature only")
@@ -152,8 +181,8 @@ def _command(main: Callable) -> Callable[..., None]:
         inspect.Parameter(
             name,
             kinds[each.settings or name].kind,
-            default=each.default,
-            annotation=Annotated[each.hint, Parameter(help=each.description)] if each.settings else each.hint,
+            default=json.dumps(each.default) if _is_nested(each) else each.default,
+            annotation=_annotation(name, each),
         )
         for name, each in names_of(main).items()
     ]
@@ -161,3 +190,33 @@ def _command(main: Callable) -> Callable[..., None]:
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     command.__doc__ = main.__doc__
     return command
+
+
+def _annotation(name: str, each: Name) -> Any:
+    """What an option takes."""
+    from cyclopts import Parameter
+    from cyclopts.validators import Number
+
+    if name == "device":
+        return Literal["cpu", "cuda"]
+    if name == "threads":
+        return Annotated[int, Parameter(validator=Number(gte=1))]
+    if not each.settings:
+        return each.hint
+    if _is_nested(each):
+        return Annotated[str, Parameter(help=f"{each.description} In YAML, as {{demo: [[0, 1, 2]]}}.")]
+    if {int, float} & set(_options(each.hint)):  # of these, the class of settings says better what is wrong
+        return Annotated[Any, Parameter(help=each.description, converter=_number)]
+    return Annotated[each.hint, Parameter(help=each.description)]
+
+
+def _number(_: Any, tokens: Sequence[Any]) -> Any:
+    """The number, or the nothing, that an option's text stands for; else the text."""
+    text = tokens[0].value
+    if text.lower() in ("none", "null"):
+        return None
+    readers: tuple[Callable[[str], Any], ...] = (int, float)
+    for read in readers:
+        with suppress(ValueError):
+            return read(text)
+    return text
