@@ -15,6 +15,7 @@ from weight_atlas.workflow.configuration_paths import check_paths, plain_folders
 from weight_atlas.workflow.configuration_types import typed
 from weight_atlas.errors import AtlasError
 from weight_atlas.failed_run import write_unfinished_pages
+from weight_atlas.findings.rules import files as files_of_findings
 from weight_atlas.settings.analyses import ANALYSES
 from weight_atlas.workflow.gpu_lease import visible_devices
 from weight_atlas.workflow.needs import megabytes, minutes, stored_bytes
@@ -93,6 +94,17 @@ def products_of(model):
     corpora = list(config["corpora"])
     patterns = [pattern for name in selection.analyses_of(model) for pattern in getattr(rules, name).output]
     return sorted({path for pattern in patterns for path in expand(pattern, model=model, corpus=corpora)})
+
+
+def judged_products_of(model):
+    """What the findings of a model are made of: of its analyses the tables that rules of findings read, also such as
+    these analyses read themselves, and the JSON files, which may state findings.
+    """
+    patterns = [pattern for name in selection.analyses_of(model) for pattern in getattr(rules, name).input]
+    read = {pattern.format(model=model) for pattern in patterns if isinstance(pattern, str) and "{model}" in pattern}
+    made = products_of(model)
+    tables = {f"{config['pathvars']['results']}/{file}".format(model=model) for file in files_of_findings()}
+    return sorted(tables & {*made, *read} | {path for path in made if path.endswith(".json")})
 
 
 def need(quantity):

@@ -1,8 +1,11 @@
-"""The page of each model, and the page over all of them.
+"""The findings of each model, its page, and the page over all of them.
 
 Required: the outputs of the models' analyses and of the comparisons, report/*.rst.
-Produces: <results>/atlas/{model}.md and .json, <results>/overview/models.md.
+Produces: <results>/findings/{model}.json and .csv, <results>/atlas/{model}.md and .json, <results>/overview/models.md.
 """
+
+shown = shown_under("Findings")
+
 
 COMPARISONS = selection.comparisons(
     impact_comparison=["impact_summary"],
@@ -10,11 +13,31 @@ COMPARISONS = selection.comparisons(
 )
 
 
+use rule per_model as findings with:
+    """Graded findings of all analyses of a model: what to look at first, with evidence and remedy."""
+    input:
+        products=lambda wildcards: judged_products_of(wildcards.model),
+    output:
+        found="<results>/findings/{model}.json",
+        table=shown("<results>/findings/{model}.csv", "findings"),
+    pathvars:
+        step="findings",
+    params:
+        **step("findings"),
+
+
+rule all_findings:
+    """The findings of all models."""
+    input:
+        expand("<results>/findings/{model}.json", model=config["models"]),
+
+
 use rule per_model as atlas with:
     """The page of a model: headline, figures and tables of all its analyses."""
     input:
         products=lambda wildcards: products_of(wildcards.model),
         captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in selection.analyses_of(wildcards.model)],
+        findings="<results>/findings/{model}.json",
     output:
         page="<results>/atlas/{model}.md",
         summary="<results>/atlas/{model}.json",

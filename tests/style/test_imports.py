@@ -38,15 +38,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "figures": set(),
     # What numbers mean: steps that compute do not read it, since a better definition must not run them again.
     "metrics": set(),
-    "pages": {"metrics"},
+    "findings": {"metrics"},
+    "pages": {"findings", "metrics"},
     "failed_run": {"pages"},
     # The ways in.
     "workflow": {"checkpoint", "settings", "tokens"},
     "command": {"workflow"},
     "__main__": {"command"},
     "api": {
-        "ablations", "checkpoint", "families", "live", "settings", "spectra", "super_weights", "tokens", "vocabulary",
-        "weights",
+        "ablations", "checkpoint", "families", "findings", "live", "settings", "spectra", "super_weights", "tokens",
+        "vocabulary", "weights",
     },
     "data": {"interventions", "live", "quantization", "tokens"},
 }  # fmt: skip
@@ -56,7 +57,7 @@ BASE = {
     "ratios",
 }  # fmt: skip
 # These never need a library of models, and those need one in some functions only.
-TABLES_ONLY = {"figures", "metrics", "pages", "failed_run", "command", "__main__", *BASE}
+TABLES_ONLY = {"figures", "findings", "metrics", "pages", "failed_run", "command", "__main__", *BASE}
 IMPORTED_LATE = {"checkpoint", "families", "weights", "statistics", "workflow", "api", "__init__"}
 MODEL_LIBRARIES = {"torch", "transformers", "lm_eval"}
 HEAVY = {*MODEL_LIBRARIES, "matplotlib", "seaborn", "datasets", "scipy", "pandas"}

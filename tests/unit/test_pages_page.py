@@ -6,7 +6,7 @@ from weight_atlas import metrics
 from weight_atlas.artifacts import write_json, write_table
 from weight_atlas.pages.collect import collected
 from weight_atlas.pages.excerpts import labels, shown
-from weight_atlas.pages.headline import findings, headline
+from weight_atlas.pages.headline import headline
 from weight_atlas.pages.page import Excerpt, Product, markdown_table, model_page, overview_page, title_of
 from weight_atlas.super_weights.agreement import COLUMNS as AGREEMENT_COLUMNS
 from weight_atlas.super_weights.expert_table import COLUMNS as EXPERT_COLUMNS
@@ -215,15 +215,22 @@ def test_columns_are_explained_but_for_bounds_and_names_that_say_it():
     assert labels(pd.DataFrame({"x": [1]}), None) == {}
 
 
-def test_findings_are_listed_the_gravest_first():
-    tables = {
-        "a": {"m.json": {"findings": [{"grade": "info", "text": "nothing"}, {"grade": "critical", "text": "all"}]}},
-        "b": {"m.csv": pd.DataFrame({"findings": [1]}), "n.json": {"findings": [{"grade": "notable", "text": "some"}]}},
-    }
-    found = findings(tables)
-    assert [finding["text"] for finding in found] == ["all", "some", "nothing"]
-    text = model_page("m", [], found, [])
-    assert text == "# Atlas of m\n\n- **critical**: all\n- **notable**: some\n- **info**: nothing\n"
+def test_findings_have_their_remedy_and_link_to_their_evidence():
+    found = [
+        {
+            "grade": "critical",
+            "text": "all",
+            "remedy": "<stop>",
+            "evidence": {"file": "a/m.csv", "rows": [3, *range(6)]},
+        },
+        {"grade": "notable", "text": "some", "remedy": "", "evidence": {"file": "b/m.json", "rows": [0]}},
+        {"grade": "info", "text": "nothing"},
+    ]
+    assert model_page("m", [], found, []) == (
+        "# Atlas of m\n\n- **critical**: all\n  - What to do: `<stop>`\n"
+        "  - Evidence: [a/m.csv](../a/m.csv), rows 3, 0, 1, 2, 3 ...\n"
+        "- **notable**: some\n  - Evidence: [b/m.json](../b/m.json)\n- **info**: nothing\n"
+    )
 
 
 def test_products_are_collected_from_files(tmp_path):

@@ -455,5 +455,11 @@ def test_findings_are_graded_and_the_gravest_come_first():
     assert found[3]["text"].startswith("Layer 1 [7, 3] may matter: set to zero it multiplies perplexity")
     assert found[3]["text"].endswith("the 95 % interval begins at -1.2 nats per token: more text would tell.")
     assert found[4]["text"].endswith("it undoes 3.25 nats per token of what removing all costs.")
+    assert [each["null_value"] for each in found] == [1e-4, 1e-4, 0.1, 1e-4, 1e-4, 1e-4]
+    assert (
+        found[0]["place"] == "Layer 1 [7, 4]"
+        and found[0]["value"] == math.log(5614)
+        and "never prune" in found[0]["remedy"]
+    )
     assert found[5]["text"].startswith("Layer 1 [7, 8] is a decoy: it writes a massive activation, but removing it is")
     assert "All 4 candidates" in found[2]["text"]

@@ -67,12 +67,14 @@ def run(tmp_path):
         caption.write_text("How to read it.\n")
     tables = {name: results / name / "m.csv" for name in ("ranks", "tails", "views")}
     write_table(tables["ranks"], pd.DataFrame({"x": [1]}))
+    stated = results / "ranks/m.json"
+    write_json(stated, {"findings": [{"grade": "notable", "text": "of what there is"}]})
     log = tmp_path / "tails.log"
     log.write_text("reading\nerror: the shard <b>is</b> cut\n  where: x\n  what to do: fetch it\n")
-    ranks = graph.job("ranks", output={"table": str(tables["ranks"])})
+    ranks = graph.job("ranks", output={"table": str(tables["ranks"]), "stated": str(stated)})
     tails = graph.job("tails", log=str(log), output={"table": str(tables["tails"])})
     views = graph.job("views", [tails], output={"table": str(tables["views"])})
-    inputs = {"products": [str(path) for path in tables.values()], "captions": captions}
+    inputs = {"products": [str(path) for path in (*tables.values(), stated)], "captions": captions}
     outputs = {"page": results / "atlas/m.md", "summary": results / "atlas/m.json"}
     atlas = graph.job("atlas", [ranks, tails, views], input=inputs, output=outputs)
     inputs = {"summaries": str(outputs["summary"]), "products": [], "captions": []}
@@ -93,6 +95,7 @@ def test_the_page_shows_what_there_is_and_says_what_failed_and_with_which_words(
     assert "[ranks/m.csv](../ranks/m.csv)" in page
     assert "## Tails\n\nMissing: tails of m failed" in page
     assert "## Views\n\nMissing: views of m waits for tails of m, which failed" in page
+    assert "\n- **notable**: of what there is\n  - Evidence: [ranks/m.json](../ranks/m.json)\n" in page
     assert run.atlas.output.page.stat().st_mtime == LONG_AGO
     assert not run.atlas.output.summary.exists()
     write_unfinished_overview(run.graph, {run.tails}, run.overview, {run.atlas.output.summary: summary})

@@ -84,6 +84,16 @@ class WeightAnalyses:
             matrices(self.inventory), self._load, gains=gains, scaled=wanted.scaled, threads=self.threads
         )
 
+    def findings(self, **settings: Any) -> list[dict[str, Any]]:
+        """What statistics, effective ranks and heavy tails say that is worth knowing first (findings.gather).
+
+        settings: of heavy_tails.
+        """
+        from weight_atlas.findings.gather import findings_of
+
+        tables = {"weight_statistics": self.statistics(), "effective_rank": self.effective_rank()}
+        return findings_of({"tensor_inventory": self.inventory, **tables, "heavy_tail": self.heavy_tails(**settings)})
+
     def super_weight_screening(self, **settings: Any) -> pd.DataFrame:
         """Candidates for super weights from the weights alone (settings.super_weights.SuperWeightScreening)."""
         from weight_atlas.settings.super_weights import SuperWeightScreening

@@ -10,7 +10,6 @@ from weight_atlas.ratios import written
 
 # The contents of one analysis's tables by file name: a DataFrame for .csv, plain JSON for .json.
 Tables = dict[str, Any]
-GRADES = ("critical", "notable", "info")
 # The key under which the lines on super weights find their verification.
 VERDICTS = "verdicts"
 
@@ -20,13 +19,6 @@ def headline(tables: dict[str, Tables]) -> list[tuple[str, str]]:
     verdicts = tables.get("super_weight_verification") or {}
     own = {**tables, "super_weights": {**(tables.get("super_weights") or {}), VERDICTS: _verified(verdicts)}}
     return [row for analysis, lines in LINES.items() if tables.get(analysis) for row in lines(own[analysis])]
-
-
-def findings(tables: dict[str, Tables]) -> list[dict[str, str]]:
-    """The graded findings (grade, text) that analyses left in their JSON artifacts, the gravest first."""
-    contents = [content for analysis in tables.values() for content in analysis.values()]
-    found = [each for content in contents if isinstance(content, dict) for each in content.get("findings", ())]
-    return sorted(found, key=lambda finding: GRADES.index(finding["grade"]))
 
 
 def _with_columns(tables: Tables, *columns: str) -> Iterator[pd.DataFrame]:

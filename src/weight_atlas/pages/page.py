@@ -1,6 +1,7 @@
 """Pages as Markdown: a model's, of headline, findings and one section a product; and one over all models."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -8,6 +9,8 @@ from weight_atlas.markdown import inline, table
 
 # What could not be made: (what failed, the words that it ended with).
 Failures = list[tuple[str, str]]
+# Rows that a line names as its evidence.
+MOST_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,11 @@ class Product:
 def model_page(
     model: str,
     headline: list[tuple[str, str]],
-    findings: list[dict[str, str]],
+    findings: list[dict[str, Any]],
     products: list[Product],
     failures: Failures | None = None,
 ) -> str:
-    """Markdown page of a model; headline rows are (what, value), findings have a grade and a text.
+    """Markdown page of a model; headline rows are (what, value), findings are records of findings.gather.
 
     failures: what keeps the page from being complete; None for a complete one.
     """
@@ -66,7 +69,7 @@ def overview_page(models: dict[str, dict], products: list[Product], failures: Fa
     rows = [{"model": links[name], **dict(about["headline"])} for name, about in models.items()]
     parts = ["# Atlas", *_incomplete(failures), markdown_table(pd.DataFrame(rows), written="model")]
     for name, about in models.items():
-        lines = [*_findings(about["findings"]), *_not_applicable(about.get("not_applicable", {}))]
+        lines = [*_told(about["findings"]), *_not_applicable(about.get("not_applicable", {}))]
         if lines:
             parts += [f"## {links[name]}", "\n".join(lines)]
     parts += [_section(product) for product in products]
@@ -85,8 +88,31 @@ def _incomplete(failures: Failures | None) -> list[str]:
     return ["**This page is incomplete.** The next run makes it again.", *(["\n".join(lines)] if lines else [])]
 
 
-def _findings(findings: list[dict[str, str]]) -> list[str]:
-    return ["\n".join(f"- **{each['grade']}**: {inline(each['text'])}" for each in findings)] if findings else []
+def _findings(findings: list[dict[str, Any]]) -> list[str]:
+    """A line a finding, with what to do and where it shows."""
+    lines = [
+        "\n  - ".join([line, *(part for part in (_remedy(each), _evidence(each)) if part)])
+        for line, each in zip(_told(findings), findings, strict=True)
+    ]
+    return ["\n".join(lines)] if lines else []
+
+
+def _told(findings: list[dict[str, Any]]) -> list[str]:
+    return [f"- **{each['grade']}**: {inline(each['text'])}" for each in findings]
+
+
+def _remedy(finding: dict[str, Any]) -> str:
+    return f"What to do: {inline(finding['remedy'])}" if finding.get("remedy") else ""
+
+
+def _evidence(finding: dict[str, Any]) -> str:
+    """A link to the file that shows a finding, with the rows of a table, counted from 0."""
+    if "evidence" not in finding:
+        return ""
+    file, rows = finding["evidence"]["file"], finding["evidence"]["rows"]
+    listed = ", ".join(map(str, rows[:MOST_ROWS])) + (" ..." if len(rows) > MOST_ROWS else "")
+    where = f", row{'s' if len(rows) > 1 else ''} {listed}" if rows and not file.endswith(".json") else ""
+    return f"Evidence: [{inline(file)}](../{file}){where}"
 
 
 def _not_applicable(reasons: dict[str, str]) -> list[str]:

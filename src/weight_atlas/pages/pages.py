@@ -6,15 +6,20 @@ from typing import Any
 
 from weight_atlas.artifacts import read_json, write_json, write_text
 from weight_atlas.pages.collect import collected, link
-from weight_atlas.pages.headline import Tables, findings, headline
+from weight_atlas.pages.headline import Tables, headline
 from weight_atlas.pages.page import Product, model_page, overview_page
 
 
-def write_page(page: Path, summary: Path, model: str, captions: Sequence[Path], products: Sequence[Path]) -> None:
-    """Write a model's page and its summary; arguments as of `collected`, the page one folder below the results."""
+def write_page(
+    page: Path, summary: Path, model: str, captions: Sequence[Path], products: Sequence[Path], findings: list[dict]
+) -> None:
+    """Write a model's page and its summary; arguments as of `collected`, the page one folder below the results.
+
+    findings: records of findings.gather, the gravest first.
+    """
     found = list(collected(captions, products, page.parent.parent))
-    write_text(page, model_page(model, *top_of(found), [product for product, _ in found]))
-    write_json(summary, summary_of(model, found))
+    write_text(page, model_page(model, headline_of(found), findings, [product for product, _ in found]))
+    write_json(summary, summary_of(model, found, findings))
 
 
 def write_overview(page: Path, summaries: Sequence[Path], captions: Sequence[Path], products: Sequence[Path]) -> None:
@@ -24,17 +29,16 @@ def write_overview(page: Path, summaries: Sequence[Path], captions: Sequence[Pat
     write_text(page, overview_page({path.stem: about(path, results) for path in summaries}, sections))
 
 
-def top_of(found: Sequence[tuple[Product, Tables]]) -> tuple[list[tuple[str, str]], list[dict[str, str]]]:
-    """Headline and findings of what was collected."""
-    tables = {product.name: contents for product, contents in found}
-    return headline(tables), findings(tables)
+def headline_of(found: Sequence[tuple[Product, Tables]]) -> list[tuple[str, str]]:
+    """Headline of what was collected."""
+    return headline({product.name: contents for product, contents in found})
 
 
-def summary_of(model: str, found: Sequence[tuple[Product, Tables]]) -> dict[str, Any]:
-    """What stands at the top of a model's page, for the overview."""
-    first, graded = top_of(found)
+def summary_of(model: str, found: Sequence[tuple[Product, Tables]], findings: list[dict]) -> dict[str, Any]:
+    """What stands at the top of a model's page, for the overview; of the findings what its lines show."""
     reasons = {product.name: product.not_applicable for product, _ in found if product.not_applicable}
-    return {"model": model, "headline": first, "findings": graded, "not_applicable": reasons}
+    told = [{key: each[key] for key in ("id", "grade", "text")} for each in findings]
+    return {"model": model, "headline": headline_of(found), "findings": told, "not_applicable": reasons}
 
 
 def about(summary: Path, results: Path) -> dict[str, Any]:

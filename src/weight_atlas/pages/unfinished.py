@@ -12,10 +12,11 @@ from typing import Any
 
 from weight_atlas.artifacts import atomic
 from weight_atlas.errors import AtlasError
+from weight_atlas.findings.gather import gathered
 from weight_atlas.pages.collect import product_of
 from weight_atlas.pages.headline import Tables
 from weight_atlas.pages.page import Failures, Product, model_page, overview_page
-from weight_atlas.pages.pages import about, summary_of, top_of
+from weight_atlas.pages.pages import about, headline_of, summary_of
 
 # Older than any input, so that the next run makes the page again; 1980 is the first year that archives can hold.
 LONG_AGO = 315_619_200
@@ -33,12 +34,24 @@ def write_unfinished_page(dag: Any, failed: Collection[Any], job: Any) -> dict[s
     Path(job.output.summary).unlink(missing_ok=True)
     found = list(_collected(dag, failed, job, page.parent.parent))
     try:
-        top_of(found)
+        headline_of(found)
     except Exception:
         # It may be what the page failed on: the sections are shown without it.
         found = [(product, {}) for product, _ in found]
-    _write(page, model_page(model, *top_of(found), [product for product, _ in found], _failures(dag, failed, job)))
-    return {**summary_of(model, found), "page": f"../{page.parent.name}/{page.name}", "incomplete": True}
+    findings = _findings(dag, job, page.parent.parent)
+    products = [product for product, _ in found]
+    _write(page, model_page(model, headline_of(found), findings, products, _failures(dag, failed, job)))
+    return {**summary_of(model, found, findings), "page": f"../{page.parent.name}/{page.name}", "incomplete": True}
+
+
+def _findings(dag: Any, job: Any, results: Path) -> list[dict[str, Any]]:
+    """The findings in what there is of the products of a page."""
+    makers = {str(path): maker for maker, paths in dag.dependencies[job].items() for path in paths}
+    there = [path for path in _paths(job.input.products) if _stands(dag, makers[str(path)]) and path.exists()]
+    try:
+        return gathered((path for path in there if path.suffix in (".csv", ".json", ".parquet")), results)
+    except Exception:  # a damaged file, which its own section tells of
+        return []
 
 
 def write_unfinished_overview(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:

@@ -1,6 +1,10 @@
-"""Sentences about the verdict on super weights, each graded critical, notable or info."""
+"""Sentences about the verdict on super weights, each graded critical, notable or info.
+
+Where a sentence rests on one number, it is given beside its null: the rise of the loss in nats per token.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -9,10 +13,20 @@ from weight_atlas.super_weights.outliers import Trial
 
 # Channels of one origin named in a sentence.
 MOST_LISTED = 4
+KEEP = "Keep it at full precision where the model is quantized, and never prune or clip it."
+# What to do about a weight, by its verdict.
+REMEDIES = {
+    "critical": KEEP,
+    "contributing": KEEP,
+    "inconclusive": "Verify on more text: super_weight_verification.tokens. Until then keep it at full precision.",
+}
 
 
-def findings(verdict: str, table: pd.DataFrame, joint: dict | None) -> list[dict[str, str]]:
-    """A finding (grade and text) for each verified weight and one for all together, the most severe first.
+def findings(verdict: str, table: pd.DataFrame, joint: dict | None) -> list[dict[str, Any]]:
+    """A finding for each verified weight and one for all together, the most severe first.
+
+    Each has grade and text; value and null_value, the rise of the loss and the largest of its controls (missing without
+    controls), in nats per token; remedy, and of a single weight its place.
 
     table: rows of the verification, with found_by. joint: the verification's row of all candidates together, if there
     were several, with `null_max`, the largest rise of its controls in nats per token.
@@ -27,12 +41,15 @@ def findings(verdict: str, table: pd.DataFrame, joint: dict | None) -> list[dict
         text = f"All {joint['weights']} candidates set to zero multiply perplexity by {times(joint['delta_nll'])}"
         null = joint.get("null_max")
         against = "" if null is None else f", the worst of their random controls by {times(null)}"
-        found.append({"grade": grade, "text": f"{text}{against}."})
+        numbers = {"value": joint["delta_nll"], "null_value": null}
+        found.append(
+            {"grade": grade, "text": f"{text}{against}.", **numbers, "remedy": KEEP if grade == "critical" else ""}
+        )
     order = {"critical": 0, "notable": 1, "info": 2}
     return sorted(found, key=lambda finding: order[finding["grade"]])
 
 
-def searched(verdict: str, trial: Trial, unattributed: Sequence[dict], unverified: int) -> list[dict[str, str]]:
+def searched(verdict: str, trial: Trial, unattributed: Sequence[dict], unverified: int) -> list[dict[str, Any]]:
     """Findings about the scope of the search: activations without a weight, outliers tried, matrices left out.
 
     trial: of the outliers. unattributed: see detection.unattributed. unverified: number of detected weights beyond
@@ -47,7 +64,10 @@ def searched(verdict: str, trial: Trial, unattributed: Sequence[dict], unverifie
         listed = "; ".join(_unattributed(layer, reason, rows) for (layer, reason), rows in groups)
         text = f"Massive activations that were attributed to no single weight of an MLP output projection: {listed}"
         text += ". Attention and embedding matrices were not searched: a super weight may lie there."
-        found.append({"grade": "notable" if lasting else "info", "text": text})
+        remedy = (
+            "Keep attention output and embedding matrices in 16 bits, or see what removing their largest weights does."
+        )
+        found.append({"grade": "notable" if lasting else "info", "text": text, "remedy": remedy if lasting else ""})
     text = "Searched: massive activations of the residual stream, attributed to MLP output projections"
     if len(trial.table):
         worst = trial.table.delta_nll.max(skipna=False)
@@ -82,9 +102,20 @@ def _unattributed(layer: int, reason: str, rows: pd.DataFrame) -> str:
     return f"channels {named}{more} at {where} (up to {rows.ratio.max():,.0f} times the median), {reason}"
 
 
-def _of_weight(row, together: bool) -> dict[str, str]:
+def _of_weight(row, together: bool) -> dict[str, Any]:
+    grade, text = _graded(row, together)
+    null = float(row.null_max) if row.null_draws else None
+    numbers = {"value": float(row.delta_nll), "null_value": null}
+    return {"grade": grade, "text": text, "place": _place(row), **numbers, "remedy": REMEDIES.get(row.verdict, "")}
+
+
+def _place(row) -> str:
     expert = "" if pd.isna(row.expert) else f" expert {row.expert}"
-    place = f"Layer {row.layer}{expert} [{row.row}, {row.column}]"
+    return f"Layer {row.layer}{expert} [{row.row}, {row.column}]"
+
+
+def _graded(row, together: bool) -> tuple[str, str]:
+    place = _place(row)
     effect = f"set to zero it multiplies perplexity on the verification text by {times(row.delta_nll)}"
     null = [f"{row.null_draws} random weights by at most {times(row.null_max)}"] if row.null_draws else []
     if row.shift_draws:
@@ -95,16 +126,16 @@ def _of_weight(row, together: bool) -> dict[str, str]:
         against += ": a change of this size does as much harm elsewhere"
     match row.verdict:
         case "critical":
-            return {"grade": "critical", "text": f"{place} is critical: {effect}{against}."}
+            return "critical", f"{place} is critical: {effect}{against}."
         case "contributing":
-            return {"grade": "notable", "text": f"{place} contributes: {effect}{against}{_rescued(row)}."}
+            return "notable", f"{place} contributes: {effect}{against}{_rescued(row)}."
         case "inconclusive":
             why = f"the 95 % interval begins at {row.delta_nll_low:.3g} nats per token: more text would tell"
-            return {"grade": "notable", "text": f"{place} may matter: {effect}{against}, but {why}."}
+            return "notable", f"{place} may matter: {effect}{against}, but {why}."
     what = "is a decoy: it writes a massive activation, but removing it is harmless"
     if together:
         what = "is harmless to remove alone, but not with the others"
-    return {"grade": "info", "text": f"{place} {what}: {effect}{against}."}
+    return "info", f"{place} {what}: {effect}{against}."
 
 
 def _rescued(row) -> str:

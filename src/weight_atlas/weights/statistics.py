@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weight_atlas.weights.bounds import at_bound
 from weight_atlas.weights.distribution import count_outside
 from weight_atlas.weights.normality import ks_distance, ks_distance_null, qq_slope, student_nu
 
@@ -18,8 +19,9 @@ def weight_statistics(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
     parts: of read_parts. Adds to their columns, in place of values and counts: rms; ks_distance to the fitted normal
     and its null, qq_slope, student_nu (see normality.py); outlier_share and extreme_share, the shares outside the
-    quartiles by more than 1.5 and 3 interquartile ranges, with their nulls; dynamic_range = absmax / mean |w|, with its
-    null; flags ("nan", "inf", "nan inf" or ""). A null is what a normal sample of the same size would show.
+    quartiles by more than 1.5 and 3 interquartile ranges, with their nulls; at_bound, the elements at an outermost
+    value, with its null (see bounds.py); dynamic_range = absmax / mean |w|, with its null; flags ("nan", "inf",
+    "nan inf" or ""). A null is what a normal sample of the same size would show.
     """
     return pd.concat([_statistics(part) for part in parts], ignore_index=True)
 
@@ -51,6 +53,7 @@ def _shape(row: Any) -> dict[str, float]:
             return float("nan")
         return count_outside(values, counts, kind, row.p25 - reaches * reach, row.p75 + reaches * reach) / n
 
+    piled, beside = at_bound(values, counts)
     return {
         "ks_distance": ks_distance(values, counts, kind, row.mean, row.std),
         "ks_distance_null": ks_distance_null(values, n, kind, row.mean, row.std),
@@ -60,6 +63,8 @@ def _shape(row: Any) -> dict[str, float]:
         "outlier_share_null": OUTLIER_NULL,
         "extreme_share": share_beyond(3.0),
         "extreme_share_null": EXTREME_NULL,
+        "at_bound": piled,
+        "at_bound_null": beside,
     }
 
 
