@@ -52,6 +52,27 @@ use rule per_model as super_weights with:
         options=options("super_weights", "dtype", "trust_remote_code"),
 
 
+use rule per_model as weight_attribution with:
+    """First-order effect of every weight on the loss, from one backward pass."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        text=corpus_of("weight_attribution"),
+    output:
+        found="<results>/weight_attribution/{model}.json",
+        effects="<results>/weight_attribution/{model}.parquet",
+        table=shown("<results>/weight_attribution/{model}.csv", "table"),
+        figure=shown("<results>/weight_attribution/{model}.png", "figure"),
+    pathvars:
+        step="weight_attribution",
+    conda:
+        "../envs/lm.yaml"
+    resources:
+        **needs(gpu=one_gpu),
+    params:
+        **step("weight_attribution"),
+        options=options("weight_attribution", "dtype", "trust_remote_code"),
+
+
 use rule per_model as super_weight_verification with:
     """Whether super weights matter: each removed alone, together, and against random weights of its size."""
     input:
@@ -127,6 +148,12 @@ rule super_weight_screenings:
     """The screening of all models."""
     input:
         for_models("super_weight_screening", "<results>/super_weight_screening/{model}.csv"),
+
+
+rule weight_attributions:
+    """The first-order effects of the weights of all models."""
+    input:
+        for_models("weight_attribution", "<results>/weight_attribution/{model}.csv"),
 
 
 rule super_weight_verifications:

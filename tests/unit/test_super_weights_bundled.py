@@ -10,11 +10,12 @@ from weight_atlas.families.inventory import inventory
 from weight_atlas.families.pieces import load_piece
 from weight_atlas.live.load import open_live
 from weight_atlas.settings.models import CheckpointSpec, Live
-from weight_atlas.settings.super_weights import SuperWeights, SuperWeightVerification
+from weight_atlas.settings.super_weights import SuperWeights, SuperWeightVerification, WeightAttribution
 from weight_atlas.super_weights.coordinates import coordinates_of
 from weight_atlas.super_weights.screening import screen
 from weight_atlas.super_weights.survey import survey
 from weight_atlas.super_weights.verdict import verified
+from weight_atlas.super_weights.weight_attribution import attributed
 
 pytestmark = pytest.mark.slow
 PLANTED = (1, 7, 11)
@@ -33,6 +34,17 @@ def test_screening(manifest):
     for score in ("size", "path_gain"):
         first = table.loc[table[score].idxmax()]
         assert (first.layer, first.row, first.column) == PLANTED
+
+
+def test_attribution(manifest):
+    """On ordinary text the planted weight has the largest first-order effect of all weights of the layers' matrices."""
+    import pydoc_data.topics
+
+    live, tokenizer = open_live(manifest, Live())
+    corpus = pd.DataFrame({"text": [text for _, text in sorted(pydoc_data.topics.topics.items())]})
+    found = attributed(live, tokenizer, corpus, WeightAttribution(tokens=1024)).table
+    first = found[(found.kind == "element") & found.layer.notna() & found.column.notna()].iloc[0]
+    assert (first.layer, first.row, first.column, first.role) == (*PLANTED, "W_down")
 
 
 def test_detection_published_mode_and_verification(manifest):

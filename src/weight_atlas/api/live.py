@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from weight_atlas.super_weights.super_activations import Activations
     from weight_atlas.super_weights.survey import Survey
     from weight_atlas.super_weights.verification import Verification
+    from weight_atlas.super_weights.weight_attribution import Attribution
     from weight_atlas.tokens.model_vocabulary import CorpusCounts, ModelVocabulary
 
 # A table of documents (see read_corpus), or what read_corpus takes as a source.
@@ -59,6 +60,14 @@ class LiveAnalyses(WeightAnalyses):
         live, tokenizer = self.live
         wanted = checked(SuperWeights, settings, "super_weights")
         return survey(live, tokenizer, self.inventory, wanted, model=self.source, source=self.source)
+
+    def weight_attribution(self, corpus: Corpus, **settings: Any) -> "Attribution":
+        """First-order effect of every weight on the loss (settings.super_weights.WeightAttribution)."""
+        from weight_atlas.settings.super_weights import WeightAttribution
+        from weight_atlas.super_weights.weight_attribution import attributed
+
+        wanted = checked(WeightAttribution, settings, "weight_attribution")
+        return attributed(*self.live, _documents(corpus), wanted)
 
     def verify(self, corpus: Corpus, found: "Survey | None" = None, **settings: Any) -> "Verification":
         """Remove each super weight, beside random weights of its size (settings.super_weights.SuperWeightVerification).

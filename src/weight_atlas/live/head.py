@@ -62,7 +62,7 @@ class Head:
         ids = ids.to(input_device(self.model))
         if not self.chunked:
             return logits_at(self.model, ids, positions)
-        with self._stopped() as given:
+        with self.stopped() as given:
             self.model(input_ids=ids, use_cache=False)
         (states,) = given
         return states if positions is None else states[:, positions.to(states.device)]
@@ -88,6 +88,10 @@ class Head:
     @torch.no_grad()
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """The model's logits (m, V) from inputs of its head, (m, d_model)."""
+        return self.differentiable_logits(states)
+
+    def differentiable_logits(self, states: torch.Tensor) -> torch.Tensor:
+        """The same, with a gradient where one is asked for."""
         if not self.chunked:
             return states
         head = self.model.get_output_embeddings()
@@ -99,11 +103,11 @@ class Head:
         ids = ids.to(input_device(self.model))
         if not self.chunked:
             return _last_only(self.model, ids, **options)
-        with self._stopped():
+        with self.stopped():
             return self.model(input_ids=ids, use_cache=False, **options)
 
     @contextmanager
-    def _stopped(self) -> Iterator[list[torch.Tensor]]:
+    def stopped(self) -> Iterator[list[torch.Tensor]]:
         """Collect the inputs of the head instead of applying it, for as long as the block lasts."""
         given: list[torch.Tensor] = []
 

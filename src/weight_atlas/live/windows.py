@@ -1,5 +1,6 @@
 """Fixed windows of token ids over a corpus, and which of their tokens are scored."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from weight_atlas.errors import AtlasError, NotApplicable
 
 # The window that published perplexities of this size of models use.
 DEFAULT_WINDOW = 2048
+# Characters of a piece of a long document, some thousand tokens.
+PIECE = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,29 @@ def fixed_windows(
     return Windows(torch.from_numpy(ids), torch.from_numpy(scored), len(prefix))
 
 
+def drawn_over(corpus: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """The documents of a corpus in random order, long ones cut into pieces, so that its beginning is a sample of it.
+
+    Returns text, and document: the number of the row that it comes from. Pieces end at white space where there is some
+    within PIECE characters.
+    """
+    pieces = [(text, number) for number, each in enumerate(corpus["text"]) for text in _pieces(each)]
+    order = np.random.default_rng(seed).permutation(len(pieces))
+    return pd.DataFrame([pieces[number] for number in order], columns=["text", "document"])
+
+
+def _pieces(text: str) -> Iterator[str]:
+    start = 0
+    while len(text) - start > PIECE:
+        end = start + PIECE
+        while end > start and not text[end].isspace():
+            end -= 1
+        end = end if end > start else start + PIECE
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
 def corpus_windows(
     corpus: pd.DataFrame, tokenizer: Any, *, window: int | None, tokens: int | None, limit: int | None, where: object
 ) -> Windows:
@@ -124,6 +150,11 @@ def corpus_windows(
     window = min(limit or DEFAULT_WINDOW, DEFAULT_WINDOW) if window is None else window
     stream = token_stream(corpus, tokenizer, tokens)
     return fixed_windows(stream, window=window, prefix=prefix_ids(tokenizer), limit=limit, where=where)
+
+
+def fitting(window: int | None, limit: int | None) -> int | None:
+    """A default window for a model whose context (`limit`) may be shorter."""
+    return window if window is None or limit is None else min(window, limit)
 
 
 def _check(available: int, window: int, stride: int, n_prefix: int, limit: int | None, where: object) -> None:

@@ -17,6 +17,7 @@ Analysis = Literal[
     "spectra_report",
     "super_weight_screening",
     "super_weights",
+    "weight_attribution",
     "super_weight_verification",
     "super_activations",
     "expert_routing",

@@ -32,6 +32,7 @@ from weight_atlas.settings.super_weights import (
     SuperWeights,
     SuperWeightScreening,
     SuperWeightVerification,
+    WeightAttribution,
 )
 from weight_atlas.settings.vocabulary import (
     Cascade,
@@ -82,6 +83,7 @@ class Configuration(Settings):
     spectrum_view: SpectrumView = DEFAULTS
     super_weight_screening: SuperWeightScreening = DEFAULTS
     super_weights: SuperWeights = DEFAULTS
+    weight_attribution: WeightAttribution = DEFAULTS
     super_weight_verification: SuperWeightVerification = DEFAULTS
     super_activations: SuperActivations = DEFAULTS
     expert_routing: ExpertRouting = DEFAULTS

@@ -61,6 +61,22 @@ class SuperWeights(Settings):
     )
 
 
+class WeightAttribution(FirstCorpus):
+    """First-order effect of every weight on the loss, from one backward pass."""
+
+    window: WindowLength | None = Field(
+        256, description="Tokens in a window, special tokens included; null: the model's context, at most 2048."
+    )
+    tokens: Several = Field(2048, description="Tokens of the corpus, drawn all over it, that the loss is taken on.")
+    top: Count = Field(8, description="Weights, rows and columns reported of each matrix.")
+    seed: Natural = Field(0, description="Seed of the pieces of text and of the random weights for comparison.")
+    memory: Positive = Field(
+        2.0,
+        description="GiB that the activations of all layers may take; above it every layer is run twice and keeps only "
+        "its input.",
+    )
+
+
 class SuperWeightVerification(FirstCorpus):
     """Interventions that show whether super weights matter."""
 

@@ -80,7 +80,7 @@ def _screened(down: Any, matrix: torch.Tensor, norms: torch.Tensor | None, top: 
         squared = block.square()
         energy += float(squared.sum(dtype=torch.float64))
         count += block.numel()
-        magnitude, place = _largest(block.abs_().flatten(), top)
+        magnitude, place = largest(block.abs_().flatten(), top)
         places.append(place + start * matrix.shape[1])
         values.append(magnitude)
         if norms is not None:
@@ -94,7 +94,7 @@ def _screened(down: Any, matrix: torch.Tensor, norms: torch.Tensor | None, top: 
     ]
 
 
-def _largest(values: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
+def largest(values: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The `top` largest of many values that are not negative, and their places; of equal values the first places.
 
     Selecting among all is slow: at least `top` values reach the `top`-th largest of the maxima of short pieces.

@@ -6,7 +6,7 @@ import pandas as pd
 
 from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.edits import value_at
-from weight_atlas.live.windows import corpus_windows
+from weight_atlas.live.windows import corpus_windows, fitting
 from weight_atlas.settings.super_weights import SuperWeightVerification
 from weight_atlas.super_weights.causal import interventional_impacts, residual_after
 from weight_atlas.super_weights.coordinates import SCHEMA, coordinates_of
@@ -39,7 +39,7 @@ def verified(
     windows = corpus_windows(
         corpus_table,
         tokenizer,
-        window=_fitting(settings.window, live.context),
+        window=fitting(settings.window, live.context),
         tokens=settings.tokens,
         limit=live.context,
         where=settings.corpus,
@@ -96,8 +96,3 @@ def verified(
     }
     variants = pd.concat([part for part in (judged.variants, trial.variants) if len(part)] or [judged.variants])
     return Verification(judged.verdict, table, variants.reset_index(drop=True)), artifact
-
-
-def _fitting(window: int | None, limit: int | None) -> int | None:
-    """A default window must not fail on a model with a shorter context."""
-    return window if window is None or limit is None else min(window, limit)

@@ -39,6 +39,7 @@ NEEDS = {
     "token_counts": Need(4000, 480),
     "super_weight_screening": Need(4000, 120),
     "super_weights": Need(16000, 120, LIVE),
+    "weight_attribution": Need(16000, 120, LIVE),
     "super_weight_verification": Need(16000, 720, LIVE),
     "super_activations": Need(16000, 120, LIVE),
     "expert_routing": Need(32000, 240, LIVE),
