@@ -50,6 +50,7 @@ rule all:
         # What the pages link to, so that what was deleted is made again.
         [products_of(model) for model in config["models"]],
         [getattr(rules, name).output for name in COMPARISONS],
+        rules.tokenizers.input,
 
 
 onstart:

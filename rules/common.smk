@@ -45,6 +45,7 @@ workflow.pathvars.update(Pathvars.from_config(config))  # Snakemake took them as
 wildcard_constraints:
     model="|".join(map(re.escape, config["models"])),
     corpus="|".join(map(re.escape, config["corpora"])),
+    tokenizer="|".join(map(re.escape, config["tokenizers"])),
 
 
 @functools.cache
@@ -75,6 +76,21 @@ def options(section, *model_keys):
 
 def corpus_of(section):
     return f"<results>/corpus/{selection.corpus_of(section)}.parquet"
+
+
+def entry_of(name):
+    """The entry of a model, or of a tokenizer without one."""
+    return config["models"].get(name) or config["tokenizers"][name]
+
+
+def tokenizer_of(wildcards):
+    """What the tokenizer that counts is read from."""
+    if wildcards.model in config["tokenizers"]:
+        return {"tokenizer": f"<results>/fetch_tokenizer/{wildcards.model}.json"}
+    return {
+        "checkpoint": f"<results>/checkpoints/{wildcards.model}.json",
+        "tensor_inventory": f"<results>/tensor_inventory/{wildcards.model}.parquet",
+    }
 
 
 def for_models(analysis, pattern, **wildcards):

@@ -1,9 +1,13 @@
-"""Corpora, and counts of their tokens.
+"""Corpora, tokenizers without a model, and counts of tokens.
 
-Required: the sources of the corpora in the configuration; <results>/checkpoints/{model}.json,
+Required: the sources of the corpora and tokenizers in the configuration; <results>/checkpoints/{model}.json,
 <results>/tensor_inventory/{model}.parquet.
-Produces: <results>/corpus/{corpus}.parquet, .json; <results>/token_counts/{model}/{corpus}.parquet, .json, .png.
+Produces: <results>/corpus/{corpus}.parquet, .json; <results>/fetch_tokenizer/{tokenizer}.json;
+<results>/token_counts/{model}/{corpus}.parquet, .tokens.parquet, .groups.csv, .npy, .json, .png, where
+{model} is a model or a tokenizer.
 """
+
+from weight_atlas.checkpoint.source import states_of, tokenizer_files
 
 from weight_atlas.workflow.paths import for_snakemake
 from weight_atlas.tokens.sources import local_files as corpus_files, source_state
@@ -26,22 +30,42 @@ use rule per_job as corpus with:
         options=lambda wildcards: config["corpora"][wildcards.corpus],
 
 
-use rule per_job as token_counts with:
-    """Exact counts of a corpus's tokens, by a model's tokenizer."""
+use rule per_job as fetch_tokenizer with:
+    """Bring a tokenizer without a model here, and write its manifest."""
     input:
-        checkpoint="<results>/checkpoints/{model}.json",
-        tensor_inventory="<results>/tensor_inventory/{model}.parquet",
+        files=lambda wildcards: for_snakemake(tokenizer_files(config["tokenizers"][wildcards.tokenizer]["source"])),
+    output:
+        manifest="<results>/fetch_tokenizer/{tokenizer}.json",
+    pathvars:
+        job="fetch_tokenizer/{tokenizer}",
+    params:
+        **step(
+            "fetch_tokenizer",
+            lambda wildcards: states_of(tokenizer_files(config["tokenizers"][wildcards.tokenizer]["source"])),
+        ),
+        options=lambda wildcards: config["tokenizers"][wildcards.tokenizer],
+
+
+use rule per_job as token_counts with:
+    """Exact counts of a corpus's tokens, by the tokenizer of a model or one alone."""
+    input:
+        unpack(tokenizer_of),
         text="<results>/corpus/{corpus}.parquet",
     output:
         table="<results>/token_counts/{model}/{corpus}.parquet",
+        array="<results>/token_counts/{model}/{corpus}.npy",
+        groups=shown("<results>/token_counts/{model}/{corpus}.groups.csv", "groups"),
+        group_tokens="<results>/token_counts/{model}/{corpus}.tokens.parquet",
         summary="<results>/token_counts/{model}/{corpus}.json",
         figure=shown("<results>/token_counts/{model}/{corpus}.png", "figure"),
     pathvars:
         job="token_counts/{model}/{corpus}",
+    wildcard_constraints:
+        model="|".join(map(re.escape, [*config["models"], *config["tokenizers"]])),
     threads: 4
     params:
         **step("token_counts"),
-        options=options("token_counts", "trust_remote_code"),
+        options=lambda wildcards: {"trust_remote_code": entry_of(wildcards.model)["trust_remote_code"]},
 
 
 rule corpora:
@@ -50,7 +74,18 @@ rule corpora:
         expand("<results>/corpus/{corpus}.parquet", corpus=config["corpora"]),
 
 
+rule tokenizers:
+    """Token counts of all tokenizers without a model, on all corpora."""
+    input:
+        expand(
+            "<results>/token_counts/{tokenizer}/{corpus}.parquet",
+            tokenizer=config["tokenizers"],
+            corpus=config["corpora"],
+        ),
+
+
 rule token_count_tables:
-    """Token counts of all models on all corpora."""
+    """Token counts of all models and tokenizers on all corpora."""
     input:
         for_models("token_counts", "<results>/token_counts/{model}/{corpus}.parquet", corpus=config["corpora"]),
+        rules.tokenizers.input,

@@ -1,39 +1,43 @@
-"""Exact counts of a corpus's tokens, by a model's tokenizer."""
+"""Exact counts of a corpus's tokens, by the tokenizer of a model or one alone."""
 
 from pathlib import Path
 
-from weight_atlas.artifacts import read_table, write_json, write_table
-from weight_atlas.checkpoint.manifest import open_checkpoint
+from weight_atlas.artifacts import write_array, write_json, write_table
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.tokens import token_coverage
 from weight_atlas.settings.models import OwnCode
 from weight_atlas.tokens.corpora import document_batches
-from weight_atlas.tokens.model_vocabulary import count_corpus, read_vocabulary
+from weight_atlas.tokens.model_vocabulary import count_corpus, manifest_vocabulary
 from weight_atlas.workflow.step import run_step
 
 
 def main(
-    checkpoint: Path,
-    tensor_inventory: Path,
     text: Path,
+    checkpoint: Path | None = None,
+    tensor_inventory: Path | None = None,
+    tokenizer: Path | None = None,
     *,
     table: Path,
+    array: Path,
+    groups: Path,
+    group_tokens: Path,
     summary: Path,
     figure: Path,
     model: str = "model",
     corpus: str = "corpus",
     own: OwnCode,
 ) -> None:
-    """Write the token counts of one model on one corpus, what they amount to, and the coverage figure.
+    """Write the token counts of one tokenizer on one corpus, by group too, what they amount to, and the figure.
 
-    text: the corpus, a table of documents. model, corpus: names for the figure's title.
+    text: the corpus, a table of documents. checkpoint, tensor_inventory: of the model whose tokenizer counts, or
+    tokenizer: the manifest of one without a model. model, corpus: names for the figure's title.
     """
-    opened = open_checkpoint(checkpoint)
-    vocabulary = read_vocabulary(
-        opened.folder, opened.config, read_table(tensor_inventory), trust_remote_code=own.trust_remote_code
-    )
+    vocabulary = manifest_vocabulary(checkpoint, tensor_inventory, tokenizer, trust_remote_code=own.trust_remote_code)
     counts = count_corpus(vocabulary, document_batches(text))
     write_table(table, counts.table)
+    write_array(array, counts.counts.counts)
+    write_table(groups, counts.groups)
+    write_table(group_tokens, counts.counts.named())
     write_json(summary, counts.summary)
     save_figure(figure, token_coverage(counts.table, counts.summary, f"Tokens of {corpus} by {model}"))
     summed = counts.summary

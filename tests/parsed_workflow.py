@@ -4,16 +4,18 @@ from functools import cache
 from pathlib import Path
 
 from snakemake.api import SnakemakeApi
-from snakemake.settings.types import OutputSettings, Quietness, ResourceSettings
+from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
 ROOT = Path(__file__).parents[1]
 
 
 @cache
 def parsed_rules() -> dict:
-    """All rules by name, with the default configuration; templates, which have neither output nor input, left out."""
+    """All rules by name, without templates, which have neither output nor input; one tokenizer is configured."""
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        workflow = api.workflow(resource_settings=ResourceSettings(cores=1), snakefile=ROOT / "Snakefile")._workflow
+        more = ConfigSettings(config={"tokenizers": {"alone": {"source": "bundled:demo"}}})
+        cores = ResourceSettings(cores=1)
+        workflow = api.workflow(cores, config_settings=more, snakefile=ROOT / "Snakefile")._workflow
         return {rule.name: rule for rule in workflow.rules if rule.output or rule.input}
 
 

@@ -1,4 +1,4 @@
-"""The one place that writes artifacts: parquet, csv, json, jsonl and text, atomic and deterministic.
+"""The one place that writes artifacts: parquet, csv, json, jsonl, npy and text, atomic and deterministic.
 
 A file appears under its name only when it is complete: it is written beside its place, synced and renamed. Nothing
 written here carries a time, a host name or an unsorted key, so that two runs write the same bytes.
@@ -147,6 +147,23 @@ def read_json(path: Path) -> Any:
     if isinstance(content, dict) and list(content) == [NOT_APPLICABLE]:
         raise NotApplicable(str(content[NOT_APPLICABLE]), where=path)
     return content
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as .npy."""
+    with atomic(path) as temporary:
+        np.save(temporary, array, allow_pickle=False)
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Read a .npy file; AtlasError for a missing or damaged one, NotApplicable for one that says why it is empty."""
+    with reading(path):
+        array = np.load(path, allow_pickle=False)
+    if not isinstance(array, np.ndarray):  # an archive of several
+        raise AtlasError("not one array but several", where=path, remedy="save one array: numpy.save")
+    if array.dtype.kind == "U":
+        raise NotApplicable(str(array), where=path)
+    return array
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,9 +9,20 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from weight_atlas.artifacts import NOT_APPLICABLE, atomic, read_json, read_table, write_json, write_table, write_text
+from weight_atlas.artifacts import (
+    NOT_APPLICABLE,
+    atomic,
+    read_array,
+    read_json,
+    read_table,
+    write_array,
+    write_json,
+    write_table,
+    write_text,
+)
 from weight_atlas.errors import NotApplicable
 
 TEXT = "Not applicable: "
@@ -22,6 +33,8 @@ def write_not_applicable(path: Path, reason: str) -> None:
     match path.suffix:
         case ".json":
             write_json(path, {NOT_APPLICABLE: reason})
+        case ".npy":
+            write_array(path, np.array(reason))
         case ".csv" | ".parquet" | ".jsonl":
             write_table(path, pd.DataFrame({NOT_APPLICABLE: [reason]}))
         case ".png":
@@ -56,6 +69,8 @@ def reason_of(path: Path) -> str | None:
                 read_table(path)
             case ".parquet" if _column_names(path) == [NOT_APPLICABLE]:
                 read_table(path)
+            case ".npy":
+                read_array(path)
             case ".md" if (line := _first_line(path)).startswith(TEXT):
                 return line.removeprefix(TEXT).strip()
     except NotApplicable as error:

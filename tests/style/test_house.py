@@ -25,7 +25,7 @@ BIN = Path(sys.executable).parent
 
 STEPS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
 # What a job may be of, for functions of wildcards.
-WILDCARDS = SimpleNamespace(model="demo", corpus="python-docs", task="order")
+WILDCARDS = SimpleNamespace(model="demo", corpus="python-docs", task="order", tokenizer="alone")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.name)

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "weights": set(),
     "quantization": {"settings", "weights"},
     "spectra": {"settings"},
-    "tokens": {"settings"},
+    "tokens": {"checkpoint", "settings"},
     "statistics": set(),
     # Models that run.
     "live": {"checkpoint", "families", "tokens", "settings"},

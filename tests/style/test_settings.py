@@ -17,7 +17,14 @@ from weight_atlas.workflow.arguments import names_of
 
 ROOT = Path(__file__).parents[2]
 STEPS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
-WILDCARDS = {"model": "demo", "corpus": "python-docs", "task": "order", "ablation": "super_weights", "bundled": "order"}
+WILDCARDS = {
+    "model": "demo",
+    "corpus": "python-docs",
+    "task": "order",
+    "ablation": "super_weights",
+    "bundled": "order",
+    "tokenizer": "alone",
+}
 # What a rule works out from the whole configuration, and no class of settings holds.
 FROM_THE_WHOLE = {"changes", "corpora", "models"}
 

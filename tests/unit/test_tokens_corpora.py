@@ -222,8 +222,8 @@ def test_batches_hold_every_document_once(tmp_path):
     texts = [f"document {i} " * (i % 7 + 1) for i in range(3000)]
     write_table(tmp_path / "c.parquet", pd.DataFrame({"document": range(3000), "text": texts, "group": ""}))
     batches = list(document_batches(tmp_path / "c.parquet", characters=5000))
-    assert [text for batch in batches for text in batch] == texts
-    assert max(sum(map(len, batch)) for batch in batches) <= 5000
+    assert [text for batch in batches for text in batch.texts] == texts
+    assert max(sum(map(len, batch.texts)) for batch in batches) <= 5000
     assert len(batches) < 60
     long = list(document_batches(tmp_path / "c.parquet", characters=1))
-    assert [len(batch) for batch in long] == [1] * 3000
+    assert [len(batch.texts) for batch in long] == [1] * 3000

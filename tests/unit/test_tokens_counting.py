@@ -5,45 +5,21 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.tokens import counting
-from weight_atlas.tokens.counting import count_tokens, encoder
-from weight_atlas.tokens.coverage import count_summary, coverage_ranks
-from weight_atlas.tokens.distinct_chunks import count_distinct, count_whole
+from weight_atlas.tokens.counting import Documents, count_tokens
+from weight_atlas.tokens.counts import TokenCounts, merged, read_counts
+from weight_atlas.tokens.coverage import count_summary, coverage_ranks, group_summary
 from weight_atlas.tokens.installation import read_source, source_files
 from weight_atlas.tokens.prose import paragraphs
 from weight_atlas.tokens.python_docs import is_held_out
-from weight_atlas.tokens.safe_cuts import GPT2, LLAMA3, QWEN2, cutting_rule
 from weight_atlas.tokens.tokenizer import load_tokenizer, token_texts, tokenizer_and_source, vocabulary_size
 
 VOCABULARY = 900
-# Texts whose borders are hard: contractions, runs of white space, numbers, line ends, joined and combining characters.
-TRICKY = [
-    "it's we'LL they'Re x'sy 'tis ''s 's'd",
-    "a  b   c\t\td \t e\n\nf \n g\r\nh  \n\n  i",
-    "  leading and trailing  ",
-    "1234567 12a34 a1b2 1,234.56 x=1;y=22 3'd",
-    "(a) ((b)) .c -d --e_f __g__ $h #i @j /k/\n.l\n\n..m\n",
-    "cafe\u0301 naïve ﬁ ǆ Å Ω \u212b A\u030a 1\u0301 .\u0301",
-    "日本語 text 中文，标点。 русский текст αβγ 한국어",
-    "😀😀 a😀b 👩‍👩‍👧 \u200b zero \u00a0 nbsp \u00a0\u00a0x \u3000y \x0b\x0cz \x1f \x85",
-    "<|end|> in the middle<|end|>and <bos> <|end| not",
-    "def f(x):\n    return x  # comment\n\n\n\tif x:\n\t\tpass\n",
-]
-PIECES = ["'", "s", "S", "ll", "a", "b", "1", "22", " ", "  ", "\t", "\n", "\r\n", ".", "(", "_", "é", "\u0301", "日"]
-PIECES += ["😀", "\u00a0", "\u2028", "\x00", "\x0b", "\x85", "ſ", "²", "<|end|>", "<|", "\u212a", "word", " the"]
-TEXT = st.lists(st.sampled_from(PIECES) | st.text(max_size=2), max_size=24).map("".join)
-
-
-def splitting_by(expression: str):
-    split = pre_tokenizers.Split(Regex(expression), "isolated")
-    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
 def trained(pre_tokenizer, texts: list[str], normalizer=None) -> Tokenizer:
@@ -66,11 +42,9 @@ def texts():
 
 @pytest.fixture(scope="module")
 def tokenizers(texts):
-    some = texts[:20] + TRICKY * 20
+    some = texts[:20]
     return {
         "gpt2": trained(pre_tokenizers.ByteLevel(add_prefix_space=False), some),
-        "llama3": trained(splitting_by(LLAMA3), some),
-        "qwen2": trained(splitting_by(QWEN2), some, normalizers.NFC()),
     }
 
 
@@ -84,99 +58,14 @@ def loop(tokenizer: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray
     return tuple(np.array([counter[id] for id in range(VOCABULARY)]) for counter in (counts, documents))
 
 
-def fast(tokenizer: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    state = json.loads(tokenizer.to_str())
-    rule, added = cutting_rule(state), [token["content"] for token in state["added_tokens"]]
-    assert rule is not None
-    return count_distinct(texts, rule, added, encoder(SimpleNamespace(backend_tokenizer=tokenizer)), VOCABULARY)
-
-
 def assert_same(first, second):
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-NAMES = pytest.mark.parametrize("name", ["gpt2", "llama3", "qwen2"])
-
-
-@NAMES
-def test_real_text(tokenizers, texts, name):
-    expected = loop(tokenizers[name], texts[:60])
-    assert expected[0].sum() > 20_000
-    assert_same(fast(tokenizers[name], texts[:60]), expected)
-    assert_same(
-        count_whole(texts[:60], encoder(SimpleNamespace(backend_tokenizer=tokenizers[name])), VOCABULARY), expected
-    )
-
-
-@NAMES
-def test_tricky_text_one_by_one_and_together(tokenizers, name):
-    for text in TRICKY:
-        assert_same(fast(tokenizers[name], [text]), loop(tokenizers[name], [text]))
-    assert_same(fast(tokenizers[name], TRICKY * 2), loop(tokenizers[name], TRICKY * 2))
-
-
-@NAMES
-@settings(max_examples=200, deadline=None)
-@given(texts=st.lists(TEXT, max_size=5))
-@example(texts=[])
-@example(texts=["", " ", "", "a  ", "b", "  "])
-def test_fuzzed_text(tokenizers, name, texts):
-    assert_same(fast(tokenizers[name], texts), loop(tokenizers[name], texts))
-
-
-@NAMES
-def test_chunks_are_few(tokenizers, texts, name):
-    seen = []
-    plain = encoder(SimpleNamespace(backend_tokenizer=tokenizers[name]))
-    rule = cutting_rule(json.loads(tokenizers[name].to_str()))
-    count_distinct(texts, rule, [], lambda chunks: seen.append(chunks) or plain(chunks), VOCABULARY)
-    chunks = seen[-1]
-    assert len(set(chunks)) == len(chunks)
-    assert sum(map(len, chunks)) < 0.4 * sum(map(len, texts))
-
-
-def test_the_expressions_are_those_of_the_libraries(tokenizers):
-    # What the byte-level pre-tokenizer does by itself is what the expression says.
-    itself, spelled = pre_tokenizers.ByteLevel(add_prefix_space=False), splitting_by(GPT2)
-    for text in TRICKY:
-        assert itself.pre_tokenize_str(text) == spelled.pre_tokenize_str(text)
-
-
-def changed(tokenizer: Tokenizer, **parts) -> dict:
-    return json.loads(tokenizer.to_str()) | parts
-
-
-def test_other_tokenizers_are_not_cut(tokenizers):
-    gpt2 = tokenizers["gpt2"]
-    assert cutting_rule(changed(gpt2)) is not None
-    assert cutting_rule(changed(gpt2, normalizer={"type": "NFKC"})) is None
-    assert cutting_rule(changed(gpt2, normalizer={"type": "Lowercase"})) is None
-    assert cutting_rule(changed(gpt2, pre_tokenizer=None)) is None
-    assert cutting_rule(changed(gpt2, pre_tokenizer={"type": "Whitespace"})) is None
-    spaced = json.loads(gpt2.to_str())["pre_tokenizer"] | {"add_prefix_space": True}
-    assert cutting_rule(changed(gpt2, pre_tokenizer=spaced)) is None
-    model = json.loads(gpt2.to_str())["model"]
-    assert cutting_rule(changed(gpt2, model=model | {"dropout": 0.1})) is None
-    assert cutting_rule(changed(gpt2, model={"type": "Unigram", "vocab": []})) is None
-    unknown = json.loads(splitting_by_tokenizer(GPT2 + "|x").to_str())
-    assert cutting_rule(unknown) is None
-    normalized = json.loads(tokenizers["qwen2"].to_str())
-    normalized["added_tokens"][0]["normalized"] = True
-    assert cutting_rule(normalized) is None
-
-
-def splitting_by_tokenizer(expression: str) -> Tokenizer:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = splitting_by(expression)
-    return tokenizer
-
-
-def test_a_rule_that_is_wrong_is_found_out(tokenizers, texts, monkeypatch):
-    monkeypatch.setattr(counting, "cutting_rule", lambda settings: lambda text: np.ones(len(text), bool))
-    ascii_texts = [text.encode("ascii", "ignore").decode() for text in texts[:10]]
-    counted = count_tokens(SimpleNamespace(backend_tokenizer=tokenizers["gpt2"]), [ascii_texts], VOCABULARY)
-    assert_same((counted.counts, counted.document_frequency), loop(tokenizers["gpt2"], ascii_texts))
+def counted_by(tokenizer: Tokenizer, *batches: list[str]) -> TokenCounts:
+    documents = [Documents(batch, [""] * len(batch)) for batch in batches]
+    return count_tokens(SimpleNamespace(backend_tokenizer=tokenizer), documents, VOCABULARY)
 
 
 def test_batches_add_up_and_truncation_is_off(tokenizers, texts):
@@ -184,7 +73,7 @@ def test_batches_add_up_and_truncation_is_off(tokenizers, texts):
     tokenizer.enable_truncation(16)
     tokenizer.enable_padding(length=512)
     batches = [texts[:7], texts[7:9], [], texts[9:30]]
-    counted = count_tokens(SimpleNamespace(backend_tokenizer=tokenizer), batches, VOCABULARY)
+    counted = counted_by(tokenizer, *batches)
     assert counted.documents == 30
     assert_same((counted.counts, counted.document_frequency), loop(tokenizers["gpt2"], texts[:30]))
 
@@ -195,7 +84,7 @@ def test_a_tokenizer_without_the_rust_library(texts):
             assert not add_special_tokens
             return [ord(character) % 7 for character in text]
 
-    counted = count_tokens(Slow(), [texts[:5]], 8)
+    counted = count_tokens(Slow(), [Documents(texts[:5], [""] * 5)], 8)
     assert counted.counts.sum() == sum(map(len, texts[:5]))
     assert counted.counts[7] == 0
     assert counted.document_frequency.tolist() == [5] * 7 + [0]
@@ -223,8 +112,78 @@ def test_summary():
         "types": 3,
         "unseen": 2,
         "below": {10: 3, 100: 4},
+        "unseen_share": 0.4,
+        "below_share": {10: 0.6, 100: 0.8},
+        "mean_count": 111.0,
+        "median_count": 5.0,
         "coverage_rank": {"50%": 1, "90%": 1, "95%": 2, "99%": 2},
     }
+
+
+GROUPED = Documents(["a b", "b b\u00a0c", "", "é"], ["x", "", "x", "y"])
+
+
+class Letters:
+    """A tokenizer of single characters."""
+
+    def encode(self, text, add_special_tokens):
+        return [ord(character) % 300 for character in text]
+
+
+def test_groups_against_plain_loops():
+    counts = count_tokens(Letters(), [GROUPED, Documents(["a", "zz"], ["y", "x"])], 300)
+    expected = collections.Counter(
+        {("", 32): (1, 1), ("", 98): (2, 1), ("", 160): (1, 1), ("", 99): (1, 1), ("x", 97): (1, 1), ("x", 32): (1, 1)}
+        | {("x", 98): (1, 1), ("x", 122): (2, 1), ("y", 233): (1, 1), ("y", 97): (1, 1)}
+    )
+    rows = counts.named().itertuples(index=False)
+    assert {(row.group, row.id): (row.count, row.document_frequency) for row in counts.named().itertuples()} == expected
+    assert [(row[0], row[1]) for row in rows] == sorted(expected)
+    groups = group_summary(counts).set_index("group")
+    assert groups[["documents", "bytes", "words", "tokens", "types"]].T.to_dict("list") == {
+        "": [1, 6, 3, 5, 4],
+        "x": [3, 5, 3, 5, 4],
+        "y": [2, 3, 2, 2, 2],
+    }
+    assert groups["share"].tolist() == [5 / 12, 5 / 12, 2 / 12]
+    assert groups["tokens_per_byte"].tolist() == [5 / 6, 1.0, 2 / 3]
+    assert groups["tokens_per_word"].tolist() == [5 / 3, 5 / 3, 1.0]
+
+
+def test_parts_of_a_corpus_add_up_in_any_order():
+    batches = [GROUPED, Documents(["a", "zz"], ["y", "new"]), Documents([], [])]
+    whole = count_tokens(Letters(), batches, 300)
+    parts = [count_tokens(Letters(), [batch], 300) for batch in batches]
+    for order in (parts, parts[::-1]):
+        together = merged(order, 300)
+        pd.testing.assert_frame_equal(together.groups, whole.groups)
+        pd.testing.assert_frame_equal(together.long, whole.long)
+    np.testing.assert_array_equal(together.counts, whole.counts)
+    assert together.documents == 6
+
+
+def test_counts_of_other_programs(tmp_path):
+    path = tmp_path / "counts.npy"
+    for stored in (np.array([[3], [0], [5]]), np.array([3, 0, 5], np.uint16), np.array([3.0, 0.0, 5.0])):
+        np.save(path, stored)
+        assert read_counts(path).tolist() == [3, 0, 5] and read_counts(path).dtype == np.int64
+        assert read_counts(path, 5).tolist() == [3, 0, 5, 0, 0]
+    np.save(path, np.array([3, 5, 0, 0]))
+    assert read_counts(path, 2).tolist() == [3, 5]
+    for bad, said in (
+        (np.array([1, 2, 3]), "3 ids for a vocabulary of 2"),
+        (np.array([0.5, 1]), "whole numbers"),
+        (np.array([-1, 1]), "whole numbers"),
+        (np.array([np.nan, 1]), "whole numbers"),
+        (np.zeros((2, 2)), "shape"),
+        (np.array([True]), "type bool"),
+    ):
+        np.save(path, bad)
+        with pytest.raises(AtlasError, match=said):
+            read_counts(path, 2)
+    path.write_bytes(b"no array")
+    with pytest.raises(AtlasError, match="cannot be read"):
+        read_counts(path)
 
 
 @pytest.fixture
@@ -292,7 +251,7 @@ def test_ids_are_those_of_tokenizer_json_where_transformers_builds_another(llama
     stored = Tokenizer.from_file(str(llama_folder / "tokenizer.json"))
     tokenizer, source = tokenizer_and_source(llama_folder, trust_remote_code=False)
     size = stored.get_vocab_size()
-    counted = count_tokens(tokenizer, [WHITE_SPACE], size)
+    counted = count_tokens(tokenizer, [Documents(WHITE_SPACE, [""] * len(WHITE_SPACE))], size)
     flat = [id for text in WHITE_SPACE for id in stored.encode(text, add_special_tokens=False).ids]
     np.testing.assert_array_equal(counted.counts, np.bincount(flat, minlength=size))
     for text in WHITE_SPACE:

@@ -46,11 +46,13 @@ class LiveAnalyses(WeightAnalyses):
         )
 
     def token_counts(self, corpus: Corpus) -> "CorpusCounts":
-        """Exact counts of the tokens of a corpus: table and summary (tokens.model_vocabulary)."""
+        """Exact counts of the tokens of a corpus: table, groups and summary (tokens.model_vocabulary)."""
         from weight_atlas.tokens.corpora import batched
         from weight_atlas.tokens.model_vocabulary import count_corpus
 
-        return count_corpus(self.vocabulary, batched(_documents(corpus)["text"]))
+        documents = _documents(corpus)
+        groups = documents["group"] if "group" in documents else [""] * len(documents)
+        return count_corpus(self.vocabulary, batched(zip(documents["text"], groups, strict=True)))
 
     def super_weights(self, **settings: Any) -> "Survey":
         """Super weights and the evidence: table, artifact, detection (settings.super_weights.SuperWeights)."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from weight_atlas.checkpoint.digest import sha256
 from weight_atlas.checkpoint.hub_cache import repo_folder, snapshot_folder
-from weight_atlas.checkpoint.listing import Listing, list_files, list_folder
+from weight_atlas.checkpoint.listing import Listing, list_files, list_folder, side_files, top_files
 from weight_atlas.checkpoint.shard_index import weight_map
 from weight_atlas.checkpoint.source import HubSource
 from weight_atlas.errors import AtlasError
@@ -103,6 +103,32 @@ def _download(source: HubSource, info, code: tuple[str, ...], threads: int) -> S
     recorded = {name: files[name].lfs.sha256 if files[name].lfs else files[name].blob_id for name in wanted}
     digests = {name: HubDigest(digest, name in arrived) for name, digest in recorded.items()}
     return Snapshot(folder, listing, info.sha, digests)
+
+
+def download_side_files(
+    source: HubSource, revision: str | None, *, code: tuple[str, ...]
+) -> tuple[Path, list[str], str]:
+    """Download configuration and tokenizer of a repository, and no weights; the folder, the files' names, the commit.
+
+    code: patterns of the model's own modules to fetch too. Offline, a commit in the hub cache serves.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    with _explained(source.text if revision is None else f"{source.text} at revision {revision}"):
+        try:
+            info = HfApi(token=_token()).model_info(source.repo, revision=revision)
+        except Exception as error:
+            cached = snapshot_folder(source.repo, revision) if revision and _COMMIT.fullmatch(revision) else None
+            if cached is not None and cached.is_dir() and _unreachable(error):
+                print("the hub cannot be reached: using the files in its cache", flush=True)
+                return cached, side_files(top_files(cached), code), str(revision)
+            raise
+        names = side_files((file.rfilename for file in info.siblings or [] if "/" not in file.rfilename), code)
+        for name in names:
+            hf_hub_download(source.repo, name, revision=info.sha, token=_token())
+        return snapshot_folder(source.repo, str(info.sha)), names, str(info.sha)
 
 
 def _named_shards(folder: Path, index: str, names) -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +112,25 @@ def local_state(source: str) -> dict[str, str]:
     As a parameter of a rule it shows what a comparison of times alone does not: a file replaced by an older one or by
     one of the same size and time, and a link that points elsewhere.
     """
-    return {path: _state(Path(path)) for path in local_files(source)}
+    return states_of(local_files(source))
+
+
+def tokenizer_files(source: str) -> list[str]:
+    """Paths of the local files that a tokenizer can depend on; [] for the hub, and for what is not there.
+
+    source: a folder, or one file, which is the tokenizer by itself.
+    """
+    parsed = parse_source(source)
+    if isinstance(parsed, HubSource):
+        return []
+    if parsed.folder.is_file():
+        return [parsed.folder.as_posix()]
+    return [(parsed.folder / name).as_posix() for name in side_files(top_files(parsed.folder), CODE_PATTERNS)]
+
+
+def states_of(paths: Iterable[str]) -> dict[str, str]:
+    """Of each path what local_state says."""
+    return {path: _state(Path(path)) for path in paths}
 
 
 def _state(path: Path) -> str:

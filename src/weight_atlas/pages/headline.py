@@ -30,6 +30,8 @@ def _with_columns(tables: Tables, *columns: str) -> Iterator[pd.DataFrame]:
 def _token_counts(tables: Tables) -> Iterator[tuple[str, str]]:
     known = of("token_counts.summary").by_column
     for name, counts in tables.items():
+        if not isinstance(counts, dict):
+            continue
 
         def number(column: str, counts: dict = counts) -> str:
             return known[column].written(known[column].value_in(counts))

@@ -34,6 +34,7 @@ from weight_atlas.settings.super_weights import (
     SuperWeightVerification,
     WeightAttribution,
 )
+from weight_atlas.settings.tokenizers import TokenizerSpec
 from weight_atlas.settings.vocabulary import (
     Cascade,
     Interventions,
@@ -72,6 +73,10 @@ class Configuration(Settings):
         {"python-docs": {"source": "bundled:python-docs", "split": "test"}},
         validate_default=True,
         description="The texts to count tokens in and to evaluate on, by a name of your choice.",
+    )
+    tokenizers: dict[Name, Entry[TokenizerSpec]] = Field(
+        {},
+        description="Tokenizers without a model, to count the corpora by, by a name that no model has.",
     )
     pathvars: Pathvars = DEFAULTS
     weight_statistics: WeightStatistics = DEFAULTS

@@ -11,6 +11,7 @@ from weight_atlas.artifacts import reading
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.messages import checked
+from weight_atlas.tokens.counting import Documents
 from weight_atlas.tokens.documents import Document, file_documents, hub_documents
 from weight_atlas.tokens.installation import versions
 from weight_atlas.tokens.python_docs import python_docs
@@ -102,27 +103,35 @@ def _table(documents: Iterable[Document]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(Document._fields)).rename(columns={"name": "document"})
 
 
-def document_batches(table: Path, characters: int = 1 << 24) -> Iterator[list[str]]:
-    """Yield the texts of a corpus table in batches (see batched).
+def document_batches(table: Path, characters: int = 1 << 24) -> Iterator[Documents]:
+    """Yield the documents of a corpus table in batches (see batched).
 
-    table: a .parquet file with the column text, of which a few row groups at most are in memory.
+    table: a .parquet file with the columns text and group, of which a few row groups at most are in memory.
     """
     from pyarrow.parquet import ParquetFile
 
     with reading(table), ParquetFile(table) as file:
-        groups = file.iter_batches(batch_size=1024, columns=["text"])
-        yield from batched((text for rows in groups for text in rows.column(0).to_pylist()), characters)
+        rows = file.iter_batches(batch_size=1024, columns=["text", "group"])
+        yield from batched(
+            (
+                pair
+                for some in rows
+                for pair in zip(*(some[name].to_pylist() for name in ("text", "group")), strict=True)
+            ),
+            characters,
+        )
 
 
-def batched(texts: Iterable[str], characters: int = 1 << 24) -> Iterator[list[str]]:
-    """Yield texts in lists of at most `characters` characters; a longer text is a list of its own."""
-    batch: list[str] = []
+def batched(documents: Iterable[tuple[str, str]], characters: int = 1 << 24) -> Iterator[Documents]:
+    """Yield documents, (text, group) each, in lists of at most `characters` characters; a longer one is alone."""
+    batch = Documents([], [])
     size = 0
-    for text in texts:
-        if batch and size + len(text) > characters:
+    for text, group in documents:
+        if batch.texts and size + len(text) > characters:
             yield batch
-            batch, size = [], 0
-        batch.append(text)
+            batch, size = Documents([], []), 0
+        batch.texts.append(text)
+        batch.groups.append(group)
         size += len(text)
-    if batch:
+    if batch.texts:
         yield batch

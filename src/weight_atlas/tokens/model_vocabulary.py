@@ -7,37 +7,87 @@ from typing import Any
 
 import pandas as pd
 
-from weight_atlas.tokens.counting import count_tokens
-from weight_atlas.tokens.coverage import count_summary
+from weight_atlas.artifacts import read_table
+from weight_atlas.checkpoint.manifest import open_checkpoint
+from weight_atlas.errors import AtlasError
+from weight_atlas.tokens.counting import Documents, count_tokens
+from weight_atlas.tokens.counts import TokenCounts
+from weight_atlas.tokens.coverage import count_summary, group_summary, text_summary
 from weight_atlas.tokens.tokenizer import embedding_rows, token_texts, tokenizer_and_source, vocabulary_size
+from weight_atlas.tokens.tokenizer_source import open_tokenizer
 
 
 @dataclass(frozen=True)
 class ModelVocabulary:
-    """A model's tokenizer, where its ids come from, and the text of each id's token ("" for ids without one)."""
+    """A model's tokenizer, where its ids come from, and the text of each id's token ("" for ids without one).
+
+    tokenizer_ids: ids that the tokenizer can give, from 0 on. embedding_rows: of the model; None without one.
+    """
 
     tokenizer: Any
     ids_from: dict[str, Any]
     texts: list[str]
+    tokenizer_ids: int
+    embedding_rows: int | None = None
 
 
 @dataclass(frozen=True)
 class CorpusCounts:
-    """Counts of a corpus by token id (table: see TokenCounts.table), and their summary (see count_summary)."""
+    """Counts of a corpus, by token id (table: see TokenCounts.table), by group, and what they amount to.
+
+    groups: see group_summary. counts: all there is, by group and token. summary: see count_summary.
+    """
 
     table: pd.DataFrame
+    groups: pd.DataFrame
+    counts: TokenCounts
     summary: dict[str, Any]
 
 
 def read_vocabulary(folder: Path, config: dict, inventory: pd.DataFrame, *, trust_remote_code: bool) -> ModelVocabulary:
     """Read the vocabulary of the checkpoint in a folder: all ids of its tokenizer and of its embedding."""
     tokenizer, ids_from = tokenizer_and_source(folder, trust_remote_code=trust_remote_code)
-    size = vocabulary_size(tokenizer, config, embedding_rows(inventory))
-    return ModelVocabulary(tokenizer, ids_from, token_texts(tokenizer, size))
+    rows = embedding_rows(inventory)
+    size = vocabulary_size(tokenizer, config, rows)
+    return ModelVocabulary(tokenizer, ids_from, token_texts(tokenizer, size), vocabulary_size(tokenizer, {}), rows)
 
 
-def count_corpus(vocabulary: ModelVocabulary, batches: Iterable[list[str]]) -> CorpusCounts:
-    """Count the tokens of a corpus, whose documents come in batches, by a model's vocabulary."""
-    counted = count_tokens(vocabulary.tokenizer, batches, len(vocabulary.texts))
-    summary = {**count_summary(counted.counts, counted.documents), "tokenizer": vocabulary.ids_from}
-    return CorpusCounts(counted.table(vocabulary.texts), summary)
+def tokenizer_vocabulary(place: Path, *, trust_remote_code: bool) -> ModelVocabulary:
+    """Read the vocabulary of a tokenizer without a model: in a folder, or one file."""
+    tokenizer, ids_from = tokenizer_and_source(place, trust_remote_code=trust_remote_code)
+    size = vocabulary_size(tokenizer, {})
+    return ModelVocabulary(tokenizer, ids_from, token_texts(tokenizer, size), size)
+
+
+def manifest_vocabulary(
+    checkpoint: Path | None, inventory: Path | None, tokenizer: Path | None, *, trust_remote_code: bool
+) -> ModelVocabulary:
+    """Read the vocabulary of a model (its manifest and its table of tensors), or of a tokenizer by its manifest."""
+    if checkpoint is None or inventory is None:
+        if tokenizer is None:
+            raise AtlasError("nothing to count by", remedy="give checkpoint and tensor_inventory, or tokenizer")
+        return tokenizer_vocabulary(open_tokenizer(tokenizer), trust_remote_code=trust_remote_code)
+    opened = open_checkpoint(checkpoint)
+    return read_vocabulary(opened.folder, opened.config, read_table(inventory), trust_remote_code=trust_remote_code)
+
+
+def count_corpus(vocabulary: ModelVocabulary, batches: Iterable[Documents]) -> CorpusCounts:
+    """Count the tokens of a corpus, whose documents come in batches, by a vocabulary."""
+    return described(vocabulary, count_tokens(vocabulary.tokenizer, batches, len(vocabulary.texts)))
+
+
+def described(vocabulary: ModelVocabulary, counts: TokenCounts) -> CorpusCounts:
+    """What counts by a vocabulary amount to; a vocabulary of another size than the embedding is said."""
+    groups = group_summary(counts)
+    summary = {
+        **count_summary(counts.counts, counts.documents),
+        **text_summary(groups),
+        "tokenizer": vocabulary.ids_from,
+        "tokenizer_ids": vocabulary.tokenizer_ids,
+        "embedding_rows": vocabulary.embedding_rows,
+    }
+    rows, ids = vocabulary.embedding_rows, vocabulary.tokenizer_ids
+    if rows is not None and rows != ids:
+        more = f"{rows - ids} rows stand for no token" if rows > ids else f"{ids - rows} ids have no row"
+        print(f"the embedding has {rows} rows, the tokenizer {ids} ids: {more}", flush=True)
+    return CorpusCounts(counts.table(vocabulary.texts), groups, counts, summary)

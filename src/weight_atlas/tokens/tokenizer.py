@@ -13,19 +13,33 @@ from weight_atlas.errors import AtlasError, NotApplicable, first_line
 
 # The components that turn a text into ids, and ids into a text.
 _PARTS = ("normalizer", "pre_tokenizer", "model", "decoder")
-_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tokenizer_config.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "tokenizer_config.json",
+)
+# Of a file that is a tokenizer by itself: tokenizer.json under any name, and a SentencePiece model.
+LONE_SUFFIXES = (".json", ".model")
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
-    """Load the tokenizer in a checkpoint's folder; a broken one is an AtlasError, a missing one NotApplicable."""
+    """Load the tokenizer in a folder, or of one file (tokenizer.json, a SentencePiece model).
+
+    A broken one is an AtlasError, a missing one NotApplicable.
+    """
     return tokenizer_and_source(folder, trust_remote_code=trust_remote_code)[0]
 
 
 def tokenizer_and_source(folder: Path, *, trust_remote_code: bool) -> tuple[Any, dict[str, Any]]:
     """The tokenizer, and where its ids come from: source, and the parts that transformers built otherwise (rebuilt)."""
+    if folder.is_file():
+        return _of_file(folder)
     from transformers import AutoTokenizer
 
-    if not any((folder / name).is_file() for name in _FILES):
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise NotApplicable(
             "the model comes without a tokenizer",
             where=folder,
@@ -36,11 +50,29 @@ def tokenizer_and_source(folder: Path, *, trust_remote_code: bool) -> tuple[Any,
         return tokenizer, _restore(tokenizer, folder / "tokenizer.json")
     except Exception as error:
         # Missing files, unknown classes and broken JSON all surface as different types here.
-        raise AtlasError(
-            f"the tokenizer cannot be loaded: {first_line(error)}",
-            where=folder,
-            remedy="check tokenizer.json, tokenizer_config.json and config.json beside the weights",
+        raise _not_loaded(
+            error, folder, "check tokenizer.json, tokenizer_config.json and config.json beside the weights"
         ) from error
+
+
+def _of_file(file: Path) -> tuple[Any, dict[str, Any]]:
+    """The tokenizer that one file is, as tokenizer_and_source gives it."""
+    try:
+        if file.suffix == ".model":
+            from weight_atlas.tokens.sentencepiece_file import SentencePieceTokenizer
+
+            return SentencePieceTokenizer(file), {"source": file.name, "rebuilt": []}
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast(tokenizer_file=str(file)), {"source": file.name, "rebuilt": []}
+    except Exception as error:
+        raise _not_loaded(
+            error, file, "give a tokenizer.json of the library tokenizers, or a SentencePiece model"
+        ) from error
+
+
+def _not_loaded(error: Exception, where: Path, remedy: str) -> AtlasError:
+    return AtlasError(f"the tokenizer cannot be loaded: {first_line(error)}", where=where, remedy=remedy)
 
 
 def _restore(tokenizer: Any, file: Path) -> dict[str, Any]:

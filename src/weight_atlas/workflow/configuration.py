@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from weight_atlas.errors import unknown_name
+from weight_atlas.errors import AtlasError, unknown_name
 from weight_atlas.settings.configuration import Configuration
 from weight_atlas.settings.messages import checked
 
@@ -21,4 +21,10 @@ def configured(config: dict[str, Any], where: str) -> dict[str, Any]:
         for name in complete[section][key]:
             if name not in complete["models"]:
                 raise unknown_name("model", name, complete["models"], f"{where}: {section}.{key}")
+    if twice := sorted(complete["models"].keys() & complete["tokenizers"].keys()):
+        raise AtlasError(
+            f"a tokenizer has the name of a model: {twice[0]!r}",
+            where=f"{where}: tokenizers.{twice[0]}",
+            remedy="rename one of them, or leave the tokenizer out: a model's own is used already",
+        )
     return complete

@@ -7,7 +7,7 @@ from weight_atlas.tokens.sources import check_source
 
 def check_paths(config: dict) -> None:
     """Raise AtlasError for the first source or folder of a checked configuration that can mean nothing."""
-    for model in config["models"].values():
+    for model in (*config["models"].values(), *config["tokenizers"].values()):
         parse_source(model["source"])
     for corpus in config["corpora"].values():
         check_source(corpus["source"])

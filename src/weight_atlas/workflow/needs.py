@@ -36,6 +36,7 @@ NEEDS = {
     "attention_kernel": Need(4000, 240),
     "heavy_tail": Need(minutes=240),
     "corpus": Need(4000, 240),
+    "fetch_tokenizer": Need(1000, 60),
     "token_counts": Need(4000, 480),
     "super_weight_screening": Need(4000, 120),
     "super_weights": Need(16000, 120, LIVE),
