@@ -112,7 +112,7 @@ def test_whole_table_of_a_model(weightwatcher):
                     "rounding": 2.5e-8,
                     "frobenius": [found.frobenius for found in spectra],
                 },
-                **{"method": "gram", "sigma": [found.sigma for found in spectra]},
+                **{"method": "gram", "sigma": [found.sigma for found in spectra], "shuffled": [np.empty(0)] * 3},
             }
         ),
         OWN_SETTINGS,

@@ -81,6 +81,10 @@ def _density(axis: Axes, row: pd.Series, values: np.ndarray, law: pd.DataFrame) 
     inside = law[(law["eigenvalue"] >= values[0] / 2) & (law["density"] > 0)]
     axis.plot(inside["eigenvalue"], inside["density"], color=MUTED, linewidth=1.4, label="random bulk")
     axis.axvline(row["mp_high"], color=MUTED, linestyle=":", label=f"its edges; {row['mp_spikes']} spikes")
+    if row["shuffled_lambda_max"] > 0:
+        axis.axvline(
+            row["shuffled_lambda_max"], color=PALETTE[1], linestyle="--", linewidth=1, label="elements shuffled"
+        )
     if row["mp_low"] > values[0]:
         axis.axvline(row["mp_low"], color=MUTED, linestyle=":")
     axis.set_xscale("log")

@@ -15,7 +15,8 @@ import pandas as pd
 from weight_atlas.settings.spectra import Tails
 from weight_atlas.spectra.marchenko_pastur import Bulk, density, fit_bulk, gaussian_spectrum
 from weight_atlas.spectra.power_law import PowerLaw, bootstrap_p, fit_power_law, lognormal_ratio
-from weight_atlas.spectra.spectrum_rows import SpectrumRow, floor_of, nonzero_shape, spectrum_rows
+from weight_atlas.spectra.shuffled import SHUFFLED, against_shuffled
+from weight_atlas.spectra.spectrum_rows import SpectrumRow, floor_of, nonzero_shape, spectrum_rows, squared_floor
 
 # Level of both tests of a power law: its bootstrap p-value (Clauset et al.), and Vuong's against the log-normal.
 REJECTED = 0.1
@@ -32,6 +33,7 @@ PLACE = ["id", "role", "stack", "layer", "expert", "rows", "cols"]
 FIT = ["alpha", "alpha_error", "xmin", "D", "tail", "eigenvalues", "p", "lognormal_R", "lognormal_p", "alpha_null"]
 OF_ALPHA = ["alpha_weighted", "log_alpha_norm"]
 NORMS = [*OF_ALPHA, "log_norm", "log_spectral_norm", "entropy"]
+WHOLE = ["tail", "eigenvalues", "mp_spikes", "correlated_spikes"]
 BULK = [f"mp_{field.name}" for field in fields(Bulk)]
 
 
@@ -50,11 +52,12 @@ def heavy_tails(spectra: pd.DataFrame, settings: Tails) -> pd.DataFrame:
     well trained, or under-trained (alpha > 6). alpha_null: alpha of a Gaussian matrix of the same shape, rows and
     columns of zeros left out. alpha_weighted = alpha log10 lambda_max; log_alpha_norm = log10 sum lambda^alpha;
     log_norm, log_spectral_norm: log10 of the sum and of the largest; entropy: that of the energies over ln rank. mp_*:
-    see Bulk, of the eigenvalues above the rounding floor.
+    see Bulk, of the eigenvalues above the rounding floor; and what shuffling the elements leaves of its spikes: see
+    against_shuffled.
     """
     rows = [_measured(row, settings) for row in spectrum_rows(spectra)]
-    columns = ["status", "reading", *FIT, *NORMS, *BULK]
-    measured = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(["tail", "eigenvalues", "mp_spikes"], "Int64"))
+    columns = ["status", "reading", *FIT, *NORMS, *BULK, *SHUFFLED]
+    measured = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(WHOLE, "Int64"))
     return pd.concat([spectra[PLACE].reset_index(drop=True), measured], axis=1)
 
 
@@ -74,11 +77,7 @@ def eigenvalues_of(row: SpectrumRow, threshold: float | None) -> np.ndarray:
     threshold None: the square of the rounding floor (see rounding_floor); zeros are left out as well.
     """
     values = np.asarray(row.sigma, dtype=float)[::-1] ** 2
-    return values[values > (_floor(row, values) if threshold is None else threshold)]
-
-
-def _floor(row: SpectrumRow, values: np.ndarray) -> float:
-    return max(floor_of(row) ** 2, 1e-24 * values[-1] if values.size else 0.0)
+    return values[values > (squared_floor(floor_of(row), values) if threshold is None else threshold)]
 
 
 def _measured(row: SpectrumRow, settings: Tails) -> dict[str, Any]:
@@ -86,13 +85,14 @@ def _measured(row: SpectrumRow, settings: Tails) -> dict[str, Any]:
     if not whole.size or not whole[-1] > 0:
         return {"status": "failed", "reading": ""}
     values, shape = eigenvalues_of(row, settings.threshold), nonzero_shape(row)
-    bulk = _bulk(values[values > _floor(row, whole)], max(shape))
+    bulk = _bulk(values[values > squared_floor(floor_of(row), whole)], max(shape))
     fit = fit_power_law(values, smallest_tail(settings, len(values)))
     judged = _judged(fit, values, row, settings)
     alpha = judged.get("alpha", float("nan"))
     random_like = alpha == alpha and _random_like(bulk, len(values), min(shape))
     reading = "random-like" if random_like else _reading(alpha) if judged["status"] == "ok" else ""
-    return {"eigenvalues": len(values), "reading": reading, **judged, **bulk, **_norms(whole, alpha)}
+    shuffled = against_shuffled(row, bulk.get("mp_spikes", 0))
+    return {"eigenvalues": len(values), "reading": reading, **judged, **bulk, **_norms(whole, alpha), **shuffled}
 
 
 def _bulk(values: np.ndarray, longer: int) -> dict[str, Any]:

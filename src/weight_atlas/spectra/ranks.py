@@ -15,7 +15,7 @@ TOLERANCE = 1e-6
 COUNTS = [f"n{round(100 * share)}" for share in ENERGY_SHARES]
 # Measures that count dimensions: each has a share of r, a null and a ratio to the null.
 MEASURES = ["erank", "erank_energy", "stable_rank", "rank_1pct", "numerical_rank", *COUNTS]
-SPECTRUM_COLUMNS = ["method", "error_bound", "frobenius", "rounding", "zero_rows", "zero_cols", "sigma"]
+SPECTRUM_COLUMNS = ["method", "error_bound", "frobenius", "rounding", "zero_rows", "zero_cols", "sigma", "shuffled"]
 
 
 def rank_measures(sigma: np.ndarray) -> dict[str, float]:

@@ -43,9 +43,13 @@ def parts(costs: Sequence[float], count: int) -> list[list[int]]:
 
 
 def working_bytes(rows: int, columns: int, stored: int) -> int:
-    """Memory that one spectrum takes: the matrix as stored and 2.5 float64 squares of its smaller side."""
+    """Memory that one spectrum takes: the matrix as stored, and the larger of what its two halves take in turn.
+
+    These are 2.5 float64 squares of its smaller side, and a shuffled copy in float32, with a quarter more for the
+    blocks that it is made of and the vectors of Lanczos's method.
+    """
     small = min(rows, columns)
-    return stored + 20 * small * small + 8 * 512 * small
+    return stored + max(20 * small * small + 8 * 512 * small, 5 * rows * columns)
 
 
 def allowed_bytes(shapes: Sequence[tuple[int, int]], beyond: int) -> int:

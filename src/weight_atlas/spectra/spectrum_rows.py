@@ -20,6 +20,7 @@ class SpectrumRow(Protocol):
     zero_rows: int
     zero_cols: int
     sigma: np.ndarray
+    shuffled: np.ndarray
 
 
 def spectrum_rows(spectra: pd.DataFrame) -> Iterator[SpectrumRow]:
@@ -49,3 +50,8 @@ def nonzero_shape(row: SpectrumRow) -> tuple[int, int]:
 def floor_of(row: SpectrumRow) -> float:
     """The rounding floor of a matrix."""
     return rounding_floor(*nonzero_shape(row), row.frobenius, row.rounding)
+
+
+def squared_floor(floor: float, values: np.ndarray) -> float:
+    """The square of a rounding floor, and at least what float64 resolves; values: eigenvalues, ascending."""
+    return max(floor**2, 1e-24 * values[-1] if values.size else 0.0)

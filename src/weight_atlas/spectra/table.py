@@ -1,6 +1,7 @@
 """The spectra of many matrices as one table, a row each."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -9,13 +10,16 @@ import pandas as pd
 
 from weight_atlas.errors import NotApplicable
 from weight_atlas.spectra import schedule
+from weight_atlas.spectra.shuffled import has_spikes, shuffled_sigma
+from weight_atlas.spectra.spectrum_rows import rounding_floor
 
 if TYPE_CHECKING:
     import torch
 
     from weight_atlas.spectra.singular_values import Spectrum
 
-    Measured: TypeAlias = tuple[Spectrum, float]  # with the relative rounding of the stored type
+    # With the relative rounding of the stored type, and the largest singular values of the shuffled matrix.
+    Measured: TypeAlias = tuple[Spectrum, float, np.ndarray]
 
 # Columns of the inventory; the others are computed.
 INVENTORY_COLUMNS = ["id", "tensor", "role", "stack", "layer", "expert", "rows", "cols", "dtype"]
@@ -42,21 +46,21 @@ def singular_value_table(
     threads: matrices computed in parallel, each with one BLAS thread. memory_bytes: memory allowed beyond the largest
     matrix in float64 and its Gram matrix. On a device other than "cpu", matrices of equal shapes form batches. Adds
     method, error_bound, frobenius, rounding, zero_rows, zero_cols and sigma (see Spectrum) to the inventory's
-    columns.
+    columns, and shuffled (see shuffled_sigma) of the matrices whose spectra have spikes.
     """
     if matrices.empty:
         return _table(matrices, [])
-    from weight_atlas.spectra.singular_values import relative_rounding, spectrum
+    from weight_atlas.spectra.singular_values import spectrum
 
     rows = list(matrices.itertuples(index=False))
 
     def measure(row: Any) -> "Measured":
         weight = load(row)
-        return spectrum(weight), relative_rounding(weight.dtype)
+        return _with_null(weight, spectrum(weight))
 
     with schedule.one_thread_each():
         if device != "cpu":
-            return _table(matrices, _in_batches(rows, load, device))
+            return _table(matrices, _in_batches(rows, load, device, threads))
         needs = [
             schedule.working_bytes(*shape, shape[0] * shape[1] * _item_size(row.dtype))
             for row, shape in zip(rows, _shapes(matrices), strict=True)
@@ -75,15 +79,27 @@ def in_inventory_order(parts: list[pd.DataFrame], inventory: pd.DataFrame) -> pd
     return rows.loc[rows["id"].map(position).sort_values(kind="stable").index].reset_index(drop=True)
 
 
-def _in_batches(rows: list, load: Callable[[Any], "torch.Tensor"], device: str) -> "list[Measured]":
-    from weight_atlas.spectra.singular_values import relative_rounding, spectra_of_equal_shapes
+def _in_batches(rows: list, load: Callable[[Any], "torch.Tensor"], device: str, threads: int) -> "list[Measured]":
+    from weight_atlas.spectra.singular_values import spectra_of_equal_shapes
 
     measured: dict[int, Measured] = {}
-    for batch in _batches(rows):
-        weights = [load(rows[index]) for index in batch]
-        for index, weight, spectrum in zip(batch, weights, spectra_of_equal_shapes(weights, device), strict=True):
-            measured[index] = spectrum, relative_rounding(weight.dtype)
+    with ThreadPoolExecutor(threads) as pool:
+        for batch in _batches(rows):
+            weights = [load(rows[index]) for index in batch]
+            spectra = spectra_of_equal_shapes(weights, device)
+            measured.update(zip(batch, pool.map(_with_null, weights, spectra), strict=True))
     return [measured[index] for index in range(len(rows))]
+
+
+def _with_null(weight: "torch.Tensor", spectrum: "Spectrum") -> "Measured":
+    """A spectrum, and where it has spikes what shuffling the elements leaves of them, while the matrix is at hand."""
+    from weight_atlas.spectra.singular_values import relative_rounding
+
+    rounding = relative_rounding(weight.dtype)
+    shape = len(weight) - spectrum.zero_rows, weight.shape[1] - spectrum.zero_columns
+    if not has_spikes(spectrum.sigma, shape, rounding_floor(*shape, spectrum.frobenius, rounding)):
+        return spectrum, rounding, np.empty(0)
+    return spectrum, rounding, shuffled_sigma(weight)
 
 
 def _batches(rows: list) -> Iterator[list[int]]:
@@ -97,16 +113,17 @@ def _batches(rows: list) -> Iterator[list[int]]:
 
 
 def _table(matrices: pd.DataFrame, measured: "list[Measured]") -> pd.DataFrame:
-    spectra = [spectrum for spectrum, _ in measured]
+    spectra = [spectrum for spectrum, *_ in measured]
     table = matrices[INVENTORY_COLUMNS].reset_index(drop=True)
     return table.astype({"rows": "int64", "cols": "int64", "layer": "Int64", "expert": "Int64"}).assign(
         method=pd.Series([spectrum.method for spectrum in spectra], dtype=str),
         error_bound=np.array([spectrum.error_bound for spectrum in spectra], dtype=float),
         frobenius=np.array([spectrum.frobenius for spectrum in spectra], dtype=float),
-        rounding=np.array([rounding for _, rounding in measured], dtype=float),
+        rounding=np.array([rounding for _, rounding, _ in measured], dtype=float),
         zero_rows=np.array([spectrum.zero_rows for spectrum in spectra], dtype="int64"),
         zero_cols=np.array([spectrum.zero_columns for spectrum in spectra], dtype="int64"),
         sigma=pd.Series([spectrum.sigma for spectrum in spectra], dtype=object),
+        shuffled=pd.Series([shuffled for *_, shuffled in measured], dtype=object),
     )
 
 
