@@ -23,7 +23,7 @@ import torch
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.families.pieces import load_piece
-from weight_atlas.weights.streaming import portions, value_histograms
+from weight_atlas.weights.streaming import portions, readings
 
 ROOT = Path(__file__).parents[1]
 PERCENTILES = torch.tensor([0.1, 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9]) / 100
@@ -63,7 +63,7 @@ def line(model: Path, scratch: Path, threads: int) -> dict[str, object]:
     total = tensors["bytes"].sum() / 1e9
 
     def counted() -> None:
-        for _ in value_histograms(portions(tensors, checkpoint, load_piece), threads):
+        for _ in readings(portions(tensors, checkpoint, load_piece), threads):
             pass
 
     plain_read(model)

@@ -1,7 +1,7 @@
 """Distributions of weights: exact histograms of values, and what follows from them.
 
 Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet.
-Produces: <results>/value_histogram/{model}.parquet, <results>/weight_statistics/{model}.csv and
+Produces: <results>/value_histogram/{model}.parquet, <results>/weight_profile/{model}.parquet, <results>/weight_statistics/{model}.csv and
 <results>/weight_cdf/{model}.csv with their figures and views.
 """
 
@@ -9,12 +9,13 @@ shown = shown_under("Distributions")
 
 
 use rule per_model as value_histogram with:
-    """The exact distribution of the values of every tensor, from one reading of the weights."""
+    """The exact distribution of the values of every tensor and the profile of every matrix, from one reading."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         inventory="<results>/tensor_inventory/{model}.parquet",
     output:
         table="<results>/value_histogram/{model}.parquet",
+        profile="<results>/weight_profile/{model}.parquet",
         left_out=shown("<results>/value_histogram/{model}/left_out.csv", "tensors without a histogram"),
     pathvars:
         step="value_histogram",

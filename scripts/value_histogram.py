@@ -1,4 +1,4 @@
-"""The exact distribution of the values of every tensor."""
+"""The exact distribution of the values of every tensor, and the profile of every matrix."""
 
 from pathlib import Path
 
@@ -6,18 +6,21 @@ from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.families.pieces import load_piece
 from weight_atlas.weights.histogram_table import histogram_parts, write_parts
-from weight_atlas.weights.streaming import portions, skipped, value_histograms, warned
+from weight_atlas.weights.profile_table import profile_file
+from weight_atlas.weights.streaming import portions, readings, skipped, warned
 from weight_atlas.workflow.step import run_step
 
 
-def main(checkpoint: Path, inventory: Path, *, table: Path, left_out: Path, threads: int = 1) -> None:
-    """Write the value histogram of every tensor of one model, a row each, from one reading of its bytes.
+def main(checkpoint: Path, inventory: Path, *, table: Path, profile: Path, left_out: Path, threads: int = 1) -> None:
+    """Write the value histogram of every tensor of one model and the profile of every matrix, from one reading.
 
     left_out: the tensors without one, with the reason.
     """
     tensors = read_table(inventory)
     work = portions(tensors, open_checkpoint(checkpoint), load_piece)
-    rows = write_parts(table, histogram_parts(tensors, warned(value_histograms(work, threads))))
+    with profile_file(profile, tensors) as profiles:
+        read = profiles.passing(warned(readings(work, threads)))
+        rows = write_parts(table, histogram_parts(tensors, read))
     without = skipped(tensors)
     write_table(left_out, without)
     print(f"{rows} histograms; {len(without)} tensors left out", flush=True)

@@ -15,6 +15,7 @@ from weight_atlas.weights.distribution import BINNED, EXACT, PERCENTILES, percen
 from weight_atlas.weights.histogram_table import histogram_parts
 from weight_atlas.weights.pooling import Pool
 from weight_atlas.weights.statistics import weight_statistics
+from weight_atlas.weights.streaming import Reading
 from weight_atlas.weights.summaries import by_layer, by_role
 from weight_atlas.weights.value_histogram import value_histogram
 
@@ -42,7 +43,7 @@ def parts_of(tensors: dict[tuple, torch.Tensor]) -> list[pd.DataFrame]:
         name = f"{layer}.{role}.{expert}"
         rows.append({"id": name, "tensor": name, "role": role, "layer": layer, "expert": expert})
         rows[-1] |= {"rows": tensor.shape[0], "cols": tensor.shape[1] if tensor.ndim > 1 else None}
-        named.append((name, value_histogram(tensor)))
+        named.append(Reading(name, value_histogram(tensor)))
     inventory = pd.DataFrame(rows).assign(piece="", stack="decoder", dtype="BF16")
     return list(histogram_parts(inventory, named))
 

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,8 @@ from weight_atlas.families.inventory import inventory
 from weight_atlas.families.pieces import load_piece
 from weight_atlas.weights import streaming
 from weight_atlas.weights.histogram_table import histogram_parts, read_parts, write_parts
-from weight_atlas.weights.streaming import Portion, portions, value_histograms, warned
+from weight_atlas.weights.profile_table import by_head, cells, profile_file, read_profiles
+from weight_atlas.weights.streaming import Portion, Reading, portions, readings, warned
 from weight_atlas.weights.value_histogram import value_histogram
 
 GPT2 = {
@@ -83,16 +85,18 @@ def read(gpt2, monkeypatch):
 def test_every_tensor_once_in_the_order_of_the_inventory(gpt2, read):
     (checkpoint, tensors, names), stored = read, gpt2[1]
     names.clear()
-    found = list(value_histograms(portions(tensors, checkpoint, load_piece), threads=3))
+    found = list(readings(portions(tensors, checkpoint, load_piece), threads=3))
     own = tensors[tensors["tied_to"] == ""]
-    assert [name for name, _ in found] == own["id"].tolist()
+    assert [reading.id for reading in found] == own["id"].tolist()
     assert len(own) < len(tensors), "the tied head is not read twice"
-    for row, (_, histogram) in zip(own.itertuples(index=False), found, strict=True):
+    for row, (_, histogram, _) in zip(own.itertuples(index=False), found, strict=True):
         assert histogram.row().keys() == value_histogram(load_piece(checkpoint, row)).row().keys()
         assert np.array_equal(histogram.values, value_histogram(load_piece(checkpoint, row)).values)
-    by_name = dict(found)
+    by_name = {reading.id: reading.histogram for reading in found}
     w_up = by_name["h.1.mlp.c_fc.weight"]
     assert (w_up.absmax, w_up.absmax_row, w_up.absmax_col) == (7.0, 100, 3), "in the logical orientation (out, in)"
+    profile = next(reading.profile for reading in found if reading.id == "h.1.mlp.c_fc.weight")
+    assert profile.by_row[2].argmax() == 100 and profile.by_column[2].argmax() == 3
     query = stored["h.0.attn.c_attn.weight"][:, :32]
     assert np.array_equal(by_name["h.0.attn.c_attn.weight#W_Q"].values, value_histogram(query).values)
 
@@ -100,7 +104,7 @@ def test_every_tensor_once_in_the_order_of_the_inventory(gpt2, read):
 def test_a_fused_tensor_is_read_once(read):
     checkpoint, tensors, names = read
     names.clear()
-    list(value_histograms(portions(tensors, checkpoint, load_piece)))
+    list(readings(portions(tensors, checkpoint, load_piece)))
     assert names.count(("h.0.attn.c_attn.weight", "None")) == 1
     assert len(names) == len(set(names)), "three parts of a bias are three ranges of it"
 
@@ -116,8 +120,13 @@ def test_blocks_of_a_file_give_what_the_tensor_gives(tmp_path, monkeypatch, bloc
     checkpoint = Checkpoint.from_folder(tmp_path)
     for name, tensor in tensors.items():
         path = tmp_path / "model.safetensors"
-        ((_, found),) = streaming._by_blocks(name, checkpoint.entries[name], path, tuple(tensor.shape))
+        row = SimpleNamespace(id=name, expert=None)
+        ((_, found, profile),) = streaming._by_blocks(row, checkpoint.entries[name], path, tuple(tensor.shape))
         whole = value_histogram(tensor)
+        assert (profile is None) == (tensor.ndim < 2)
+        if profile is not None:
+            assert np.array_equal(profile.by_row[2], np.abs(tensor.double().numpy()).max(1, initial=0))
+            assert profile.by_column[0].sum() == pytest.approx(float(tensor.double().sum()), abs=1e-9)
         assert (found.n, found.absmax_row, found.absmax_col) == (whole.n, whole.absmax_row, whole.absmax_col)
         assert np.array_equal(found.counts, whole.counts)
         assert found.percentiles == pytest.approx(whole.percentiles, abs=0, rel=0, nan_ok=True)
@@ -132,8 +141,9 @@ def test_views_of_a_storage_give_their_own_values_and_places(tmp_path):
     torch.save(views, tmp_path / "model.pt")
     checkpoint = Checkpoint.from_folder(tmp_path)
     table = inventory(checkpoint, family="llama", allow_other=True)
-    for name, found in value_histograms(portions(table, checkpoint, load_piece)):
+    for name, found, profile in readings(portions(table, checkpoint, load_piece)):
         expected = value_histogram(views[name].resolve_neg())
+        assert np.array_equal(profile.by_row[2], views[name].resolve_neg().double().abs().amax(1).numpy())
         assert np.array_equal(found.values, expected.values) and np.array_equal(found.counts, expected.counts), name
         assert (found.absmax_row, found.absmax_col) == (expected.absmax_row, expected.absmax_col), name
 
@@ -143,9 +153,11 @@ def test_results_do_not_depend_on_threads(read, tmp_path):
     written = []
     for threads in (1, 2, 7):
         path = tmp_path / f"{threads}.parquet"
-        histograms = value_histograms(portions(tensors, checkpoint, load_piece), threads)
-        write_parts(path, histogram_parts(tensors, histograms))
-        written.append(path.read_bytes())
+        beside = path.with_suffix(".profile.parquet")
+        with profile_file(beside, tensors) as profiles:
+            read = profiles.passing(readings(portions(tensors, checkpoint, load_piece), threads))
+            write_parts(path, histogram_parts(tensors, read))
+        written.append((path.read_bytes(), beside.read_bytes()))
     assert written[0] == written[1] == written[2]
 
 
@@ -153,12 +165,13 @@ def test_a_file_that_ends_or_goes_away(tmp_path):
     save_file({"w": random(300, 300)}, tmp_path / "model.safetensors")
     checkpoint = Checkpoint.from_folder(tmp_path)
     path, entry = tmp_path / "model.safetensors", checkpoint.entries["w"]
+    row = SimpleNamespace(id="w", expert=None)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(AtlasError, match="ends inside a tensor"):
-        streaming._by_blocks("w", entry, path, (300, 300))
+        streaming._by_blocks(row, entry, path, (300, 300))
     path.unlink()
     with pytest.raises(AtlasError, match="cannot read"):
-        streaming._by_blocks("w", entry, path, (300, 300))
+        streaming._by_blocks(row, entry, path, (300, 300))
 
 
 def test_a_plain_model_needs_neither_torch_nor_a_compiler(tmp_path):
@@ -169,11 +182,11 @@ import pandas as pd
 from pathlib import Path
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.families.pieces import load_piece
-from weight_atlas.weights.streaming import portions, value_histograms
+from weight_atlas.weights.streaming import portions, readings
 row = {{"id": "w", "tensor": "w", "selection": "", "expert": None, "rows": 300, "cols": 300, "readable": True}}
-inventory = pd.DataFrame([row | {{"tied_to": "", "parameters": 90_000, "bytes": 180_000, "note": ""}}])
+inventory = pd.DataFrame([row | {{"layer": None, "tied_to": "", "parameters": 90_000, "bytes": 180_000, "note": ""}}])
 work = portions(inventory, Checkpoint.from_folder(Path({str(tmp_path)!r})), load_piece)
-((_, found),) = value_histograms(work, threads=2)
+((_, found, _),) = readings(work, threads=2)
 print(found.n, *({{"torch", "numba", "scipy", "matplotlib"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -193,11 +206,11 @@ def test_memory_bounds_what_runs_at_once(monkeypatch):
         four.wait(0.2)  # until there were as many at once as there may be, however slow threads are to start
         with lock:
             held.remove(size)
-        return [(str(size), value_histogram(torch.zeros(1)))]
+        return [Reading(str(size), value_histogram(torch.zeros(1)))]
 
     sizes = [5, 100, 3, 100, 100, 1, 1, 1, 1, 40, 70, 100, 2] * 3
-    found = list(value_histograms((Portion(size, partial(make, size)) for size in sizes), threads=4))
-    assert [int(name) for name, _ in found] == sizes
+    found = list(readings((Portion(size, partial(make, size)) for size in sizes), threads=4))
+    assert [int(reading.id) for reading in found] == sizes
     assert max(total for total, _ in most) <= 2 * 100 + 10
     assert max(count for _, count in most) == 4
 
@@ -209,10 +222,10 @@ def test_results_do_not_pile_up_behind_a_slow_one():
         started.append(number)
         if number == 0:
             go_on.wait(600)
-        return [(str(number), value_histogram(torch.zeros(1)))]
+        return [Reading(str(number), value_histogram(torch.zeros(1)))]
 
     found: list = []
-    histograms = value_histograms((Portion(0, partial(make, number)) for number in range(100)), threads=2)
+    histograms = readings((Portion(0, partial(make, number)) for number in range(100)), threads=2)
     consumer = threading.Thread(target=lambda: found.extend(histograms))
     consumer.start()
     deadline = time.monotonic() + 300
@@ -222,32 +235,32 @@ def test_results_do_not_pile_up_behind_a_slow_one():
     assert 2 < len(started) <= 8
     go_on.set()
     consumer.join()
-    assert [int(name) for name, _ in found] == list(range(100))
+    assert [int(reading.id) for reading in found] == list(range(100))
 
 
 def test_an_error_in_one_tensor_ends_the_run():
     def broken() -> list:
         raise AtlasError("the file ends", where="shard")
 
-    work = [Portion(1, lambda: [("a", value_histogram(torch.zeros(1)))]), Portion(1, broken)]
+    work = [Portion(1, lambda: [Reading("a", value_histogram(torch.zeros(1)))]), Portion(1, broken)]
     with pytest.raises(AtlasError, match="the file ends"):
-        list(value_histograms(work * 5, threads=2))
+        list(readings(work * 5, threads=2))
 
 
 def test_nan_is_said_and_counted(capsys):
     tensor = torch.tensor([1.0, float("nan"), float("inf"), 2.0])
-    ((_, histogram),) = warned([("w", value_histogram(tensor))])
+    ((_, histogram, _),) = warned([Reading("w", value_histogram(tensor))])
     assert histogram.moments.mean == 1.5
     assert capsys.readouterr().out == (
         "warning: w: 1 NaN and 1 infinite of 4 elements; its statistics are those of the other 2\n"
     )
-    list(warned([("w", value_histogram(tensor[:1]))]))
+    list(warned([Reading("w", value_histogram(tensor[:1]))]))
     assert capsys.readouterr().out == ""
 
 
 def table_of(count: int) -> tuple[pd.DataFrame, list]:
-    named = [(f"t{i}", value_histogram(random(20 + i, 30))) for i in range(count)]
-    known = pd.DataFrame({"id": [name for name, _ in named], "tensor": "t", "piece": "", "role": "W_Q"})
+    named = [Reading(f"t{i}", value_histogram(random(20 + i, 30))) for i in range(count)]
+    known = pd.DataFrame({"id": [reading.id for reading in named], "tensor": "t", "piece": "", "role": "W_Q"})
     known = known.assign(stack="decoder", layer=[None, *range(count - 1)], expert=None, rows=20, cols=30, dtype="F32")
     return known, named
 
@@ -261,9 +274,9 @@ def test_the_table_in_parts(tmp_path, monkeypatch):
     parts = list(read_parts(path))
     assert [len(part) for part in parts] == [3, 3, 1]
     table = pd.concat(parts, ignore_index=True)
-    assert table["id"].tolist() == [name for name, _ in named]
+    assert table["id"].tolist() == [reading.id for reading in named]
     assert table["layer"].tolist() == [pd.NA, 0, 1, 2, 3, 4, 5] and table["expert"].isna().all()
-    for row, (_, histogram) in zip(table.itertuples(), named, strict=True):
+    for row, (_, histogram, _) in zip(table.itertuples(), named, strict=True):
         assert np.array_equal(row.values, histogram.values) and np.array_equal(row.counts, histogram.counts)
         assert row.mean == histogram.moments.mean and row.p99_9 == histogram.percentiles[-1]
     assert pd.read_parquet(path).equals(table)
@@ -279,3 +292,38 @@ def test_tables_that_are_not_there(tmp_path):
     with pytest.raises(AtlasError, match="no tensor"):
         write_parts(tmp_path / "x.parquet", [])
     assert not (tmp_path / "x.parquet").exists()
+
+
+def test_the_table_of_profiles(gpt2, read, tmp_path, monkeypatch):
+    monkeypatch.setattr("weight_atlas.weights.profile_table._PART_NUMBERS", 5_000)
+    (checkpoint, tensors, _), stored = read, gpt2[1]
+    path = tmp_path / "profile.parquet"
+    with profile_file(path, tensors) as profiles:
+        list(profiles.passing(readings(portions(tensors, checkpoint, load_piece))))
+    found = {profile.id: profile for profile in read_profiles(path)}
+    own = tensors[(tensors["tied_to"] == "") & tensors["cols"].notna()]
+    assert list(found) == own["id"].tolist()
+    # In the logical orientation (out, in): head by head rows of W_Q, columns of W_O.
+    fused, out = (stored[f"h.0.attn.{name}.weight"].double().numpy() for name in ("c_attn", "c_proj"))
+    for name, heads in (
+        ("h.0.attn.c_attn.weight#W_K", fused[:, 32:64].T.reshape(4, 8, 32)),
+        ("h.0.attn.c_proj.weight", out.T.reshape(32, 4, 8).swapaxes(0, 1)),
+    ):
+        table = by_head(found[name])
+        assert table["head"].tolist() == [0, 1, 2, 3] and table["elements"].tolist() == [256] * 4
+        assert table["absmax"].tolist() == np.abs(heads).max((1, 2)).tolist()
+        assert table["squares"].tolist() == pytest.approx((heads**2).sum((1, 2)).tolist(), rel=1e-14)
+        assert table["zeros"].tolist() == (heads == 0).sum((1, 2)).tolist()
+    assert by_head(found["wte.weight"]).empty
+    assert np.array_equal(cells(found["wte.weight"], "cell_mean"), stored["wte.weight"].float().numpy()), (
+        "each element has a cell of its own"
+    )
+
+
+def test_profiles_of_a_model_without_matrices(tmp_path):
+    save_file({"w": random(30)}, tmp_path / "model.safetensors")
+    checkpoint = Checkpoint.from_folder(tmp_path)
+    table = inventory(checkpoint, family="llama", allow_other=True)
+    with profile_file(tmp_path / "profile.parquet", table) as profiles:
+        list(profiles.passing(readings(portions(table, checkpoint, load_piece))))
+    assert list(read_profiles(tmp_path / "profile.parquet")) == []

@@ -45,13 +45,17 @@ class WeightAnalyses:
         """Moments, percentiles, normality and sparsity of every tensor (weights.statistics)."""
         from weight_atlas.weights.statistics import weight_statistics
 
-        return weight_statistics(self._histograms)
+        return weight_statistics(self._readings[0])
 
     def cdf(self) -> pd.DataFrame:
         """Cumulative distribution of the weights by role and layer (weights.cdf)."""
         from weight_atlas.weights.cdf import weight_cdf
 
-        return weight_cdf(self._histograms)
+        return weight_cdf(self._readings[0])
+
+    def profile(self) -> pd.DataFrame:
+        """Sums, magnitudes and zeros of every matrix by row, column and cell, in lists (weights.profile)."""
+        return pd.concat(self._readings[1], ignore_index=True)
 
     def spectra(self) -> pd.DataFrame:
         """All singular values of every weight matrix, a row each (spectra.table)."""
@@ -109,13 +113,17 @@ class WeightAnalyses:
         return partial(load_piece, self.checkpoint)
 
     @cached_property
-    def _histograms(self) -> list[pd.DataFrame]:
+    def _readings(self) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
+        """Parts of the tables of histograms and profiles, from one reading of the weights."""
         from weight_atlas.families.pieces import load_piece
         from weight_atlas.weights.histogram_table import histogram_parts
-        from weight_atlas.weights.streaming import portions, value_histograms, warned
+        from weight_atlas.weights.profile_table import ProfileParts
+        from weight_atlas.weights.streaming import portions, readings, warned
 
+        profiles: list[pd.DataFrame] = []
         work = portions(self.inventory, self.checkpoint, load_piece)
-        return list(histogram_parts(self.inventory, warned(value_histograms(work, self.threads))))
+        read = ProfileParts(self.inventory, profiles.append).passing(warned(readings(work, self.threads)))
+        return list(histogram_parts(self.inventory, read)), profiles
 
     @cached_property
     def _spectra(self) -> pd.DataFrame:

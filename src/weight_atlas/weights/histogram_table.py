@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from weight_atlas.artifacts import atomic, reading
-from weight_atlas.errors import AtlasError
-from weight_atlas.weights.histogram import Histogram
+from weight_atlas.weights.part_file import part_file, read_part_file
+from weight_atlas.weights.streaming import Reading
 
 # Columns of the inventory; the others are those of Histogram.row().
 INVENTORY_COLUMNS = ["id", "tensor", "piece", "role", "stack", "layer", "expert", "rows", "cols", "dtype"]
@@ -15,16 +14,16 @@ _INTEGERS = ["layer", "expert", "rows", "cols", "absmax_row", "absmax_col"]
 _PART_VALUES = 1 << 20  # distinct values in a part: about 16 MB
 
 
-def histogram_parts(inventory: pd.DataFrame, histograms: Iterable[tuple[str, Histogram]]) -> Iterator[pd.DataFrame]:
+def histogram_parts(inventory: pd.DataFrame, readings: Iterable[Reading]) -> Iterator[pd.DataFrame]:
     """The table of histograms, a row each, in parts of bounded size.
 
     inventory: the table with the same ids; its INVENTORY_COLUMNS come first.
     """
     tensors = inventory.set_index("id", drop=False)[INVENTORY_COLUMNS]
     rows, size = [], 0
-    for name, histogram in histograms:
-        rows.append({"id": name, **histogram.row()})
-        size += len(histogram.values)
+    for reading in readings:
+        rows.append({"id": reading.id, **reading.histogram.row()})
+        size += len(reading.histogram.values)
         if size >= _PART_VALUES:
             yield _part(tensors, rows)
             rows, size = [], 0
@@ -40,40 +39,12 @@ def _part(tensors: pd.DataFrame, rows: list[dict]) -> pd.DataFrame:
 
 def write_parts(path: Path, parts: Iterable[pd.DataFrame]) -> int:
     """Write the parts of a table of histograms as one parquet file, a row group each; returns the number of rows."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    writer, rows = None, 0
-    with atomic(path) as temporary:
-        try:
-            for part in parts:
-                table = pa.Table.from_pandas(part, preserve_index=False)
-                if writer is None:
-                    writer = pq.ParquetWriter(
-                        temporary,
-                        table.schema,
-                        compression="zstd",
-                        use_dictionary=[name for name in table.column_names if name not in ("values", "counts")],
-                        # Neighbours share their leading bytes: a fourth of the size.
-                        column_encoding={
-                            "values.list.element": "BYTE_STREAM_SPLIT",
-                            "counts.list.element": "BYTE_STREAM_SPLIT",
-                        },
-                    )
-                writer.write_table(table)
-                rows += len(part)
-        finally:
-            if writer is not None:
-                writer.close()
-        if writer is None:
-            raise AtlasError("the model has no tensor that can be read", where=path)
-    return rows
+    with part_file(path, lists=("values", "counts")) as file:
+        for part in parts:
+            file.write(part)
+    return file.rows
 
 
 def read_parts(path: Path, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
     """The parts of a table that write_parts wrote."""
-    import pyarrow.parquet as pq
-
-    with reading(path), pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            yield file.read_row_group(group, columns=columns).to_pandas()
+    yield from read_part_file(path, columns)

@@ -10,7 +10,7 @@ import numpy as np
 _SCAN = 4_096
 
 
-def _compiled(function):
+def compiled(function):
     """Compile a function, and cache the machine code for other processes where the cache folder can be written."""
     try:
         return numba.njit(nogil=True, cache=True)(function)
@@ -18,14 +18,14 @@ def _compiled(function):
         return numba.njit(nogil=True)(function)
 
 
-@_compiled
+@compiled
 def count_patterns(patterns, counts):
     """Add to counts[p] the number of elements of a flat unsigned array that equal p."""
     for i in range(patterns.size):
         counts[patterns[i]] += 1
 
 
-@_compiled
+@compiled
 def first_of(patterns, one, other):
     """Index of the first element of a flat unsigned array that equals one or other; -1 if there is none."""
     for start in range(0, patterns.size, _SCAN):
@@ -47,7 +47,7 @@ def _ordered(pattern):
     return ~pattern if pattern >> np.uint32(31) else pattern | np.uint32(0x80000000)
 
 
-@_compiled
+@compiled
 def bucket_floats(values, patterns, counts, sums):
     """Count and sum finite values by the high 16 bits of their ordered float32 patterns (uint32).
 
@@ -62,7 +62,7 @@ def bucket_floats(values, patterns, counts, sums):
     return seen
 
 
-@_compiled
+@compiled
 def refine_floats(values, patterns, mean, scale, slots, low_counts):
     """Sums of |scaled value|, d, d^2, d^3, d^4 over finite values, d = (value - mean) * scale.
 

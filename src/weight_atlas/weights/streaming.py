@@ -1,4 +1,7 @@
-"""Histograms of all tensors of a checkpoint, several at a time, within a bound on memory."""
+"""Histograms and profiles of all tensors of a checkpoint, several at a time, within a bound on memory.
+
+Both come from one reading of the bytes: on a network disk that is most of the time.
+"""
 
 import threading
 from collections import deque
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,9 +19,10 @@ import pandas as pd
 from weight_atlas.dtypes import DTYPES
 from weight_atlas.errors import AtlasError
 from weight_atlas.weights.histogram import Histogram
-from weight_atlas.weights.value_histogram import block_histogram, value_histogram
+from weight_atlas.weights.profile import CELLS, EXPERT_CELLS, Profile, Profiler
+from weight_atlas.weights.stored_types import stored_as
+from weight_atlas.weights.value_histogram import block_histogram
 
-Named = tuple[str, Histogram]
 Load = Callable[[Any, Any], Any]
 
 BLOCK_BYTES = 4 << 20  # stays in the cache between reading and counting
@@ -29,16 +33,24 @@ _AHEAD = 4  # portions submitted ahead for each thread
 _thread = threading.local()  # holds a buffer for each thread
 
 
+class Reading(NamedTuple):
+    """What one tensor's bytes say: its histogram, and the profile of a matrix; a vector has none."""
+
+    id: str
+    histogram: Histogram
+    profile: Profile | None = None
+
+
 @dataclass(frozen=True)
 class Portion:
     """Tensors that are read together. bytes: memory that reading them takes; make(): reads and counts them."""
 
     bytes: int
-    make: Callable[[], list[Named]]
+    make: Callable[[], list[Reading]]
 
 
-def value_histograms(portions: Iterable[Portion], threads: int = 1) -> Iterator[Named]:
-    """Pairs of id and histogram, in the order of the portions, whatever the number of threads.
+def readings(portions: Iterable[Portion], threads: int = 1) -> Iterator[Reading]:
+    """Id, histogram and profile of every tensor, in the order of the portions, whatever the number of threads.
 
     At most `threads` portions are read at a time, and no more than fit into twice the largest portion so far and
     SPARE_BYTES.
@@ -66,7 +78,7 @@ def _fits(pending: deque[tuple[Future, int]], needed: int, allowed: int, threads
     return not pending or (len(pending) < _AHEAD * threads and sum(running) + needed <= allowed)
 
 
-def _finished(pending: deque[tuple[Future, int]]) -> Iterator[Named]:
+def _finished(pending: deque[tuple[Future, int]]) -> Iterator[Reading]:
     while pending and pending[0][0].done():
         yield from pending.popleft()[0].result()
 
@@ -86,7 +98,7 @@ def portions(inventory: pd.DataFrame, checkpoint: Any, load: Load) -> Iterator[P
         viewed = entry.dtype in DTYPES and bool(DTYPES[entry.dtype].numpy)
         if viewed and not pieces[0].selection and entry.offset >= 0 and not entry.parts:
             shape = tuple(int(size) for size in (pieces[0].rows, pieces[0].cols) if size is not pd.NA)
-            yield Portion(0, partial(_by_blocks, pieces[0].id, entry, checkpoint.folder / entry.shard, shape))
+            yield Portion(0, partial(_by_blocks, pieces[0], entry, checkpoint.folder / entry.shard, shape))
             continue
         # A packed type unfolds to two bytes a value or more, and a piece is copied out of what is stored.
         needed = [max(row.bytes, 2 * row.parameters) for row in pieces]
@@ -109,11 +121,19 @@ def _reason(inventory: pd.DataFrame) -> pd.Series:
     return reason
 
 
-def _by_blocks(name: str, entry: Any, path: Path, shape: tuple[int, ...]) -> list[Named]:
+def _by_blocks(row: Any, entry: Any, path: Path, shape: tuple[int, ...]) -> list[Reading]:
     def blocks() -> Iterator[np.ndarray]:
         return (block.view(DTYPES[entry.dtype].numpy) for block in _blocks(path, entry.offset, entry.bytes))
 
-    return [(name, block_histogram(blocks, entry.dtype, shape))]
+    return [_reading(row, blocks, entry.dtype, shape)]
+
+
+def _reading(row: Any, blocks: Callable[[], Iterable[np.ndarray]], dtype: str, shape: tuple[int, ...]) -> Reading:
+    if len(shape) != 2:
+        return Reading(row.id, block_histogram(blocks, dtype, shape))
+    profiler = Profiler(dtype, shape, CELLS if pd.isna(row.expert) else EXPERT_CELLS)
+    histogram = block_histogram(profiler.watching(blocks), dtype, shape)
+    return Reading(row.id, histogram, profiler.profile())
 
 
 def _blocks(path: Path, offset: int, size: int) -> Iterator[np.ndarray]:
@@ -135,9 +155,13 @@ def _blocks(path: Path, offset: int, size: int) -> Iterator[np.ndarray]:
         raise AtlasError(f"cannot read: {error.strerror}", where=path, remedy="check path and permissions") from error
 
 
-def _by_pieces(pieces: list, checkpoint: Any, load: Load) -> list[Named]:
-    stored = _ReadOnce(checkpoint)
-    return [(row.id, value_histogram(load(stored, row))) for row in pieces]
+def _by_pieces(pieces: list, checkpoint: Any, load: Load) -> list[Reading]:
+    stored, found = _ReadOnce(checkpoint), []
+    for row in pieces:
+        tensor = load(stored, row).detach().cpu().contiguous()
+        dtype, flat = stored_as(tensor)
+        found.append(_reading(row, partial(iter, (flat,)), dtype, tuple(tensor.shape)))
+    return found
 
 
 class _ReadOnce:
@@ -155,13 +179,14 @@ class _ReadOnce:
         return self._last[1]
 
 
-def warned(histograms: Iterable[Named]) -> Iterator[Named]:
-    """Pass the pairs on, and print a warning for each tensor that has NaN or infinite elements."""
-    for name, histogram in histograms:
+def warned(read: Iterable[Reading]) -> Iterator[Reading]:
+    """Pass the readings on, and print a warning for each tensor that has NaN or infinite elements."""
+    for reading in read:
+        histogram = reading.histogram
         if lost := histogram.nan + histogram.inf:
             print(
-                f"warning: {name}: {histogram.nan} NaN and {histogram.inf} infinite of {histogram.n} elements; "
+                f"warning: {reading.id}: {histogram.nan} NaN and {histogram.inf} infinite of {histogram.n} elements; "
                 f"its statistics are those of the other {histogram.n - lost}",
                 flush=True,
             )
-        yield name, histogram
+        yield reading
