@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 # The files of the registry, in the order of docs/metrics.md.
-PARTS = ("checkpoints", "weights", "spectra", "tokens", "super_weights", "vocabulary", "ablations", "findings")
+PARTS = (
+    "checkpoints",
+    "weights",
+    "quantization",
+    "spectra",
+    "tokens",
+    "super_weights",
+    "vocabulary",
+    "ablations",
+    "findings",
+)
 
 
 def of(table: str) -> Table:

@@ -18,6 +18,7 @@ from weight_atlas.settings.ablations import (
 from weight_atlas.settings.base import Entry, Name, Settings
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.models import Model
+from weight_atlas.settings.quantization import QuantizationSensitivity
 from weight_atlas.settings.spectra import (
     AttentionHead,
     AttentionKernel,
@@ -80,6 +81,7 @@ class Configuration(Settings):
     )
     pathvars: Pathvars = DEFAULTS
     weight_statistics: WeightStatistics = DEFAULTS
+    quantization_sensitivity: QuantizationSensitivity = DEFAULTS
     singular_values: SingularValues = DEFAULTS
     effective_rank: EffectiveRank = DEFAULTS
     attention_kernel: AttentionKernel = DEFAULTS
