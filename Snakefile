@@ -28,8 +28,8 @@ scattergather:
 
 include: "rules/checkpoints.smk"
 include: "rules/weights.smk"
-include: "rules/quantization.smk"
 include: "rules/spectra.smk"
+include: "rules/embeddings.smk"
 include: "rules/tokens.smk"
 include: "rules/super_weights.smk"
 include: "rules/vocabulary.smk"

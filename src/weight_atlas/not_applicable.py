@@ -5,7 +5,8 @@ do stays one. `read_table` and `read_json` raise NotApplicable on them.
 """
 
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,20 @@ def _write_picture(path: Path, reason: str) -> None:
     figure.text(0.5, 0.5, lines, ha="center", va="center", fontsize=10, color="#555555", parse_math=False)
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150, metadata={"Software": None, NOT_APPLICABLE: reason})
+
+
+@contextmanager
+def left_without(paths: Iterable[Path]) -> Iterator[None]:
+    """Write these as artifacts that hold the reason, where what is done here does not apply to a model.
+
+    For the part of a step's outputs that a model may lack while the others are there.
+    """
+    try:
+        yield
+    except NotApplicable as error:
+        print(f"not applicable: {error}", flush=True)
+        for path in paths:
+            write_not_applicable(path, error.what)
 
 
 def reason_of(path: Path) -> str | None:

@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "weights": set(),
     "quantization": {"settings", "weights"},
     "spectra": {"settings"},
+    "embeddings": {"settings", "spectra"},
     "tokens": {"checkpoint", "settings"},
     "statistics": set(),
     # Models that run.
@@ -46,8 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "command": {"workflow"},
     "__main__": {"command"},
     "api": {
-        "ablations", "checkpoint", "families", "findings", "live", "quantization", "settings", "spectra",
-        "super_weights", "tokens", "vocabulary", "weights",
+        "ablations", "checkpoint", "families", "findings", "live", "settings", "spectra", "super_weights", "tokens",
+        "vocabulary", "weights",
     },
     "data": {"interventions", "live", "quantization", "tokens"},
 }  # fmt: skip

@@ -14,7 +14,7 @@ import pytest
 from weight_atlas.artifacts import read_json, read_table, write_json, write_table, write_text
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.figures.style import message, save_figure
-from weight_atlas.not_applicable import applicable, if_applicable, reason_of, write_not_applicable
+from weight_atlas.not_applicable import applicable, if_applicable, left_without, reason_of, write_not_applicable
 from weight_atlas.pages.pages import write_overview, write_page
 from weight_atlas.settings.ablations import AblationImpact
 from weight_atlas.workflow.step import run_step
@@ -165,10 +165,22 @@ def test_the_page_has_one_line_for_it_and_no_link_to_a_placeholder(tmp_path):
     products = [results / "ranks/m.csv", *(results / "super_weights" / f"m{end}" for end in (".csv", ".json", ".png"))]
     for path in products[1:]:
         write_not_applicable(path, "it has no head")
-    write_page(results / "atlas/m.md", results / "atlas/m.json", "m", captions, products)
+    write_page(results / "atlas/m.md", results / "atlas/m.json", "m", captions, products, [])
     text = (results / "atlas/m.md").read_text()
     assert text.endswith("## Super weights\n\nNot applicable: it has no head\n")
     assert "](../super_weights" not in text and text.count("How to read it.") == 1
     write_overview(results / "overview/models.md", [results / "atlas/m.json"], [], [])
     text = (results / "overview/models.md").read_text()
     assert text.endswith("## [m](../atlas/m.md)\n\n- not applicable: Super weights: it has no head\n")
+
+
+def test_a_part_of_a_step_that_does_not_apply_leaves_its_own_reason(tmp_path, capsys):
+    with left_without([tmp_path / "a.csv", tmp_path / "a.png"]):
+        raise NotApplicable("no positions")
+    assert reason_of(tmp_path / "a.csv") == reason_of(tmp_path / "a.png") == "no positions"
+    assert "not applicable: no positions" in capsys.readouterr().out
+    with left_without([tmp_path / "b.csv"]):
+        pass
+    assert not (tmp_path / "b.csv").exists()
+    with pytest.raises(ValueError), left_without([tmp_path / "c.csv"]):
+        raise ValueError

@@ -20,8 +20,8 @@ FOLDER = Path(__file__).parent
 PARTS = (
     "checkpoints",
     "weights",
-    "quantization",
     "spectra",
+    "embeddings",
     "tokens",
     "super_weights",
     "vocabulary",

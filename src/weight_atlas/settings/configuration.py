@@ -17,8 +17,8 @@ from weight_atlas.settings.ablations import (
 )
 from weight_atlas.settings.base import Entry, Name, Settings
 from weight_atlas.settings.corpora import Corpus
+from weight_atlas.settings.embeddings import EmbeddingGeometry, HeadSimilarity, ProjectionPca
 from weight_atlas.settings.models import Model
-from weight_atlas.settings.quantization import QuantizationSensitivity
 from weight_atlas.settings.spectra import (
     AttentionHead,
     AttentionKernel,
@@ -81,13 +81,15 @@ class Configuration(Settings):
     )
     pathvars: Pathvars = DEFAULTS
     weight_statistics: WeightStatistics = DEFAULTS
-    quantization_sensitivity: QuantizationSensitivity = DEFAULTS
     singular_values: SingularValues = DEFAULTS
     effective_rank: EffectiveRank = DEFAULTS
     attention_kernel: AttentionKernel = DEFAULTS
     attention_head: AttentionHead = DEFAULTS
     heavy_tail: HeavyTail = DEFAULTS
     spectrum_view: SpectrumView = DEFAULTS
+    embedding_geometry: EmbeddingGeometry = DEFAULTS
+    projection_pca: ProjectionPca = DEFAULTS
+    head_similarity: HeadSimilarity = DEFAULTS
     super_weight_screening: SuperWeightScreening = DEFAULTS
     super_weights: SuperWeights = DEFAULTS
     weight_attribution: WeightAttribution = DEFAULTS
