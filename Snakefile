@@ -28,6 +28,7 @@ scattergather:
 
 include: "rules/checkpoints.smk"
 include: "rules/weights.smk"
+include: "rules/quantization.smk"
 include: "rules/spectra.smk"
 include: "rules/embeddings.smk"
 include: "rules/tokens.smk"

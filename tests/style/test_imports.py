@@ -47,8 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "command": {"workflow"},
     "__main__": {"command"},
     "api": {
-        "ablations", "checkpoint", "families", "findings", "live", "settings", "spectra", "super_weights", "tokens",
-        "vocabulary", "weights",
+        "ablations", "checkpoint", "families", "findings", "live", "quantization", "settings", "spectra",
+        "super_weights", "tokens", "vocabulary", "weights",
     },
     "data": {"interventions", "live", "quantization", "tokens"},
 }  # fmt: skip

@@ -76,7 +76,7 @@ def test_machine_code_is_kept_where_there_is_a_place_and_done_without_elsewhere(
     import numpy as np
     from numba.core import caching
 
-    from weight_atlas.weights.kernels import _compiled
+    from weight_atlas.weights.kernels import compiled
 
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
 
@@ -86,4 +86,4 @@ def test_machine_code_is_kept_where_there_is_a_place_and_done_without_elsewhere(
             result += value
         return result
 
-    assert _compiled(total)(np.arange(4.0)) == 6
+    assert compiled(total)(np.arange(4.0)) == 6

@@ -54,6 +54,14 @@ def by_hand(w, format_, granularity, symmetric):
             numbers = fp8_numbers(4, 3, 7, 448) if format_ == "fp8_e4m3" else fp8_numbers(5, 2, 15, 57344)
             scale = peak / numbers.max()
             out[places] = nearest(block / scale, numbers) * scale
+        elif format_ in ("mxfp4", "nvfp4"):
+            numbers = fp8_numbers(2, 1, 1, 6)
+            if format_ == "mxfp4":
+                scale = 2.0 ** (np.floor(np.log2(peak)) - 2)
+            else:
+                whole = np.abs(flat).max() / (6 * 448)
+                scale = nearest(np.array([peak / 6 / whole]), fp8_numbers(4, 3, 7, 448))[0] * whole
+            out[places] = nearest(block / scale, numbers) * scale
         elif symmetric:
             levels = 2 ** (int(format_[3:]) - 1) - 1
             out[places] = np.round(block / (peak / levels)) * (peak / levels)

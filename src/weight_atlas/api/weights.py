@@ -57,6 +57,16 @@ class WeightAnalyses:
         """Sums, magnitudes and zeros of every matrix by row, column and cell, in lists (weights.profile)."""
         return pd.concat(self._readings[1], ignore_index=True)
 
+    def quantization_sensitivity(self, **settings: Any) -> pd.DataFrame:
+        """What every scheme costs every matrix, beside a Gaussian one (settings.quantization)."""
+        from weight_atlas.families.inventory import matrices
+        from weight_atlas.quantization.sensitivity import quantization_sensitivity
+        from weight_atlas.settings.quantization import QuantizationSensitivity
+
+        wanted = checked(QuantizationSensitivity, settings, "quantization_sensitivity")
+        found = {row.id: row for row in matrices(self.inventory).itertuples(index=False)}
+        return quantization_sensitivity(self._histograms, found, self._load, wanted, self.threads).errors
+
     def spectra(self) -> pd.DataFrame:
         """All singular values of every weight matrix, a row each (spectra.table)."""
         return self._spectra.copy()

@@ -212,7 +212,7 @@ def statistics_by_layer(by_layer: pd.DataFrame) -> Figure:
 
     by_layer: of summaries.by_layer.
     """
-    lines = _role_lines(by_layer)
+    lines = role_lines(by_layer)
     if not lines:
         return message("no weight matrices in layers")
     figure, axes = subplots(2, 2, width=4.6, height=2.7, sharex=True)
@@ -222,7 +222,7 @@ def statistics_by_layer(by_layer: pd.DataFrame) -> Figure:
         axis.set_title(title)
         if column in ("min", "max"):
             _far_ends(axis, np.concatenate([line[column].to_numpy() for _, _, line in lines]))
-    _layer_axes(axes[1])
+    layer_axes(axes[1])
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
     figure.suptitle("Weights by layer and role")
     return figure
@@ -230,7 +230,7 @@ def statistics_by_layer(by_layer: pd.DataFrame) -> Figure:
 
 def kurtosis_by_layer(by_layer: pd.DataFrame) -> Figure:
     """Excess kurtosis over the layers, a line per role; by_layer: of summaries.by_layer."""
-    lines = [(name, style, line.dropna(subset="kurtosis")) for name, style, line in _role_lines(by_layer)]
+    lines = [(name, style, line.dropna(subset="kurtosis")) for name, style, line in role_lines(by_layer)]
     lines = [(name, style, line) for name, style, line in lines if len(line)]
     if not lines:
         return message("no weight matrices in layers")
@@ -260,12 +260,12 @@ def kurtosis_by_layer(by_layer: pd.DataFrame) -> Figure:
     axis.set_ylabel("excess kurtosis")
     axis.set_title("Excess kurtosis of the weights by layer and role")
     axis.margins(x=0.08)
-    _layer_axes(np.array([axis]))
+    layer_axes(np.array([axis]))
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper")
     return figure
 
 
-def _role_lines(by_layer: pd.DataFrame) -> list[tuple[str, dict, pd.DataFrame]]:
+def role_lines(by_layer: pd.DataFrame) -> list[tuple[str, dict, pd.DataFrame]]:
     """Name, style and rows of each role."""
     table = by_layer[by_layer["role"] != "all"]
     several = table["stack"].nunique() > 1
@@ -302,7 +302,7 @@ def _symlog(axis: Axes, direction: str, body: float) -> None:
     ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _layer_axes(axes: np.ndarray) -> None:
+def layer_axes(axes: np.ndarray) -> None:
     for axis in axes:
         axis.set_xlabel("layer")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))

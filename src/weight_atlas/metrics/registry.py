@@ -20,6 +20,7 @@ FOLDER = Path(__file__).parent
 PARTS = (
     "checkpoints",
     "weights",
+    "quantization",
     "spectra",
     "embeddings",
     "tokens",

@@ -9,6 +9,7 @@ Analysis = Literal[
     "architecture_summary",
     "weight_statistics",
     "weight_cdf",
+    "quantization_sensitivity",
     "token_counts",
     "effective_rank",
     "attention_head",

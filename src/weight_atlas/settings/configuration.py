@@ -19,6 +19,7 @@ from weight_atlas.settings.base import Entry, Name, Settings
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.embeddings import EmbeddingGeometry, HeadSimilarity, ProjectionPca
 from weight_atlas.settings.models import Model
+from weight_atlas.settings.quantization import QuantizationSensitivity
 from weight_atlas.settings.spectra import (
     AttentionHead,
     AttentionKernel,
@@ -81,6 +82,7 @@ class Configuration(Settings):
     )
     pathvars: Pathvars = DEFAULTS
     weight_statistics: WeightStatistics = DEFAULTS
+    quantization_sensitivity: QuantizationSensitivity = DEFAULTS
     singular_values: SingularValues = DEFAULTS
     effective_rank: EffectiveRank = DEFAULTS
     attention_kernel: AttentionKernel = DEFAULTS

@@ -32,6 +32,7 @@ NEEDS = {
     "tensor_inventory": Need(1000, 60),
     "architecture_summary": Need(1000),
     "value_histogram": Need(4000, 240),
+    "quantization_sensitivity": Need(4000, 240),
     "singular_values_part": Need(4000, 720),
     "attention_kernel": Need(4000, 240),
     "heavy_tail": Need(minutes=240),

@@ -1,0 +1,76 @@
+"""Settings of what quantization costs, and of recipes for it."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from weight_atlas.quantization.formats import FORMATS
+from weight_atlas.settings.base import Count, Distinct, Positive, Settings
+
+_FORMATS = "|".join(FORMATS)
+SchemeName = Annotated[
+    str,
+    Field(
+        pattern=rf"^({_FORMATS})/(tensor|channel|group:([2-9]|[1-9][0-9]+))(/asymmetric)?(/clipped)?$",
+    ),
+]
+SCHEMES = [
+    "int8/tensor",
+    "int8/tensor/clipped",
+    "int8/channel",
+    "int8/group:128",
+    "fp8_e4m3/tensor",
+    "fp8_e4m3/channel",
+    "fp8_e5m2/tensor",
+    "int4/tensor",
+    "int4/tensor/clipped",
+    "int4/channel",
+    "int4/group:128",
+    "int4/group:128/asymmetric",
+    "int4/group:128/clipped",
+    "int4/group:128/asymmetric/clipped",
+    "int4/group:64",
+    "int4/group:64/asymmetric",
+    "int4/group:32",
+    "int4/group:32/asymmetric",
+    "nf4/group:64",
+    "mxfp4/group:32",
+    "nvfp4/group:16",
+]
+
+
+def _integers_only(names: list[str]) -> list[str]:
+    for name in names:
+        if not name.startswith("int") and name.endswith(("/asymmetric", "/clipped")):
+            raise PydanticCustomError("no_such_scheme", "Only integers are asymmetric or clipped")
+    return names
+
+
+Schemes = Annotated[Distinct[SchemeName], AfterValidator(_integers_only)]
+
+
+class QuantizationSensitivity(Settings):
+    """What rounding every matrix to number formats costs, from the weights alone."""
+
+    schemes: Annotated[Schemes, Field(min_length=1)] = Field(
+        SCHEMES,
+        description="Each FORMAT/GRANULARITY, then /asymmetric (integers are symmetric else) and /clipped (each range "
+        "shrunk to where its squared error is least). Granularities: tensor, channel (an output row), group:N (N "
+        "neighbours in a row).",
+    )
+    drawn: Schemes = Field(
+        ["int8/tensor", "int8/channel", "int4/group:128", "nvfp4/group:16"],
+        description="Schemes to draw by layer and role, of those above.",
+    )
+    kept_schemes: Schemes = Field(
+        ["int8/tensor", "int4/group:128"],
+        description="Schemes, of those above, to measure with the worst input channels kept in 16 bits.",
+    )
+    kept_channels: Distinct[Count] = Field(
+        [1, 8], description="How many input channels, those with the largest magnitudes, stay in 16 bits there."
+    )
+    ready_db: Positive = Field(
+        3.0, description="Loss against a Gaussian matrix, in dB, up to which a matrix is ready for a scheme."
+    )
+    sensitive_db: Positive = Field(6.0, description="Loss beyond which it is sensitive to it; 6 dB are one bit.")
