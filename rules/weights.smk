@@ -71,3 +71,25 @@ rule weight_cdfs:
     """The cumulative distributions of all models."""
     input:
         for_models("weight_cdf", "<results>/weight_cdf/{model}.csv"),
+
+
+use rule per_model as untrained_rows with:
+    """Rows of embeddings that training never moved: tokens that the model does not know."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        inventory="<results>/tensor_inventory/{model}.parquet",
+    output:
+        table=shown("<results>/untrained_rows/{model}.csv", "rows"),
+        matrices=shown("<results>/untrained_rows/{model}/matrices.csv", "by matrix"),
+        figure=shown("<results>/untrained_rows/{model}.png", "norms of rows"),
+    pathvars:
+        step="untrained_rows",
+    params:
+        **step("untrained_rows"),
+        options=options("untrained_rows", "trust_remote_code"),
+
+
+rule untrained_row_tables:
+    """The rows without training of all models."""
+    input:
+        for_models("untrained_rows", "<results>/untrained_rows/{model}.csv"),

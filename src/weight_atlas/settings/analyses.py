@@ -10,6 +10,7 @@ Analysis = Literal[
     "weight_statistics",
     "weight_cdf",
     "quantization_sensitivity",
+    "untrained_rows",
     "token_counts",
     "effective_rank",
     "attention_head",

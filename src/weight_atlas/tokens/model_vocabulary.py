@@ -52,6 +52,15 @@ def read_vocabulary(folder: Path, config: dict, inventory: pd.DataFrame, *, trus
     return ModelVocabulary(tokenizer, ids_from, token_texts(tokenizer, size), vocabulary_size(tokenizer, {}), rows)
 
 
+def token_names(folder: Path, *, trust_remote_code: bool) -> list[str | None]:
+    """How the vocabulary of the tokenizer in a folder spells the token of each id; None for ids without one."""
+    tokenizer, _ = tokenizer_and_source(folder, trust_remote_code=trust_remote_code)
+    names: list[str | None] = [None] * vocabulary_size(tokenizer, {})
+    for name, token in tokenizer.get_vocab().items():
+        names[token] = name
+    return names
+
+
 def tokenizer_vocabulary(place: Path, *, trust_remote_code: bool) -> ModelVocabulary:
     """Read the vocabulary of a tokenizer without a model: in a folder, or one file."""
     tokenizer, ids_from = tokenizer_and_source(place, trust_remote_code=trust_remote_code)

@@ -33,6 +33,7 @@ NEEDS = {
     "architecture_summary": Need(1000),
     "value_histogram": Need(4000, 240),
     "quantization_sensitivity": Need(4000, 240),
+    "untrained_rows": Need(8000, 120),
     "singular_values_part": Need(4000, 720),
     "attention_kernel": Need(4000, 240),
     "heavy_tail": Need(minutes=240),
