@@ -32,6 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interventions": {"checkpoint", "families", "live", "quantization", "statistics", "tokens", "settings"},
     "super_weights": {"checkpoint", "families", "interventions", "live", "statistics", "settings"},
     "vocabulary": {"checkpoint", "families", "interventions", "live", "statistics", "super_weights", "settings"},
+    # Heads and directions, from the weights alone.
+    "circuits": {"checkpoint", "families", "settings", "spectra", "statistics", "vocabulary"},
     "ablations": {
         "checkpoint", "families", "interventions", "live", "quantization", "statistics", "super_weights", "settings",
     },
@@ -47,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "command": {"workflow"},
     "__main__": {"command"},
     "api": {
-        "ablations", "checkpoint", "families", "findings", "live", "quantization", "settings", "spectra",
+        "ablations", "checkpoint", "circuits", "families", "findings", "live", "quantization", "settings", "spectra",
         "super_weights", "tokens", "vocabulary", "weights",
     },
     "data": {"interventions", "live", "quantization", "tokens"},

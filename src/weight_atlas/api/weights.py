@@ -108,6 +108,12 @@ class WeightAnalyses:
         tables = {"weight_statistics": self.statistics(), "effective_rank": self.effective_rank()}
         return findings_of({"tensor_inventory": self.inventory, **tables, "heavy_tail": self.heavy_tails(**settings)})
 
+    def head_composition(self) -> pd.DataFrame:
+        """Q-, K- and V-composition of all pairs of heads, beside random orientations (circuits.composition)."""
+        from weight_atlas.circuits.of_checkpoint import composition_of
+
+        return composition_of(self.checkpoint, self.inventory, threads=self.threads)
+
     def super_weight_screening(self, **settings: Any) -> pd.DataFrame:
         """Candidates for super weights from the weights alone (settings.super_weights.SuperWeightScreening)."""
         from weight_atlas.settings.super_weights import SuperWeightScreening

@@ -23,6 +23,7 @@ PARTS = (
     "quantization",
     "spectra",
     "embeddings",
+    "circuits",
     "tokens",
     "super_weights",
     "vocabulary",

@@ -13,6 +13,7 @@ Key = Literal[
     "model", "corpus", "ablation", "variant", "task", "subtask", "metric", "filter", "kind", "factor", "draw", "target",
     "stack", "role", "layer", "component", "expert", "head", "kv_head", "circuit", "phase", "category", "dtype",
     "id", "tensor", "piece", "row", "column", "neuron", "channel", "candidate", "iteration", "matrix", "position",
+    "from_layer", "from_component", "from_head",
     "token", "token_id", "prompt", "window", "document", "group", "request", "item", "class", "probability", "rank",
 ]  # fmt: skip
 

@@ -20,6 +20,7 @@ Analysis = Literal[
     "embedding_geometry",
     "projection_pca",
     "head_similarity",
+    "head_composition",
     "super_weight_screening",
     "super_weights",
     "weight_attribution",

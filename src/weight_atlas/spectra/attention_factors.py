@@ -43,14 +43,24 @@ def attention_blocks(matrices: pd.DataFrame) -> list[Block]:
     ]
 
 
-def norm_gains(inventory: pd.DataFrame, load: Callable[[Any], Any]) -> dict[tuple[str, int], np.ndarray]:
+def norm_rows(inventory: pd.DataFrame, place: str = "pre_attention") -> pd.DataFrame:
+    """The rows of the norms at a place (of NORM_PLACES), of layers that have one there.
+
+    There is none for layers with separate norms for queries, keys and values.
+    """
+    norms = inventory[(inventory["role"] == "norm") & (inventory["component"] == place) & inventory["layer"].notna()]
+    return norms[~norms.duplicated(["stack", "layer"], keep=False)]
+
+
+def norm_gains(
+    inventory: pd.DataFrame, load: Callable[[Any], Any], place: str = "pre_attention"
+) -> dict[tuple[str, int], np.ndarray]:
     """Gain of the norm whose output the attention reads, by (stack, layer), where the inventory has one.
 
     load(row) gives the gain that the norm multiplies by. There is none for models that normalise after the attention or
-    without a gain, nor for layers with separate norms for queries, keys and values.
+    without a gain. place: "post_attention" for the norm of what the attention adds to the residual stream.
     """
-    norms = inventory[(inventory["role"] == "norm") & (inventory["component"] == "pre_attention")]
-    norms = norms[~norms.duplicated(["stack", "layer"], keep=False)]
+    norms = norm_rows(inventory, place)
     return {(row.stack, int(row.layer)): load(row).double().numpy() for row in norms.itertuples(index=False)}
 
 

@@ -42,7 +42,7 @@ def kernel(left: np.ndarray, right: np.ndarray) -> Kernel:
     """Spectrum of A = left^T right; left: (k, d_left), right: (k, d_right), float64."""
     gram_left, gram_right = left @ left.T, right @ right.T
     energy = float((gram_left * gram_right).sum())
-    core = _triangle(left, gram_left) @ _triangle(right, gram_right).T
+    core = triangle(left, gram_left) @ triangle(right, gram_right).T
     singular = np.linalg.svd(core, compute_uv=False)
     norm = max(energy, 0.0) ** 0.5
     if left.shape[1] != right.shape[1]:
@@ -109,8 +109,8 @@ def milestones(values: np.ndarray) -> dict[float, int]:
     return {share: components_for(cumulative, share) for share in MILESTONES}
 
 
-def _triangle(factor: np.ndarray, gram: np.ndarray) -> np.ndarray:
-    """R with R^T R = factor factor^T, R upper triangular."""
+def triangle(factor: np.ndarray, gram: np.ndarray) -> np.ndarray:
+    """R with R^T R = factor factor^T, R upper triangular; |factor^T M| = |R M| for every M. gram: factor factor^T."""
     if factor.shape[0] <= factor.shape[1]:
         try:
             lower = np.linalg.cholesky(gram)

@@ -36,6 +36,7 @@ NEEDS = {
     "untrained_rows": Need(8000, 120),
     "singular_values_part": Need(4000, 720),
     "attention_kernel": Need(4000, 240),
+    "head_composition": Need(4000, 720),
     "heavy_tail": Need(minutes=240),
     "embedding_geometry": Need(4000, 120),
     "projection_pca": Need(4000, 240),

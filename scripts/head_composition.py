@@ -1,0 +1,37 @@
+"""How much attention heads read of what heads of earlier layers write: Q-, K- and V-composition."""
+
+from pathlib import Path
+
+from weight_atlas.artifacts import read_table, write_table
+from weight_atlas.figures.head_composition import composition_maps
+from weight_atlas.figures.style import save_figure
+from weight_atlas.settings.circuits import HeadComposition
+from weight_atlas.workflow.step import run_step
+
+
+def main(
+    checkpoint: Path,
+    inventory: Path,
+    *,
+    pairs: Path,
+    table: Path,
+    layers: Path,
+    figure: Path,
+    settings: HeadComposition,
+    threads: int = 1,
+) -> None:
+    """Write the scores of all pairs of heads, the strongest of them, their summary by layers, and the figure."""
+    from weight_atlas.checkpoint.manifest import open_checkpoint
+    from weight_atlas.circuits.composition import by_layers
+    from weight_atlas.circuits.of_checkpoint import composition_of
+
+    found = composition_of(open_checkpoint(checkpoint), read_table(inventory), threads=threads)
+    write_table(pairs, found)
+    write_table(table, found.head(settings.strongest))
+    summary = by_layers(found)
+    write_table(layers, summary)
+    save_figure(figure, composition_maps(summary, found))
+
+
+if __name__ == "__main__":
+    run_step(main, globals())
