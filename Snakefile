@@ -33,6 +33,7 @@ include: "rules/spectra.smk"
 include: "rules/embeddings.smk"
 include: "rules/circuits.smk"
 include: "rules/tokens.smk"
+include: "rules/token_weights.smk"
 include: "rules/super_weights.smk"
 include: "rules/vocabulary.smk"
 include: "rules/ablations.smk"
@@ -50,6 +51,7 @@ rule all:
     input:
         rules.atlases.input,
         rules.overview.output,
+        rules.vector_pages.input,
         # What the pages link to, so that what was deleted is made again.
         [products_of(model) for model in config["models"]],
         [getattr(rules, name).output for name in COMPARISONS],

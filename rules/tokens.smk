@@ -79,7 +79,8 @@ rule tokenizers:
     input:
         expand(
             "<results>/token_counts/{tokenizer}/{corpus}.parquet",
-            tokenizer=config["tokenizers"],
+            # Those that only a vector of token weights names are called like it, and count for it.
+            tokenizer=[name for name in config["tokenizers"] if name not in config["token_weights"]],
             corpus=config["corpora"],
         ),
 

@@ -27,6 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "embeddings": {"settings", "spectra"},
     "tokens": {"checkpoint", "settings"},
     "statistics": set(),
+    # Vectors out of checkpoints, and mathematics on them.
+    "token_weights": {"checkpoint", "families", "settings", "tokens", "vocabulary", "weights"},
     # Models that run.
     "live": {"checkpoint", "families", "tokens", "settings"},
     "interventions": {"checkpoint", "families", "live", "quantization", "statistics", "tokens", "settings"},

@@ -24,6 +24,7 @@ WILDCARDS = {
     "ablation": "super_weights",
     "bundled": "order",
     "tokenizer": "alone",
+    "vector": "demo-embedding",
 }
 # What a rule works out from the whole configuration, and no class of settings holds.
 FROM_THE_WHOLE = {"changes", "corpora", "models"}

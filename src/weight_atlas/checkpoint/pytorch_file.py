@@ -1,7 +1,7 @@
 """PyTorch checkpoints (.bin, .pt, .pth, .ckpt): indexed from their archive, then read tensor by tensor."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,14 @@ class PickleStore:
         if index is not None:
             check_index(folder / index, self.entries)
 
+    @classmethod
+    def of(cls, path: Path, found: Iterable[tuple[TensorEntry, _Place]]) -> "PickleStore":
+        """The tensors of one file that are found already."""
+        store = cls(path.parent, [])
+        for entry, place in found:
+            store.entries[entry.name], store._places[entry.name] = entry, place
+        return store
+
     def read(self, name: str, rows: slice | None = None) -> "torch.Tensor":
         """The tensor as stored; with rows, that range of its first dimension, reading only those bytes."""
         import torch
@@ -82,11 +90,15 @@ def _span(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
 
 
 def _indexed(path: Path, key: str | None) -> Iterator[tuple[TensorEntry, _Place]]:
+    archive = open_archive(path)
+    return _entries(_state_dict(archive.content, key, path), archive, path)
+
+
+def _entries(tensors: dict[str, "torch.Tensor"], archive: Archive, path: Path) -> Iterator[tuple[TensorEntry, _Place]]:
     import torch
 
     names = {getattr(torch, dtype.torch): dtype.name for dtype in BY_TORCH_NAME.values()}
-    archive = open_archive(path)
-    for name, tensor in _state_dict(archive.content, key, path).items():
+    for name, tensor in tensors.items():
         if note := _unreadable(tensor, names, archive):
             shape = () if tensor.is_nested else tuple(tensor.shape)
             yield TensorEntry(name, str(tensor.dtype), shape, path.name, 0, note=note), _Place(0, 0, ())
@@ -145,6 +157,13 @@ def _tensors(content: Any) -> dict[str, "torch.Tensor"]:
     return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, torch.Tensor)}
 
 
+def _alone(content: Any) -> dict[str, "torch.Tensor"]:
+    """The tensor of a file that holds one and no dictionary."""
+    import torch
+
+    return {"tensor": content} if isinstance(content, torch.Tensor) else {}
+
+
 def _under(content: Any, key: str) -> Any:
     """The value at a dotted path; keys may hold dots themselves, so the longest that fits goes first."""
     if not isinstance(content, dict):
@@ -176,6 +195,16 @@ def _dictionaries(content: Any) -> Iterator[tuple[str, dict]]:
                 yield ".".join(map(str, (*path, name))), value
             else:
                 waiting.append(((*path, name), value))
+
+
+def stores_of(path: Path) -> dict[str | None, PickleStore]:
+    """The tensors of every dictionary of a PyTorch file, by its dotted key; None for those of the outermost."""
+    archive = open_archive(path)
+    found: dict[str | None, dict[str, torch.Tensor]] = {}
+    if outermost := _tensors(archive.content) or _alone(archive.content):
+        found[None] = outermost
+    found |= {key: _tensors(value) for key, value in _dictionaries(archive.content)}
+    return {key: PickleStore.of(path, _entries(tensors, archive, path)) for key, tensors in found.items()}
 
 
 def _offer(content: Any) -> str:

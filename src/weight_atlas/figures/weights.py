@@ -112,19 +112,26 @@ def value_cdf_panels(cdf: pd.DataFrame, label: str) -> Figure:
     if known.empty:
         return message(f"no {label} to draw")
     figure, (full, zoom) = subplots(1, 2, width=4.6, height=3.4)
-    for axis, inside in ((full, slice(None)), (zoom, (0.05, 0.95))):
-        line = _between(known, inside)
-        axis.plot(line["value"], line["probability"], color=NEUTRAL, linewidth=1.8)
-        _mark(axis, known, legend=True)
-        axis.set_xlabel(label)
-        axis.legend(loc="upper left")
+    value_cdf_axes(full, known, label)
+    value_cdf_axes(zoom, known, label, inside=(0.05, 0.95))
     full.set_ylabel("cumulative share")
-    full.set_ylim(-0.02, 1.02)
-    _scale(full, known)
     full.set_title("Full range")
     zoom.set_title("5th to 95th percentile")
-    zoom.xaxis.set_major_locator(MaxNLocator(6))
     return figure
+
+
+def value_cdf_axes(axis: Axes, cdf: pd.DataFrame, label: str, *, inside: tuple[float, float] | None = None) -> None:
+    """Draw the CDF of one set of values, or the part of it between two probabilities; see value_cdf_panels."""
+    line = _between(cdf, slice(None) if inside is None else inside)
+    axis.plot(line["value"], line["probability"], color=NEUTRAL, linewidth=1.8)
+    _mark(axis, cdf, legend=True)
+    axis.set_xlabel(label)
+    axis.legend(loc="upper left")
+    if inside is None:
+        axis.set_ylim(-0.02, 1.02)
+        _scale(axis, cdf)
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(6))
 
 
 def _between(line: pd.DataFrame, inside: slice | tuple[float, float]) -> pd.DataFrame:

@@ -20,7 +20,8 @@ UNITS = {
 COUNTED = {"count", "rank", "bytes", "tokens"}
 Level = Literal[
     "model", "stack", "role", "phase", "layer", "tensor", "head", "expert", "neuron", "channel", "component", "weight",
-    "value", "token", "document", "corpus", "prompt", "window", "request", "item", "task", "variant", "target",
+    "value", "token", "vector", "document", "corpus", "prompt", "window", "request", "item", "task", "variant",
+    "target",
 ]  # fmt: skip
 Direction = Literal["higher", "lower", "both", "none"]
 Scale = Literal["linear", "log"]

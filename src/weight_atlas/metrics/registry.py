@@ -25,6 +25,7 @@ PARTS = (
     "embeddings",
     "circuits",
     "tokens",
+    "token_weights",
     "super_weights",
     "vocabulary",
     "ablations",

@@ -37,6 +37,7 @@ from weight_atlas.settings.super_weights import (
     SuperWeightVerification,
     WeightAttribution,
 )
+from weight_atlas.settings.token_weights import TokenWeights
 from weight_atlas.settings.tokenizers import TokenizerSpec
 from weight_atlas.settings.vocabulary import (
     Cascade,
@@ -80,6 +81,11 @@ class Configuration(Settings):
     tokenizers: dict[Name, Entry[TokenizerSpec]] = Field(
         {},
         description="Tokenizers without a model, to count the corpora by, by a name that no model has.",
+    )
+    token_weights: dict[Name, Entry[TokenWeights]] = Field(
+        {},
+        description="Vectors with one weight a token, such as a language detector has learned, or the norms of a "
+        "model's embedding, by a name of your choice.",
     )
     pathvars: Pathvars = DEFAULTS
     weight_statistics: WeightStatistics = DEFAULTS
