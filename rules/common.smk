@@ -14,13 +14,14 @@ from weight_atlas.workflow.configuration_files import refuse_repeated_keys, refu
 from weight_atlas.workflow.configuration_paths import check_paths, plain_folders
 from weight_atlas.workflow.configuration_types import typed
 from weight_atlas.errors import AtlasError
+from weight_atlas.token_weights.choices import Vectors, states
 from weight_atlas.failed_run import write_unfinished_pages
 from weight_atlas.findings.rules import files as files_of_findings
 from weight_atlas.settings.analyses import ANALYSES
 from weight_atlas.workflow.gpu_lease import visible_devices
 from weight_atlas.workflow.needs import megabytes, minutes, stored_bytes
 from weight_atlas.workflow.location import LIBRARY
-from weight_atlas.workflow.paths import check_place
+from weight_atlas.workflow.paths import check_place, for_snakemake
 from weight_atlas.workflow.provenance import code_digest
 from weight_atlas.workflow.run_lock import hold
 from weight_atlas.workflow.selection import Selection
@@ -36,6 +37,7 @@ try:
     config["pathvars"] = plain_folders(config["pathvars"])
     selection = Selection(config, ANALYSES)
     choices = Choices(config)  # of ablations
+    vectors = Vectors(config)  # of token weights
     check_place(ROOT, "weight-atlas")
 except AtlasError as error:
     raise WorkflowError(str(error)) from None
@@ -46,6 +48,7 @@ wildcard_constraints:
     model="|".join(map(re.escape, config["models"])),
     corpus="|".join(map(re.escape, config["corpora"])),
     tokenizer="|".join(map(re.escape, config["tokenizers"])),
+    vector="|".join(map(re.escape, vectors.names)) or "none",
 
 
 @functools.cache
@@ -121,6 +124,27 @@ def judged_products_of(model):
     made = products_of(model)
     tables = {f"{config['pathvars']['results']}/{file}".format(model=model) for file in files_of_findings()}
     return sorted(tables & {*made, *read} | {path for path in made if path.endswith(".json")})
+
+
+def products_of_vector(vector):
+    """All outputs of the steps that a vector of token weights has."""
+    patterns = [pattern for name in vectors.products_of(vector) for pattern in getattr(rules, name).output]
+    return sorted(path for pattern in patterns for path in expand(pattern, vector=vector))
+
+
+def vector_files(files):
+    """For `input:`, the user's files of a vector that Snakemake can watch. files: a method of `vectors`."""
+    return lambda wildcards: for_snakemake(files(wildcards.vector))
+
+
+def vector_states(files):
+    """For step(), what shows that a user's files of a vector are others than before. files: a method of `vectors`."""
+    return lambda wildcards: states(files(wildcards.vector))
+
+
+def vector_options(section):
+    """For `params: options=`: the keys of a class of settings, by the vector's entry."""
+    return lambda wildcards: vectors.options(wildcards.vector, section)
 
 
 def need(quantity):

@@ -8,36 +8,12 @@ token_weight_evolution; <results>/vector_page/{vector}.md.
 """
 
 from weight_atlas.settings.token_weights import Counted, Evolution, Vector
-from weight_atlas.token_weights.choices import Vectors, states
-
-try:
-    vectors = Vectors(config)
-except AtlasError as error:
-    raise WorkflowError(str(error)) from None
 
 MATRIX_FILES = {
     "checkpoint": "<results>/checkpoints/{model}.json",
     "inventory": "<results>/tensor_inventory/{model}.parquet",
 }
 TEXTS = ("<results>/token_classes/{model}.parquet", "<results>/fetch_tokenizer/{tokenizer}.json")
-
-
-wildcard_constraints:
-    vector="|".join(map(re.escape, vectors.names)) or "none",
-
-
-def user_files(files):
-    """For `input:`, those of a user's files of a vector that Snakemake can watch."""
-    return lambda wildcards: for_snakemake(files(wildcards.vector))
-
-
-def file_states(files):
-    """For step(), what shows that a user's files of a vector are others."""
-    return lambda wildcards: states(files(wildcards.vector))
-
-
-def vector_options(section):
-    return lambda wildcards: vectors.options(wildcards.vector, section)
 
 
 shown = shown_under("Token weights")
@@ -48,7 +24,7 @@ use rule per_job as token_weights with:
     input:
         unpack(lambda wildcards: vectors.origin(wildcards.vector, MATRIX_FILES)),
         unpack(lambda wildcards: vectors.texts(wildcards.vector, *TEXTS)),
-        user_files(vectors.files),
+        vector_files(vectors.files),
     output:
         tokens="<results>/token_weights/{vector}.parquet",
         summary=shown("<results>/token_weights/{vector}.json", "summary"),
@@ -63,7 +39,7 @@ use rule per_job as token_weights with:
     pathvars:
         job="token_weights/{vector}",
     params:
-        **step("token_weights", file_states(vectors.files)),
+        **step("token_weights", vector_states(vectors.files)),
         options=vector_options(Vector),
 
 
@@ -71,7 +47,7 @@ use rule per_job as token_weight_frequency with:
     """Token weights beside how often the tokens occur: correlations, outliers, recommendations, masks."""
     input:
         unpack(lambda wildcards: vectors.counts(wildcards.vector, "<results>/token_counts/{model}/{corpus}.npy")),
-        user_files(vectors.counts_file),
+        vector_files(vectors.counts_file),
         tokens="<results>/token_weights/{vector}.parquet",
     output:
         table=shown("<results>/token_weight_frequency/{vector}.csv", "correlations"),
@@ -88,14 +64,14 @@ use rule per_job as token_weight_frequency with:
     pathvars:
         job="token_weight_frequency/{vector}",
     params:
-        **step("token_weight_frequency", file_states(vectors.counts_file)),
+        **step("token_weight_frequency", vector_states(vectors.counts_file)),
         options=vector_options(Counted),
 
 
 use rule per_job as token_weight_evolution with:
     """Token weights over the checkpoints of a training run."""
     input:
-        user_files(vectors.checkpoints),
+        vector_files(vectors.checkpoints),
         tokens="<results>/token_weights/{vector}.parquet",
     output:
         table=shown("<results>/token_weight_evolution/{vector}.csv", "table"),
@@ -105,14 +81,8 @@ use rule per_job as token_weight_evolution with:
     pathvars:
         job="token_weight_evolution/{vector}",
     params:
-        **step("token_weight_evolution", file_states(vectors.checkpoints)),
+        **step("token_weight_evolution", vector_states(vectors.checkpoints)),
         options=vector_options(Evolution),
-
-
-def products_of_vector(vector):
-    """All outputs of the steps that a vector has."""
-    patterns = [pattern for name in vectors.products_of(vector) for pattern in getattr(rules, name).output]
-    return sorted(path for pattern in patterns for path in expand(pattern, vector=vector))
 
 
 use rule per_job as vector_page with:

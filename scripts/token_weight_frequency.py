@@ -41,18 +41,7 @@ def main(
     write_table(pruning, found.pruning)
     write_json(summary, found.summary)
     write_array(mask, found.mask)
-    save_figure(
-        figure,
-        six_panels(
-            found.tokens,
-            found.bins,
-            found.outliers,
-            found.divergence,
-            line=found.line,
-            threshold=settings.threshold,
-            label=found.label,
-        ),
-    )
+    save_figure(figure, six_panels(found, settings.threshold))
     save_figure(cumulative, cdfs(found.cdf, found.tokens["count"].to_numpy(), found.label))
     print(found.summary["reading"], flush=True)
 

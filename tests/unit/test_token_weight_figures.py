@@ -21,9 +21,7 @@ def closed_figures():
 def panels(weights, counts):
     table = token_table(np.asarray(weights, float), None, None).assign(token="a$b\n<i>")
     found = beside_counts(table, np.asarray(counts), Counted())
-    figure = six_panels(
-        found.tokens, found.bins, found.outliers, found.divergence, line=found.line, threshold=10, label="weight"
-    )
+    figure = six_panels(found, 10)
     return figure, found
 
 

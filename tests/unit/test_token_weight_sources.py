@@ -135,8 +135,8 @@ def test_sparse_tables(tmp_path, names, monkeypatch):
     save_file(
         {name: torch.tensor(np.ascontiguousarray(part)) for name, part in parts.items()}, tmp_path / "s.safetensors"
     )
-    coo = list(names) if names[0] == "x" else None
-    found = read(tmp_path / "s.safetensors", coo=coo, reduce="absmax", columns=NAMES)
+    sparse = list(names) if names[0] == "x" else None
+    found = read(tmp_path / "s.safetensors", sparse=sparse, reduce="absmax", columns=NAMES)
     np.testing.assert_array_equal(found.weights, np.abs(dense).max(1))
     assert found.best[found.best["column"] == "en"]["id"].tolist() == expected_best(dense, 1, 3)
 

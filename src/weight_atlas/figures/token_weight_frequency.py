@@ -1,6 +1,6 @@
 """Figures of token weights beside how often the tokens occur."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -20,32 +20,40 @@ _NAMED = 6  # outliers that are labelled
 _GRID = 60  # cells of a side of the map of ranks
 
 
-def six_panels(
-    tokens: pd.DataFrame,
-    bins: pd.DataFrame,
-    outliers: pd.DataFrame,
-    divergent: pd.DataFrame,
-    *,
-    line: tuple[float, float],
-    threshold: int,
-    label: str,
-) -> Figure:
+class Tables(Protocol):
+    """What six_panels draws; see token_weights.beside_counts."""
+
+    @property
+    def tokens(self) -> pd.DataFrame: ...
+    @property
+    def bins(self) -> pd.DataFrame: ...
+    @property
+    def outliers(self) -> pd.DataFrame: ...
+    @property
+    def divergence(self) -> pd.DataFrame: ...
+    @property
+    def line(self) -> tuple[float, float]: ...
+    @property
+    def label(self) -> str: ...
+
+
+def six_panels(found: Tables, threshold: int) -> Figure:
     """Weight against frequency, histograms, coverage, weight by count, outliers and ranks.
 
-    tokens: id, token, weight, masked, count, outlier (bool), and `language` where it is known. bins: of
-    weights_by_count; outliers, divergent: the tables of these names. line: slope and intercept of weight on
-    log(1 + count).
+    Its table of tokens has columns id, token, weight, masked, count, outlier (bool), and `language` where it is known;
+    line: slope and intercept of weight on log(1 + count); label: what the weights are. threshold: of rare tokens.
     """
+    tokens, label = found.tokens, found.label
     used = tokens[~tokens["masked"] & np.isfinite(tokens["weight"])]
     if used.empty or not used["count"].sum():
         return message("no occurrences of tokens with a weight")
     figure, axes = subplots(2, 3, width=4.9, height=3.8)
-    _scatter(axes[0, 0], used, line, threshold, label)
+    _scatter(axes[0, 0], used, found.line, threshold, label)
     _histograms(axes[0, 1], used, threshold, label)
     _coverage(axes[0, 2], used)
-    _by_count(axes[1, 0], bins, label)
-    _outliers(axes[1, 1], used, outliers, threshold, label)
-    _ranks(axes[1, 2], used, divergent)
+    _by_count(axes[1, 0], found.bins, label)
+    _outliers(axes[1, 1], used, found.outliers, threshold, label)
+    _ranks(axes[1, 2], used, found.divergence)
     return figure
 
 

@@ -33,7 +33,7 @@ class Table(Settings):
     mask_key: Text | None = Field(
         None, description="Dotted name of a mask in the same file, true or not 0 for the tokens that are kept."
     )
-    coo: Annotated[list[Text], Field(min_length=3, max_length=3)] | None = Field(
+    sparse: Annotated[list[Text], Field(min_length=3, max_length=3)] | None = Field(
         None,
         description="Names of the tensors of a sparse table: row (token), column and value of each entry; null: found "
         "by their usual names where there is no tensor `key`.",
@@ -107,8 +107,7 @@ class TokenWeights(Vector, Counted, Evolution):
     tokenizer: Text | None = Field(
         None,
         description="What says which token an id is: the name of a model in `models`, or in `tokenizers`, a "
-        "folder, a tokenizer.json, or hf://organisation/name; null: that of `model`, else tokens are shown by their ids "
-        "alone.",
+        "folder, a tokenizer.json, or hf://organisation/name; null: that of `model`, else tokens are shown by ids.",
     )
 
     @model_validator(mode="after")
@@ -121,7 +120,7 @@ class TokenWeights(Vector, Counted, Evolution):
             raise PydanticCustomError(
                 "no_vector", "the source of token weights should be a file", {"remedy": f"of {', '.join(SUFFIXES)}"}
             )
-        of_file = ("key", "mask_key", "coo", "reduce", "column", "columns", "checkpoints")
+        of_file = ("key", "mask_key", "sparse", "reduce", "column", "columns", "checkpoints")
         if self.model is not None and (given := [key for key in of_file if getattr(self, key) is not None]):
             raise PydanticCustomError(
                 "of_file", "{key} is for files", {"key": given[0], "remedy": f"remove `{given[0]}`, or give a `source`"}

@@ -1,4 +1,4 @@
-"""A sparse table of weights in coordinate form (COO): tensors of the row, the column and the value of each entry."""
+"""A sparse table of weights by its entries: tensors of the row, the column and the value of each entry."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -61,8 +61,8 @@ class SparseTable:
 
 def sparse_table(path: Path, tensors: dict[str, NamedTensor], settings: Table) -> SparseTable | None:
     """The sparse table of a file, where settings name its parts or it has tensors of the usual names; else None."""
-    if settings.coo is not None:
-        parts = [named_tensor(path, key, key, tensors) for key in settings.coo]
+    if settings.sparse is not None:
+        parts = [named_tensor(path, key, key, tensors) for key in settings.sparse]
     elif settings.key is not None or (found := _usual(tensors)) is None:
         return None
     else:
@@ -73,13 +73,13 @@ def sparse_table(path: Path, tensors: dict[str, NamedTensor], settings: Table) -
         raise AtlasError(
             f"the parts of a sparse table have {len(row)}, {len(column)} and {len(data)} entries",
             where=path,
-            remedy="name the tensors of rows, columns and values in `coo`",
+            remedy="name the tensors of rows, columns and values in `sparse`",
         )
     if len(row) and not all(_whole(each) for each in (row, column)):
         raise AtlasError(
             f"rows and columns of the sparse table {name} are no whole numbers from 0",
             where=path,
-            remedy="name them in the order rows, columns, values in `coo`",
+            remedy="name them in the order rows, columns, values in `sparse`",
         )
     order = np.argsort(row, kind="stable")
     row, column, data = row[order].astype(np.int64), column[order].astype(np.int64), data[order]
@@ -119,7 +119,7 @@ def _shape(path: Path, tensors: dict[str, NamedTensor], row: np.ndarray, column:
     said = next((tensors[name].values().reshape(-1) for name in SHAPE if name in tensors), None)
     if least[0] > MOST_ROWS or least[1] > MOST_ROWS:
         what = f"a sparse table with an entry at row {least[0] - 1}, column {least[1] - 1}"
-        raise AtlasError(what, where=path, remedy="name rows, columns and values in this order in `coo`")
+        raise AtlasError(what, where=path, remedy="name rows, columns and values in this order in `sparse`")
     if said is None:
         return least
     shape = tuple(int(size) for size in said)
