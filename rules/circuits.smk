@@ -1,7 +1,9 @@
-"""Circuits: how heads compose, from the weights alone.
+"""Circuits: how heads compose, and which tokens directions name, from the weights alone.
 
-Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet.
-Produces: <results>/head_composition/{model}.parquet, .csv and .png, and {model}/layers.csv.
+Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet,
+<results>/token_classes/{model}.parquet, <results>/untrained_rows/{model}.csv.
+Produces: <results>/head_composition/{model}.parquet, .csv and .png, and {model}/layers.csv;
+<results>/singular_directions/{model}.parquet, .csv and .png.
 """
 
 shown = shown_under("Circuits")
@@ -29,3 +31,27 @@ rule head_compositions:
     """The compositions of the heads of all models."""
     input:
         for_models("head_composition", "<results>/head_composition/{model}.csv"),
+
+
+use rule per_model as singular_directions with:
+    """Singular directions of W_OV and W_down read as tokens, with the share of energy of each."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        inventory="<results>/tensor_inventory/{model}.parquet",
+        token_classes="<results>/token_classes/{model}.parquet",
+        untrained_rows="<results>/untrained_rows/{model}.csv",
+    output:
+        found="<results>/singular_directions/{model}.parquet",
+        table=shown("<results>/singular_directions/{model}.csv", "telling directions"),
+        figure=shown("<results>/singular_directions/{model}.png", "figure"),
+    pathvars:
+        step="singular_directions",
+    params:
+        **step("singular_directions"),
+        options=options("singular_directions"),
+
+
+rule all_singular_directions:
+    """The singular directions of all models."""
+    input:
+        for_models("singular_directions", "<results>/singular_directions/{model}.csv"),

@@ -31,6 +31,7 @@ Analysis = Literal[
     "scaling_sweep",
     "quantization_ablation",
     "impact_summary",
+    "singular_directions",
     "neuron_labels",
     "neuron_effects",
     "cascade",

@@ -16,7 +16,7 @@ from weight_atlas.settings.ablations import (
     VariantPerplexity,
 )
 from weight_atlas.settings.base import Entry, Name, Settings
-from weight_atlas.settings.circuits import HeadComposition
+from weight_atlas.settings.circuits import HeadComposition, SingularDirections
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.embeddings import EmbeddingGeometry, HeadSimilarity, ProjectionPca
 from weight_atlas.settings.models import Model
@@ -100,6 +100,7 @@ class Configuration(Settings):
     projection_pca: ProjectionPca = DEFAULTS
     head_similarity: HeadSimilarity = DEFAULTS
     head_composition: HeadComposition = DEFAULTS
+    singular_directions: SingularDirections = DEFAULTS
     super_weight_screening: SuperWeightScreening = DEFAULTS
     super_weights: SuperWeights = DEFAULTS
     weight_attribution: WeightAttribution = DEFAULTS

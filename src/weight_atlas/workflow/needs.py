@@ -37,6 +37,7 @@ NEEDS = {
     "singular_values_part": Need(4000, 720),
     "attention_kernel": Need(4000, 240),
     "head_composition": Need(4000, 720),
+    "singular_directions": Need(8000, 480),
     "heavy_tail": Need(minutes=240),
     "embedding_geometry": Need(4000, 120),
     "projection_pca": Need(4000, 240),
