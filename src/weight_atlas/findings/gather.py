@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 
 from weight_atlas import metrics
-from weight_atlas.artifacts import read_json, read_table
+from weight_atlas.artifacts import read_json, read_table, reading
 from weight_atlas.findings.judge import judged
 from weight_atlas.findings.rules import GRADES, rules
-from weight_atlas.not_applicable import if_applicable
+from weight_atlas.findings.views import LISTS
+from weight_atlas.not_applicable import if_applicable, reason_of
 
 # A record: id (the rule, or the analysis with a number), grade, analysis, place (the gravest) and places (all), count
 # of them out of looked_at, value and null_value, effect = value / null_value, text, evidence (file, rows), remedy.
@@ -29,11 +30,24 @@ def gathered(paths: Iterable[Path], results: Path) -> list[dict[str, Any]]:
     files = {path: path.relative_to(results).as_posix() for path in paths}
     named = {table.name: path for path in paths if (table := metrics.table_of(files[path]))}
     wanted = {rule.table for rule in rules().values()}
-    read = {name: if_applicable(path, read_table) for name, path in named.items() if name in wanted}
+    read = {name: if_applicable(path, _read) for name, path in named.items() if name in wanted}
     found = findings_of({name: table for name, table in read.items() if table is not None})
     for each in found:
         each["evidence"]["file"] = files[named[each["evidence"]["file"]]]
     return _gravest_first([*found, *_stated(paths, results)])
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """A table without its columns of lists, which can be as large as the weights, but for those that views read."""
+    from pyarrow import parquet
+
+    if path.suffix != ".parquet" or reason_of(path) is not None:
+        return read_table(path)
+    lists = metrics.table_of(f"{path.parent.name}/{path.name}")
+    left = set(lists.lists if lists else ()) - {name for names in LISTS.values() for name in names}
+    with reading(path):
+        names = [name for name in parquet.read_schema(path).names if name not in left]
+        return pd.read_parquet(path, columns=names)
 
 
 def findings_of(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:

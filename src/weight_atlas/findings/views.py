@@ -8,6 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from weight_atlas.findings.channels import LISTS as CHANNEL_LISTS
+from weight_atlas.findings.channels import units
+
 # Layers on each side of a tensor that count as its neighbours.
 REACH = 2
 # Statistics that two tensors with the same values share to the last bit.
@@ -113,6 +116,8 @@ def untrained(tails: pd.DataFrame) -> pd.DataFrame:
     return tails.assign(noise_like=noise, most_trained=bool(noise.mean() < 0.5) if told.any() else False)
 
 
+# Columns of lists that a view reads; a table is read without its others.
+LISTS: dict[str, list[str]] = {"units": CHANNEL_LISTS}
 VIEWS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
-    view.__name__: view for view in (defects, outliers, neighbours, copies, types, untrained)
+    view.__name__: view for view in (defects, outliers, neighbours, copies, types, untrained, units)
 }
