@@ -335,6 +335,23 @@ def test_a_channel_is_not_a_single_weight_and_noise_has_none():
     assert profile(np.ones((3, 3))).channel == ""
 
 
+@pytest.mark.parametrize(
+    ("numbers", "name"),
+    [
+        ({}, None),
+        ({"untrained": 40}, "untrained_tokens"),
+        ({"untrained": 1}, "some_untrained_tokens"),
+        ({"tokens": 900}, "rows_beyond_tokenizer"),
+        ({"tokens": 0}, None),
+        ({"tokens": 1001}, "rows_missing"),
+    ],
+)
+def test_rows_of_embeddings_beside_the_tokenizer(numbers, name):
+    row = {"id": "W_E", "rows": 1000, "tokens": 1000, "untrained": 0, "zero": 0, "identical": 0, "near_identical": 0}
+    found = findings_of({"untrained_rows.matrices": pd.DataFrame([{**row, **numbers}])})
+    assert [each["id"] for each in found] == ([name] if name else [])
+
+
 # What analyses state, and files.
 
 

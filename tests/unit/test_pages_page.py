@@ -162,6 +162,21 @@ def test_small_tables_are_shown_whole_and_others_in_part():
     assert list(part.columns) == list(range(16)) and left == "16 of 20 columns"
 
 
+def test_of_a_wide_table_the_columns_are_shown_that_answer_most():
+    """Keys, then what can be unusual, then other numbers; nulls and words last, and nothing that is empty."""
+    registered = metrics.of("effective_rank")
+    columns = [*registered.keys.values(), *registered.by_column, *registered.words]
+    part, left = shown(pd.DataFrame([dict.fromkeys(columns, 1.0)]), registered)
+    assert len(part.columns) == 16 and left == f"16 of {len(columns)} columns"
+    assert {"id", "condition", "erank", "stable_rank"} <= set(part.columns)
+    assert not {"erank_null", "condition_null", "sigma_max", "status"} & set(part.columns)
+    assert [column for column in columns if column in part.columns] == list(part.columns), "in their order"
+    part, _ = shown(pd.DataFrame([{**dict.fromkeys(columns, 1.0), "condition": None}]), registered)
+    assert "condition" not in part.columns
+    narrow = pd.DataFrame([dict.fromkeys(columns[:10], None)])
+    assert len(shown(narrow, registered)[0].columns) == 10
+
+
 def test_the_notes_of_rows_are_shown_wherever_they_stand():
     wide = pd.DataFrame({**{f"c{i}": [1] for i in range(20)}, "note": ["too long for the context"]})
     part, left = shown(wide, None)

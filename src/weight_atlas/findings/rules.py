@@ -14,7 +14,7 @@ from weight_atlas.errors import AtlasError
 
 FOLDER = Path(__file__).parent
 # The files of rules, in the order in which they are applied: `unless` names rules before.
-PARTS = ("checkpoints", "weights", "spectra", "quantization")
+PARTS = ("checkpoints", "weights", "tokens", "spectra", "quantization")
 Grade = Literal["critical", "notable", "info"]
 GRADES: tuple[Grade, ...] = ("critical", "notable", "info")
 # What a sentence can name besides the columns of the gravest row.

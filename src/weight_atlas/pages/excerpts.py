@@ -13,8 +13,8 @@ def shown(table: pd.DataFrame, registered: Table | None) -> tuple[pd.DataFrame, 
     """The part of a table that a page shows, and what it leaves out ("" if nothing); None for a table not to show.
 
     registered: what the registry of metrics says of it, where it may choose columns and rows; columns without any value
-    are left out of a chosen part. Without a choice a table is shown if it has few rows: its first columns, and the
-    notes of its rows.
+    are left out of a chosen part. Without a choice a table is shown if it has few rows: the columns that answer most,
+    and the notes of its rows.
     """
     chosen = registered.page if registered else None
     if registered and chosen and {*chosen.columns, *chosen.only} <= set(table.columns):
@@ -23,7 +23,7 @@ def shown(table: pd.DataFrame, registered: Table | None) -> tuple[pd.DataFrame, 
         whole = len(rows)
     else:
         noted = table.columns.isin([NOTE]) & table.notna().any().to_numpy()
-        part, whole = table.loc[:, noted | (np.arange(len(noted)) < PREVIEW_COLUMNS)], len(table)
+        part, whole = table.loc[:, noted | _answering(table, registered)], len(table)
         if whole > PREVIEW_ROWS:
             return None
     if part.empty:
@@ -31,6 +31,31 @@ def shown(table: pd.DataFrame, registered: Table | None) -> tuple[pd.DataFrame, 
     left = [f"{len(part)} of {whole} rows"] if len(part) < whole else []
     left += [f"{len(part.columns)} of {len(table.columns)} columns"] if len(part.columns) < len(table.columns) else []
     return part, ", ".join(left)
+
+
+def _answering(table: pd.DataFrame, registered: Table | None) -> np.ndarray:
+    """Which columns of a wide table a page shows: as many as fit, by what they tell, in their order.
+
+    First what says where a row's numbers come from, then metrics that can be unusual, then other metrics, last nulls
+    and words; columns without any value are none of them. Of a table that the registry does not know the first.
+    """
+    known = registered.by_column if registered else {}
+    nulls = {metric.null for metric in known.values()}
+    keys = set(registered.keys.values()) if registered else set()
+
+    def rank(column: str) -> int:
+        if registered is None or column in keys:
+            return 0
+        if column not in known or column in nulls:
+            return 3
+        return 1 if known[column].direction != "none" else 2
+
+    wide = len(table.columns) > PREVIEW_COLUMNS
+    empty = table.isna().all().to_numpy() if wide and registered else np.zeros(len(table.columns), dtype=bool)
+    ranks = np.array([rank(str(column)) for column in table.columns]) + 4 * empty
+    shown = np.zeros(len(ranks), dtype=bool)
+    shown[np.argsort(ranks, kind="stable")[:PREVIEW_COLUMNS]] = True
+    return shown & ~empty
 
 
 def _most_unusual(rows: pd.DataFrame, registered: Table) -> pd.DataFrame:
