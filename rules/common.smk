@@ -110,9 +110,9 @@ def hold_run_lock():
 
 def products_of(model):
     """All outputs of a model's analyses: what the rule named like the analysis writes."""
-    corpora = list(config["corpora"])
+    names = {"corpus": list(config["corpora"]), "recipe": list(config["recipes"])}
     patterns = [pattern for name in selection.analyses_of(model) for pattern in getattr(rules, name).output]
-    return sorted({path for pattern in patterns for path in expand(pattern, model=model, corpus=corpora)})
+    return sorted({path for pattern in patterns for path in expand(pattern, model=model, **names)})
 
 
 def of_a_model(pattern):
@@ -150,6 +150,12 @@ def vector_states(files):
 def vector_options(section):
     """For `params: options=`: the keys of a class of settings, by the vector's entry."""
     return lambda wildcards: vectors.options(wildcards.vector, section)
+
+
+def spared_weights(wildcards):
+    """The super weights that a recipe spares, of models that they are looked for in."""
+    found = "super_weights" in selection.analyses_of(wildcards.model)
+    return {"super_weights": "<results>/super_weights/{model}.json"} if found else {}
 
 
 def need(quantity):

@@ -2,9 +2,18 @@
 
 Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet,
 <results>/value_histogram/{model}.parquet.
+and for recipes <results>/corpus/{corpus}.parquet and <results>/super_weights/{model}.json.
 Produces: <results>/quantization_sensitivity/{model}.parquet with tables by matrix, scheme, layer and channel, and
-figures.
+figures; <results>/input_second_moments/{model}.parquet and .gguf;
+<results>/quantization_recipe/{model}/{recipe}.csv with the files that the tool reads.
 """
+
+
+wildcard_constraints:
+    recipe="|".join(map(re.escape, config["recipes"])) or "none",
+
+
+RECIPE = "<results>/quantization_recipe/{model}/{recipe}.csv"
 
 shown = shown_under("Quantization")
 
@@ -36,3 +45,48 @@ rule quantization_sensitivities:
     """What quantization costs the weights of all models."""
     input:
         for_models("quantization_sensitivity", "<results>/quantization_sensitivity/{model}.parquet"),
+
+
+use rule per_model as input_second_moments with:
+    """Second moment of each input channel of every matrix, over windows of text; also as llama.cpp's imatrix."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        text=corpus_of("input_second_moments"),
+    output:
+        table="<results>/input_second_moments/{model}.parquet",
+        imatrix="<results>/input_second_moments/{model}.gguf",
+    pathvars:
+        step="input_second_moments",
+    conda:
+        "../envs/lm.yaml"
+    resources:
+        **needs(gpu=one_gpu),
+    params:
+        **step("input_second_moments"),
+        options=options("input_second_moments", "dtype", "trust_remote_code"),
+
+
+use rule per_job as quantization_recipe with:
+    """For a size, the types of all parts of a model with the least error, and the files that the tool reads."""
+    input:
+        unpack(spared_weights),
+        checkpoint="<results>/checkpoints/{model}.json",
+        inventory="<results>/tensor_inventory/{model}.parquet",
+        moments="<results>/input_second_moments/{model}.parquet",
+    output:
+        table=shown("<results>/quantization_recipe/{model}/{recipe}.csv", "table"),
+        summary="<results>/quantization_recipe/{model}/{recipe}.json",
+        figure=shown("<results>/quantization_recipe/{model}/{recipe}.png", "types by layer"),
+        files=directory("<results>/quantization_recipe/{model}/{recipe}.files"),
+    pathvars:
+        job="quantization_recipe/{model}/{recipe}",
+    threads: 4
+    params:
+        **step("quantization_recipe"),
+        options=lambda wildcards: config["recipes"][wildcards.recipe],
+
+
+rule quantization_recipes:
+    """The recipes of all models."""
+    input:
+        for_models("quantization_recipe", RECIPE, recipe=config["recipes"]),

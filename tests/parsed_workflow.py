@@ -11,9 +11,10 @@ ROOT = Path(__file__).parents[1]
 
 @cache
 def parsed_rules() -> dict:
-    """All rules by name, without templates, which have neither output nor input; one tokenizer is configured."""
+    """All rules by name, without templates, which have neither output nor input; a tokenizer and a recipe are there."""
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        more = ConfigSettings(config={"tokenizers": {"alone": {"source": "bundled:demo"}}})
+        recipes = {"six": {"format": "llama.cpp", "bits": 6}}
+        more = ConfigSettings(config={"tokenizers": {"alone": {"source": "bundled:demo"}}, "recipes": recipes})
         cores = ResourceSettings(cores=1)
         workflow = api.workflow(cores, config_settings=more, snakefile=ROOT / "Snakefile")._workflow
         return {rule.name: rule for rule in workflow.rules if rule.output or rule.input}

@@ -25,6 +25,7 @@ WILDCARDS = {
     "bundled": "order",
     "tokenizer": "alone",
     "vector": "demo-embedding",
+    "recipe": "six",
 }
 # What a rule works out from the whole configuration, and no class of settings holds.
 FROM_THE_WHOLE = {"changes", "corpora", "models"}

@@ -247,7 +247,7 @@ def walk(schema, path=""):
         yield from walk(part, f"{path}.{name}")
 
 
-REQUIRED = {".models", ".models.*.source", ".corpora.*.source", ".tokenizers.*.source"}
+REQUIRED = {".models", ".models.*.source", ".corpora.*.source", ".tokenizers.*.source", ".recipes.*.format"}
 COORDINATES = {".ablations.*.weights.*.layer"} | {
     f".{section}.weights.*.{key}"
     for section in ("scaling_sweep", "quantization_ablation")

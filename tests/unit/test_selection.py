@@ -21,6 +21,12 @@ def test_analyses_of_a_model_are_in_the_order_of_all():
     assert CHOSEN.analyses_of("none") == []
 
 
+def test_recipes_are_an_analysis_where_there_are_some():
+    for recipes, expected in (({}, ["cdf"]), ({"four": {}}, ["cdf", "quantization_recipe"])):
+        selection = Selection({**CONFIG, "recipes": recipes}, ["cdf", "quantization_recipe"])
+        assert selection.analyses_of("all") == expected
+
+
 def test_models_with_an_analysis():
     assert CHOSEN.models_with("ranks") == ["all", "some"]
     assert CHOSEN.models_with("tails") == ["all"]

@@ -30,6 +30,7 @@ Analysis = Literal[
     "ablation_perplexity",
     "scaling_sweep",
     "quantization_ablation",
+    "quantization_recipe",
     "impact_summary",
     "singular_directions",
     "neuron_labels",

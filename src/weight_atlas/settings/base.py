@@ -70,6 +70,7 @@ ENDS = (
     "changes",
     "contributions",
     "csv",
+    "gguf",
     "groups",
     "iterations",
     "json",

@@ -20,7 +20,7 @@ from weight_atlas.settings.circuits import HeadComposition, SingularDirections
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.embeddings import EmbeddingGeometry, HeadSimilarity, ProjectionPca
 from weight_atlas.settings.models import Model
-from weight_atlas.settings.quantization import QuantizationSensitivity
+from weight_atlas.settings.quantization import InputSecondMoments, QuantizationSensitivity, Recipe
 from weight_atlas.settings.spectra import (
     AttentionHead,
     AttentionKernel,
@@ -90,6 +90,12 @@ class Configuration(Settings):
     pathvars: Pathvars = DEFAULTS
     weight_statistics: WeightStatistics = DEFAULTS
     quantization_sensitivity: QuantizationSensitivity = DEFAULTS
+    recipes: dict[Name, Entry[Recipe]] = Field(
+        {},
+        description="Recipes for quantizing the models to a size with the least error, by a name of your choice; such "
+        "as {four: {format: llama.cpp, bits: 4.5}}.",
+    )
+    input_second_moments: InputSecondMoments = DEFAULTS
     singular_values: SingularValues = DEFAULTS
     effective_rank: EffectiveRank = DEFAULTS
     attention_kernel: AttentionKernel = DEFAULTS

@@ -1,12 +1,12 @@
 """Settings of what quantization costs, and of recipes for it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from weight_atlas.quantization.formats import FORMATS
-from weight_atlas.settings.base import Count, Distinct, Positive, Settings
+from weight_atlas.settings.base import Count, Distinct, FirstCorpus, Positive, Settings, Several, WindowLength
 
 _FORMATS = "|".join(FORMATS)
 SchemeName = Annotated[
@@ -74,3 +74,29 @@ class QuantizationSensitivity(Settings):
         3.0, description="Loss against a Gaussian matrix, in dB, up to which a matrix is ready for a scheme."
     )
     sensitive_db: Positive = Field(6.0, description="Loss beyond which it is sensitive to it; 6 dB are one bit.")
+
+
+Tool = Literal["llama.cpp", "llm-compressor", "bitsandbytes", "torchao", "gptqmodel"]
+
+
+class Recipe(Settings):
+    """An entry of `recipes`."""
+
+    format: Tool = Field(description="The tool that is to read it.")
+    bits: Annotated[float, Field(gt=0, le=32)] | None = Field(
+        None, description="Size in bits per weight of the whole model, scales and what stays in 16 bits included."
+    )
+    gb: Positive | None = Field(None, description="Size in GB (10^9 bytes) of the whole model, in place of bits.")
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "Recipe":
+        if (self.bits is None) == (self.gb is None):
+            raise PydanticCustomError("one_size", "A recipe has one size: bits or gb")
+        return self
+
+
+class InputSecondMoments(FirstCorpus):
+    """Second moment of each input channel of every matrix of a running model, which recipes weight errors by."""
+
+    window: WindowLength = Field(512, description="Tokens in a window; at most the model's context.")
+    tokens: Several = Field(16384, description="Tokens of the corpus to run.")

@@ -34,6 +34,8 @@ NEEDS = {
     "value_histogram": Need(4000, 240),
     "quantization_sensitivity": Need(4000, 240),
     "untrained_rows": Need(8000, 120),
+    "quantization_recipe": Need(4000, 720),
+    "input_second_moments": Need(16000, 120, LIVE),
     "singular_values_part": Need(4000, 720),
     "attention_kernel": Need(4000, 240),
     "head_composition": Need(4000, 720),

@@ -5,6 +5,9 @@ from typing import Any
 
 from weight_atlas.errors import unknown_name
 
+# Analyses of what a section of the configuration names: where it names nothing, there is nothing to make.
+_ASKED_FOR = {"quantization_recipe": "recipes"}
+
 
 class Selection:
     """What a checked configuration switches on.
@@ -24,9 +27,10 @@ class Selection:
                 raise unknown_name("corpus", name, known, f"configuration: {section}.corpus")
 
     def analyses_of(self, model: str) -> list[str]:
-        """The analyses of a model: all, unless its entry of the configuration names some."""
+        """The analyses of a model: all, unless its entry names some; without what the configuration asks nothing of."""
         chosen = self._config["models"][model]["analyses"]
-        return [name for name in self._analyses if chosen is None or name in chosen]
+        wanted = [name for name in self._analyses if self._config.get(_ASKED_FOR.get(name, ""), True)]
+        return [name for name in wanted if chosen is None or name in chosen]
 
     def models_with(self, analysis: str) -> list[str]:
         """The models that have an analysis, in the order of the configuration."""

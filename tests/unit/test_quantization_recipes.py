@@ -1,0 +1,385 @@
+"""Recipes: the knapsack against brute force, block formats against gguf, units and files against what tools read."""
+
+import itertools
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import gguf
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from gguf import quants
+
+from weight_atlas.errors import AtlasError, NotApplicable
+from weight_atlas.figures.recipes import types_by_layer
+from weight_atlas.quantization.quantizers import Scheme, bits_per_weight, quantized
+from weight_atlas.quantization.recipes import ggml
+from weight_atlas.quantization.recipes.allocate import allocate
+from weight_atlas.quantization.recipes.costs import unit_costs
+from weight_atlas.quantization.recipes.files import files
+from weight_atlas.quantization.recipes.gguf_names import gguf_names
+from weight_atlas.quantization.recipes.imatrix import write_imatrix
+from weight_atlas.quantization.recipes.importance import importance_of
+from weight_atlas.quantization.recipes.recipe import allocated, spared_ids
+from weight_atlas.quantization.recipes.types import TYPES, StoredType
+from weight_atlas.quantization.recipes.units import Unit, head_name, units_of
+from weight_atlas.settings.quantization import Recipe
+
+TOOLS = tuple(TYPES)
+EQUAL = lambda row: (None, "nothing")  # noqa: E731
+
+
+def normal(rows, cols, seed=0):
+    return np.random.default_rng(seed).standard_normal((rows, cols)).astype(np.float32) * np.float32(0.02)
+
+
+# The knapsack.
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_allocation_is_the_best_of_all(seed):
+    random = np.random.default_rng(seed)
+    sizes = np.sort(random.random((6, 4)), axis=1) * random.integers(1, 9, (6, 1))
+    errors = -np.sort(-random.random((6, 4)), axis=1)
+    sizes[0, 1] = errors[2, 3] = np.inf
+    smallest = np.where(np.isfinite(sizes + errors), sizes, np.inf).min(axis=1).sum()
+    budget = smallest * (1 + 2 * random.random())
+    every = itertools.product(range(4), repeat=6)
+    allowed = [c for c in every if sizes[range(6), c].sum() <= budget and np.isfinite(errors[range(6), c]).all()]
+    best = min(errors[range(6), c].sum() for c in allowed)
+    found = allocate(sizes, errors, budget)
+    assert sizes[np.arange(6), found.chosen].sum() <= budget
+    assert errors[np.arange(6), found.chosen].sum() <= best * 1.01
+    assert found.gap <= 0.01
+
+
+def test_what_does_not_fit_is_refused_and_what_fits_whole_is_taken():
+    sizes, errors = np.array([[4.0, 8.0], [4.0, 8.0]]), np.array([[1.0, 0.0], [2.0, 0.5]])
+    with pytest.raises(AtlasError, match="less than the smallest"):
+        allocate(sizes, errors, 7.9)
+    assert allocate(sizes, errors, 16.0).chosen.tolist() == [1, 1]
+    assert allocate(sizes, errors, 12.0).chosen.tolist() == [0, 1]
+    assert allocate(sizes, errors, 8.0).chosen.tolist() == [0, 0]
+
+
+# ggml's formats.
+
+
+@pytest.mark.parametrize("name", ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0"])
+def test_legacy_types_are_ggufs(name):
+    w, kind = normal(3, 64), gguf.GGMLQuantizationType[name.upper()]
+    assert np.array_equal(ggml.rounded(w, name), quants.dequantize(quants.quantize(w, kind), kind))
+    size, bytes_ = gguf.GGML_QUANT_SIZES[kind]
+    assert next(each.bits for each in TYPES["llama.cpp"] if each.name == name) == bytes_ * 8 / size
+
+
+@pytest.mark.parametrize("name", ["q2_K", "q3_K", "q4_K", "q5_K", "q6_K"])
+def test_sizes_of_k_quants_are_ggufs(name):
+    size, bytes_ = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name.upper()]]
+    kind = next(each for each in TYPES["llama.cpp"] if each.name == name)
+    assert (kind.block, kind.bits) == (size, bytes_ * 8 / size)
+
+
+def packed_q6(values, d, scales):
+    """One q6_K block from levels (256,) in -32 .. 31, its float16 and its sixteen scales, as ggml lays it out."""
+    codes = (values + 32).astype(np.uint8)
+    low, high = np.zeros(128, np.uint8), np.zeros(64, np.uint8)
+    for half in range(2):
+        part = codes[128 * half :][:128]
+        for i in range(32):
+            a, b, c, e = (part[i + 32 * k] for k in range(4))
+            low[64 * half + i], low[64 * half + 32 + i] = (a & 15) | (c & 15) << 4, (b & 15) | (e & 15) << 4
+            high[32 * half + i] = (a >> 4) | (b >> 4) << 2 | (c >> 4) << 4 | (e >> 4) << 6
+    scale = np.frombuffer(scales.astype(np.int8).tobytes(), np.uint8)
+    return np.concatenate([low, high, scale, np.frombuffer(np.float16(d).tobytes(), np.uint8)])
+
+
+def test_what_a_k_quants_bytes_hold_comes_back():
+    """Packed by ggml's layout and read by gguf, weights on the format's own grid are found again."""
+    random = np.random.default_rng(0)
+    levels = random.integers(-32, 32, 256)
+    levels[::16] = -32  # so that the largest weight of a sub-block is on its last level
+    scales = random.integers(-127, 127, 16)
+    scales[scales == 0], scales[5] = 1, -128
+    block = packed_q6(levels, 0.0123, scales)
+    w = quants.dequantize(block.reshape(1, -1), gguf.GGMLQuantizationType.Q6_K).astype(np.float32)
+    assert w.reshape(-1) == pytest.approx(np.float32(np.float16(0.0123)) * np.repeat(scales, 16) * levels)
+    assert ggml.rounded(w, "q6_K") == pytest.approx(w, rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "least"), [("q2_K", 9.5), ("q3_K", 15), ("q4_K", 22), ("q5_K", 28), ("q6_K", 34)])
+def test_k_quants_have_few_levels_and_the_error_that_is_known_of_them(name, least):
+    w = normal(8, 512)
+    ours = ggml.rounded(w, name)
+    sub, levels = {"q2_K": (16, 4), "q3_K": (16, 8), "q4_K": (32, 16), "q5_K": (32, 32), "q6_K": (16, 64)}[name]
+    assert max(len(np.unique(block)) for block in ours.reshape(-1, sub)) <= levels
+    assert 10 * np.log10((w**2).sum() / ((w - ours) ** 2).sum()) > least
+    # A second time nothing much changes, and signs and zeros stay.
+    assert np.array_equal(ggml.rounded(np.zeros((1, 256), np.float32), name), np.zeros((1, 256), np.float32))
+    mirrored = ggml.rounded(-w, name) if name in ("q3_K", "q6_K") else -ours
+    assert np.abs(mirrored + ours).max() < 0.04
+
+
+# Costs.
+
+
+def inventory_of(rows):
+    """A table of an inventory with what recipes read of it."""
+    keys = {
+        "tensor": "", "id": "", "role": "W_up", "component": "", "stack": "decoder", "layer": 0, "expert": pd.NA,
+        "rows": 4, "cols": 256, "layout": "", "tied_to": "", "parameters": 1024, "norm": "",
+    }  # fmt: skip
+    table = pd.DataFrame([{**keys, **row, "id": row.get("id", row["tensor"])} for row in rows])
+    return table.astype(dict.fromkeys(("layer", "expert", "rows", "cols"), "Int64"))
+
+
+def test_costs_weigh_the_columns_and_add_up_over_a_unit():
+    weights = {"a": torch.from_numpy(normal(4, 256)), "b": torch.from_numpy(normal(4, 256, seed=1)) * 3}
+    h = np.linspace(1, 9, 256)
+    types = (StoredType("int4", 128, "int4/group:128"), StoredType("int8", 1, "int8/channel"), StoredType("no", 100))
+    rows = {name: name for name in weights}
+    with ThreadPoolExecutor(2) as pool:
+        costs = unit_costs(
+            [Unit("ab", ("ab",), ("a", "b"))], types, rows, weights.__getitem__, lambda row: (h, "moments"), pool
+        )
+    for number, kind in enumerate(types[:2]):
+        errors = [((w - quantized(w, Scheme.named(kind.scheme))).double() ** 2).numpy() * h for w in weights.values()]
+        energy = [(w.double() ** 2).numpy() * h for w in weights.values()]
+        assert costs.noise[0, number] == pytest.approx(sum(e.sum() for e in errors) / sum(e.sum() for e in energy))
+        assert costs.sizes[0, number] == pytest.approx(2 * 1024 * bits_per_weight((4, 256), Scheme.named(kind.scheme)))
+    assert np.isinf(costs.sizes[0, 2])
+    assert costs.bases == ["moments"]
+
+
+def test_importance_is_measured_else_the_gain_of_the_norm_else_nothing():
+    table = inventory_of(
+        [
+            {"tensor": "model.norm0", "role": "norm", "component": "pre_attention", "rows": 3, "cols": pd.NA},
+            {"tensor": "layers.0.q.weight", "role": "W_Q", "cols": 3},
+            {"tensor": "layers.0.o.weight", "role": "W_O", "cols": 3},
+            {"tensor": "layers.0.up.weight", "role": "W_up", "cols": 3},
+        ]
+    )
+    moments = pd.DataFrame({"tensor": ["model.layers.0.up.weight"], "moments": [[1.0, 2.0, 3.0]]})
+    of = importance_of(table, lambda row: torch.tensor([1.0, -2.0, 3.0]), moments)
+    by_role = {row.role: of(row) for row in table.itertuples(index=False)}
+    assert by_role["W_Q"][0].tolist() == [1, 4, 9]
+    assert by_role["W_Q"][1] == "norm gain"
+    assert by_role["W_O"] == (None, "nothing")
+    assert by_role["W_up"][0].tolist() == [1, 2, 3]
+
+
+# Units.
+
+
+LLAMA = [
+    {"tensor": "model.embed_tokens.weight", "role": "W_E", "layer": pd.NA},
+    {"tensor": "lm_head.weight", "role": "W_U", "layer": pd.NA},
+    *(
+        {"tensor": f"model.layers.0.self_attn.{name}_proj.weight", "role": f"W_{name.upper()}"}
+        for name in ("q", "k", "v", "o")
+    ),
+    {"tensor": "model.layers.0.mlp.gate_proj.weight", "role": "W_gate"},
+    {"tensor": "model.layers.0.mlp.up_proj.weight", "role": "W_up"},
+    {"tensor": "model.layers.0.mlp.down_proj.weight", "role": "W_down"},
+]
+MIXTRAL = [
+    *LLAMA[:6],
+    {"tensor": "model.layers.0.block_sparse_moe.gate.weight", "role": "W_router"},
+    *(
+        {"tensor": f"model.layers.0.block_sparse_moe.experts.{expert}.{name}.weight", "role": role, "expert": expert}
+        for expert in range(2)
+        for name, role in (("w1", "W_gate"), ("w2", "W_down"), ("w3", "W_up"))
+    ),
+]
+GPT2 = [
+    {"tensor": "wte.weight", "role": "W_E", "layer": pd.NA},
+    {"tensor": "wpe.weight", "role": "W_pos", "layer": pd.NA},
+    *(
+        {"tensor": "h.0.attn.c_attn.weight", "id": f"h.0.attn.c_attn.weight#{role}", "role": role}
+        for role in ("W_Q", "W_K", "W_V")
+    ),
+    {"tensor": "h.0.mlp.c_proj.weight", "role": "W_down"},
+]
+
+
+def test_llama_cpp_has_ggufs_names_and_one_for_all_experts():
+    units = units_of(inventory_of(MIXTRAL), "llama.cpp", gguf_names({"model_type": "mixtral"}, 1))
+    by_name = {unit.name: len(unit.ids) for unit in units}
+    assert by_name["blk.0.ffn_gate_exps.weight"] == by_name["blk.0.ffn_down_exps.weight"] == 2
+    assert by_name["token_embd.weight"] == by_name["output.weight"] == by_name["blk.0.attn_q.weight"] == 1
+    assert not [name for name in by_name if "gate_inp" in name]
+    units = units_of(inventory_of(GPT2), "llama.cpp", gguf_names({"model_type": "gpt2"}, 1))
+    assert {unit.name: len(unit.ids) for unit in units} == {
+        "token_embd.weight": 1, "blk.0.attn_qkv.weight": 3, "blk.0.ffn_down.weight": 1
+    }  # fmt: skip
+    with pytest.raises(NotApplicable, match="knows no model of type"):
+        gguf_names({"model_type": "beam"}, 1)
+
+
+def test_other_tools_name_modules_and_join_what_vllm_joins():
+    def names(tool, rows):
+        return [unit.names for unit in units_of(inventory_of(rows), tool)]
+
+    joined = names("llm-compressor", LLAMA)
+    layer = "model.layers.0"
+    assert tuple(f"{layer}.self_attn.{name}_proj" for name in "qkv") in joined
+    assert (f"{layer}.mlp.gate_proj", f"{layer}.mlp.up_proj") in joined
+    assert ("lm_head",) in joined
+    assert len(names("bitsandbytes", LLAMA)) == len(LLAMA) - 1
+    assert not [name for name in names("gptqmodel", LLAMA) if name == ("lm_head",)]
+    assert len([each for each in names("llm-compressor", MIXTRAL) if len(each) == 6]) == 1
+    assert not [each for each in names("bitsandbytes", MIXTRAL) if "experts" in each[0]]
+    assert names("torchao", GPT2) == [("h.0.attn.c_attn",), ("h.0.mlp.c_proj",)]
+    stack = {"tensor": "layers.0.experts.gate_up_proj", "role": "W_up", "expert": 0, "layout": "stacked+halves"}
+    assert names("torchao", [stack, {**stack, "id": "x", "expert": 1}]) == [("layers.0.experts.gate_up_proj",)]
+    assert names("llm-compressor", [stack]) == []
+
+
+def test_the_head_is_named_where_it_is_tied_too():
+    assert head_name(inventory_of(LLAMA)) == "lm_head"
+    assert head_name(inventory_of(GPT2)) == "lm_head"
+
+
+# The whole, and its files.
+
+
+def recipe(tool, rows, bits=7.0, spared=(), names=None):
+    table = inventory_of(rows)
+    weights = {name: torch.from_numpy(normal(4, 256, seed=number)) for number, name in enumerate(table["id"])}
+    units = units_of(table, tool, names)
+    found = allocated(units, table, lambda row: weights[row.id], EQUAL, spared, Recipe(format=tool, bits=bits), 2)
+    return found, table
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_recipes_keep_to_their_size_and_are_no_worse_than_one_type(tool):
+    names = gguf_names({"model_type": "llama"}, 1) if tool == "llama.cpp" else None
+    found, table = recipe(tool, LLAMA, bits=9.0, names=names)
+    total = found.summary
+    assert total["bytes"] <= total["budget_bytes"] == 9.0 * table["parameters"].sum() / 8
+    assert total["gap"] <= 0.01
+    if total["uniform"]:
+        assert total["noise"] <= total["uniform"]["noise"] * 1.01
+    units, others = found.table["weights"].sum(), table["parameters"].sum() - found.table["weights"].sum()
+    assert total["bits_per_weight"] == pytest.approx(
+        ((found.table["bits"] * found.table["weights"]).sum() + 16 * others) / (units + others)
+    )
+    assert types_by_layer(found.table, total).axes
+
+
+def test_a_recipe_is_the_best_of_all_by_brute_force():
+    found, table = recipe("torchao", LLAMA[2:6], bits=6.5)
+    types, total = TYPES["torchao"], 6.5 * table["parameters"].sum()
+    noise = np.array([[_noise(seed, kind) for kind in types] for seed in range(4)])
+    size = np.array([[kind.size(4, 256) for kind in types] for _ in range(4)])
+    every = [c for c in itertools.product(range(4), repeat=4) if size[range(4), c].sum() <= total]
+    assert found.summary["noise"] <= 1.01 * min(noise[range(4), c].sum() for c in every)
+
+
+def _noise(seed, kind):
+    w = torch.from_numpy(normal(4, 256, seed=seed))
+    q = quantized(w, Scheme.named(kind.scheme)) if kind.scheme else w.half().float()
+    return float(((w - q).double() ** 2).sum() / (w.double() ** 2).sum())
+
+
+def test_super_weights_keep_eight_bits_and_bad_sizes_say_what_would_do():
+    artifact = {"super_weights": [{"tensor": "model.layers.0.mlp.down_proj.weight", "expert_id": None}]}
+    table = inventory_of(LLAMA)
+    assert spared_ids(table, artifact) == {"model.layers.0.mlp.down_proj.weight"}
+    assert spared_ids(table, None) == set()
+    found, _ = recipe("bitsandbytes", LLAMA, bits=8.5, spared=spared_ids(table, artifact))
+    kept = found.table[found.table["spared"]]
+    assert len(kept) == 1
+    assert (kept["bits"] >= 8).all()
+    with pytest.raises(AtlasError, match="can do no less than") as error:
+        recipe("gptqmodel", LLAMA, bits=2.0)
+    assert "bits:" in error.value.remedy
+    number = float(re.search(r"bits: ([\d.]+)", error.value.remedy)[1])
+    recipe("gptqmodel", LLAMA, bits=number)
+
+
+CHOSEN = [
+    (Unit("a", ("model.layers.1.q", "model.layers.1.k"), ("x", "y")), 0),
+    (Unit("b", ("model.layers.11.q",), ("z",)), 1),
+    (Unit("c", ("model.layers.2.down",), ("w",)), -1),
+]
+
+
+def written(tool, head="lm_head"):
+    return files(tool, [(unit, TYPES[tool][kind].name) for unit, kind in CHOSEN], head)
+
+
+def test_llama_cpp_reads_one_pattern_for_each_tensor():
+    lines = written("llama.cpp")["tensor_types.txt"].split()  # as its parser does, by white space
+    pairs = [line.split("=") for line in lines]
+    names = [name for unit, _ in CHOSEN for name in unit.names]
+    kinds = {each.name.upper() for each in gguf.GGMLQuantizationType}
+    assert all(kind.upper() in kinds for _, kind in pairs)
+    assert [[bool(re.search(pattern, name)) for name in names] for pattern, _ in pairs] == np.eye(4).astype(
+        bool
+    ).tolist()
+    assert all(pattern == pattern.lower() for pattern, _ in pairs)
+
+
+def test_bitsandbytes_reads_its_configuration_and_the_head_stays():
+    from transformers import BitsAndBytesConfig
+
+    content = json.loads(written("bitsandbytes")["quantization_config.json"])
+    known = BitsAndBytesConfig.from_dict(content)
+    assert known.load_in_4bit
+    assert known.llm_int8_skip_modules == ["model.layers.2.down", "lm_head"]
+
+
+def test_llm_compressor_ignores_what_stays_and_the_head():
+    content = yaml.safe_load(written("llm-compressor")["recipe.yaml"])
+    modifier = content["quant_stage"]["quant_modifiers"]["QuantizationModifier"]
+    targets = modifier["config_groups"]["W4A16"]["targets"]
+    assert [bool(re.match(each.removeprefix("re:"), "model.layers.1.q")) for each in targets] == [True, False]
+    assert re.match(modifier["ignore"][-1].removeprefix("re:"), "lm_head")
+    assert re.match(modifier["ignore"][0].removeprefix("re:"), "transformer.model.layers.2.down")
+
+
+def test_torchao_and_gptqmodel_match_each_module_once():
+    order = json.loads(written("torchao")["quantization_config.json"])["quant_type"]["default"]["_data"][
+        "fqn_to_config"
+    ]
+    assert list(order)[-1] == "_default"
+    assert order["_default"] is None
+    names = [f"base.{unit.names[0]}" for unit, _ in CHOSEN]
+    first = [next(key for key in order if re.fullmatch(key.removeprefix("re:"), name)) for name in names]
+    assert len(set(first)) == 3
+    config = json.loads(written("gptqmodel")["quantize_config.json"])
+    assert (config["bits"], config["lm_head"]) == (2, False)
+    rules = {key: value for key, value in config["dynamic"].items() if re.match(key[2:], "model.layers.11.q")}
+    assert rules == {"+:^(.*\\.)?model\\.layers\\.11\\.q$": {"bits": 3, "group_size": 128}}
+    assert [key[:2] for key in config["dynamic"]] == ["+:", "-:"]
+
+
+def test_an_importance_matrix_is_read_by_gguf(tmp_path):
+    moments = pd.DataFrame(
+        {
+            "tensor": ["model.layers.0.self_attn.q_proj.weight", "model.unknown.weight"],
+            "tokens": [10, 10],
+            "moments": [[1.0, 2.5], [0.0, 0.0]],
+        }
+    )
+    names = gguf_names({"model_type": "llama"}, 1)
+    for file in ("a.gguf", "b.gguf"):
+        assert write_imatrix(tmp_path / file, moments, names, corpus="text", window=4, windows=3) == 1
+    assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
+    reader = gguf.GGUFReader(tmp_path / "a.gguf")
+    tensors = {tensor.name: tensor.data for tensor in reader.tensors}
+    assert tensors["blk.0.attn_q.weight.in_sum2"].ravel().tolist() == [10, 25]
+    assert tensors["blk.0.attn_q.weight.counts"].ravel().tolist() == [10]
+    assert reader.get_field("imatrix.chunk_count").contents() == 3
+    assert reader.get_field("general.type").contents() == "imatrix"
+
+
+def test_a_recipe_has_one_size():
+    for wrong in ({}, {"bits": 4.0, "gb": 1.0}):
+        with pytest.raises(ValueError, match="one size"):
+            Recipe(format="torchao", **wrong)
