@@ -98,6 +98,33 @@ class WeightAnalyses:
             matrices(self.inventory), self._load, gains=gains, scaled=wanted.scaled, threads=self.threads
         )
 
+    def embedding_geometry(self, **settings: Any) -> pd.DataFrame:
+        """Norms, isotropy and smoothness of every embedding (settings.embeddings.EmbeddingGeometry)."""
+        from weight_atlas.embeddings.geometry import embedding_table, embeddings_of
+        from weight_atlas.families.inventory import matrices
+        from weight_atlas.settings.embeddings import EmbeddingGeometry
+
+        wanted = checked(EmbeddingGeometry, settings, "embedding_geometry")
+        return embedding_table(embeddings_of(matrices(self.inventory), self._load, wanted))
+
+    def projection_pca(self, **settings: Any) -> pd.DataFrame:
+        """Principal components of projections and their heads (settings.embeddings.ProjectionPca)."""
+        from weight_atlas.embeddings.projections import component_table, projections
+        from weight_atlas.families.inventory import matrices
+        from weight_atlas.settings.embeddings import ProjectionPca
+
+        wanted = checked(ProjectionPca, settings, "projection_pca")
+        return component_table(projections(matrices(self.inventory), self._load, wanted.roles), wanted)
+
+    def head_similarity(self, **settings: Any) -> pd.DataFrame:
+        """The heads of each layer by what they compute: clusters, the nearest (settings.embeddings.HeadSimilarity)."""
+        from weight_atlas.embeddings.heads import compared_layers, head_table
+        from weight_atlas.families.inventory import matrices
+        from weight_atlas.settings.embeddings import HeadSimilarity
+
+        wanted = checked(HeadSimilarity, settings, "head_similarity")
+        return head_table(compared_layers(matrices(self.inventory), self._load), wanted.least_cosine)
+
     def findings(self, **settings: Any) -> list[dict[str, Any]]:
         """What statistics, profiles, effective ranks and heavy tails say that is worth knowing first (findings.gather).
 
