@@ -93,3 +93,28 @@ rule untrained_row_tables:
     """The rows without training of all models."""
     input:
         for_models("untrained_rows", "<results>/untrained_rows/{model}.csv"),
+
+
+use rule per_model as sparsity with:
+    """Zeros, dead units, 2:4 patterns, repeated rows, and what magnitude pruning keeps."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        inventory="<results>/tensor_inventory/{model}.parquet",
+        histograms="<results>/value_histogram/{model}.parquet",
+        profile="<results>/weight_profile/{model}.parquet",
+    output:
+        table=shown("<results>/sparsity/{model}.csv", "table"),
+        curve="<results>/sparsity/{model}/curve.csv",
+        experts=shown("<results>/sparsity/{model}/experts.csv", "experts of zeros"),
+        figure=shown("<results>/sparsity/{model}.png", "figure"),
+    pathvars:
+        step="sparsity",
+    params:
+        **step("sparsity"),
+        options=options("sparsity"),
+
+
+rule sparsity_tables:
+    """The sparsity of all models."""
+    input:
+        for_models("sparsity", "<results>/sparsity/{model}.csv"),

@@ -139,3 +139,9 @@ def test_blocks_are_passed_on_and_profiled_once():
     for _ in range(2):
         assert np.array_equal(np.concatenate(list(watched())), flat)
     check(tensor, profiler.profile())
+
+
+def test_an_empty_block_is_no_row():
+    profiler = Profiler("F32", (0, 5))
+    profiler.add(np.zeros(0, dtype=np.float32))
+    assert profiler.profile().by_column.shape == (5, 5)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import weight_atlas as wa
-from weight_atlas.errors import NotApplicable
+from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.figures.untrained_rows import norms_of_rows
 from weight_atlas.tokens.model_vocabulary import token_names
 from weight_atlas.weights import near_rows as near
@@ -151,6 +151,23 @@ def test_names_of_tokens_that_no_text_can_train():
     assert known_unused(letters, 13).tolist() == [2, 3, 4, 6, 7, 8, 9, 11, 12]
     assert known_unused(["õ", "À"], 2).tolist() == [], "letters of a vocabulary that is not of bytes"
     assert known_unused([], 5).tolist() == [], "without a tokenizer nothing is known"
+
+
+def test_names_are_those_of_the_tokenizer(tmp_path):
+    from weight_atlas.tokens.tokenizer import load_tokenizer
+
+    folder = wa.open("bundled:demo").checkpoint.folder
+    names = token_names(folder, trust_remote_code=False)
+    assert {name: place for place, name in enumerate(names)} == load_tokenizer(
+        folder, trust_remote_code=False
+    ).get_vocab()
+    (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
+    added = '{"added_tokens_decoder": {"2049": {"content": "<new>"}}}'
+    (tmp_path / "tokenizer_config.json").write_text(added)
+    assert token_names(tmp_path, trust_remote_code=False) == [*names, None, "<new>"]
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(AtlasError, match="cannot be loaded"):
+        token_names(tmp_path, trust_remote_code=False)
 
 
 def test_expected_pairs_are_those_of_random_rows():

@@ -10,6 +10,7 @@ Analysis = Literal[
     "weight_statistics",
     "weight_cdf",
     "quantization_sensitivity",
+    "sparsity",
     "untrained_rows",
     "token_counts",
     "effective_rank",

@@ -19,3 +19,13 @@ class WeightStatistics(Settings):
     roles: Annotated[Distinct[RoleName], Field(min_length=1)] | None = Field(
         None, description="Roles to draw the densities of, such as W_down; null: all that have matrices."
     )
+
+
+class Sparsity(Settings):
+    """Zeros, dead units, 2:4 patterns, repeated rows and pruning curves of every tensor."""
+
+    near_rows_budget: Annotated[float, Field(ge=0)] = Field(
+        1e12,
+        description="Multiplications that may be spent on rows that are nearly parallel, of all matrices together, "
+        "in their order (1e12 take about a minute on a few cores); in those beyond it they are not looked for.",
+    )

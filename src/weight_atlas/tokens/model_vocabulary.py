@@ -13,7 +13,13 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.tokens.counting import Documents, count_tokens
 from weight_atlas.tokens.counts import TokenCounts
 from weight_atlas.tokens.coverage import count_summary, group_summary, text_summary
-from weight_atlas.tokens.tokenizer import embedding_rows, token_texts, tokenizer_and_source, vocabulary_size
+from weight_atlas.tokens.tokenizer import (
+    embedding_rows,
+    stored_vocabulary,
+    token_texts,
+    tokenizer_and_source,
+    vocabulary_size,
+)
 from weight_atlas.tokens.tokenizer_source import open_tokenizer
 
 
@@ -54,9 +60,11 @@ def read_vocabulary(folder: Path, config: dict, inventory: pd.DataFrame, *, trus
 
 def token_names(folder: Path, *, trust_remote_code: bool) -> list[str | None]:
     """How the vocabulary of the tokenizer in a folder spells the token of each id; None for ids without one."""
-    tokenizer, _ = tokenizer_and_source(folder, trust_remote_code=trust_remote_code)
-    names: list[str | None] = [None] * vocabulary_size(tokenizer, {})
-    for name, token in tokenizer.get_vocab().items():
+    vocabulary = stored_vocabulary(folder)
+    if vocabulary is None:
+        vocabulary = tokenizer_and_source(folder, trust_remote_code=trust_remote_code)[0].get_vocab()
+    names: list[str | None] = [None] * (max(vocabulary.values(), default=-1) + 1)
+    for name, token in vocabulary.items():
         names[token] = name
     return names
 

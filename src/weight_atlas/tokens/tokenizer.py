@@ -6,6 +6,7 @@ with. Counts, windows and prompts all use the ids of tokenizer.json; transformer
 (BOS, EOS), the names of special tokens, the chat template, and tokens that only tokenizer_config.json has.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,25 @@ def tokenizer_and_source(folder: Path, *, trust_remote_code: bool) -> tuple[Any,
         raise _not_loaded(
             error, folder, "check tokenizer.json, tokenizer_config.json and config.json beside the weights"
         ) from error
+
+
+def stored_vocabulary(folder: Path) -> dict[str, int] | None:
+    """The ids of tokenizer.json by their tokens, and those that tokenizer_config.json adds; None without the former.
+
+    The same ids as those of the tokenizer, in a fraction of the time that importing transformers takes.
+    """
+    from tokenizers import Tokenizer
+
+    if not (file := folder / "tokenizer.json").is_file():
+        return None
+    try:
+        vocabulary = Tokenizer.from_file(str(file)).get_vocab(with_added_tokens=True)
+        if (file := folder / "tokenizer_config.json").is_file():
+            added = json.loads(file.read_text(encoding="utf-8")).get("added_tokens_decoder") or {}
+            vocabulary |= {token["content"]: int(number) for number, token in added.items()}
+    except Exception as error:  # tokenizers raises Exception itself
+        raise _not_loaded(error, file, "restore the file from the model's source") from error
+    return vocabulary
 
 
 def _of_file(file: Path) -> tuple[Any, dict[str, Any]]:

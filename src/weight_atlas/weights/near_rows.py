@@ -17,6 +17,7 @@ _PROJECTIONS = 16
 _CANDIDATES = 8  # nearest by projections, of each row
 _WITHIN = 0.9995  # share of pairs of just the wanted cosine that projections keep within the radius
 _PLANTED = 200
+_ROUNDING = 1e-4  # of cosines in float32, by far
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ def cost(count: int, columns: int) -> float:
 def near_rows(rows: Rows, count: int, columns: int, cosine: float) -> NearRows:
     """Find for each row another one with a cosine above the wanted one; rows of zeros, or not finite, have none."""
     if count <= EXACT_ROWS:
-        partner, recall, method = _all_pairs(_unit(rows(0, count))), 1.0, "exact"
-        candidates = partner[:, None]
+        candidates, recall, method = _all_pairs(rows, count, columns, cosine)[:, None], 1.0, "exact"
     else:
         candidates, recall = _projected(rows, count, columns, cosine)
         method = "projections"
@@ -72,17 +72,20 @@ def _unit(x: np.ndarray, dtype: type = np.float32) -> np.ndarray:
         return (scaled / np.sqrt((scaled**2).sum(axis=1, keepdims=True))).astype(dtype)
 
 
-def _all_pairs(unit: np.ndarray) -> np.ndarray:
-    """The nearest other row of each; -1 without one."""
-    known = np.flatnonzero(~np.isnan(unit).any(axis=1)) if unit.shape[1] else np.zeros(0, dtype=int)
-    partner = np.full(len(unit), -1)
-    if len(known) < 2:
-        return partner
-    unit = unit[known]
-    for start in range(0, len(unit), _BLOCK):
+def _all_pairs(rows: Rows, count: int, columns: int, cosine: float) -> np.ndarray:
+    """The nearest other row of each, where its cosine in float32 may be above the wanted one; -1 elsewhere."""
+    unit = np.zeros((count, columns), dtype=np.float32)
+    for start in range(0, count, _BLOCK):
+        unit[start : start + _BLOCK] = _unit(rows(start, min(start + _BLOCK, count)))
+    known = np.isfinite(unit.sum(axis=1))
+    unit[~known] = 0.0
+    partner = np.full(count, -1)
+    for start in range(0, count if columns and known.sum() > 1 else 0, _BLOCK):
         block = unit[start : start + _BLOCK] @ unit.T
         block[np.arange(len(block)), start + np.arange(len(block))] = -2
-        partner[known[start : start + _BLOCK]] = known[block.argmax(axis=1)]
+        nearest = block.argmax(axis=1)
+        close = block[np.arange(len(block)), nearest] > cosine - _ROUNDING
+        partner[start : start + _BLOCK] = np.where(close & known[start : start + _BLOCK] & known[nearest], nearest, -1)
     return partner
 
 

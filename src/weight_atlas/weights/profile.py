@@ -88,6 +88,8 @@ class Profiler:
 
     def add(self, block: np.ndarray) -> None:
         """Add the next elements; the block may be reused afterwards."""
+        if not len(block):
+            return
         if self._small:
             self._begun.append(block.copy())
             return

@@ -33,6 +33,7 @@ NEEDS = {
     "architecture_summary": Need(1000),
     "value_histogram": Need(4000, 240),
     "quantization_sensitivity": Need(4000, 240),
+    "sparsity": Need(8000, 240),
     "untrained_rows": Need(8000, 120),
     "quantization_recipe": Need(4000, 720),
     "input_second_moments": Need(16000, 120, LIVE),
