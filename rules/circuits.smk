@@ -1,9 +1,9 @@
 """Circuits: how heads compose, and which tokens directions name, from the weights alone.
 
 Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet,
-<results>/token_classes/{model}.parquet, <results>/untrained_rows/{model}.csv.
+<results>/token_classes/{model}.parquet, <results>/untrained_rows/{model}.csv, <results>/attention_head/{model}.csv.
 Produces: <results>/head_composition/{model}.parquet, .csv and .png, and {model}/layers.csv;
-<results>/singular_directions/{model}.parquet, .csv and .png.
+<results>/singular_directions/{model}.parquet, .csv and .png; <results>/head_circuits/{model}.jsonl, .csv and .png.
 """
 
 shown = shown_under("Circuits")
@@ -55,3 +55,29 @@ rule all_singular_directions:
     """The singular directions of all models."""
     input:
         for_models("singular_directions", "<results>/singular_directions/{model}.csv"),
+
+
+use rule per_model as head_circuits with:
+    """What single heads do with tokens: copying, matching, attending backwards, induction; a card for every head."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        inventory="<results>/tensor_inventory/{model}.parquet",
+        token_classes="<results>/token_classes/{model}.parquet",
+        untrained_rows="<results>/untrained_rows/{model}.csv",
+        head_composition="<results>/head_composition/{model}.parquet",
+        attention_head="<results>/attention_head/{model}.csv",
+        singular_directions="<results>/singular_directions/{model}.parquet",
+    output:
+        cards="<results>/head_circuits/{model}.jsonl",
+        table=shown("<results>/head_circuits/{model}.csv", "table"),
+        figure=shown("<results>/head_circuits/{model}.png", "figure"),
+    pathvars:
+        step="head_circuits",
+    params:
+        **step("head_circuits"),
+
+
+rule all_head_circuits:
+    """The circuits of the heads of all models."""
+    input:
+        for_models("head_circuits", "<results>/head_circuits/{model}.csv"),

@@ -5,8 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from weight_atlas.circuits.composition import compositions
+from weight_atlas.circuits.composition import PAIR, compositions
+from weight_atlas.circuits.head_circuits import head_circuits
 from weight_atlas.circuits.head_sides import Norms, attention_norms
+from weight_atlas.circuits.reading import token_reader
+from weight_atlas.circuits.token_tables import token_tables
 from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.inventory import matrices
 from weight_atlas.families.pieces import load_gain, load_piece
@@ -29,3 +32,26 @@ def composition_of(checkpoint: Any, inventory: pd.DataFrame, *, threads: int = 1
                 place = f"{block.stack} layer {block.layer} {block.component}".rstrip()
                 print(f"no {circuit} circuit in {place}: {reason}", flush=True)
     return compositions(rows, partial(load_piece, checkpoint), norms, threads=threads)
+
+
+def circuits_of(
+    checkpoint: Any,
+    inventory: pd.DataFrame,
+    classes: pd.DataFrame,
+    untrained: pd.DataFrame | None,
+    pairs: pd.DataFrame | None,
+) -> pd.DataFrame:
+    """The circuits of a checkpoint's heads through the vocabulary (see head_circuits).
+
+    classes: of token_classes. untrained: of untrained_rows, or None. pairs: of compositions, or None where no head has
+    another before it.
+    """
+    reader = token_reader(checkpoint, inventory, classes, untrained)
+    tokens = token_tables(checkpoint, inventory, reader)
+    print(f"{len(reader.ids)} tokens; rows left out: {reader.left_out}", flush=True)
+    if tokens.positions is None:
+        print("positions are not in the residual stream: no head is told to attend to the token before", flush=True)
+    if pairs is None:
+        pairs = pd.DataFrame(columns=[*PAIR, "label"])
+    load = partial(load_piece, checkpoint)
+    return head_circuits(matrices(inventory), load, norms_of(checkpoint, inventory), tokens, pairs)

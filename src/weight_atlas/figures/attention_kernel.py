@@ -35,13 +35,14 @@ def kernel_maps(heads: pd.DataFrame) -> Figure:
     for row, ((stack, component, circuit), group) in zip(axes, groups, strict=True):
         place = f"{stack} {component} ".replace("  ", " ") if several else ""
         for axis, (measure, title, middle) in zip(row, MAPS, strict=True):
-            _map(axis, group, measure, middle)
+            head_map(axis, group, measure, middle)
             axis.set_title(f"{place}{circuit}: {title}", fontsize=9)
     figure.suptitle("Attention kernels by layer and head")
     return figure
 
 
-def _map(axis: Axes, group: pd.DataFrame, measure: str, middle: float | None) -> None:
+def head_map(axis: Axes, group: pd.DataFrame, measure: str, middle: float | None) -> None:
+    """A heat map of a measure of heads, layers down and heads across; middle: the value that is white, or None."""
     grid = group.pivot_table(index="layer", columns="head", values=measure, dropna=False, observed=False)
     layers, heads = (np.arange(int(index.min()), int(index.max()) + 1) for index in (grid.index, grid.columns))
     values = grid.reindex(index=layers, columns=heads).to_numpy(dtype=float)

@@ -34,6 +34,7 @@ Analysis = Literal[
     "quantization_recipe",
     "impact_summary",
     "singular_directions",
+    "head_circuits",
     "neuron_labels",
     "neuron_effects",
     "cascade",

@@ -41,6 +41,7 @@ NEEDS = {
     "attention_kernel": Need(4000, 240),
     "head_composition": Need(4000, 720),
     "singular_directions": Need(8000, 480),
+    "head_circuits": Need(8000, 480),
     "heavy_tail": Need(minutes=240),
     "embedding_geometry": Need(4000, 120),
     "projection_pca": Need(4000, 240),
