@@ -138,7 +138,9 @@ def test_clusters_are_numbered_by_their_first_head():
     cosines = np.eye(5)
     cosines[1, 4] = cosines[4, 1] = cosines[0, 2] = cosines[2, 0] = 0.9
     tree = tree_of(Likeness(cosines, np.arange(5), np.arange(5), K, D, D))
-    assert clusters_of(tree, 0.5).tolist() == [0, 1, 0, -1, 1]
+    for least in (0.5, 0.85, 0.89):
+        assert clusters_of(tree, least).tolist() == [0, 1, 0, -1, 1]
+    assert clusters_of(tree, 0.91).tolist() == [-1] * 5
     assert clusters_of(tree, 0.95).tolist() == [-1] * 5
     assert tree.cophenetic == pytest.approx(1)
 

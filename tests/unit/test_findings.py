@@ -128,6 +128,11 @@ def loud_row(state):
     state[MLP.format(1, "down_proj")][9] *= 20
 
 
+def duplicated(state):
+    weight = state[MLP.format(1, "up_proj")]
+    weight[40], weight[41] = weight[3], -weight[4]
+
+
 def merged(state):
     """A product of low rank in place of a matrix."""
     weight = state["model.layers.1.self_attn.o_proj.weight"]
@@ -150,6 +155,7 @@ def merged(state):
         ("llama", dead_column, "dead_unit", "notable", [MLP.format(1, "down_proj")]),
         ("llama", loud_column, "outlier_channel", "notable", [MLP.format(1, "up_proj")]),
         ("llama", loud_row, "outlier_channel", "notable", [MLP.format(1, "down_proj")]),
+        ("llama", duplicated, "duplicate_rows", "notable", [MLP.format(1, "up_proj")]),
         ("llama", constant, "constant_matrix", "notable", ["model.layers.2.self_attn.o_proj.weight"]),
     ],
 )
@@ -333,6 +339,23 @@ def test_a_channel_is_not_a_single_weight_and_noise_has_none():
     drawn = [profile(np.random.default_rng(seed).standard_normal((8, 200))) for seed in range(300)]
     assert max(each.reach / each.reach_null for each in drawn) < 2
     assert profile(np.ones((3, 3))).channel == ""
+
+
+@pytest.mark.parametrize(
+    ("numbers", "name"),
+    [
+        ({}, None),
+        ({"rows_identical": 1}, "duplicate_rows"),
+        ({"rows_scaled": 2}, "duplicate_rows"),
+        ({"rows_opposite": 1, "role": "W_E"}, None),
+        ({"rows_identical": 5, "cols": 4}, None),
+        ({"zeros_share": 0.5}, "sparse_matrix"),
+    ],
+)
+def test_repeated_rows_and_many_zeros(numbers, name):
+    row = {"id": "w", "role": "W_up", "rows": 16, "cols": 16, "rows_identical": 0, "rows_opposite": 0, "rows_scaled": 0}
+    table = pd.DataFrame([{**row, "zeros_share": 0.0, "two_four_share": 0.0, **numbers}])
+    assert [each["id"] for each in findings_of({"sparsity": table})] == ([name] if name else [])
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,19 @@ class WeightAnalyses:
         """Sums, magnitudes and zeros of every matrix by row, column and cell, in lists (weights.profile)."""
         return pd.concat(self._readings[1], ignore_index=True)
 
+    def sparsity(self, **settings: Any) -> pd.DataFrame:
+        """Zeros, dead units, 2:4 patterns and repeated rows of every tensor (settings.weights.Sparsity)."""
+        from weight_atlas.settings.weights import Sparsity
+        from weight_atlas.weights.sparsity import sparsity
+        from weight_atlas.weights.structured_sparsity import dead_units, structure, with_structure
+
+        wanted = checked(Sparsity, settings, "sparsity")
+        histograms, profiles = self._readings
+        tensors, _ = sparsity(histograms)
+        found = dead_units(row for part in profiles for row in part.itertuples(index=False))
+        stored = self.inventory.set_index("id", drop=False).loc[found["id"]]
+        return with_structure(tensors, found.merge(structure(stored, self._load, wanted.near_rows_budget), on="id"))
+
     def quantization_sensitivity(self, **settings: Any) -> pd.DataFrame:
         """What every scheme costs every matrix, beside a Gaussian one (settings.quantization)."""
         from weight_atlas.families.inventory import matrices
@@ -126,14 +139,15 @@ class WeightAnalyses:
         return head_table(compared_layers(matrices(self.inventory), self._load), wanted.least_cosine)
 
     def findings(self, **settings: Any) -> list[dict[str, Any]]:
-        """What statistics, profiles, effective ranks and heavy tails say that is worth knowing first (findings.gather).
+        """What statistics, profiles, sparsity, ranks and heavy tails say that is worth knowing first (findings.gather).
 
         settings: of heavy_tails.
         """
         from weight_atlas.findings.gather import findings_of
 
         tables = {"tensor_inventory": self.inventory, "weight_statistics": self.statistics()}
-        tables |= {"weight_profile": self.profile(), "effective_rank": self.effective_rank()}
+        tables |= {"weight_profile": self.profile(), "sparsity": self.sparsity()}
+        tables |= {"effective_rank": self.effective_rank()}
         return findings_of({**tables, "heavy_tail": self.heavy_tails(**settings)})
 
     def head_composition(self) -> pd.DataFrame:
