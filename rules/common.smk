@@ -18,6 +18,7 @@ from weight_atlas.token_weights.choices import Vectors, states
 from weight_atlas.failed_run import write_unfinished_pages
 from weight_atlas.findings.rules import files as files_of_findings
 from weight_atlas.settings.analyses import ANALYSES
+from weight_atlas.tokens.parts import corpus_parts
 from weight_atlas.workflow.gpu_lease import visible_devices
 from weight_atlas.workflow.needs import megabytes, minutes, stored_bytes
 from weight_atlas.workflow.location import LIBRARY
@@ -49,6 +50,7 @@ wildcard_constraints:
     corpus="|".join(map(re.escape, config["corpora"])),
     tokenizer="|".join(map(re.escape, config["tokenizers"])),
     vector="|".join(map(re.escape, vectors.names)) or "none",
+    part=r"[0-9a-z-]+",
 
 
 @functools.cache
@@ -84,6 +86,24 @@ def corpus_of(section):
 def entry_of(name):
     """The entry of a model, or of a tokenizer without one."""
     return config["models"].get(name) or config["tokenizers"][name]
+
+
+@functools.cache
+def parts_of(corpus):
+    """The parts of a large local corpus that are counted each by itself: shares of files, by the part's name."""
+    return corpus_parts(config["corpora"][corpus])
+
+
+def shares_of(wildcards):
+    return parts_of(wildcards.corpus).get(wildcards.part, [])
+
+
+def text_of(wildcards):
+    """What the tokens of a corpus are counted from: the counts of its parts, or the table of its documents."""
+    if not parts_of(wildcards.corpus):
+        return {"text": "<results>/corpus/{corpus}.parquet"}
+    pattern = "<results>/token_counts_part/{{model}}/{{corpus}}/{part}.{end}.parquet"
+    return {f"part_{end}": expand(pattern, part=parts_of(wildcards.corpus), end=end) for end in ("sizes", "tokens")}
 
 
 def tokenizer_of(wildcards):

@@ -3,6 +3,7 @@
 Required: the sources of the corpora and tokenizers in the configuration; <results>/checkpoints/{model}.json,
 <results>/tensor_inventory/{model}.parquet.
 Produces: <results>/corpus/{corpus}.parquet, .json; <results>/fetch_tokenizer/{tokenizer}.json;
+<results>/token_counts_part/{model}/{corpus}/{part}.sizes.parquet, .tokens.parquet of large local corpora;
 <results>/token_counts/{model}/{corpus}.parquet, .tokens.parquet, .groups.csv, .npy, .json, .png, where
 {model} is a model or a tokenizer.
 """
@@ -27,7 +28,10 @@ use rule per_job as corpus with:
     params:
         # Versions behind the bundled corpus; size and time of files, which an older replacement changes as well.
         **step("corpus", lambda wildcards: source_state(config["corpora"][wildcards.corpus]["source"])),
-        options=lambda wildcards: config["corpora"][wildcards.corpus],
+        options=lambda wildcards: {
+            **config["corpora"][wildcards.corpus],
+            "beginning": bool(parts_of(wildcards.corpus)),
+        },
 
 
 use rule per_job as fetch_tokenizer with:
@@ -46,11 +50,32 @@ use rule per_job as fetch_tokenizer with:
         options=lambda wildcards: config["tokenizers"][wildcards.tokenizer],
 
 
+use rule per_job as token_counts_part with:
+    """Exact counts of the tokens of one part of a corpus, straight from its files."""
+    input:
+        unpack(tokenizer_of),
+        files=lambda wildcards: for_snakemake(share.path for share in shares_of(wildcards)),
+    output:
+        group_sizes="<results>/token_counts_part/{model}/{corpus}/{part}.sizes.parquet",
+        group_tokens="<results>/token_counts_part/{model}/{corpus}/{part}.tokens.parquet",
+    pathvars:
+        job="token_counts_part/{model}/{corpus}/{part}",
+    wildcard_constraints:
+        model="|".join(map(re.escape, [*config["models"], *config["tokenizers"]])),
+    params:
+        **step("token_counts_part", lambda wildcards: states_of(share.path for share in shares_of(wildcards))),
+        options=lambda wildcards: {
+            **config["corpora"][wildcards.corpus],
+            "trust_remote_code": entry_of(wildcards.model)["trust_remote_code"],
+            "shares": list(map(str, shares_of(wildcards))),
+        },
+
+
 use rule per_job as token_counts with:
     """Exact counts of a corpus's tokens, by the tokenizer of a model or one alone."""
     input:
         unpack(tokenizer_of),
-        text="<results>/corpus/{corpus}.parquet",
+        unpack(text_of),
     output:
         table="<results>/token_counts/{model}/{corpus}.parquet",
         array="<results>/token_counts/{model}/{corpus}.npy",

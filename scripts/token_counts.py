@@ -7,12 +7,15 @@ from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.tokens import token_coverage
 from weight_atlas.settings.models import OwnCode
 from weight_atlas.tokens.corpora import document_batches
-from weight_atlas.tokens.model_vocabulary import count_corpus, manifest_vocabulary
+from weight_atlas.tokens.counts import read_parts
+from weight_atlas.tokens.model_vocabulary import count_corpus, described, manifest_vocabulary
 from weight_atlas.workflow.step import run_step
 
 
 def main(
-    text: Path,
+    text: Path | None = None,
+    part_sizes: list[Path] | None = None,
+    part_tokens: list[Path] | None = None,
     checkpoint: Path | None = None,
     tensor_inventory: Path | None = None,
     tokenizer: Path | None = None,
@@ -29,11 +32,15 @@ def main(
 ) -> None:
     """Write the token counts of one tokenizer on one corpus, by group too, what they amount to, and the figure.
 
-    text: the corpus, a table of documents. checkpoint, tensor_inventory: of the model whose tokenizer counts, or
-    tokenizer: the manifest of one without a model. model, corpus: names for the figure's title.
+    text: the corpus, a table of documents; or part_sizes, part_tokens: the counts of its parts. checkpoint,
+    tensor_inventory: of the model whose tokenizer counts, or tokenizer: the manifest of one without a model. model,
+    corpus: names for the figure's title.
     """
     vocabulary = manifest_vocabulary(checkpoint, tensor_inventory, tokenizer, trust_remote_code=own.trust_remote_code)
-    counts = count_corpus(vocabulary, document_batches(text))
+    if text is None:
+        counts = described(vocabulary, read_parts(part_sizes or [], part_tokens or [], len(vocabulary.texts)))
+    else:
+        counts = count_corpus(vocabulary, document_batches(text))
     write_table(table, counts.table)
     write_array(array, counts.counts.counts)
     write_table(groups, counts.groups)

@@ -74,6 +74,23 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
                 raise ValueError(f"no table format for {suffix!r}: use .parquet, .csv or .jsonl")
 
 
+def write_frames(path: Path, frames: Iterable[pd.DataFrame]) -> None:
+    """Write a .parquet table that comes in frames of the same columns, of which one at a time is in memory."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    with atomic(path) as temporary:
+        writer = None
+        try:
+            for frame in frames:
+                table = pa.Table.from_pandas(frame, preserve_index=False)
+                writer = writer or ParquetWriter(temporary, table.schema, compression="zstd")
+                writer.write_table(table)
+        finally:
+            if writer is not None:
+                writer.close()
+
+
 def _csv(table: pd.DataFrame) -> str:
     """A table as csv with LF line ends, in which every string that holds CR, LF, a comma or a quote is quoted."""
     cells = {name: table[name].map(_cell) for name in table.columns if table[name].dtype == object}

@@ -26,9 +26,10 @@ WILDCARDS = {
     "tokenizer": "alone",
     "vector": "demo-embedding",
     "recipe": "six",
+    "part": "files-0-of-2",
 }
 # What a rule works out from the whole configuration, and no class of settings holds.
-FROM_THE_WHOLE = {"changes", "corpora", "models"}
+FROM_THE_WHOLE = {"beginning", "changes", "corpora", "models", "shares"}
 
 
 def classes(above: type[Settings] = Settings) -> Iterator[type[Settings]]:

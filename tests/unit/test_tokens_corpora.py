@@ -5,9 +5,13 @@ import os
 import pandas as pd
 import pytest
 
-from weight_atlas.artifacts import write_table
+from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.errors import AtlasError
-from weight_atlas.tokens.corpora import describe_corpus, document_batches, read_corpus
+from weight_atlas.settings.corpora import Corpus
+from weight_atlas.tokens.corpora import document_batches, part_documents, read_corpus, write_corpus
+from weight_atlas.tokens.counting import Documents
+from weight_atlas.tokens.parts import Share, corpus_parts, parse_share
+from weight_atlas.tokens.progress import Progress
 from weight_atlas.tokens.sources import hub_dataset, local_files, source_state
 
 
@@ -103,7 +107,11 @@ def test_line_ends_stay_as_they_are(tmp_path):
         ("x.jsonl", b'{"text": 3}\n', r"(?s)'text' holds int.*row 1"),
         ("x.jsonl", b'{"text": "\\ud800"}\n', r"(?s)not valid Unicode.*x\.jsonl:000000001"),
         ("x.parquet", b"PAR1 but not really PAR1", r"(?s)parquet file cannot be read.*x\.parquet"),
-        ("x.csv", b"text\na\n", r"(?s)unknown kind.*use one of \.txt, \.jsonl, \.parquet"),
+        ("x.md", b"a\n", r"(?s)unknown kind.*use one of \.txt, \.jsonl, \.csv, \.parquet"),
+        ("x.csv", b"text\na,b\n", r"(?s)more cells than the 1 columns.*row 1.*into quotes"),
+        ("x.csv", b'text\n"a', r"(?s)not valid csv.*line 2"),
+        ("x.csv", b"text\na\n\xe9\n", r"(?s)not UTF-8.*x\.csv, row 2.*invalid_utf8"),
+        ("x.csv", b"body\na\n", r"(?s)no column 'text'.*columns there are: body"),
     ],
 )
 def test_bad_files_are_explained(tmp_path, name, content, said):
@@ -128,9 +136,10 @@ def test_a_missing_corpus_is_named(tmp_path):
         read_corpus("bundled:wikipedia")
 
 
-def test_description_identifies_the_text(folder):
-    corpus = read_corpus(str(folder))
-    described = describe_corpus(corpus, "a folder")
+def test_description_identifies_the_text(folder, tmp_path_factory):
+    table = tmp_path_factory.mktemp("table") / "t.parquet"
+    settings = Corpus(source=str(folder))
+    described = write_corpus(table, settings, beginning=False)
     joined = "first text, with an é\0second text\nwith two lines\n\0third\0".encode()
     assert described["sha256"] == hashlib.sha256(joined).hexdigest()
     assert (described["documents"], described["bytes"], described["characters"]) == (
@@ -138,7 +147,8 @@ def test_description_identifies_the_text(folder):
         len(joined) - 3,
         len(joined) - 4,
     )
-    assert described["versions"] is None
+    assert described["versions"] is None and described["complete"]
+    pd.testing.assert_frame_equal(read_table(table), read_corpus(str(folder)))
 
 
 def test_local_files_and_their_state(folder, monkeypatch):
@@ -227,3 +237,152 @@ def test_batches_hold_every_document_once(tmp_path):
     assert len(batches) < 60
     long = list(document_batches(tmp_path / "c.parquet", characters=1))
     assert [len(batch.texts) for batch in long] == [1] * 3000
+
+
+ROWS = [
+    {"text": "eins, zwei", "lang": "de", "n": 1},
+    {"text": 'one\r\n"two"', "lang": "en", "n": 2},
+    {"text": "", "lang": "de", "n": 1},
+    {"text": "un", "lang": "fr", "n": 1},
+    {"text": "drei", "lang": "de", "n": 3},
+]
+
+
+@pytest.fixture
+def same_rows(tmp_path):
+    """The same documents as JSON lines, csv and parquet."""
+    table = pd.DataFrame(ROWS)
+    lines(tmp_path / "x.jsonl", *ROWS)
+    table.to_csv(tmp_path / "x.csv", index=False)
+    table.to_parquet(tmp_path / "x.parquet")
+    return {kind: str(tmp_path / f"x.{kind}") for kind in ("jsonl", "csv", "parquet")}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_rows_are_limited_and_kept(same_rows, kind):
+    def read(**settings):
+        return read_corpus(same_rows[kind], group_column="lang", **settings)
+
+    assert read().text.tolist() == ["eins, zwei", 'one\r\n"two"', "un", "drei"]
+    assert read().group.tolist() == ["de", "en", "fr", "de"]
+    assert read(limit=3).text.tolist() == ["eins, zwei", 'one\r\n"two"']
+    assert read(max_documents=3).text.tolist() == ["eins, zwei", 'one\r\n"two"', "un"]
+    assert read(keep={"lang": ["de", "fr"]}, max_documents=2).text.tolist() == ["eins, zwei", "un"]
+    assert read(keep={"lang": ["de"], "n": ["3"]}).document.tolist() == [f"x.{kind}:000000005"]
+    with pytest.raises(AtlasError, match="no column 'year'"):
+        read(keep={"year": ["1"]})
+    with pytest.raises(AtlasError, match="no text"):
+        read(keep={"lang": ["it"]})
+
+
+def test_a_limit_counts_over_all_files(tmp_path):
+    for name in ("b.txt", "a.txt", "c.txt"):
+        (tmp_path / name).write_text(name)
+    assert read_corpus(str(tmp_path), limit=2).text.tolist() == ["a.txt", "b.txt"]
+
+
+INVALID = {
+    "x.txt": b"abc\xff\xe9 d",
+    "x.jsonl": b'{"text": "abc\xff\xe9 d"}\n',
+    "x.csv": b"text\nabc\xff\xe9 d\n",
+    "y.jsonl": b'{"text": "abc\\udcff\\udce9 d"}\n',
+}
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_what_is_not_utf8_is_refused_replaced_or_left_out(tmp_path, name):
+    (tmp_path / name).write_bytes(INVALID[name])
+    (tmp_path / "z.txt").write_text("valid")
+    with pytest.raises(AtlasError, match="invalid_utf8 to replace or skip"):
+        read_corpus(str(tmp_path))
+    assert read_corpus(str(tmp_path), invalid_utf8="replace").text.tolist() == ["abc\ufffd\ufffd d", "valid"]
+    assert read_corpus(str(tmp_path), invalid_utf8="skip").text.tolist() == ["valid"]
+
+
+def test_files_come_in_the_order_of_their_documents(tmp_path):
+    for name in ("a.jsonl", "a-b.jsonl", "a/c.jsonl", "a.txt", "a.jsonl.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        lines(tmp_path / name, {"text": name}) if name.endswith("l") else (tmp_path / name).write_text(name)
+    settings = Corpus(source=str(tmp_path))
+    write_corpus(tmp_path / "t.parquet", settings, beginning=False)
+    names = read_table(tmp_path / "t.parquet").document.tolist()
+    assert names == sorted(names) and len(names) == 5
+
+
+def test_a_large_corpus_is_written_as_far_as_a_part_goes(tmp_path, monkeypatch):
+    from weight_atlas.tokens import corpora
+
+    monkeypatch.setattr(corpora, "_FRAME", 1000)
+    rows = [{"text": "x" * 999} for _ in range(2500)]
+    settings = Corpus(source=lines(tmp_path / "x.jsonl", *rows), part_megabytes=1)
+    described = write_corpus(tmp_path / "t.parquet", settings, beginning=True)
+    assert (described["documents"], described["complete"]) == (1001, False)
+    assert len(read_table(tmp_path / "t.parquet")) == 1001
+    assert write_corpus(tmp_path / "t.parquet", settings, beginning=False)["documents"] == 2500
+
+
+def texts_of(shares, **settings):
+    corpus = Corpus(source="x", **settings)
+    return [text for batch in part_documents(shares, corpus, Progress()) for text in batch.texts]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_shares_of_a_file_hold_each_row_once(tmp_path, kind):
+    texts = [f"é row {number} " + "y" * (number % 37) for number in range(200)]
+    table = pd.DataFrame({"text": texts})
+    path = tmp_path / f"x.{kind}"
+    table.to_parquet(path, row_group_size=7) if kind == "parquet" else lines(path, *table.to_dict("records"))
+    for of in (1, 2, 3, 16, 250):
+        parts = [texts_of([Share(str(path), number, of)]) for number in range(of)]
+        assert sorted(text for part in parts for text in part) == sorted(texts)
+    assert sum(map(len, parts)) == 200 and max(map(len, parts)) < 12
+
+
+def entry(source, **more):
+    return {**Corpus(source=source, part_megabytes=1).model_dump(), **more}
+
+
+def test_parts_depend_on_names_and_sizes_alone(tmp_path):
+    def write(name, kilobytes):
+        (tmp_path / name).write_bytes(b"x" * (1000 * kilobytes))
+
+    write("small.txt", 900)
+    assert corpus_parts(entry(str(tmp_path))) == {}  # one job counts it
+    for number in range(40):
+        write(f"{number}.txt", 100)
+    write("large.jsonl", 2500)
+    write("large.txt", 2500)
+    parts = corpus_parts(entry(str(tmp_path)))
+    whole = {str(share) for shares in parts.values() for share in shares}
+    assert len(whole) == 41 + 3 + 1 and all(parse_share(text) for text in whole)
+    assert sorted(share.of for shares in parts.values() for share in shares if "large" in share.path) == [1, 3, 3, 3]
+    assert len([name for name in parts if name.endswith("-of-8")]) == 8  # 4.9 MB of small files
+    write("7.txt", 150)
+    write("new.txt", 1)
+    changed = corpus_parts(entry(str(tmp_path)))
+    assert changed.keys() == parts.keys()
+    assert len([name for name in parts if changed[name] != parts[name]]) == 1  # that of the new file
+    for first_rows in ({"limit": 3}, {"max_documents": 3}):
+        assert corpus_parts(entry(str(tmp_path), **first_rows)) == {}
+    assert corpus_parts(entry("bundled:python-docs")) == corpus_parts(entry("hf:org/name")) == {}
+
+
+@pytest.mark.parametrize("text", ["", "x.txt", "0/0 x", "2/2 x", "-1/2 x", "a/b x", "0/1 "])
+def test_what_is_no_share_is_said(text):
+    with pytest.raises(AtlasError, match="not a share"):
+        parse_share(text)
+
+
+def test_progress_says_how_far_counting_is(capsys):
+    times = iter([0.0, 10.0, 40.0, 40.0, 40.0])
+    progress = Progress(100_000_000, clock=lambda: next(times))
+
+    def batches():
+        for _ in range(2):
+            progress.read(20_000_000)
+            yield Documents(["a", "b"], ["", ""])
+
+    assert len(list(progress.over(batches()))) == 2
+    assert capsys.readouterr().out.splitlines() == [
+        "4 documents, 40.0 MB read, 1.0 MB/s, 60 s left",
+    ]

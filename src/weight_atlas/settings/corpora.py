@@ -1,6 +1,6 @@
 """The texts to count tokens in and to evaluate on."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,8 @@ class Corpus(Settings):
     """An entry of `corpora`."""
 
     source: Text | Annotated[Distinct[Text], Field(min_length=1)] = Field(
-        description="bundled:python-docs, hf:dataset, or one or more paths or globs of .txt, .jsonl or .parquet files."
+        description="bundled:python-docs, hf:dataset, or one or more paths or globs of .txt, .jsonl, .csv or "
+        ".parquet files."
     )
     name: str | None = Field(None, description="Configuration name of a hub data set.")
     split: str | None = Field(
@@ -23,5 +24,21 @@ class Corpus(Settings):
     group_column: str | None = Field(None, description="Column that names a group, such as a language.")
     revision: str | None = Field(None, description="Revision of a hub data set.")
     limit: Count | None = Field(
-        None, description="First so many rows of a hub data set, streamed; all of it by default."
+        None, description="Rows to read, from the beginning; of a hub data set these alone are fetched; null: all."
+    )
+    keep: dict[str, Annotated[list[Text], Field(min_length=1)]] = Field(
+        {}, description="Rows to keep, by the values of columns as texts: {language: [de, en]}."
+    )
+    max_documents: Count | None = Field(
+        None, description="Documents to take, from the beginning, of those that are kept and have text; null: all."
+    )
+    invalid_utf8: Literal["error", "replace", "skip"] = Field(
+        "error",
+        description="What becomes of text that is not UTF-8: the corpus is refused, what is wrong is replaced by "
+        "U+FFFD, or the documents are left out.",
+    )
+    part_megabytes: Count = Field(
+        256,
+        description="Local files of more than this are counted in parts of about this size, each a job, straight from "
+        "the files; the table of documents, which steps that run a model read, then holds so much of the beginning.",
     )

@@ -1,76 +1,106 @@
 """Corpora as tables of documents, whatever their source."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from weight_atlas.artifacts import reading
+from weight_atlas.artifacts import reading, write_frames
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.messages import checked
 from weight_atlas.tokens.counting import Documents
-from weight_atlas.tokens.documents import Document, file_documents, hub_documents
+from weight_atlas.tokens.documents import Document, file_documents, hub_documents, with_text
 from weight_atlas.tokens.installation import versions
+from weight_atlas.tokens.parts import MEGABYTE, Share
+from weight_atlas.tokens.progress import Progress
 from weight_atlas.tokens.python_docs import python_docs
 from weight_atlas.tokens.sources import hub_dataset, is_bundled, matching_files
+
+_FRAME = 1 << 24  # bytes of text in memory at once
 
 
 def read_corpus(source: str | list[str], **settings: Any) -> pd.DataFrame:
     """Return a corpus as a table with the columns document (unique name), text and group (or ""), sorted by document.
 
-    source: "bundled:python-docs", "hf:org/name", or paths and globs of .txt, .jsonl and .parquet files. settings: keys
-    of settings.corpora.Corpus. Documents without text are left out. AtlasError where there is no text, or the source
-    cannot be read.
+    source: "bundled:python-docs", "hf:org/name", or paths and globs of .txt, .jsonl, .csv and .parquet files. settings:
+    keys of settings.corpora.Corpus. Documents without text are left out. AtlasError where there is no text, or the
+    source cannot be read.
     """
-    return documents_of(checked(Corpus, {"source": source, **settings}, "read_corpus"))
+    table = _table(list(documents_of(checked(Corpus, {"source": source, **settings}, "read_corpus"))))
+    if table.empty:
+        raise _no_text(source)
+    return table.sort_values("document", ignore_index=True)
 
 
-def documents_of(corpus: Corpus) -> pd.DataFrame:
-    """The table of read_corpus."""
+def documents_of(corpus: Corpus) -> Iterator[Document]:
+    """The documents of read_corpus, one after the other."""
     source = corpus.source
     if is_bundled(source):
-        documents = python_docs(corpus.split or "test")
-    elif dataset := hub_dataset(source):
-        rows = hub_documents(
-            dataset,
-            name=corpus.name,
-            split=corpus.split or "train",
-            column=corpus.column,
-            group_column=corpus.group_column,
-            revision=corpus.revision,
-            limit=corpus.limit,
-        )
-        documents = _table(rows)
-    else:
-        documents = _table(file_documents(_files(source), corpus.column, corpus.group_column))
-    if documents.empty:
-        raise AtlasError("the corpus has no text", where=source, remedy="take files that hold text")
-    return documents.sort_values("document", ignore_index=True)
+        bundled = python_docs(corpus.split or "test").sort_values("document").itertuples(index=False)
+        return with_text((Document(*row) for row in bundled), corpus)
+    if dataset := hub_dataset(source):
+        return with_text(hub_documents(dataset, corpus), corpus)
+    return with_text(file_documents(map(Share, map(str, _files(source))), corpus), corpus)
 
 
-def describe_corpus(corpus: pd.DataFrame, source: str | list[str], split: str | None = None) -> dict:
-    """Return what identifies a corpus: source, split, size, SHA-256 of its text, package versions of a bundled one.
+def write_corpus(path: Path, corpus: Corpus, *, beginning: bool) -> dict[str, Any]:
+    """Write the table of read_corpus, holding no more than some documents at once, and return what identifies it.
 
-    sha256: of the UTF-8 texts in the table's order, each followed by a zero byte. bytes: of the UTF-8 texts.
+    beginning: whether no more documents are written than make `part_megabytes`. The description has source, split,
+    size, SHA-256 of the text (of the UTF-8 texts in the table's order, each followed by a zero byte), package versions
+    of a bundled corpus, and whether it is complete.
     """
-    digest, size = hashlib.sha256(), 0
-    for text in corpus.text:
-        encoded = text.encode()
-        size += len(encoded)
-        digest.update(encoded + b"\0")
+    digest, groups, sizes = hashlib.sha256(), set(), {"documents": 0, "characters": 0, "bytes": 0}
+    most = corpus.part_megabytes * MEGABYTE if beginning else math.inf
+    complete = True
+
+    def frames() -> Iterator[pd.DataFrame]:
+        nonlocal complete
+        rows: list[Document] = []
+        held = 0
+        for document in documents_of(corpus):
+            encoded = document.text.encode()
+            if sizes["bytes"] + len(encoded) > most and sizes["documents"]:
+                complete = False
+                break
+            digest.update(encoded + b"\0")
+            groups.add(document.group)
+            for name, size in (("documents", 1), ("characters", len(document.text)), ("bytes", len(encoded))):
+                sizes[name] += size
+            rows.append(document)
+            held += len(encoded)
+            if held > _FRAME:
+                yield _table(rows)
+                rows, held = [], 0
+        if not sizes["documents"]:
+            raise _no_text(corpus.source)
+        if rows:
+            yield _table(rows)
+
+    write_frames(path, frames())
     return {
-        "source": source,
-        "split": (split or "test") if is_bundled(source) else split,
-        "documents": len(corpus),
-        "groups": corpus.group.nunique(),
-        "characters": int(corpus.text.str.len().sum()),
-        "bytes": size,
+        "source": corpus.source,
+        "split": (corpus.split or "test") if is_bundled(corpus.source) else corpus.split,
+        **sizes,
+        "groups": len(groups),
         "sha256": digest.hexdigest(),
-        "versions": versions() if is_bundled(source) else None,
+        "versions": versions() if is_bundled(corpus.source) else None,
+        "complete": complete,
     }
+
+
+def part_documents(shares: list[Share], corpus: Corpus, progress: Progress) -> Iterator[Documents]:
+    """The documents of a part of a corpus of local files, in batches."""
+    documents = with_text(file_documents(shares, corpus, progress), corpus)
+    return progress.over(batched((document.text, document.group) for document in documents))
+
+
+def _no_text(source: object) -> AtlasError:
+    return AtlasError("the corpus has no text", where=source, remedy="take files that hold text")
 
 
 def _files(source: str | list[str]) -> list[Path]:
@@ -87,23 +117,11 @@ def _files(source: str | list[str]) -> list[Path]:
     return [files[resolved] for resolved in sorted(files)]
 
 
-def _table(documents: Iterable[Document]) -> pd.DataFrame:
-    rows = []
-    for document in documents:
-        try:
-            document.text.encode()
-        except UnicodeEncodeError as error:
-            raise AtlasError(
-                f"text that is not valid Unicode: {error.reason}",
-                where=document.name,
-                remedy="mend or drop this document",
-            ) from error
-        if document.text.strip():
-            rows.append(document)
-    return pd.DataFrame(rows, columns=list(Document._fields)).rename(columns={"name": "document"})
+def _table(documents: list[Document]) -> pd.DataFrame:
+    return pd.DataFrame(documents, columns=["document", "text", "group"]).astype("str")
 
 
-def document_batches(table: Path, characters: int = 1 << 24) -> Iterator[Documents]:
+def document_batches(table: Path, characters: int = 1 << 22) -> Iterator[Documents]:
     """Yield the documents of a corpus table in batches (see batched).
 
     table: a .parquet file with the columns text and group, of which a few row groups at most are in memory.
@@ -122,7 +140,7 @@ def document_batches(table: Path, characters: int = 1 << 24) -> Iterator[Documen
         )
 
 
-def batched(documents: Iterable[tuple[str, str]], characters: int = 1 << 24) -> Iterator[Documents]:
+def batched(documents: Iterable[tuple[str, str]], characters: int = 1 << 22) -> Iterator[Documents]:
     """Yield documents, (text, group) each, in lists of at most `characters` characters; a longer one is alone."""
     batch = Documents([], [])
     size = 0

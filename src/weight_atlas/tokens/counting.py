@@ -1,17 +1,25 @@
 """Exact counts of the tokens of a corpus."""
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from weight_atlas.tokens.counts import TokenCounts, added_up
+from weight_atlas.tokens.tallies import Encode, Tally, count_whole
 
-Encode: TypeAlias = Callable[[list[str]], list[list[int]]]
+Counter: TypeAlias = Callable[[dict[str, list[str]]], dict[str, Tally]]
+# Characters of a corpus below which encoding it whole is over before the tables of distinct pieces are made.
+LEAST = 6_000_000
+# Characters at the beginning of a corpus that are counted both ways.
+SAMPLE = 1 << 18
 # Rows of sparse counts that are kept before they are added up.
 _ROWS = 1 << 22
+_WHITE_SPACE = np.array([chr(byte).isspace() for byte in range(128)] + [False] * 128)
 
 
 class Documents(NamedTuple):
@@ -21,26 +29,41 @@ class Documents(NamedTuple):
     groups: list[str]
 
 
-class Tally(NamedTuple):
-    """Counts of the documents of one group: ids that occur, occurrences, and documents with them, int64 all."""
-
-    ids: np.ndarray
-    counts: np.ndarray
-    documents: np.ndarray
-
-
-def count_tokens(tokenizer: Any, batches: Iterable[Documents], vocabulary: int) -> TokenCounts:
+def count_tokens(
+    tokenizer: Any, batches: Iterable[Documents], vocabulary: int, *, file: Path | None = None
+) -> TokenCounts:
     """Count the tokens of all documents: whole documents, no truncation, no special tokens added.
 
     tokenizer: one of transformers. batches: memory is bounded by the largest. vocabulary: number of ids, above the
-    largest that the tokenizer gives.
+    largest that the tokenizer gives. file: the tokenizer.json that it was read from, if it was. Of a large corpus, each
+    distinct piece of text is encoded once, where the tokenizer proves that this is exact (proof.py), and after the
+    beginning of the corpus gave the same counts both ways.
     """
     encode = encoder(tokenizer)
+
+    def whole(texts: dict[str, list[str]]) -> dict[str, Tally]:
+        return {group: count_whole(some, encode, vocabulary) for group, some in texts.items()}
+
+    batches = iter(batches)
+    first = _beginning(batches)
+    large = sum(len(text) for batch in first for text in batch.texts) >= LEAST
+    count = (_distinct_counter(tokenizer, encode, vocabulary, file, first, whole) if large else None) or whole
     sums = _Sums()
-    for batch in batches:
-        for group, texts in by_group(batch).items():
-            sums.add(group, texts, count_whole(texts, encode, vocabulary))
+    for batch in chain(first, batches):
+        texts = by_group(batch)
+        for group, tally in count(texts).items():
+            sums.add(group, texts[group], tally)
     return sums.counts(vocabulary)
+
+
+def _beginning(batches: Iterator[Documents]) -> list[Documents]:
+    """The first batches, until they hold LEAST characters."""
+    taken: list[Documents] = []
+    left = LEAST
+    while left > 0 and (batch := next(batches, None)):
+        taken.append(batch)
+        left -= sum(map(len, batch.texts))
+    return taken
 
 
 def by_group(batch: Documents) -> dict[str, list[str]]:
@@ -49,19 +72,6 @@ def by_group(batch: Documents) -> dict[str, list[str]]:
     for text, group in zip(*batch, strict=True):
         texts.setdefault(group, []).append(text)
     return texts
-
-
-def count_whole(texts: list[str], encode: Encode, vocabulary: int) -> Tally:
-    """Count by encoding whole documents."""
-    encoded = encode(texts)
-    lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
-    flat = np.fromiter(chain.from_iterable(encoded), np.int64, count=lengths.sum())
-    # One number per pair of document and token; each pair once.
-    pairs = distinct(np.repeat(np.arange(len(texts)), lengths) * vocabulary + flat)
-    counts = np.bincount(flat, minlength=vocabulary)
-    documents = np.bincount(pairs % vocabulary, minlength=vocabulary)
-    ids = np.flatnonzero(counts)
-    return Tally(ids, counts[ids], documents[ids])
 
 
 def encoder(tokenizer: Any) -> Encode:
@@ -75,10 +85,48 @@ def encoder(tokenizer: Any) -> Encode:
     return lambda texts: [encoding.ids for encoding in rust.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-def distinct(values: np.ndarray) -> np.ndarray:
-    """Return what np.unique does; for many integers, sorting is several times faster than its hash table."""
-    ordered = np.sort(values)
-    return ordered[np.diff(ordered, prepend=-1 if not len(ordered) else ordered[0] - 1) > 0]
+def _distinct_counter(
+    tokenizer: Any, encode: Encode, vocabulary: int, file: Path | None, first: list[Documents], whole: Counter
+) -> Counter | None:
+    """The way that encodes each distinct piece once; None where it is not proven, or was found wrong."""
+    from tokenizers.normalizers import NFC
+
+    from weight_atlas.tokens.distinct import DistinctPieces
+    from weight_atlas.tokens.proof import NotProven, plan_of
+
+    rust = getattr(tokenizer, "backend_tokenizer", None)
+    if rust is None:
+        return None
+    settings = json.loads(file.read_bytes() if file else rust.to_str())
+    try:
+        plan = plan_of(settings, rust.get_added_tokens_decoder(), special_as_text=rust.encode_special_tokens)
+    except NotProven as reason:
+        print(f"documents are encoded whole: {reason}", flush=True)
+        return None
+    counter = DistinctPieces(plan, encode, NFC(), vocabulary)
+    sample = {"": _sample(first)}
+    if not all(map(np.array_equal, counter.count(sample)[""], whole(sample)[""])):
+        print("documents are encoded whole: cut into pieces, they would give other tokens", flush=True)
+        return None
+    return counter.count
+
+
+def _sample(batches: list[Documents]) -> list[str]:
+    texts, left = [], SAMPLE
+    for text in chain.from_iterable(batch.texts for batch in batches):
+        if left <= 0:
+            break
+        texts.append(text[:left])
+        left -= len(text)
+    return texts
+
+
+def words_in(text: str, encoded: bytes) -> int:
+    """Words of a text, between white space, as str.split() finds them; encoded: the text in UTF-8."""
+    if len(encoded) > len(text):
+        return len(text.split())
+    white = _WHITE_SPACE[np.frombuffer(encoded, np.uint8)]
+    return int(np.count_nonzero(white[:-1] & ~white[1:])) + int(len(white) > 0 and not white[0])
 
 
 class _Sums:
@@ -96,8 +144,10 @@ class _Sums:
             self._sizes.append([0, 0, 0])
         size = self._sizes[row]
         size[0] += len(texts)
-        size[1] += sum(len(text.encode()) for text in texts)
-        size[2] += sum(len(text.split()) for text in texts)
+        for text in texts:
+            encoded = text.encode()
+            size[1] += len(encoded)
+            size[2] += words_in(text, encoded)
         ids, counts, documents = tally
         self._tallies.append(
             pd.DataFrame({"group": np.full(len(ids), row), "id": ids, "count": counts, "document_frequency": documents})

@@ -84,14 +84,18 @@ def added_up(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def write_part(counts: TokenCounts, groups: Path, tokens: Path) -> None:
-    """Write the counts of one part of a corpus as two tables; read_part reads them."""
+    """Write the counts of one part of a corpus as two tables; read_parts reads them."""
     write_table(groups, counts.groups)
     write_table(tokens, counts.long)
 
 
-def read_part(groups: Path, tokens: Path, vocabulary: int) -> TokenCounts:
-    """The counts of one part of a corpus."""
-    return TokenCounts(read_table(groups), read_table(tokens), vocabulary)
+def read_parts(groups: Sequence[Path], tokens: Sequence[Path], vocabulary: int) -> TokenCounts:
+    """The counts of a corpus from those of its parts; AtlasError where none of them has text."""
+    tables = zip(map(read_table, groups), map(read_table, tokens), strict=True)
+    counts = merged((TokenCounts(*pair, vocabulary) for pair in tables), vocabulary)
+    if not counts.documents:
+        raise AtlasError("the corpus has no text", remedy="take files that hold text")
+    return counts
 
 
 def read_counts(path: Path, vocabulary: int | None = None) -> np.ndarray:

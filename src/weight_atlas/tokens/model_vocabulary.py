@@ -27,7 +27,8 @@ from weight_atlas.tokens.tokenizer_source import open_tokenizer
 class ModelVocabulary:
     """A model's tokenizer, where its ids come from, and the text of each id's token ("" for ids without one).
 
-    tokenizer_ids: ids that the tokenizer can give, from 0 on. embedding_rows: of the model; None without one.
+    tokenizer_ids: ids that the tokenizer can give, from 0 on. embedding_rows: of the model; None without one. file: the
+    tokenizer.json that the ids come from, if there is one.
     """
 
     tokenizer: Any
@@ -35,6 +36,7 @@ class ModelVocabulary:
     texts: list[str]
     tokenizer_ids: int
     embedding_rows: int | None = None
+    file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ def read_vocabulary(folder: Path, config: dict, inventory: pd.DataFrame, *, trus
     tokenizer, ids_from = tokenizer_and_source(folder, trust_remote_code=trust_remote_code)
     rows = embedding_rows(inventory)
     size = vocabulary_size(tokenizer, config, rows)
-    return ModelVocabulary(tokenizer, ids_from, token_texts(tokenizer, size), vocabulary_size(tokenizer, {}), rows)
+    return ModelVocabulary(
+        tokenizer, ids_from, token_texts(tokenizer, size), vocabulary_size(tokenizer, {}), rows, _file(folder, ids_from)
+    )
 
 
 def token_names(folder: Path, *, trust_remote_code: bool) -> list[str | None]:
@@ -73,7 +77,13 @@ def tokenizer_vocabulary(place: Path, *, trust_remote_code: bool) -> ModelVocabu
     """Read the vocabulary of a tokenizer without a model: in a folder, or one file."""
     tokenizer, ids_from = tokenizer_and_source(place, trust_remote_code=trust_remote_code)
     size = vocabulary_size(tokenizer, {})
-    return ModelVocabulary(tokenizer, ids_from, token_texts(tokenizer, size), size)
+    return ModelVocabulary(tokenizer, ids_from, token_texts(tokenizer, size), size, None, _file(place, ids_from))
+
+
+def _file(place: Path, ids_from: dict[str, Any]) -> Path | None:
+    """The tokenizer.json in a folder, or that is itself the place, where it is what ids come from."""
+    file = place / "tokenizer.json" if place.is_dir() else place
+    return file if file.suffix == ".json" and ids_from["source"] == file.name else None
 
 
 def manifest_vocabulary(
@@ -90,7 +100,9 @@ def manifest_vocabulary(
 
 def count_corpus(vocabulary: ModelVocabulary, batches: Iterable[Documents]) -> CorpusCounts:
     """Count the tokens of a corpus, whose documents come in batches, by a vocabulary."""
-    return described(vocabulary, count_tokens(vocabulary.tokenizer, batches, len(vocabulary.texts)))
+    return described(
+        vocabulary, count_tokens(vocabulary.tokenizer, batches, len(vocabulary.texts), file=vocabulary.file)
+    )
 
 
 def described(vocabulary: ModelVocabulary, counts: TokenCounts) -> CorpusCounts:

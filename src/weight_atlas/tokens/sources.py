@@ -10,7 +10,7 @@ from weight_atlas.tokens.installation import versions
 
 BUNDLED, HUB = "bundled:", "hf:"
 BUNDLED_CORPUS = "python-docs"
-SUFFIXES = (".txt", ".jsonl", ".parquet")
+SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
 
 
 def is_bundled(source: str | list[str]) -> bool:

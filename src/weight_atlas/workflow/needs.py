@@ -48,6 +48,7 @@ NEEDS = {
     "head_similarity": Need(4000, 240),
     "corpus": Need(4000, 240),
     "fetch_tokenizer": Need(1000, 60),
+    "token_counts_part": Need(4000, 480),
     "token_counts": Need(4000, 480),
     "token_weights": Need(4000, 60),
     "token_weight_frequency": Need(4000),

@@ -1,0 +1,172 @@
+"""Speed and memory of exact token counting, beside the tokenizers library's own ways, on tokenizers that people use.
+
+python benchmarks/tokens.py --megabytes 1 24 200 --names llama3 gemma3
+
+The text is that of this machine's Python packages and documents, every file once, in an order that its content decides.
+Ways: `lists`, one call per text and Python lists; `batch`, encode_batch_fast and numpy; `ours`, count_tokens.
+Each is timed in a process of its own, in CPU seconds after the tokenizer is loaded; `ours` includes making its tables
+and loading its compiled code, which is compiled beforehand, and also counts documents, words and bytes. Beyond 24 MB
+the library, whose time grows evenly, is timed on 24 MB.
+"""
+
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from real_tokenizers import NAMES, NotHere, tokenizer_file  # noqa: E402
+
+SUFFIXES = (".py", ".pyi", ".md", ".rst", ".txt", ".h", ".hpp", ".html", ".tex", ".c", ".js", ".css")
+FOLDERS = (*dict.fromkeys(Path(path) for path in sys.path if path.endswith(("site-packages", "python3.11"))),)
+MORE = (Path("/usr/share"), Path("/usr/include"), Path("/usr/lib"))
+LIBRARY_MB = 24
+LARGEST_FILE = 2_000_000
+MANY = cyclopts.Parameter(consume_multiple=True)
+app = cyclopts.App(help_format="plaintext")
+
+
+def texts(megabytes: float) -> Iterator[str]:
+    """Distinct texts of this machine, of so many megabytes in all; the order is that of their hashes."""
+    found: dict[bytes, Path] = {}
+    for folder in (*FOLDERS, *MORE):
+        for path in folder.rglob("*"):
+            if path.suffix in SUFFIXES and path.is_file() and 200 < path.stat().st_size < LARGEST_FILE:
+                found[hashlib.sha1(path.as_posix().encode()).digest()] = path
+    seen, left = set(), megabytes * 1e6
+    for _, path in sorted(found.items()):
+        content = path.read_bytes()
+        if left <= 0:
+            return
+        if (digest := hashlib.sha1(content).digest()) not in seen:
+            seen.add(digest)
+            try:
+                text = content.decode()
+            except UnicodeDecodeError:
+                continue
+            left -= len(content)
+            yield text
+    if left > 0:
+        print(f"this machine has {megabytes - left / 1e6:.0f} MB of distinct text", file=sys.stderr)
+
+
+@app.command
+def measure(name: str, way: str, megabytes: float, text: Path, threads: int = 1) -> None:
+    """Time one way in this process, and print what it took."""
+    os.environ |= {"RAYON_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true" if threads > 1 else "false"}
+    from tokenizers import Tokenizer
+
+    from weight_atlas.tokens.counting import Documents, count_tokens
+
+    file = tokenizer_file(name)
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    vocabulary = max(tokenizer.get_vocab().values()) + 1
+
+    def batches() -> Iterator[list[str]]:
+        size, batch = 0, []
+        for line in text.open(encoding="utf-8"):
+            batch.append(json.loads(line))
+            size += len(batch[-1])
+            if size > 1 << 22:
+                yield batch
+                size, batch = 0, []
+        yield batch
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    reading = time.process_time()
+    for _ in batches():
+        pass
+    reading = time.process_time() - reading
+    start, wall = time.process_time(), time.perf_counter()
+    counts = np.zeros(vocabulary, np.int64)
+    if way == "ours":
+        backend = type("Loaded", (), {"backend_tokenizer": tokenizer})()
+        documents = (Documents(batch, [""] * len(batch)) for batch in batches())
+        counts = count_tokens(backend, documents, vocabulary, file=file).counts
+    else:
+        for batch in batches():
+            if way == "lists":
+                for one in batch:
+                    for id in tokenizer.encode(one, add_special_tokens=False).ids:
+                        counts[id] += 1
+            else:
+                for each in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+                    counts += np.bincount(np.array(each.ids, np.int64), minlength=vocabulary)
+    print(
+        json.dumps(
+            {
+                "cpu_s": time.process_time() - start - reading,
+                "wall_s": time.perf_counter() - wall,
+                "peak_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
+                "tokens": int(counts.sum()),
+                "digest": hashlib.sha1(counts.tobytes()).hexdigest(),
+            }
+        )
+    )
+
+
+@app.default
+def main(
+    *,
+    megabytes: Annotated[list[float] | None, MANY] = None,
+    names: Annotated[list[str] | None, MANY] = None,
+    ways: Annotated[list[str] | None, MANY] = None,
+    threads: int = 1,
+    folder: Path = Path("/tmp/weight-atlas-tokens"),
+) -> None:
+    """Measure, and print a table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name in names or NAMES:
+        try:
+            tokenizer_file(name)
+        except NotHere as reason:
+            print(f"{name} left out: {reason}", file=sys.stderr)
+            continue
+        for size in megabytes or [1, 24]:
+            row = {"tokenizer": name, "MB": size}
+            for way in ways or ("lists", "batch", "ours"):
+                on = size if way == "ours" else min(size, LIBRARY_MB)
+                took = _measured(name, way, on, _text(folder, on), threads)
+                row |= {way: took["cpu_s"] * size / on, f"{way}_mb": took["peak_mb"], f"{way}_digest": took["digest"]}
+            for way in {"lists", "batch"} & set(ways or ("lists", "batch")):
+                row[f"{way}/ours"] = row[way] / row["ours"] if "ours" in row else np.nan
+            if size <= LIBRARY_MB and {"batch", "ours"} <= row.keys():
+                assert row["batch_digest"] == row["ours_digest"], f"{name}: other counts"
+            rows.append({key: value for key, value in row.items() if not key.endswith("_digest")})
+            print(pd.DataFrame(rows[-1:]).round(2).to_string(index=False, header=len(rows) == 1), flush=True)
+    print(pd.DataFrame(rows).round(2).to_markdown(index=False))
+
+
+def _text(folder: Path, megabytes: float) -> Path:
+    path = folder / f"{megabytes:g}.jsonl"
+    if not path.is_file():
+        with path.open("w", encoding="utf-8") as file:
+            for text in islice(texts(megabytes), None):
+                file.write(json.dumps(text) + "\n")
+    return path
+
+
+def _measured(name: str, way: str, megabytes: float, text: Path, threads: int) -> dict:
+    command = [sys.executable, __file__, "measure", name, way, str(megabytes), str(text), "--threads", str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,153 @@
+"""Counting by distinct pieces: each is encoded once, and counted wherever it stands."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from weight_atlas.tokens.characters import character_classes
+from weight_atlas.tokens.merges import encode_pieces, tally
+from weight_atlas.tokens.pieces import BEGIN, Pieces, add_all, cut, empty_pieces, enlarged, find, left_out, with_spaces
+from weight_atlas.tokens.proof import Plan
+from weight_atlas.tokens.tallies import Encode, Tally, count_whole, joined_tallies
+
+# Pieces that are kept: beyond, the table is begun anew, so that memory does not grow with the corpus.
+MOST_PIECES = 1 << 22
+_WHOLE, _COMPOSE = 1, 2
+
+
+class DistinctPieces:
+    """Counts documents by a plan, with the pieces that it knows already.
+
+    encode: the library's, for documents and pieces that are left to it; compose: its NFC.
+    """
+
+    def __init__(self, plan: Plan, encode: Encode, compose: Any, vocabulary: int) -> None:
+        self._plan, self._encode, self._compose, self._vocabulary = plan, encode, compose, vocabulary
+        self._documents = 0
+        self._seen = np.zeros(vocabulary, np.int64)
+        self._counts, self._frequency = np.zeros((2, vocabulary), np.int64)
+        self._touched = np.zeros(vocabulary, np.int64)
+        self._begin()
+
+    def _begin(self) -> None:
+        """An empty table of pieces, but for those that are tokens by themselves."""
+        model = self._plan.model
+        content, lengths, ids = model.whole if model else (b"", np.zeros(0, np.int64), np.zeros(0, np.int32))
+        most = 1 << max(16, (2 * len(lengths)).bit_length())
+        self._pieces = empty_pieces(most, max(1 << 20, 2 * len(content)))
+        numbers = np.zeros(len(lengths), np.int64)
+        add_all(np.frombuffer(content, np.uint8), lengths.cumsum(), self._pieces, numbers)
+        self._known = int(self._pieces.used[0])
+        self._ids = np.zeros(len(self._pieces.store), np.int32)
+        self._ids[numbers] = ids
+        self._id_starts = np.zeros(most + 1, np.int64)
+        self._id_starts[: self._known + 1] = np.arange(self._known + 1)
+
+    def count(self, texts: dict[str, list[str]]) -> dict[str, Tally]:
+        """Count the documents of each group."""
+        if self._pieces.used[0] > MOST_PIECES:
+            self._begin()
+        groups = [group for group, some in texts.items() for _ in some]
+        encoded = [text.encode() for some in texts.values() for text in some]
+        whole, encoded = self._left_to_the_library(encoded)
+        numbers, ends = self._cut(encoded)
+        self._encode_new()
+        row, counted = 0, {}
+        for group, some in texts.items():
+            rows = np.arange(row, row + len(some))
+            row += len(some)
+            mine = self._tally(numbers, ends, rows)
+            others = [text for place, text in whole.items() if groups[place] == group] if whole else []
+            counted[group] = (
+                joined_tallies(mine, count_whole(others, self._encode, self._vocabulary)) if others else mine
+            )
+        return counted
+
+    def _left_to_the_library(self, encoded: list[bytes]) -> tuple[dict[int, str], list[bytes]]:
+        """Documents that are encoded whole, by their places, and the rest in their places, in NFC where that counts."""
+        flags = self._flags(encoded)
+        whole, kept = {}, list(encoded)
+        for place in np.flatnonzero(flags).tolist():
+            text, kept[place] = encoded[place].decode(), b""
+            if flags[place] == _COMPOSE and not self._has_word(encoded[place]):
+                composed = self._compose.normalize_str(text).encode()
+                if self._flags([composed])[0] != _WHOLE and not self._has_word(composed):
+                    kept[place] = composed
+                    continue
+            whole[place] = text
+        return whole, kept
+
+    def _flags(self, encoded: Sequence[bytes]) -> np.ndarray:
+        flags = np.zeros(len(encoded), np.int64)
+        text, ends = _together(encoded)
+        left_out(text, ends, self._plan.left_out, character_classes(), self._plan.plain, flags)
+        return flags
+
+    def _has_word(self, text: bytes) -> bool:
+        content = np.frombuffer(text, np.uint8)
+        return bool(find(content, 0, len(content), self._plan.words)[2] >= 0)
+
+    def _cut(self, encoded: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of the pieces of all documents, and where those of each document end."""
+        plan = self._plan
+        text, ends = _together(encoded)
+        if plan.spaced:
+            room, moved = np.empty(2 * len(text) + len(ends), np.uint8), np.zeros_like(ends)
+            size = with_spaces(text, ends, plan.words, room, moved)
+            room.setflags(write=False)  # as the text is otherwise: of another type, all would be compiled again
+            text, ends = room[:size], moved
+        numbers, out_ends = np.empty(len(text) + 1, np.int32), np.zeros_like(ends)
+        state = np.array(BEGIN, np.int64)
+        while not cut(text, ends, plan.cutting, plan.words, self._pieces, state, numbers, out_ends):
+            self._pieces = enlarged(self._pieces)
+        return numbers, out_ends
+
+    def _encode_new(self) -> None:
+        pieces: Pieces = self._pieces
+        count, size = map(int, pieces.used)
+        new = int(size - pieces.starts[self._known]) if count > self._known else 0
+        taken = int(self._id_starts[self._known])
+        self._id_starts = _with_room(self._id_starts, count + 1)
+        model = self._plan.model
+        if model:
+            self._ids = _with_room(self._ids, taken + new)
+            encode_pieces(pieces, self._known, model.merges, model.meta, model.by_rank, self._ids, self._id_starts)
+        else:
+            self._encode_by_the_library(count, taken)
+        self._known = count
+
+    def _encode_by_the_library(self, count: int, taken: int) -> None:
+        starts, lengths = self._pieces.starts[self._known : count], self._pieces.lengths[self._known : count]
+        store = self._pieces.store.tobytes()
+        texts = [store[a : a + n].decode() for a, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
+        ids = self._encode(texts)
+        ends = taken + np.cumsum([len(each) for each in ids], dtype=np.int64)
+        self._id_starts[self._known + 1 : count + 1] = ends
+        flat = np.array([id for each in ids for id in each], np.int32)
+        self._ids = _with_room(self._ids, taken + len(flat))
+        self._ids[taken : taken + len(flat)] = flat
+
+    def _tally(self, numbers: np.ndarray, ends: np.ndarray, rows: np.ndarray) -> Tally:
+        first = self._documents + 1
+        self._documents += len(rows)
+        arrays = (self._counts, self._frequency, self._seen, self._touched)
+        found = tally(numbers, ends, rows, first, self._ids, self._id_starts, *arrays)
+        ids = np.sort(self._touched[:found])
+        tallied = Tally(ids, self._counts[ids], self._frequency[ids])
+        self._counts[ids] = self._frequency[ids] = 0
+        return tallied
+
+
+def _together(encoded: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Documents one after the other, (n,) uint8, and where each ends."""
+    ends = np.cumsum([len(each) for each in encoded], dtype=np.int64)
+    return np.frombuffer(b"".join(encoded), np.uint8), ends
+
+
+def _with_room(array: np.ndarray, size: int) -> np.ndarray:
+    if len(array) >= size:
+        return array
+    larger = np.zeros(max(size, 2 * len(array)), array.dtype)
+    larger[: len(array)] = array
+    return larger

@@ -1,0 +1,148 @@
+"""Rows of text files, JSON lines, csv and parquet files, or of shares of them, in bounded memory."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from weight_atlas.errors import AtlasError, first_line
+from weight_atlas.settings.corpora import Corpus
+from weight_atlas.tokens.parts import Share
+from weight_atlas.tokens.progress import Progress
+
+_ROWS = 256  # of a parquet file in memory at once
+_LONGEST_CELL = 2**31 - 1
+
+
+class Row(NamedTuple):
+    """The columns of one row and its number from 1 on; None for a text file, which is one document."""
+
+    number: int | None
+    values: dict[str, Any]
+
+
+def rows_of(share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
+    """Yield the rows of a share of a file, of a whole file at most the first `limit`.
+
+    Rows of a share of JSON lines are numbered from its own beginning. Bytes that are not UTF-8 stay in the texts, as
+    lone surrogates, unless `invalid_utf8` is to be an error.
+    """
+    path = Path(share.path)
+    readers = {".txt": _text, ".jsonl": _json_lines, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    return readers[path.suffix](path, share, corpus, progress)
+
+
+def _text(path: Path, share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
+    content = path.read_bytes()
+    progress.read(len(content))
+    yield Row(None, {corpus.column: _decoded(content, path, 0, corpus), **dict.fromkeys(corpus.keep)})
+
+
+def _json_lines(path: Path, share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
+    size = path.stat().st_size
+    offset, stop = size * share.number // share.of, size * (share.number + 1) // share.of
+    with path.open("rb") as file:
+        if offset:
+            # A line belongs to the share in which it begins.
+            file.seek(offset - 1)
+            offset += len(file.readline()) - 1
+        for number, line in enumerate(file, start=1):
+            if offset >= stop:
+                return
+            progress.read(len(line))
+            if line.strip():
+                where = f"{path}, line {number}" if share.number == 0 else f"{path}, after byte {offset}"
+                yield Row(number, _json_row(_decoded(line, path, offset, corpus), where))
+            offset += len(line)
+
+
+def _json_row(line: str, where: str) -> dict:
+    try:
+        row = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise AtlasError(f"not valid JSON: {error}", where=where, remedy="write one JSON object a line") from error
+    if not isinstance(row, dict):
+        raise AtlasError("a line that is not a JSON object", where=where, remedy="write one JSON object a line")
+    return row
+
+
+def _csv_rows(path: Path, share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
+    """Rows of a csv file whose first row names the columns; line ends in quoted cells stay as they are."""
+    csv.field_size_limit(_LONGEST_CELL)
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        rows = csv.DictReader(_counted(file, progress), restkey="", strict=True)
+        try:
+            for number, row in enumerate(rows, start=1):
+                if "" in row and isinstance(row[""], list):
+                    raise AtlasError(
+                        f"a row with more cells than the {len(rows.fieldnames or ())} columns",
+                        where=f"{path}, row {number}",
+                        remedy="put texts with commas into quotes",
+                    )
+                _require_utf8(row, path, number, corpus)
+                yield Row(number, row)
+        except csv.Error as error:
+            raise AtlasError(
+                f"not valid csv: {error}", where=f"{path}, line {rows.reader.line_num}", remedy="mend this line"
+            ) from error
+
+
+def _counted(lines: Any, progress: Progress) -> Iterator[str]:
+    for line in lines:
+        progress.read(len(line))
+        yield line
+
+
+def _require_utf8(row: dict, path: Path, number: int, corpus: Corpus) -> None:
+    text = row.get(corpus.column)
+    if corpus.invalid_utf8 == "error" and text and any("\udc80" <= character <= "\udcff" for character in text):
+        raise AtlasError("not UTF-8", where=f"{path}, row {number}", remedy=_CONVERT)
+
+
+def _parquet_rows(path: Path, share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = list(
+        dict.fromkeys([corpus.column, *([corpus.group_column] if corpus.group_column else []), *corpus.keep])
+    )
+    try:
+        with parquet.ParquetFile(path) as file:
+            present = file.schema_arrow.names
+            for column in columns:
+                if column not in present:
+                    raise AtlasError(
+                        f"there is no column {column!r}",
+                        where=path,
+                        remedy=f"columns there are: {', '.join(present)}",
+                    )
+            number = 0
+            for group in range(file.num_row_groups):
+                rows, size = file.metadata.row_group(group).num_rows, file.metadata.row_group(group).total_byte_size
+                if group % share.of == share.number:
+                    for batch in file.iter_batches(batch_size=_ROWS, row_groups=[group], columns=columns):
+                        for place, row in enumerate(batch.to_pylist(), start=number + 1):
+                            yield Row(place, row)
+                        number += len(batch)
+                    progress.read(size)
+                else:
+                    number += rows
+    except (pyarrow.ArrowException, OSError) as error:
+        raise AtlasError(
+            f"the parquet file cannot be read: {first_line(error)}", where=path, remedy="restore it or leave it out"
+        ) from error
+
+
+_CONVERT = "convert the file to UTF-8, for example with iconv, or set invalid_utf8 to replace or skip"
+
+
+def _decoded(content: bytes, path: Path, offset: int, corpus: Corpus) -> str:
+    """Decode UTF-8, without the mark that some editors put first; offset: where in the file the content begins."""
+    errors = "strict" if corpus.invalid_utf8 == "error" else "surrogateescape"
+    try:
+        return content.decode("utf-8-sig" if offset == 0 else "utf-8", errors)
+    except UnicodeDecodeError as error:
+        raise AtlasError(
+            f"not UTF-8: byte {content[error.start]:#04x} at {offset + error.start}", where=path, remedy=_CONVERT
+        ) from error
