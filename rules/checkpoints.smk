@@ -61,6 +61,7 @@ use rule per_model as architecture_summary with:
     output:
         table=shown("<results>/architecture_summary/{model}.csv", "configuration"),
         parameters=shown("<results>/architecture_summary/{model}/parameters.csv", "parameters by part"),
+        tensors=shown("<results>/architecture_summary/{model}/tensors.csv", "tensors"),
         summary="<results>/architecture_summary/{model}.json",
         figure=shown("<results>/architecture_summary/{model}.png", "size by layer"),
         shares=shown("<results>/architecture_summary/{model}/shares.png", "shares"),

@@ -38,6 +38,8 @@ use rule per_model as weight_statistics with:
         table=shown("<results>/weight_statistics/{model}.csv", "table"),
         of_roles=shown("<results>/weight_statistics/{model}/roles.csv", "table by role"),
         of_layers="<results>/weight_statistics/{model}/layers.csv",
+        stored=shown("<results>/weight_statistics/{model}/stored.csv", "fused and stacked tensors as stored"),
+        trends=shown("<results>/weight_statistics/{model}/trends.csv", "trends with depth"),
         densities=shown("<results>/weight_statistics/{model}/densities.png", "densities by role"),
         figure=shown("<results>/weight_statistics/{model}.png", "figure"),
         kurtosis=shown("<results>/weight_statistics/{model}/kurtosis.png", "kurtosis by layer"),

@@ -7,8 +7,10 @@ from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.weights import histograms_by_role, kurtosis_by_layer, statistics_by_layer
 from weight_atlas.settings.weights import WeightStatistics
 from weight_atlas.weights.density import role_densities
+from weight_atlas.weights.depth_trends import depth_trends
 from weight_atlas.weights.histogram_table import read_parts
 from weight_atlas.weights.statistics import weight_statistics
+from weight_atlas.weights.stored_tensors import stored_statistics
 from weight_atlas.weights.summaries import by_layer, by_role
 from weight_atlas.workflow.step import run_step
 
@@ -19,6 +21,8 @@ def main(
     table: Path,
     of_roles: Path,
     of_layers: Path,
+    stored: Path,
+    trends: Path,
     densities: Path,
     figure: Path,
     kurtosis: Path,
@@ -30,6 +34,8 @@ def main(
     write_table(table, statistics)
     write_table(of_roles, by_role(statistics))
     write_table(of_layers, layers)
+    write_table(stored, stored_statistics(read_parts(histograms)))
+    write_table(trends, depth_trends(statistics))
     save_figure(densities, histograms_by_role(role_densities(read_parts(histograms), settings.roles)))
     save_figure(figure, statistics_by_layer(layers))
     save_figure(kurtosis, kurtosis_by_layer(layers))

@@ -14,6 +14,7 @@ from weight_atlas.families.architecture_summary import (
     configuration,
     parameter_table,
     parameters_by,
+    tensor_list,
 )
 from weight_atlas.families.inventory import inventory
 from weight_atlas.families.quantities import Quantities
@@ -79,7 +80,7 @@ def test_parameters_by_part_add_up(sparse):
     assert set(sizes["category"]) <= set(CATEGORIES)
     by_category = parameters_by(sizes, "category").set_index("category")
     assert by_category["parameters"].to_dict() == {
-        "embedding": 80, "attention": 2 * 192, "experts": 2 * 2 * 120, "shared experts": 96, "router": 32,
+        "token embedding": 80, "attention": 2 * 192, "experts": 2 * 2 * 120, "shared experts": 96, "router": 32,
         "norms and biases": 24, "other": 16,
     }  # fmt: skip
     total = sum(entry.bytes for entry in sparse.entries.values())
@@ -166,8 +167,19 @@ def test_the_step_writes_all_its_files(tmp_path):
     take, summarize = (runpy.run_path(str(ROOT / f"scripts/{name}.py"))["main"] for name in names)
     take(tmp_path / "manifest.json", table=tmp_path / "inventory.parquet", settings=Inventoried())
     outputs = {"table": "t.csv", "parameters": "p.csv", "summary": "s.json", "figure": "f.png", "shares": "r.png"}
+    outputs["tensors"] = "l.csv"
     paths = {name: tmp_path / file for name, file in outputs.items()}
     summarize(tmp_path / "manifest.json", tmp_path / "inventory.parquet", **paths)
     assert dict(read_table(paths["table"])[["field", "value"]].to_numpy())["parameters"] == "80"
     assert read_json(paths["summary"])["parameters"]["layer"][0]["layer"] is None
     assert all(path.stat().st_size for path in paths.values())
+
+
+def test_the_list_of_tensors_reads_like_the_model():
+    table = pd.DataFrame({"id": ["wte", "wpe", "b"], "role": ["W_E", "W_pos", "bias"], "stack": "decoder"})
+    table = table.assign(layer=[None, None, 3], expert=None, component="", rows=[50, 16, 96], cols=[32, 32, None])
+    table = table.assign(dtype="BF16", parameters=[1600, 512, 96], bytes=[3200, 1024, 192], tied_to="")
+    listed = tensor_list(table.astype({"rows": "Int64", "cols": "Int64", "expert": "Int64"}))
+    assert listed["shape"].tolist() == ["50 x 32", "16 x 32", "96"]
+    assert listed["category"].tolist() == ["token embedding", "position embedding", "norms and biases"]
+    assert listed["megabytes"].tolist() == [0.0032, 0.001024, 0.000192]

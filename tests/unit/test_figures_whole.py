@@ -59,7 +59,7 @@ def test_a_long_title_is_broken_into_lines_that_cover_no_panel():
     assert inside(title, figure.bbox) and title.y0 >= axis.title.get_window_extent().y1 - 1
 
 
-@pytest.mark.parametrize("longest", ["embedding", "norms and biases"])
+@pytest.mark.parametrize("longest", ["token embedding", "norms and biases"])
 def test_the_legend_of_shares_is_whole_and_in_columns(longest):
     table = pd.DataFrame({"category": [longest, "attention", "other"], "parameters": [31_104, 1_234_567_890, 7]})
     figure = parameter_shares(table)

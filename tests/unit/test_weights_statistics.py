@@ -11,10 +11,12 @@ from weight_atlas.figures import weights as figures
 from weight_atlas.weights import pooling
 from weight_atlas.weights.cdf import PROBABILITIES, value_cdf, weight_cdf
 from weight_atlas.weights.density import role_densities
+from weight_atlas.weights.depth_trends import depth_trends
 from weight_atlas.weights.distribution import BINNED, EXACT, PERCENTILES, percentile_column
 from weight_atlas.weights.histogram_table import histogram_parts
 from weight_atlas.weights.pooling import Pool
 from weight_atlas.weights.statistics import weight_statistics
+from weight_atlas.weights.stored_tensors import stored_statistics
 from weight_atlas.weights.streaming import Reading
 from weight_atlas.weights.summaries import by_layer, by_role
 from weight_atlas.weights.value_histogram import value_histogram
@@ -327,3 +329,52 @@ def test_no_matrices_is_said():
     densities = figures.histograms_by_role(role_densities(parts))
     assert "no weight matrices with a spread of values" in texts(densities)
     assert "no weight matrices in layers" in texts(figures.statistics_by_layer(by_layer(weight_statistics(parts))))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_magnitudes_shares_and_entropy(dtype):
+    tensors = made(dtype)
+    table = weight_statistics(parts_of(tensors))
+    for row, tensor in zip(table.itertuples(), tensors.values(), strict=True):
+        x = tensor.double().numpy().ravel()
+        assert row.mean_magnitude == pytest.approx(np.abs(x).mean(), rel=1e-12)
+        assert (row.zeros_share, row.near_zeros_1e_2_share) == ((x == 0).mean(), (np.abs(x) <= 1e-2).mean())
+        assert row.abs_p50 == pytest.approx(np.median(np.abs(x)), rel=1e-12)
+        assert row.abs_p99_9 == pytest.approx(np.percentile(np.abs(x), 99.9), rel=1e-12)
+        shares = np.unique(x, return_counts=True)[1] / len(x)
+        assert row.entropy == pytest.approx(scipy.stats.entropy(shares, base=2), rel=1e-12)
+    normal = weight_statistics(parts_of({("W_Q", 0, None): torch.randn(1000, 1000).to(torch.bfloat16)})).iloc[0]
+    assert normal["entropy"] == pytest.approx(normal["entropy_null"], abs=0.02)
+
+
+def test_a_fused_tensor_as_it_is_stored():
+    whole = torch.randn(3, 40, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    whole = (whole * torch.tensor([0.02, 0.05, 0.4])[:, None, None]).to(torch.bfloat16)
+    parts = parts_of({("W_Q", 0, None): whole[0], ("W_K", 0, None): whole[1], ("W_V", 0, None): whole[2]})
+    assert stored_statistics(parts).empty, "each is stored by itself"
+    fused = [part.assign(tensor="h.0.attn.c_attn.weight") for part in parts]
+    (row,) = stored_statistics(fused).itertuples()
+    x = whole.double().numpy().ravel()
+    assert (row.pieces, row.roles, row.n, row.min, row.max) == (3, "W_Q W_K W_V", x.size, x.min(), x.max())
+    assert (row.mean, row.std) == pytest.approx((x.mean(), x.std()), rel=1e-12)
+    assert row.kurtosis == pytest.approx(scipy.stats.kurtosis(x), rel=1e-10)
+    assert row.ks_distance == pytest.approx(scipy.stats.kstest(x, "norm", args=(x.mean(), x.std())).statistic)
+
+
+def test_trends_with_depth():
+    tensors = {}
+    for layer in range(12):
+        noise = torch.randn(20, 20, generator=torch.Generator().manual_seed(layer))
+        tensors["W_Q", layer, None], tensors["W_V", layer, None] = noise * 0.02 * (layer + 1), noise * 0.02
+    table = depth_trends(weight_statistics(parts_of(tensors)))
+    assert len(table) == 6
+    growing = table[(table["role"] == "W_Q") & (table["measure"] == "std")].iloc[0]
+    assert (
+        growing["trend"] == "up"
+        and growing["tau"] == pytest.approx(1)
+        and growing["slope"] == pytest.approx(0.02, rel=0.1)
+    )
+    assert growing["slope_low"] < 0.02 < growing["slope_high"] and growing["q"] >= growing["p"]
+    assert set(table[table["role"] == "W_V"]["trend"]) == {"none"}
+    few = {key: tensor for key, tensor in tensors.items() if key[1] < 2}
+    assert depth_trends(weight_statistics(parts_of(few))).empty

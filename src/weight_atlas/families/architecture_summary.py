@@ -43,7 +43,8 @@ FIELDS: dict[str, str] = {
     "bytes": "bytes of all tensors on disk",
 }
 CATEGORIES = (
-    "embedding", "attention", "feed-forward", "experts", "shared experts", "router", "state space", "unembedding",
+    "token embedding", "position embedding", "segment embedding", "attention", "feed-forward", "experts",
+    "shared experts", "router", "state space", "unembedding",
     "head", "norms and biases", "auxiliary", "adapter", "other",
 )  # fmt: skip
 
@@ -129,6 +130,30 @@ def parameter_table(inventory: pd.DataFrame) -> pd.DataFrame:
         tensors=("id", "size"), parameters=("parameters", "sum"), bytes=("bytes", "sum")
     )
     return table.reset_index()
+
+
+def tensor_list(inventory: pd.DataFrame) -> pd.DataFrame:
+    """Every tensor in the model's order, to read: id, role, category, stack, layer, expert, shape, dtype, parameters.
+
+    shape: of the logical matrix, (out, in), as "4096 x 1024". megabytes: of 10^6 bytes, as stored. tied_to: the tensor
+    whose data this is; counted there.
+    """
+    shape = inventory["rows"].astype(str) + (" x " + inventory["cols"].astype(str)).where(inventory["cols"].notna(), "")
+    columns = [
+        "id",
+        "role",
+        "category",
+        "stack",
+        "layer",
+        "expert",
+        "shape",
+        "dtype",
+        "parameters",
+        "megabytes",
+        "tied_to",
+    ]
+    table = inventory.assign(category=category_of(inventory), shape=shape, megabytes=inventory["bytes"] / 1e6)
+    return table[columns]
 
 
 def category_of(inventory: pd.DataFrame) -> pd.Series:

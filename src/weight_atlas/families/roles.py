@@ -116,7 +116,9 @@ MATRIX_ROLES = frozenset(
 )  # fmt: skip
 
 CATEGORY: dict[Role, str] = {
-    **dict.fromkeys([Role.W_E, Role.W_POS, Role.W_TYPE], "embedding"),
+    Role.W_E: "token embedding",
+    Role.W_POS: "position embedding",
+    Role.W_TYPE: "segment embedding",
     **dict.fromkeys([Role.W_Q, Role.W_K, Role.W_V, Role.W_O, Role.W_ATTN_GATE, Role.SINKS], "attention"),
     **dict.fromkeys([Role.W_Q_A, Role.W_Q_B, Role.W_KV_A, Role.W_KV_B], "attention"),
     **dict.fromkeys([Role.W_GATE, Role.W_UP, Role.W_DOWN], "feed-forward"),

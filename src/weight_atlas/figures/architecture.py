@@ -9,10 +9,11 @@ from weight_atlas.figures.style import MUTED, PALETTE, message, subplots
 
 # One colour per category, the same in both figures.
 _ORDER = (
-    "attention", "feed-forward", "experts", "shared experts", "state space", "embedding", "unembedding", "router",
+    "attention", "feed-forward", "experts", "shared experts", "state space", "token embedding", "unembedding", "router",
     "auxiliary", "head", "norms and biases", "adapter", "other",
+    "position embedding", "segment embedding",
 )  # fmt: skip
-_COLOURS = dict(zip(_ORDER, [*PALETTE[:10], "#5b6470", "#b8860b", "#c8ccd2"], strict=True))
+_COLOURS = dict(zip(_ORDER, [*PALETTE[:10], "#5b6470", "#b8860b", "#c8ccd2", "#4b2e83", "#9a7fd1"], strict=True))
 
 
 def parameter_shares(table: pd.DataFrame) -> Figure:

@@ -7,11 +7,14 @@ import numpy as np
 import pandas as pd
 
 from weight_atlas.weights.bounds import at_bound
-from weight_atlas.weights.distribution import count_outside
+from weight_atlas.weights.distribution import count_outside, percentile_column, quantiles
+from weight_atlas.weights.histogram import NEAR_ZERO
 from weight_atlas.weights.normality import ks_distance, ks_distance_null, qq_slope, student_nu
 
 # Shares of normal numbers outside the quartiles by more than 1.5 and 3 times their distance.
 OUTLIER_NULL, EXTREME_NULL = 0.006976603131, 2.34194e-06
+# Percentiles of magnitudes.
+MAGNITUDES = (1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0, 99.9)
 
 
 def weight_statistics(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -20,7 +23,9 @@ def weight_statistics(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     parts: of read_parts. Adds to their columns, in place of values and counts: rms; ks_distance to the fitted normal
     and its null, qq_slope, student_nu (see normality.py); outlier_share and extreme_share, the shares outside the
     quartiles by more than 1.5 and 3 interquartile ranges, with their nulls; at_bound, the elements at an outermost
-    value, with its null (see bounds.py); dynamic_range = absmax / mean |w|, with its null; flags ("nan", "inf",
+    value, with its null (see bounds.py); shares beside the counts of zeros and near-zeros; mean_magnitude and
+    percentiles of magnitudes (abs_p50; exact where the distribution is); entropy of the values in bits, with its null;
+    dynamic_range = absmax / mean |w|, with its null; flags ("nan", "inf",
     "nan inf" or ""). A null is what a normal sample of the same size would show.
     """
     return pd.concat([_statistics(part) for part in parts], ignore_index=True)
@@ -33,7 +38,10 @@ def _statistics(part: pd.DataFrame) -> pd.DataFrame:
         derived = table.assign(rms=table["l2"] / np.sqrt(finite))
         shape = pd.DataFrame([_shape(row) for row in part.itertuples(index=False)], index=table.index)
         dynamic_range = table["absmax"] / (table["l1"] / finite)
-    return derived.join(shape).assign(
+        shares = derived[["zeros", *NEAR_ZERO]].div(finite, axis=0).add_suffix("_share")
+        mean_magnitude = table["l1"] / finite
+    return derived.join([shares, shape]).assign(
+        mean_magnitude=mean_magnitude,
         dynamic_range=dynamic_range,
         dynamic_range_null=[dynamic_range_null(int(n)) for n in finite],
         flags=[
@@ -46,6 +54,8 @@ def _shape(row: Any) -> dict[str, float]:
     """Statistics that need the distribution itself, not only its moments."""
     values, counts, kind = row.values, row.counts, row.distribution
     n = int(counts.sum())
+    magnitudes, where = np.unique(np.abs(values), return_inverse=True)
+    of_magnitudes = quantiles(magnitudes, np.bincount(where, counts, len(magnitudes)), np.array(MAGNITUDES) / 100)
     reach = row.p75 - row.p25
 
     def share_beyond(reaches: float) -> float:
@@ -65,7 +75,30 @@ def _shape(row: Any) -> dict[str, float]:
         "extreme_share_null": EXTREME_NULL,
         "at_bound": piled,
         "at_bound_null": beside,
+        **{f"abs_{percentile_column(p)}": value for p, value in zip(MAGNITUDES, of_magnitudes, strict=True)},
+        "entropy": entropy(counts),
+        "entropy_null": entropy_null(values, row.mean, row.std),
     }
+
+
+def entropy(counts: np.ndarray) -> float:
+    """Entropy in bits of the distinct values (of a binned distribution: of its bins), -sum p log2 p."""
+    if not counts.sum():
+        return float("nan")
+    shares = counts / counts.sum()
+    return float(max(0.0, -(shares * np.log2(shares)).sum()))
+
+
+def entropy_null(values: np.ndarray, mean: float, std: float) -> float:
+    """The same of normal numbers of this mean and spread that are rounded to the nearest of the values that occur."""
+    from scipy.special import ndtr
+
+    if not std > 0:
+        return float("nan")
+    cumulated = np.concatenate([[0.0], ndtr(((values[1:] + values[:-1]) / 2 - mean) / std), [1.0]])
+    shares = np.diff(cumulated)
+    shares = shares[shares > 0]
+    return float(-(shares * np.log2(shares)).sum())
 
 
 def dynamic_range_null(n: int) -> float:
