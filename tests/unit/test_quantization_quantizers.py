@@ -99,6 +99,16 @@ def test_quantizing_twice_changes_nothing_more(symmetric):
         assert torch.allclose(quantized(once, scheme), once, atol=1e-6)
 
 
+def test_the_full_range_has_the_lowest_level_too():
+    w = torch.tensor([[-1.5, -0.7, 0.1, 1.4], [1.5, 0.75, -1.2, 0.0]])
+    ours = quantized(w, Scheme.named("int2/channel/full"))
+    step = w.abs().amax(1, keepdim=True) / 1.5
+    assert torch.allclose(ours, torch.clamp(torch.round(w / step), -2, 1) * step)
+    # As torch has it, with these scales and limits.
+    expected = torch.fake_quantize_per_channel_affine(w, step[:, 0], torch.zeros(2, dtype=torch.int32), 0, -2, 1)
+    assert torch.allclose(ours, expected)
+
+
 def test_clipping_bounds_magnitudes_by_their_own_mean_and_deviation():
     w = matrix()
     w[2, 3] = 80.0

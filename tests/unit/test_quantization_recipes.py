@@ -241,7 +241,8 @@ def test_other_tools_name_modules_and_join_what_vllm_joins():
 
 def test_the_head_is_named_where_it_is_tied_too():
     assert head_name(inventory_of(LLAMA)) == "lm_head"
-    assert head_name(inventory_of(GPT2)) == "lm_head"
+    tied = {"tensor": "wte.weight", "id": "head", "role": "W_U", "layer": pd.NA, "tied_to": "wte.weight"}
+    assert head_name(inventory_of(GPT2)) == head_name(inventory_of([*GPT2, tied])) == "lm_head"
 
 
 # The whole, and its files.

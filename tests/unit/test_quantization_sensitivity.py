@@ -20,7 +20,9 @@ from weight_atlas.quantization.sensitivity import quantization_sensitivity
 from weight_atlas.settings.quantization import SCHEMES, QuantizationSensitivity
 from weight_atlas.weights.value_histogram import value_histogram
 
-ALL = [Scheme.named(name) for name in [*SCHEMES, "int3/channel/asymmetric", "int8/group:48/clipped"]]
+ALL = [
+    Scheme.named(name) for name in [*SCHEMES, "int3/channel/asymmetric", "int8/group:48/clipped", "int4/group:64/full"]
+]
 NARROW = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn}
 WIDE = {"fp32": torch.float32, "fp64": torch.float64}
 POOL = ThreadPoolExecutor(2)

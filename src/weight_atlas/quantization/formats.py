@@ -28,7 +28,8 @@ class Format:
     """A number format.
 
     bits: of a value. round_trip: what rows of weights, each with a scale of its own, become when rounded and read back.
-    symmetric: the same with a scale alone, where round_trip keeps a minimum beside it. scale_bits: of each scale, and
+    symmetric: the same with a scale alone, where round_trip keeps a minimum beside it; full: and with the lowest level,
+    which has no counterpart. scale_bits: of each scale, and
     of each minimum. mantissa, least_exponent, largest: of a small float, its mantissa's bits, the exponent of its
     smallest normal number, and its largest number.
     """
@@ -36,6 +37,7 @@ class Format:
     bits: int
     round_trip: Rounding
     symmetric: Rounding | None = None
+    full: Rounding | None = None
     scale_bits: int = 16
     mantissa: int = 0
     least_exponent: int = 0
@@ -52,6 +54,11 @@ def _symmetric(w: "torch.Tensor", bits: int, ratio: float = 1.0) -> "torch.Tenso
     largest = 2 ** (bits - 1) - 1
     step = _nonzero(w.abs().amax(1, keepdim=True) * ratio / largest)
     return (w / step).round().clamp(-largest, largest) * step
+
+
+def _full(w: "torch.Tensor", bits: int, ratio: float = 1.0) -> "torch.Tensor":
+    step = _nonzero(w.abs().amax(1, keepdim=True) * ratio / ((2**bits - 1) / 2))
+    return (w / step).round().clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) * step
 
 
 def _nf4(w: "torch.Tensor") -> "torch.Tensor":
@@ -109,7 +116,7 @@ def _nonzero(scale: "torch.Tensor") -> "torch.Tensor":
 
 
 def _integer(bits: int) -> Format:
-    return Format(bits, partial(_asymmetric, bits=bits), symmetric=partial(_symmetric, bits=bits))
+    return Format(bits, partial(_asymmetric, bits=bits), partial(_symmetric, bits=bits), partial(_full, bits=bits))
 
 
 FORMATS = {

@@ -47,12 +47,12 @@ def group_ranges(x, group, low, high):
 
 
 @compiled
-def _symmetric_group(x, q, peak, largest):
-    step = peak / largest
+def _symmetric_group(x, q, peak, reach, least, most):
+    step = peak / reach
     if not step > 0:
         step = np.float32(1)
     for j in range(x.size):
-        scaled = min(max(x[j] / step, -largest), largest)
+        scaled = min(max(x[j] / step, least), most)
         q[j] = ((scaled + _INTEGER) - _INTEGER) * step
 
 
@@ -68,14 +68,16 @@ def _asymmetric_group(x, q, low, high, most):
 
 
 @compiled
-def round_integers(x, group, low, high, bits, symmetric, ratios, q):
+def round_integers(x, group, low, high, bits, symmetric, full, ratios, q):
     """Round groups of x (rows, cols) to integers of some bits between multiples of low and high (rows, groups).
 
-    symmetric: about zero, 2^bits - 1 levels; else 2^bits from low to high. ratios: float32; of several, each group has
-    the one with the least squared error, the first of equal ones.
+    symmetric: about zero, 2^bits - 1 levels, or all 2^bits if full; else 2^bits from low to high. ratios: float32; of
+    several, each group has the one with the least squared error, the first of equal ones.
     """
     rows, cols = x.shape
     most = np.float32(2 ** (bits - 1) - 1 if symmetric else 2**bits - 1)
+    lowest = np.float32(-(2 ** (bits - 1))) if full else -most
+    reach = np.float32((2**bits - 1) / 2) if full else most
     squares = np.empty(min(group, cols), dtype=np.float64)
     for r in range(rows):
         for g in range(low.shape[1]):
@@ -85,7 +87,7 @@ def round_integers(x, group, low, high, bits, symmetric, ratios, q):
             if ratios.size > 1:
                 chosen, error = 0, np.inf
                 for k in range(ratios.size):
-                    _integer_group(here, out, least * ratios[k], best * ratios[k], most, symmetric)
+                    _integer_group(here, out, least * ratios[k], best * ratios[k], reach, lowest, most, symmetric)
                     for j in range(here.size):
                         difference = np.float64(here[j]) - np.float64(out[j])
                         squares[j] = difference * difference
@@ -93,13 +95,13 @@ def round_integers(x, group, low, high, bits, symmetric, ratios, q):
                     if now < error:
                         chosen, error = k, now
                 least, best = least * ratios[chosen], best * ratios[chosen]
-            _integer_group(here, out, least, best, most, symmetric)
+            _integer_group(here, out, least, best, reach, lowest, most, symmetric)
 
 
 @compiled
-def _integer_group(x, q, low, high, most, symmetric):
+def _integer_group(x, q, low, high, reach, lowest, most, symmetric):
     if symmetric:
-        _symmetric_group(x, q, max(abs(low), abs(high)), most)
+        _symmetric_group(x, q, max(abs(low), abs(high)), reach, lowest, most)
     else:
         _asymmetric_group(x, q, low, high, most)
 

@@ -28,7 +28,8 @@ class Scheme:
     format: one of FORMATS. granularity: what shares a scale: "tensor", "channel" (a row of the logical (out, in)
     matrix), "group:N" (N neighbours in a row) or "block:N" (N neighbours of the flattened matrix). symmetric: of
     integers only. clip: z; weights are first clipped at mean|W| + z * std|W| of the whole matrix; None: not at all.
-    clipped: each block's range is shrunk to where its squared error is least; of integers only.
+    clipped: each block's range is shrunk to where its squared error is least; of integers only. full: symmetric with
+    all 2^bits levels, the lowest of which has no counterpart, as compressed-tensors and GPTQ have them.
     """
 
     format: str
@@ -36,6 +37,7 @@ class Scheme:
     symmetric: bool = False
     clip: float | None = None
     clipped: bool = False
+    full: bool = False
 
     def __post_init__(self):
         kind, _, size = self.granularity.partition(":")
@@ -46,19 +48,29 @@ class Scheme:
             raise AtlasError(f"no granularity {self.granularity!r}", remedy=_REMEDY)
         if self.clipped and not self.integer:
             raise AtlasError(f"no clipped {self.format}", remedy="clipped schemes are of integers")
+        if self.full and not (self.integer and self.symmetric):
+            raise AtlasError(f"{self.format} has no full range", remedy="it is of symmetric integers")
 
     @classmethod
     def named(cls, name: str) -> "Scheme":
-        """The scheme of a name: FORMAT/GRANULARITY, then /asymmetric (integers are symmetric else) and /clipped."""
+        """The scheme of a name: FORMAT/GRANULARITY, then /asymmetric or /full (else symmetric), and /clipped."""
         format_, granularity, *words = name.split("/") if "/" in name else (name, "tensor")
-        if unknown := set(words) - {"asymmetric", "clipped"}:
+        if unknown := set(words) - {"asymmetric", "clipped", "full"}:
             raise AtlasError(f"no quantization {name!r}: what is {min(unknown)!r}?", remedy=_REMEDY)
-        return cls(format_, granularity, symmetric="asymmetric" not in words, clipped="clipped" in words)
+        return cls(
+            format_,
+            granularity,
+            symmetric="asymmetric" not in words,
+            clipped="clipped" in words,
+            full="full" in words,
+        )
 
     @property
     def name(self) -> str:
         """What named() reads."""
-        words = ["asymmetric"] * (self.integer and not self.symmetric) + ["clipped"] * self.clipped
+        words = (
+            ["asymmetric"] * (self.integer and not self.symmetric) + ["full"] * self.full + ["clipped"] * self.clipped
+        )
         return "/".join([self.format, self.granularity, *words])
 
     @property
@@ -80,7 +92,8 @@ class Scheme:
     def __str__(self) -> str:
         symmetric = " symmetric" if self.symmetric and FORMATS[self.format].symmetric is not None else ""
         clipped = "" if self.clip is None else f" clipped at {self.clip:g} std"
-        return f"{self.format} per {self.granularity.replace(':', ' ')}{symmetric}{clipped}"
+        full = " full" if self.full else ""
+        return f"{self.format} per {self.granularity.replace(':', ' ')}{symmetric}{full}{clipped}"
 
 
 _REMEDY = f"formats: {', '.join(FORMATS)}; granularities: tensor, channel, group:N, block:N with N > 1"
@@ -94,7 +107,8 @@ def quantized(weight: torch.Tensor, scheme: Scheme) -> torch.Tensor:
         bound = size.mean() + scheme.clip * size.std(correction=0)
         w = w.clamp(-bound, bound)
     known = FORMATS[scheme.format]
-    round_trip = known.symmetric if scheme.symmetric and known.symmetric is not None else known.round_trip
+    symmetric = known.full if scheme.full else known.symmetric
+    round_trip = symmetric if scheme.symmetric and symmetric is not None else known.round_trip
     blocks = _blocked(w, scheme)
     if not scheme.clipped:
         return _unblocked(round_trip(blocks), w.shape, scheme)

@@ -52,7 +52,8 @@ class Rows:
         known, out = FORMATS[scheme.format], self._rounded
         if scheme.integer:
             tried = np.array(ratios, dtype=np.float32)
-            kernels.round_integers(self.weights, group, low, high, known.bits, scheme.symmetric, tried, out)
+            symmetric = scheme.symmetric
+            kernels.round_integers(self.weights, group, low, high, known.bits, symmetric, scheme.full, tried, out)
         elif scheme.format == "nf4":
             kernels.round_levels(self.weights, group, low, high, _NF4, out)
         else:

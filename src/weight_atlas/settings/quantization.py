@@ -12,7 +12,7 @@ _FORMATS = "|".join(FORMATS)
 SchemeName = Annotated[
     str,
     Field(
-        pattern=rf"^({_FORMATS})/(tensor|channel|group:([2-9]|[1-9][0-9]+))(/asymmetric)?(/clipped)?$",
+        pattern=rf"^({_FORMATS})/(tensor|channel|group:([2-9]|[1-9][0-9]+))(/asymmetric|/full)?(/clipped)?$",
     ),
 ]
 SCHEMES = [
@@ -42,8 +42,8 @@ SCHEMES = [
 
 def _integers_only(names: list[str]) -> list[str]:
     for name in names:
-        if not name.startswith("int") and name.endswith(("/asymmetric", "/clipped")):
-            raise PydanticCustomError("no_such_scheme", "Only integers are asymmetric or clipped")
+        if not name.startswith("int") and name.endswith(("/asymmetric", "/full", "/clipped")):
+            raise PydanticCustomError("no_such_scheme", "Only integers are asymmetric, full or clipped")
     return names
 
 
@@ -55,9 +55,9 @@ class QuantizationSensitivity(Settings):
 
     schemes: Annotated[Schemes, Field(min_length=1)] = Field(
         SCHEMES,
-        description="Each FORMAT/GRANULARITY, then /asymmetric (integers are symmetric else) and /clipped (each range "
-        "shrunk to where its squared error is least). Granularities: tensor, channel (an output row), group:N (N "
-        "neighbours in a row).",
+        description="Each FORMAT/GRANULARITY, then /asymmetric (integers are symmetric else) or /full (symmetric with "
+        "the lowest level too) and /clipped (each range shrunk to where its squared error is least). Granularities: "
+        "tensor, channel (an output row), group:N (N neighbours in a row).",
     )
     drawn: Schemes = Field(
         ["int8/tensor", "int8/channel", "int4/group:128", "nvfp4/group:16"],

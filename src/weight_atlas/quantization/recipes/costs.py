@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,8 +74,10 @@ def _noise(
     tensor: "torch.Tensor", types: Sequence[StoredType], h: np.ndarray, pool: Executor
 ) -> tuple[np.ndarray, float]:
     """The weighted squared error of each type, and the weighted energy."""
-    finite = tensor.double().nan_to_num(0.0, 0.0, 0.0) if tensor.numel() else tensor
-    source = Source(tensor, Extent(float(finite.min()), float(finite.max()), {}), clean=True)
+    raw = Source(tensor, Extent(0.0, 0.0, {}), clean=True)
+    ends = [(rows.min(), rows.max()) for rows in (raw.rows(part.start, part.stop) for part in raw.chunks())]
+    extent = Extent(float(min(low for low, _ in ends)), float(max(high for _, high in ends)), {})
+    source = replace(raw, extent=extent)
 
     def work(chunk: slice) -> np.ndarray:
         rows = Rows(source.rows(chunk.start, chunk.stop), source.extent)

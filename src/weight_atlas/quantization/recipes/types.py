@@ -2,7 +2,7 @@
 
 llama.cpp: ggml's types, with the sizes of their blocks (ggml-quants.h). llm-compressor: presets of compressed-tensors.
 bitsandbytes: NF4 in blocks of 64 with a float32 scale, LLM.int8 by output row. torchao: weight-only configurations.
-GPTQModel: symmetric integers in groups of 128.
+GPTQModel: symmetric integers in groups of 128. The integers of llm-compressor and GPTQModel use the whole range.
 """
 
 from dataclasses import dataclass
@@ -48,9 +48,9 @@ _WHOLE = StoredType(SIXTEEN)
 TYPES: dict[str, tuple[StoredType, ...]] = {
     "llama.cpp": tuple(StoredType(name, block, bits=bits) for name, (block, bits) in _GGML.items()),
     "llm-compressor": (
-        StoredType("W4A16", 128, "int4/group:128"),
+        StoredType("W4A16", 128, "int4/group:128/full"),
         StoredType("NVFP4A16", 16, "nvfp4/group:16"),
-        StoredType("W8A16", 1, "int8/channel"),
+        StoredType("W8A16", 1, "int8/channel/full"),
         _WHOLE,
     ),
     "bitsandbytes": (
@@ -65,7 +65,7 @@ TYPES: dict[str, tuple[StoredType, ...]] = {
         _WHOLE,
     ),
     "gptqmodel": (
-        *(StoredType(f"{bits} bit", 128, f"int{bits}/group:128") for bits in (2, 3, 4, 8)),
+        *(StoredType(f"{bits} bit", 128, f"int{bits}/group:128/full") for bits in (2, 3, 4, 8)),
         _WHOLE,
     ),
 }

@@ -74,5 +74,6 @@ def _key(row, tool: str, gguf_name: Callable[[str], str | None] | None) -> tuple
 
 def head_name(inventory: pd.DataFrame) -> str:
     """The module of the unembedding, also where it is tied to the embedding and not stored."""
-    heads = inventory.loc[inventory["role"] == "W_U", "tensor"]
+    embeddings = inventory.loc[inventory["role"] == "W_E", "tensor"]
+    heads = inventory.loc[(inventory["role"] == "W_U") & ~inventory["tensor"].isin(embeddings), "tensor"]
     return str(heads.iloc[0]).removesuffix(".weight") if len(heads) else "lm_head"
