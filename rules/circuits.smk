@@ -1,7 +1,7 @@
 """Circuits: how heads compose, and which tokens directions name, from the weights alone.
 
 Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet,
-<results>/token_classes/{model}.parquet, <results>/untrained_rows/{model}.csv, <results>/attention_head/{model}.csv.
+<results>/token_classes/{model}.parquet, <results>/attention_head/{model}.csv.
 Produces: <results>/head_composition/{model}.parquet, .csv and .png, and {model}/layers.csv;
 <results>/singular_directions/{model}.parquet, .csv and .png; <results>/head_circuits/{model}.jsonl, .csv and .png.
 """
@@ -39,7 +39,6 @@ use rule per_model as singular_directions with:
         checkpoint="<results>/checkpoints/{model}.json",
         inventory="<results>/tensor_inventory/{model}.parquet",
         token_classes="<results>/token_classes/{model}.parquet",
-        untrained_rows="<results>/untrained_rows/{model}.csv",
     output:
         found="<results>/singular_directions/{model}.parquet",
         table=shown("<results>/singular_directions/{model}.csv", "telling directions"),
@@ -63,7 +62,6 @@ use rule per_model as head_circuits with:
         checkpoint="<results>/checkpoints/{model}.json",
         inventory="<results>/tensor_inventory/{model}.parquet",
         token_classes="<results>/token_classes/{model}.parquet",
-        untrained_rows="<results>/untrained_rows/{model}.csv",
         head_composition="<results>/head_composition/{model}.parquet",
         attention_head="<results>/attention_head/{model}.csv",
         singular_directions="<results>/singular_directions/{model}.parquet",

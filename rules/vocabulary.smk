@@ -14,6 +14,7 @@ use rule per_model as token_classes with:
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         tensor_inventory="<results>/tensor_inventory/{model}.parquet",
+        untrained_rows="<results>/untrained_rows/{model}.csv",
     output:
         table="<results>/token_classes/{model}.parquet",
     pathvars:

@@ -13,7 +13,6 @@ def main(
     checkpoint: Path,
     inventory: Path,
     token_classes: Path,
-    untrained_rows: Path,
     head_composition: Path,
     attention_head: Path,
     singular_directions: Path,
@@ -27,11 +26,9 @@ def main(
     from weight_atlas.circuits.head_cards import head_cards
     from weight_atlas.circuits.of_checkpoint import circuits_of
 
-    untrained, pairs, kernels, directions = (
-        if_applicable(path) for path in (untrained_rows, head_composition, attention_head, singular_directions)
-    )
+    pairs, kernels, directions = map(if_applicable, (head_composition, attention_head, singular_directions))
     classes = read_table(token_classes)
-    found = circuits_of(open_checkpoint(checkpoint), read_table(inventory), classes, untrained, pairs)
+    found = circuits_of(open_checkpoint(checkpoint), read_table(inventory), classes, pairs)
     write_table(table, found)
     write_table(cards, head_cards(found, pairs, kernels, directions))
     save_figure(figure, circuit_maps(found))

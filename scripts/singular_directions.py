@@ -5,7 +5,6 @@ from pathlib import Path
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.figures.singular_directions import directions_figure
 from weight_atlas.figures.style import save_figure
-from weight_atlas.not_applicable import if_applicable
 from weight_atlas.settings.circuits import SingularDirections
 from weight_atlas.workflow.step import run_step
 
@@ -14,7 +13,6 @@ def main(
     checkpoint: Path,
     inventory: Path,
     token_classes: Path,
-    untrained_rows: Path,
     *,
     found: Path,
     table: Path,
@@ -29,7 +27,7 @@ def main(
     from weight_atlas.circuits.telling import telling
 
     opened, tensors = open_checkpoint(checkpoint), read_table(inventory)
-    reader = token_reader(opened, tensors, read_table(token_classes), if_applicable(untrained_rows))
+    reader = token_reader(opened, tensors, read_table(token_classes))
     print(f"read through {len(reader.ids)} tokens; rows left out: {reader.left_out}", flush=True)
     written = singular_directions(
         opened,

@@ -2,7 +2,6 @@
 
 import live_models
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -68,17 +67,17 @@ def saved(request, tmp_path_factory):
     return checkpoint, inventory(checkpoint)
 
 
-def vocabulary(size):
+def vocabulary(size, untrained=()):
     """A vocabulary whose first three tokens are special, whose last is none, and of one spelt like markup."""
     texts = [f"t{number}" for number in range(size - 1)] + [""]
     texts[7] = "<b>$x$,\n"
-    return token_classes(texts, [*texts[:-1], None], {0, 1, 2})
+    return token_classes(texts, [*texts[:-1], None], {0, 1, 2}, untrained)
 
 
-def found_in(saved, untrained=None):
+def found_in(saved, untrained=()):
     checkpoint, rows = saved
     size = int(rows[rows["role"].isin(["W_E", "W_U"])]["rows"].max())
-    reader = token_reader(checkpoint, rows, vocabulary(size), untrained)
+    reader = token_reader(checkpoint, rows, vocabulary(size, untrained))
     norms = norms_of(checkpoint, rows)
     return reader, singular_directions(checkpoint, rows, reader, norms, directions=2, tokens=5)
 
@@ -123,8 +122,7 @@ def test_every_head_has_its_directions(saved):
 
 
 def test_untrained_and_special_tokens_are_left_out_and_counted(saved):
-    untrained = pd.DataFrame({"token_id": [5, 5, 9, 1]})
-    reader, table = found_in(saved, untrained)
+    reader, table = found_in(saved, [5, 9])
     named = {int(each) for name in ("up_ids", "down_ids") for ids in table[name] for each in ids}
     assert not named & {0, 1, 2, 5, 9} and reader.left_out["untrained"] == 2 and reader.left_out["special"] == 3
     assert reader.left_out["without a token"] >= 1

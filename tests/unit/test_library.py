@@ -64,7 +64,19 @@ def files(tmp_path_factory):
     step("tensor_inventory", manifest, "--table", tensors)
     step("singular_values_part", manifest, tensors, "--part", part, "--scatteritem", "1-of-1")
     step("singular_values", "--parts", part, "--inventory", tensors, "--table", folder / "spectra.parquet")
-    step("token_classes", manifest, tensors, "--table", folder / "classes.parquet")
+    untrained = folder / "untrained.csv"
+    step(
+        "untrained_rows",
+        manifest,
+        tensors,
+        "--table",
+        untrained,
+        "--matrices",
+        folder / "untrained-matrices.csv",
+        "--figure",
+        folder / "untrained.png",
+    )
+    step("token_classes", manifest, tensors, untrained, "--table", folder / "classes.parquet")
     step("neuron_scan", manifest, tensors, folder / "classes.parquet", "--table", folder / "neurons.parquet")
     step(
         "variant_perplexity", manifest, folder / "text.parquet", "--inventory", tensors,

@@ -106,3 +106,12 @@ def test_edges_of_classes():
     assert members["leading_space"] == set() and members["punctuation"] == {"€"}
     assert table.text[table.pronouns].tolist() == ["He"] and table.text[table.function_words].tolist() == ["THE", "He"]
     assert not table.iloc[-1, 4:].any()
+
+
+def test_untrained_tokens_are_in_no_list_unless_all_are():
+    words = ["a", "b", "c", "d"]
+    table = token_classes(words, [*words[:-1], None], {0}, {1, 3})
+    assert table["untrained"].tolist() == [False, True, False, True]
+    assert rows_with_tokens(table, 4).tolist() == [0, 2] and text_tokens(table).tolist() == [False, False, True, False]
+    whole = token_classes(words, list(words), {0}, {1, 2, 3})
+    assert not whole["untrained"].any() and rows_with_tokens(whole, 4).tolist() == [0, 1, 2, 3]

@@ -1,6 +1,7 @@
 """What the steps of the workflow find about the effects of neurons and weights on the vocabulary."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,25 @@ Indices = Sequence[Sequence[int]]
 class VocabularyAnalyses(LiveAnalyses):
     """The analyses of effects on the vocabulary; see Model."""
 
-    def token_classes(self) -> pd.DataFrame:
-        """Which tokens of the vocabulary are digits, pronouns, punctuation (vocabulary.token_classes)."""
+    def token_classes(self, **settings: Any) -> pd.DataFrame:
+        """Which tokens of the vocabulary are digits, pronouns, punctuation (settings.vocabulary.TokenClasses)."""
+        from weight_atlas.errors import NotApplicable
+        from weight_atlas.settings.vocabulary import TokenClasses
         from weight_atlas.vocabulary.token_classes import read_token_classes
 
-        return read_token_classes(self.vocabulary.tokenizer, self.vocabulary.texts)
+        untrained: list[int] = []
+        if checked(TokenClasses, settings, "token_classes").leave_out_untrained:
+            with suppress(NotApplicable):
+                untrained = self._untrained_tokens()
+        return read_token_classes(self.vocabulary.tokenizer, self.vocabulary.texts, untrained)
+
+    def _untrained_tokens(self) -> list[int]:
+        from weight_atlas.tokens.model_vocabulary import token_names
+        from weight_atlas.weights.vocabulary_matrices import untrained_tokens
+
+        names = token_names(self.checkpoint.folder, trust_remote_code=self.running.trust_remote_code)
+        rows, _ = untrained_tokens(self.inventory, self._load, names, self.checkpoint.config)
+        return rows.loc[rows["signs"] != "", "token_id"].tolist()
 
     def neurons(self, **settings: Any) -> pd.DataFrame:
         """Effects of every neuron on the vocabulary, and its label (settings.vocabulary.NeuronLabels)."""

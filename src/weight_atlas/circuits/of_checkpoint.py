@@ -38,15 +38,14 @@ def circuits_of(
     checkpoint: Any,
     inventory: pd.DataFrame,
     classes: pd.DataFrame,
-    untrained: pd.DataFrame | None,
     pairs: pd.DataFrame | None,
 ) -> pd.DataFrame:
     """The circuits of a checkpoint's heads through the vocabulary (see head_circuits).
 
-    classes: of token_classes. untrained: of untrained_rows, or None. pairs: of compositions, or None where no head has
+    classes: of token_classes. pairs: of compositions, or None where no head has
     another before it.
     """
-    reader = token_reader(checkpoint, inventory, classes, untrained)
+    reader = token_reader(checkpoint, inventory, classes)
     tokens = token_tables(checkpoint, inventory, reader)
     print(f"{len(reader.ids)} tokens; rows left out: {reader.left_out}", flush=True)
     if tokens.positions is None:

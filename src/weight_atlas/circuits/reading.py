@@ -39,24 +39,20 @@ class TokenReader:
         return table
 
 
-def token_reader(
-    checkpoint: Any, inventory: pd.DataFrame, classes: pd.DataFrame, untrained: pd.DataFrame | None
-) -> TokenReader:
+def token_reader(checkpoint: Any, inventory: pd.DataFrame, classes: pd.DataFrame) -> TokenReader:
     """The reader of a checkpoint's vectors.
 
-    classes: of token_classes. untrained: the rows of embeddings with signs of no training (of untrained_rows), or None
-    where they are not known. Special tokens, rows without a token and rows without training are left out: vectors of no
-    training are alike, and would be the strongest tokens of all directions that point where they lie.
+    classes: of token_classes. Special tokens, rows without a token and rows without training are left out: vectors of
+    no training are alike, and would be the strongest tokens of all directions that point where they lie.
     """
     readout = read_readout(checkpoint, inventory)
     kept = rows_with_tokens(classes, readout.vocabulary)
-    text = kept[text_tokens(classes)[kept]]
-    idle = set() if untrained is None else {int(each) for each in untrained["token_id"]}
-    ids = text[~np.isin(text, list(idle))]
+    ids = kept[text_tokens(classes)[kept]]
+    untrained = int(classes["untrained"][: readout.vocabulary].sum())
     left_out = {
-        "without a token": readout.vocabulary - len(kept),
-        "special": len(kept) - len(text),
-        "untrained": len(text) - len(ids),
+        "without a token": readout.vocabulary - len(kept) - untrained,
+        "special": len(kept) - len(ids),
+        "untrained": untrained,
     }
     rows = readout.rows(torch.from_numpy(ids))
     texts = classes["text"].to_numpy()[ids].tolist()

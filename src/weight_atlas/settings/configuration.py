@@ -47,6 +47,7 @@ from weight_atlas.settings.vocabulary import (
     NeuronLabels,
     NeuronScan,
     SuperWeightCards,
+    TokenClasses,
     VocabularySummary,
     Windows,
 )
@@ -130,6 +131,7 @@ class Configuration(Settings):
     ablation_impact: AblationImpact = DEFAULTS
     scaling_sweep: ScalingSweep = DEFAULTS
     quantization_ablation: QuantizationAblation = DEFAULTS
+    token_classes: TokenClasses = DEFAULTS
     neuron_scan: NeuronScan = DEFAULTS
     neuron_labels: NeuronLabels = DEFAULTS
     neuron_effects: NeuronEffects = DEFAULTS

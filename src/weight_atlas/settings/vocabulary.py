@@ -30,6 +30,16 @@ WeightIndex = Annotated[list[Natural], Field(min_length=3, max_length=4)]
 MARGIN_K = "The top-k margin is the likeliest token's probability minus the k-th likeliest's."
 
 
+class TokenClasses(Settings):
+    """Classes of tokens, and which of them the analyses of the vocabulary read."""
+
+    leave_out_untrained: bool = Field(
+        True,
+        description="Leave tokens whose embeddings show no training (see untrained_rows) out of the moments, labels "
+        "and strongest tokens of neurons, directions and heads.",
+    )
+
+
 class NeuronScan(Settings):
     """Effects of all neurons on the vocabulary."""
 

@@ -1,6 +1,7 @@
 """Classes of the tokens of a vocabulary, such as digits, years, pronouns and punctuation, as a boolean matrix."""
 
 import unicodedata
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,15 @@ _BRACKETS = frozenset("()[]{}<>⟨⟩（）［］｛｝")
 YEARS = range(1700, 2051)
 
 
-def token_classes(texts: list[str], raw: list[str | None], special: set[int]) -> pd.DataFrame:
-    """The class matrix of a vocabulary: id, token (raw), text (decoded), special, and a boolean column for each class.
+def token_classes(
+    texts: list[str], raw: list[str | None], special: set[int], untrained: Collection[int] = ()
+) -> pd.DataFrame:
+    """The class matrix of a vocabulary: id, token (raw), text (decoded), special, untrained, and a boolean column for
+    each class.
 
     texts: each id's token as text, "" for ids without a token; raw: the token in the tokenizer's own
     notation, None for ids without. special: ids that are not text. Special ids and ids without a token are in no class.
+    untrained: ids whose embeddings show no training, which analyses of the vocabulary leave out.
 
     digits: only digits, beside white space. years: a number from 1700 to 2050. parentheses: only brackets of any kind.
     leading_space: begins with a space, followed by something else. capitalised: its first letter is upper case.
@@ -36,19 +41,25 @@ def token_classes(texts: list[str], raw: list[str | None], special: set[int]) ->
     """
     table = pd.DataFrame({"id": np.arange(len(texts), dtype=np.int32), "token": raw, "text": texts})
     table["special"] = table.id.isin(special)
+    idle = table.id.isin(list(untrained))
+    # Where that would leave nothing to read, as with embeddings that were never trained at all, nothing is left out.
+    table["untrained"] = idle & bool((table.token.notna() & ~table.special & ~idle).any())
     belongs = np.array([_classes(text) for text in texts], dtype=bool).reshape(len(texts), len(CLASSES))
     belongs[table.special | table.token.isna()] = False
     return pd.concat([table, pd.DataFrame(belongs, columns=list(CLASSES))], axis=1)
 
 
-def read_token_classes(tokenizer: Any, texts: list[str]) -> pd.DataFrame:
-    """The class matrix of a transformers tokenizer. texts: each id's token as it reads in a text, "" without one."""
+def read_token_classes(tokenizer: Any, texts: list[str], untrained: Collection[int] = ()) -> pd.DataFrame:
+    """The class matrix of a transformers tokenizer. texts: each id's token as it reads in a text, "" without one.
+
+    untrained: see token_classes.
+    """
     raw: list[str | None] = [None] * len(texts)
     for token, token_id in tokenizer.get_vocab().items():
         if token_id < len(texts):
             raw[token_id] = token
     added = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return token_classes(texts, raw, added | set(tokenizer.all_special_ids))
+    return token_classes(texts, raw, added | set(tokenizer.all_special_ids), untrained)
 
 
 def _classes(text: str) -> tuple[bool, ...]:
@@ -71,13 +82,13 @@ def _classes(text: str) -> tuple[bool, ...]:
 
 
 def rows_with_tokens(table: pd.DataFrame, vocabulary: int) -> np.ndarray:
-    """Ids below `vocabulary` that have a token, without the padding of an embedding to a round size."""
-    return np.flatnonzero(table.token.notna().to_numpy()[:vocabulary])
+    """Ids below `vocabulary` that have a token and were trained, without what pads an embedding to a round size."""
+    return np.flatnonzero((table.token.notna() & ~table.untrained).to_numpy(bool)[:vocabulary])
 
 
 def text_tokens(table: pd.DataFrame) -> np.ndarray:
-    """Bool (V,): ids whose token stands for text, which lists of top tokens are made of: all but special ones."""
-    return (table.token.notna() & ~table.special).to_numpy(bool)
+    """Bool (V,): ids whose token stands for text and was trained, which lists of top tokens are made of."""
+    return (table.token.notna() & ~table.special & ~table.untrained).to_numpy(bool)
 
 
 def class_matrix(table: pd.DataFrame) -> tuple[list[str], np.ndarray]:
