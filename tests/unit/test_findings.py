@@ -371,6 +371,7 @@ def test_repeated_rows_and_many_zeros(numbers, name):
 )
 def test_rows_of_embeddings_beside_the_tokenizer(numbers, name):
     row = {"id": "W_E", "rows": 1000, "tokens": 1000, "untrained": 0, "zero": 0, "identical": 0, "near_identical": 0}
+    row |= dict.fromkeys(("low_norm", "initial", "like_unused"), 0)
     found = findings_of({"untrained_rows.matrices": pd.DataFrame([{**row, **numbers}])})
     assert [each["id"] for each in found] == ([name] if name else [])
 
