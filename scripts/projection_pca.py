@@ -33,7 +33,7 @@ def main(
     measured = projections.component_table(found, settings)
     write_table(table, measured)
     whole = measured[measured["head"].isna()]
-    write_table(trends, depth_trends(whole, ["stack", "role"], ["first", "n90", "spread"]))
+    write_table(trends, depth_trends(whole, ["stack", "component", "role"], ["first", "n90", "spread"]))
     made = projections.views(found, choose_matrices(whole, settings.matrices)["id"].tolist(), settings)
     write_table(curves, projections.curve_table(made))
     write_table(scores, projections.score_table(made))

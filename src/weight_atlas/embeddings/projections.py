@@ -16,7 +16,8 @@ from weight_atlas.settings.embeddings import ProjectionPca
 FUSED, PIECES = "W_QKV", ("W_Q", "W_K", "W_V")
 MILESTONES = (50, 90, 95, 99)
 COLUMNS = {
-    "id": "str", "role": "str", "stack": "str", "layer": "Int64", "expert": "Int64", "head": "Int64", "status": "str",
+    "id": "str", "role": "str", "stack": "str", "component": "str", "layer": "Int64", "expert": "Int64",
+    "head": "Int64", "status": "str",
     "samples": "Int64", "features": "Int64", "first": "float64", "first_null": "float64", "second": "float64",
     "second_null": "float64", "spread": "float64", "spread_null": "float64",
     **{f"n{share}{null}": "Int64" for share in MILESTONES for null in ("", "_null")},
@@ -65,7 +66,8 @@ def _fused(pieces: list[Any], load: Callable[[Any], Any]) -> np.ndarray:
 
 
 def _place(row: Any) -> dict[str, Any]:
-    return {"id": row.id, "role": row.role, "stack": row.stack, "layer": row.layer, "expert": row.expert}
+    return {"id": row.id, "role": row.role, "stack": row.stack, "component": getattr(row, "component", ""),
+            "layer": row.layer, "expert": row.expert}  # fmt: skip
 
 
 def _array(weight: Any) -> np.ndarray:

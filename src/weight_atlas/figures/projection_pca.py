@@ -25,13 +25,13 @@ def components_by_layer(table: pd.DataFrame) -> Figure:
     known = table[(table["status"] == "ok") & table["layer"].notna()]
     if known.empty:
         return message("no layers with projections of these roles")
-    groups = list(known.groupby(["stack", "role"], sort=False))
+    groups = list(known.groupby(["stack", "component", "role"], sort=False))
     several = known["stack"].nunique() > 1
     figure, axes = subplots(len(groups), len(MEASURES), width=4.4, height=2.3, squeeze=False)
-    for row, ((stack, role), rows) in zip(axes, groups, strict=True):
+    for row, ((stack, component, role), rows) in zip(axes, groups, strict=True):
         for axis, (measure, title) in zip(row, MEASURES, strict=True):
             _by_layer(axis, rows, measure, ROLE_COLOURS.get(str(role), NEUTRAL))
-            axis.set_title(f"{stack + ' ' if several else ''}{role}: {title}", fontsize=9)
+            axis.set_title(f"{stack + ' ' if several else ''}{component} {role}: {title}".lstrip(), fontsize=9)
     axes[0, 0].legend(fontsize=7)
     figure.suptitle("Principal components of projections by layer")
     return figure
