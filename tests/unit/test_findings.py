@@ -267,6 +267,7 @@ def test_neighbours_are_those_of_the_role_two_layers_around():
     table = neighbours(statistics(layer=range(6), rms=[1.0, 1, 1, 20, 1, 1]))
     assert table.jump.round(6).tolist() == [1, 1, 1, 20, 1, 1]
     assert table.neighbour_rms[3] == 1 and table.usual_jump[0] == 1
+    assert neighbours(statistics(layer=[0, 1, 10, 11], rms=[20.0, 1, 1, 1])).jump[0] == pytest.approx(20), "not itself"
     assert neighbours(statistics(layer=range(3), rms=[1.0, 1, 20])).jump.isna().all(), "three tell nothing"
     assert neighbours(statistics(layer=range(6), rms=0.0)).jump.isna().all()
     vectors = statistics(layer=range(6), rms=[1.0, 1, 1, 20, 1, 1], cols=None)

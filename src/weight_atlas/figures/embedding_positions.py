@@ -54,7 +54,13 @@ def _dimensions(axis: Axes, values: np.ndarray, dimensions: pd.DataFrame) -> Non
     axis.set_ylim(low - room, high + 2.5 * room)
     if outside := int(((drawn < low - room) | (drawn > high + 2.5 * room)).sum()):
         axis.text(
-            0.99, 0.01, f"{outside} values outside", transform=axis.transAxes, ha="right", fontsize=7, color=MUTED
+            0.99,
+            0.01,
+            f"{outside} value{'s' if outside > 1 else ''} outside",
+            transform=axis.transAxes,
+            ha="right",
+            fontsize=7,
+            color=MUTED,
         )
     axis.legend(fontsize=7, loc="upper left", ncols=1)
 

@@ -152,7 +152,7 @@ def _links(label: str, paths: list[str]) -> str:
 
 def title_of(name: str) -> str:
     """Heading for a product's name: effective_rank -> Effective rank."""
-    return capitalised(name.replace("_", " ").replace("cdf", "CDF"))
+    return capitalised(name.replace("_", " ").replace("cdf", "CDF").replace("pca", "PCA"))
 
 
 def capitalised(words: str) -> str:
