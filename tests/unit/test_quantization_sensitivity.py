@@ -241,6 +241,22 @@ def test_readiness_follows_the_loss_and_not_decibels():
     ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("error")
+def test_every_kind_of_matrix_goes_through_the_whole():
+    fp8 = (normal(4, 64) * 10).to(torch.float8_e4m3fn)
+    lost = torch.full((2, 16), float("nan"))
+    few = {name: MATRICES[name] for name in ("one element", "one row", "one column", "zeros", "all equal", "huge")}
+    found = measured(fp8=fp8, nan=lost, subnormal=MATRICES["subnormal"], **few)
+    table = found.errors.set_index(["id", "scheme"])
+    assert len(table) == 9 * len(SCHEMES)
+    assert (table["relative_error"].between(0, 1.5)).all()
+    assert table.loc["one element", "relative_error"].between(0, 0.2).all()
+    assert table.loc["nan", "readiness"].eq("").all()
+    assert np.isfinite(table.loc["huge", "sqnr_db"]).all()
+    for pooled in (by_scheme(found.errors), by_layer(found.errors), by_tensor(found.errors)):
+        assert len(pooled)
+
+
 def test_the_worst_row_of_one_scale_for_all_is_one_that_is_lost():
     w = normal(16, 64).to(torch.bfloat16)
     w[3] *= 0.001

@@ -18,6 +18,7 @@ from weight_atlas.quantization.quantizers import Scheme
 from weight_atlas.quantization.rounding import Extent, Rows
 
 _SAMPLE, _FEW = 1 << 18, 1 << 14  # elements, of which a few show where to clip, and how far the largest one counts
+_MOST_ROWS = 1 << 14  # of very short ones
 _SIGMAS = (0.15865525393145707, 0.8413447460685429)  # one standard deviation below and above the median
 
 
@@ -40,7 +41,7 @@ def gaussian_rows(cols: int, elements: int = _SAMPLE) -> np.ndarray:
     """A sample of standard normal rows, float32, the same for ever: quantiles of a fixed stream of uniform numbers."""
     from scipy.special import ndtri
 
-    rows = max(1, elements // cols)
+    rows = min(max(1, elements // cols), _MOST_ROWS)
     uniform = np.random.PCG64(20240607).random_raw((rows, cols))  # the stream of a bit generator never changes
     return ndtri(((uniform >> np.uint64(11)) + 0.5) * 2.0**-53).astype(np.float32)
 
@@ -111,8 +112,10 @@ def _sums(weights: np.ndarray, extent: Extent, scheme: Scheme) -> np.ndarray:
 
 def _scatter(sums: np.ndarray) -> float:
     """Standard deviation of one row's SQNR about that of all, in dB, to first order."""
+    if not sums[:, 0].any():
+        return 0.0
     relative = (sums[:, 0] - sums[:, 2] * sums[:, 0].sum() / sums[:, 2].sum()) / sums[:, 0].mean()
-    return float(10 / math.log(10) * relative.std()) if sums[:, 0].any() else 0.0
+    return float(10 / math.log(10) * relative.std())
 
 
 @cache
