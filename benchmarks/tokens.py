@@ -69,7 +69,8 @@ def measure(name: str, way: str, megabytes: float, text: Path, threads: int = 1)
     os.environ |= {"RAYON_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true" if threads > 1 else "false"}
     from tokenizers import Tokenizer
 
-    from weight_atlas.tokens.counting import Documents, count_tokens
+    from weight_atlas.tokens.batches import Documents
+    from weight_atlas.tokens.counting import count_tokens
 
     file = tokenizer_file(name)
     tokenizer = Tokenizer.from_file(str(file))

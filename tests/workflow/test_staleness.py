@@ -75,8 +75,8 @@ CHANGES = {
         {"effective_rank"},
     ),
     "a module deep below": (
-        f"{CODE}/tokens/distinct_chunks.py",
-        append(f"{CODE}/tokens/distinct_chunks.py", NEW_CODE),
+        f"{CODE}/tokens/tallies.py",
+        append(f"{CODE}/tokens/tallies.py", NEW_CODE),
         {"token_counts"},
     ),
     "a module of all steps": (

@@ -47,7 +47,7 @@ class LiveAnalyses(WeightAnalyses):
 
     def token_counts(self, corpus: Corpus) -> "CorpusCounts":
         """Exact counts of the tokens of a corpus: table, groups and summary (tokens.model_vocabulary)."""
-        from weight_atlas.tokens.corpora import batched
+        from weight_atlas.tokens.batches import batched
         from weight_atlas.tokens.model_vocabulary import count_corpus
 
         documents = _documents(corpus)

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from weight_atlas.artifacts import reading, write_frames
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.messages import checked
-from weight_atlas.tokens.counting import Documents
+from weight_atlas.tokens.batches import Documents, batched
 from weight_atlas.tokens.documents import Document, file_documents, hub_documents, with_text
 from weight_atlas.tokens.installation import versions
 from weight_atlas.tokens.parts import MEGABYTE, Share
@@ -138,18 +138,3 @@ def document_batches(table: Path, characters: int = 1 << 22) -> Iterator[Documen
             ),
             characters,
         )
-
-
-def batched(documents: Iterable[tuple[str, str]], characters: int = 1 << 22) -> Iterator[Documents]:
-    """Yield documents, (text, group) each, in lists of at most `characters` characters; a longer one is alone."""
-    batch = Documents([], [])
-    size = 0
-    for text, group in documents:
-        if batch.texts and size + len(text) > characters:
-            yield batch
-            batch, size = Documents([], []), 0
-        batch.texts.append(text)
-        batch.groups.append(group)
-        size += len(text)
-    if batch.texts:
-        yield batch

@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from weight_atlas.tokens.batches import Documents, by_group
 from weight_atlas.tokens.counts import TokenCounts, added_up
 from weight_atlas.tokens.tallies import Encode, Tally, count_whole
 
@@ -16,17 +17,10 @@ Counter: TypeAlias = Callable[[dict[str, list[str]]], dict[str, Tally]]
 # Characters of a corpus below which encoding it whole is over before the tables of distinct pieces are made.
 LEAST = 6_000_000
 # Characters at the beginning of a corpus that are counted both ways.
-SAMPLE = 1 << 18
+SAMPLE = 1 << 17
 # Rows of sparse counts that are kept before they are added up.
 _ROWS = 1 << 22
 _WHITE_SPACE = np.array([chr(byte).isspace() for byte in range(128)] + [False] * 128)
-
-
-class Documents(NamedTuple):
-    """Some documents of a corpus: their texts, and the group of each ("" where there are none)."""
-
-    texts: list[str]
-    groups: list[str]
 
 
 def count_tokens(
@@ -64,14 +58,6 @@ def _beginning(batches: Iterator[Documents]) -> list[Documents]:
         taken.append(batch)
         left -= sum(map(len, batch.texts))
     return taken
-
-
-def by_group(batch: Documents) -> dict[str, list[str]]:
-    """The texts of each group, in the order of the documents."""
-    texts: dict[str, list[str]] = {}
-    for text, group in zip(*batch, strict=True):
-        texts.setdefault(group, []).append(text)
-    return texts
 
 
 def encoder(tokenizer: Any) -> Encode:

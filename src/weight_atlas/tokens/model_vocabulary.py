@@ -10,7 +10,8 @@ import pandas as pd
 from weight_atlas.artifacts import read_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.errors import AtlasError
-from weight_atlas.tokens.counting import Documents, count_tokens
+from weight_atlas.tokens.batches import Documents
+from weight_atlas.tokens.counting import count_tokens
 from weight_atlas.tokens.counts import TokenCounts
 from weight_atlas.tokens.coverage import count_summary, group_summary, text_summary
 from weight_atlas.tokens.tokenizer import (

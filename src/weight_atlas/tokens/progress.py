@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from weight_atlas.tokens.counting import Documents
+from weight_atlas.tokens.batches import Documents
 
 EVERY = 30.0  # seconds
 
