@@ -97,6 +97,32 @@ rule untrained_row_tables:
         for_models("untrained_rows", "<results>/untrained_rows/{model}.csv"),
 
 
+use rule per_model as weight_profile with:
+    """Rows and columns of every matrix: variances, norms, channels that stand out, heat maps and windows."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        inventory="<results>/tensor_inventory/{model}.parquet",
+        profile="<results>/weight_profile/{model}.parquet",
+    output:
+        table=shown("<results>/weight_profile/{model}.csv", "table"),
+        channels=shown("<results>/weight_profile/{model}/channels.csv", "channels that stand out"),
+        figure=shown("<results>/weight_profile/{model}.png", "variance of rows"),
+        norms=shown("<results>/weight_profile/{model}/norms.png", "norms of rows and columns"),
+        maps=shown("<results>/weight_profile/{model}/maps.png", "heat maps"),
+        zooms=shown("<results>/weight_profile/{model}/windows.png", "windows"),
+    pathvars:
+        step="weight_profile",
+    params:
+        **step("weight_profile"),
+        options=options("weight_profile"),
+
+
+rule weight_profiles:
+    """The rows and columns of the matrices of all models."""
+    input:
+        for_models("weight_profile", "<results>/weight_profile/{model}.csv"),
+
+
 use rule per_model as sparsity with:
     """Zeros, dead units, 2:4 patterns, repeated rows, and what magnitude pruning keeps."""
     input:

@@ -9,6 +9,7 @@ Analysis = Literal[
     "architecture_summary",
     "weight_statistics",
     "weight_cdf",
+    "weight_profile",
     "quantization_sensitivity",
     "sparsity",
     "untrained_rows",

@@ -51,7 +51,7 @@ from weight_atlas.settings.vocabulary import (
     VocabularySummary,
     Windows,
 )
-from weight_atlas.settings.weights import Sparsity, WeightStatistics
+from weight_atlas.settings.weights import Sparsity, WeightProfile, WeightStatistics
 
 # Braces and angle brackets mean wildcards and path variables to Snakemake.
 Folder = Annotated[str, Field(min_length=1, pattern=r"^(?!\s)[^{}<>\n]+(?<!\s)$")]
@@ -90,6 +90,7 @@ class Configuration(Settings):
     )
     pathvars: Pathvars = DEFAULTS
     weight_statistics: WeightStatistics = DEFAULTS
+    weight_profile: WeightProfile = DEFAULTS
     sparsity: Sparsity = DEFAULTS
     quantization_sensitivity: QuantizationSensitivity = DEFAULTS
     recipes: dict[Name, Entry[Recipe]] = Field(

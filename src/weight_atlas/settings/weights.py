@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from weight_atlas.families.roles import Role
-from weight_atlas.settings.base import Distinct, Settings
+from weight_atlas.settings.base import Distinct, Settings, Text
+from weight_atlas.settings.spectra import MATRIX
+
+Window = Annotated[str, Field(pattern=r"^.+@[0-9]+:[0-9]+,[0-9]+:[0-9]+$", max_length=500)]
 
 if TYPE_CHECKING:
     RoleName: TypeAlias = str
@@ -18,6 +21,19 @@ class WeightStatistics(Settings):
 
     roles: Annotated[Distinct[RoleName], Field(min_length=1)] | None = Field(
         None, description="Roles to draw the densities of, such as W_down; null: all that have matrices."
+    )
+
+
+class WeightProfile(Settings):
+    """Rows, columns and heat maps of matrices."""
+
+    matrices: Distinct[Text] = Field(
+        ["W_E", "W_Q:first", "W_down:last"], description=f"Matrices to draw as heat maps, their ids, or {MATRIX}."
+    )
+    windows: Distinct[Window] = Field(
+        ["W_Q:first@0:64,0:128"],
+        description="Windows to draw element by element, each MATRIX@ROWS,COLUMNS, such as W_Q:0@0:300,100:300; "
+        "MATRIX as in `matrices`.",
     )
 
 

@@ -10,12 +10,15 @@ NAMED_LAYERS = {"first": 0.0, "middle": 0.5, "last": 1.0}
 def choose_matrices(table: pd.DataFrame, choices: list[str]) -> pd.DataFrame:
     """Rows of a table with role, layer and expert, in the order of the choices.
 
-    A choice is ROLE, ROLE:LAYER or ROLE:LAYER:EXPERT. LAYER is a number (negative: from the end), first, middle or
-    last, of the layers that have this role. A choice that the model does not have is left out; of several matrices
-    that match one choice, the first is taken.
+    A choice is a matrix's id, or ROLE, ROLE:LAYER or ROLE:LAYER:EXPERT. LAYER is a number (negative: from the end),
+    first, middle or last, of the layers that have this role. A choice that the model does not have is left out; of
+    several matrices that match one choice, the first is taken.
     """
     chosen = []
     for choice in choices:
+        if (table["id"] == choice).any():
+            chosen.append(table[table["id"] == choice])
+            continue
         role, layer, expert = [*choice.split(":"), "", ""][:3]
         rows = table[table["role"] == role]
         if layer:

@@ -67,7 +67,8 @@ def read_profiles(path: Path, columns: list[str] | None = None) -> Iterator[Any]
 
 def cells(profile: Any, measure: str) -> np.ndarray:
     """The cells of a matrix, (bands, cells of a band); measure: cell_mean or cell_absmax."""
-    return np.asarray(getattr(profile, measure)).reshape(-(-profile.rows // profile.height), -1)
+    shape = -(-profile.rows // profile.height), -(-profile.cols // profile.width)
+    return np.asarray(getattr(profile, measure)).reshape(shape)
 
 
 def by_head(profile: Any) -> pd.DataFrame:

@@ -1,0 +1,48 @@
+"""Rows and columns of every matrix: variances, norms, channels that stand out, heat maps and windows."""
+
+from functools import partial
+from pathlib import Path
+
+from weight_atlas.artifacts import read_table, write_table
+from weight_atlas.checkpoint.manifest import open_checkpoint
+from weight_atlas.families.pieces import load_piece
+from weight_atlas.figures.style import save_figure
+from weight_atlas.figures.weight_profile import heat_maps, norms_by_layer, variances_by_layer, windows
+from weight_atlas.settings.weights import WeightProfile
+from weight_atlas.spectra.choice import choose_matrices
+from weight_atlas.weights.channels import NEEDED, channel_table, layer_variances
+from weight_atlas.weights.matrix_windows import cell_map, window_values
+from weight_atlas.weights.profile_table import read_profiles
+from weight_atlas.workflow.step import run_step
+
+
+def main(
+    checkpoint: Path,
+    inventory: Path,
+    profile: Path,
+    *,
+    table: Path,
+    channels: Path,
+    figure: Path,
+    norms: Path,
+    maps: Path,
+    zooms: Path,
+    settings: WeightProfile,
+) -> None:
+    """Write the spread of rows and columns by matrix, the channels that stand out, and the figures."""
+    matrices, outliers = channel_table(read_profiles(profile, NEEDED))
+    write_table(table, matrices)
+    write_table(channels, outliers)
+    save_figure(figure, variances_by_layer(layer_variances(read_profiles(profile, NEEDED))))
+    save_figure(norms, norms_by_layer(matrices))
+    chosen = choose_matrices(matrices, settings.matrices)["id"].tolist()
+    drawn = {each.id: cell_map(each) for each in read_profiles(profile) if each.id in chosen}
+    save_figure(maps, heat_maps([drawn[name] for name in chosen]))
+    stored = read_table(inventory).set_index("id", drop=False).loc[matrices["id"]]
+    load = partial(load_piece, open_checkpoint(checkpoint))
+    save_figure(zooms, windows(window_values(stored, settings.windows, choose_matrices, load)))
+    print(f"{len(matrices)} matrices, {len(outliers)} channels that stand out", flush=True)
+
+
+if __name__ == "__main__":
+    run_step(main, globals())
