@@ -301,6 +301,10 @@ def test_super_weights_keep_eight_bits_and_bad_sizes_say_what_would_do():
     assert "bits:" in error.value.remedy
     number = float(re.search(r"bits: ([\d.]+)", error.value.remedy)[1])
     recipe("gptqmodel", LLAMA, bits=number)
+    table = inventory_of(LLAMA)
+    size = float(re.search(r"gb: ([\d.e-]+)", error.value.remedy)[1])
+    units, load = units_of(table, "gptqmodel"), lambda row: torch.from_numpy(normal(4, 256))
+    assert allocated(units, table, load, EQUAL, (), Recipe(format="gptqmodel", gb=size)).summary["bytes"] <= size * 1e9
 
 
 CHOSEN = [

@@ -241,6 +241,7 @@ def test_readiness_follows_the_loss_and_not_decibels():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_every_kind_of_matrix_goes_through_the_whole():
     fp8 = (normal(4, 64) * 10).to(torch.float8_e4m3fn)

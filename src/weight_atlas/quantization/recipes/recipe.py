@@ -130,11 +130,12 @@ def _least(
             best = (noise, found) if best is None or noise < best[0] else best
     if best is None:
         least = (costs.sizes.min(axis=1).sum() + fixed) / parameters
+        gigabytes = np.ceil(least * parameters / 8e3) / 1e6  # rounded up, so that it does
         raise AtlasError(
             f"the recipe asks for {(room + fixed) / parameters:.4g} bits per weight, and {tool} can do no less than "
             f"{least:.4g}",
             where="recipes",
-            remedy=f"give bits: {np.ceil(least * 100) / 100:g} or more, or gb: {least * parameters / 8e9:.4g} or more",
+            remedy=f"give bits: {np.ceil(least * 100) / 100:g} or more, or gb: {gigabytes:g} or more",
         )
     return best[1], costs.noise
 
