@@ -320,6 +320,18 @@ def test_every_curve_is_drawn_with_its_interval():
     plt.close("all")
 
 
+@pytest.mark.parametrize("factors", [[np.inf], [-1.0, np.inf], [0.0, 1.0, -np.inf], [3.0]])
+def test_curves_without_finite_factors_ratios_or_intervals_are_drawn(factors):
+    """A window without end, an overflow: what an infinite factor gives, on a text of one window."""
+    row = {"task": "p", "metric": "perplexity", "filter": "windows", "low": np.nan, "high": np.nan, "chance": np.nan}
+    rows = [{**row, "factor": factor, "value": np.inf, "baseline": 20.0, "ratio": np.inf} for factor in factors]
+    (axis,) = scaling_curves(pd.DataFrame(rows)).axes
+    assert np.isfinite([axis.get_xlim(), axis.get_ylim()]).all()
+    assert f"infinite at × {factors[0]:g}" in axis.get_legend().texts[0].get_text()
+    axis.figure.draw_without_rendering()
+    plt.close("all")
+
+
 def test_many_ablations_can_be_told_apart():
     base = headlines(full_table())
     base = base[base.ablation.isin(["baseline", "sw"])]

@@ -1,5 +1,7 @@
 """The head applied to chunks of positions gives the model's own logits, and the logits of a batch never exist whole."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from weight_atlas.live.batched_scoring import score_edits
 from weight_atlas.live.edits import scale, zero
 from weight_atlas.live.scoring import score_windows
 from weight_atlas.live.shortcuts import Shortcuts, shortcuts_of
-from weight_atlas.live.windows import fixed_windows
+from weight_atlas.live.windows import Windows, fixed_windows
 from weight_atlas.settings.vocabulary import Interventions
 from weight_atlas.super_weights.recording import record
 from weight_atlas.vocabulary.cascade import cascade
@@ -162,6 +164,20 @@ def test_a_family_that_makes_all_logits_is_found_and_said(capsys):
         strict=True,
     ):
         assert np.allclose(quick.nll, plain.nll, rtol=1e-5)
+
+
+def test_a_window_without_scored_tokens_is_a_row_of_zeros():
+    """Of a model that makes all logits, too."""
+    live = anatomy(tiny("llama", sharp=True))
+    scored = WINDOWS.scored.clone()
+    scored[1] = False
+    windows = Windows(WINDOWS.ids[:3], scored[:3])
+    variants = [(zero(Coordinate(2, 3, 5)),), (scale(Coordinate(1, 3, 5), 9.0),)]
+    for each in (live, replace(live, head=replace(live.head, chunked=False))):
+        route = shortcuts_of(each, windows.ids[:1], variants)
+        tables = score_edits(each, windows, variants, route, batch_size=16)
+        for table in (*tables, score_windows(each, windows, batch_size=2)):
+            assert table.tokens[1] == table.nll[1] == 0 and (table.nll[[0, 2]] > 0).all()
 
 
 def test_a_softcap_that_leaves_small_logits_alone_is_not_missed():

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
+from numpy.typing import ArrayLike
 
 from weight_atlas.figures.ablation_axes import is_perplexity, metric_name, readable, style_of
 from weight_atlas.figures.style import MUTED, message, subplots
@@ -49,6 +50,7 @@ def _perplexities(axis: Axes, parts: list[pd.DataFrame]) -> None:
         first, bend = curve.iloc[0], knee(curve)
         label = f"{curve.task.iloc[0]}: {metric_name(curve)} {readable(first.baseline)}; {_at(first)}"
         label += "" if bend is None or bend.factor in (first.factor, 1) else f"; {_at(bend)}"
+        label += "".join(f"; infinite at × {factor:g}" for factor in curve.factor[np.isinf(curve.ratio)].iloc[:3])
         # Relative to the unchanged model, perplexities per token, word and byte share an axis.
         axis.plot(curve.factor, curve.ratio, color=colour, marker=marker, ms=4, lw=1.5, label=label)
         ends = (np.maximum(curve[end] / curve.baseline, 1e-3) for end in ("low", "high"))
@@ -58,10 +60,17 @@ def _perplexities(axis: Axes, parts: list[pd.DataFrame]) -> None:
     axis.axhline(1, color=MUTED, lw=1, ls=":")
     every = pd.concat(parts)
     axis.set_yscale("log")
-    top = min((every.high / every.baseline).max(), every.ratio.max() * 30)
-    axis.set_ylim(min(0.8, every.ratio.min() * 0.9) / top**0.04, max(top * 1.3, 2))
+    ratios, ends = _finite([1.0, *every.ratio]), _finite([1.0, *every.high / every.baseline])
+    top = min(max(ends.max(), ratios.max()), ratios.max() * 30)
+    axis.set_ylim(min(0.8, ratios.min() * 0.9) / top**0.04, max(top * 1.3, 2))
     axis.set(ylabel="perplexity over the unchanged model's")
     axis.set_title("Perplexity with its 95 % interval (ring: knee)")
+
+
+def _finite(values: ArrayLike) -> np.ndarray:
+    """The finite ones of some values."""
+    array = np.asarray(values, float)
+    return array[np.isfinite(array)]
 
 
 def _at(row: pd.Series) -> str:
@@ -83,7 +92,8 @@ def _scores(axis: Axes, parts: list[pd.DataFrame]) -> None:
 
 def _factor_ticks(axis: Axes, factors: pd.Series) -> None:
     """Ticks at factors that were measured, as many as have room."""
-    known = np.sort(factors[np.isfinite(factors)].unique())
+    finite = _finite(factors)
+    known = np.unique(finite) if len(finite) else np.ones(1)
     low, high = known[0], known[-1]
     room = max((high - low) * 0.06, 1e-9)
     ticks = [1.0] if low <= 1 <= high else [low]

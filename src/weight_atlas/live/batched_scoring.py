@@ -91,7 +91,7 @@ def _restarted(
     for start in range(0, len(order), batch_size):
         members, hidden = climb(trace, variants, order[start : start + batch_size])
         # The states of a model that makes all logits at once are these logits.
-        size = len(members) if live.head.chunked else max(1, live.head.positions // len(positions))
+        size = len(members) if live.head.chunked else max(1, live.head.positions // max(1, len(positions)))
         for first in range(0, len(members), size):
             states = trace.states(hidden[first : first + size], positions)
             for number, part, logits in live.head.chunks(states):
