@@ -74,7 +74,7 @@ def one(step: str, vocabulary: int, layers: int, *, whole: bool = False) -> None
     live = random_model(vocabulary, layers)
     if whole:
         live = replace(live, head=replace(live.head, chunked=False))
-        memory.ACTIVATIONS = head.LOGITS = 1 << 62
+        memory.ACTIVATIONS = head.LOGITS = head.COMPARED = 1 << 62
     count, length = SIZES[step]
     ids = np.random.default_rng(0).integers(0, vocabulary, count * length)
     work = work_of(step, live, fixed_windows(ids, window=length))

@@ -274,7 +274,7 @@ def test_the_code_of_the_documentation_runs():
     assert len(names["ranks"]) == len(names["tails"]) == 30
     assert names["verdict"].verdict == "critical"
     assert names["given"]["perplexity"][1] > 100 * names["given"]["perplexity"][0]
-    assert "dmeo" in names["message"]
+    assert "dmeo" in names["message"] and "no mixture of experts" in names["reason"]
     assert set(names["scores"].scores["variant"]) == {"baseline", "ablation: zeroed"}
     assert names["cards"].table["neuron"].tolist() == [11]
     assert set(names["cascade"]["layer"]) == {1, 2, 3}

@@ -2,8 +2,8 @@
 
 With a vocabulary of 262,144 tokens the float32 logits of one window of 2,048 tokens take 2 GB, and each function of
 them as much again. Here a forward pass ends before the head and keeps the head's inputs, d_model numbers a position.
-The head is then applied to chunks of LOGITS / V positions. What a family does to the logits after its head (a softcap,
-a scale) is done by the model's own code.
+The head is then applied to LOGITS / V positions at a time, and what is asked of the logits is computed of even fewer.
+What a family does to the logits after its head (a softcap, a scale) is done by the model's own code.
 
 Whether this gives the model's own logits is tested when a model is opened. Where it does not, as for code without a
 module for its head, the model's own forward pass makes all logits of a batch, and batches are smaller.
@@ -18,7 +18,7 @@ import torch
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.language_model import LanguageModel, input_device
-from weight_atlas.live.memory import LOGITS, is_out_of_memory
+from weight_atlas.live.memory import COMPARED, LOGITS, is_out_of_memory
 from weight_atlas.live.stand_ins import forwards_replaced, layers_skipped
 
 # Tokens of the trial.
@@ -70,20 +70,29 @@ class Head:
     def chunks(self, states: torch.Tensor) -> Iterator[tuple[int, slice, torch.Tensor]]:
         """Yield (number, part, logits): logits (m, V) at a part of the positions of states[number], all in order.
 
-        states: (n, positions, d_model) as `states` gives them. Several numbers share one product where their logits
-        are few enough.
+        states: (n, positions, d_model) as `states` gives them. The parts are small: functions of their logits may take
+        several times their memory.
         """
-        count, rows = states.shape[1], self.positions
-        together = rows // max(1, count)
-        if together:
-            for first in range(0, len(states), together):
-                some = states[first : first + together]
-                for number, logits in enumerate(self.logits(some.flatten(0, 1)).unflatten(0, (len(some), count))):
-                    yield first + number, slice(0, count), logits
-            return
-        for number, each in enumerate(states):
-            for start in range(0, count, rows):
-                yield number, slice(start, min(start + rows, count)), self.logits(each[start : start + rows])
+        few = max(1, COMPARED // self.vocabulary)
+        for number, whole, logits in self.products(states):
+            for start in range(0, max(1, len(logits)), few):
+                part = logits[start : start + few]
+                yield number, slice(whole.start + start, whole.start + start + len(part)), part
+
+    def products(self, states: torch.Tensor, held: int = 1) -> Iterator[tuple[int, slice, torch.Tensor]]:
+        """The same in parts as large as one application of the head makes them.
+
+        held: how many such parts the caller has in memory at a time. Several numbers share one product where their
+        logits are few enough.
+        """
+        count, rows = states.shape[1], max(1, self.positions // held)
+        together = max(1, rows // max(1, count))
+        for first in range(0, len(states), together):
+            some = states[first : first + together]
+            for start in range(0, max(1, count), rows):
+                part = some[:, start : start + rows]
+                for number, logits in enumerate(self.logits(part.flatten(0, 1)).unflatten(0, part.shape[:2]), first):
+                    yield number, slice(start, start + part.shape[1]), logits
 
     @torch.no_grad()
     def logits(self, states: torch.Tensor) -> torch.Tensor:

@@ -39,7 +39,7 @@ def live_model(
 
 
 def load_model(
-    checkpoint: Any,
+    checkpoint: Checkpoint,
     *,
     trust_remote_code: bool,
     device: str = "cpu",
@@ -100,7 +100,7 @@ def _generation(folder: Path) -> Any:
         )
 
 
-def _check_complete(checkpoint: Any, model: LanguageModel, report: dict[str, Any]) -> None:
+def _check_complete(checkpoint: Checkpoint, model: LanguageModel, report: dict[str, Any]) -> None:
     if report["mismatched_keys"]:
         (name, stored, live), *others = sorted(report["mismatched_keys"])
         more = f", and {len(others)} more tensors have another shape" if others else ""
@@ -119,7 +119,7 @@ def _check_complete(checkpoint: Any, model: LanguageModel, report: dict[str, Any
         )
 
 
-def _check_same(checkpoint: Any, model: LanguageModel, found: Any, report: dict[str, Any]) -> None:
+def _check_same(checkpoint: Checkpoint, model: LanguageModel, found: Any, report: dict[str, Any]) -> None:
     """Refuse a model that does not hold what its checkpoint stores; say what was compared."""
     if found.differing:
         raise AtlasError(
@@ -146,7 +146,7 @@ def _check_same(checkpoint: Any, model: LanguageModel, found: Any, report: dict[
     )
 
 
-def _unexplained(checkpoint: Any, names: list[str]) -> list[str]:
+def _unexplained(checkpoint: Checkpoint, names: list[str]) -> list[str]:
     """Those of some stored tensors that the inventory takes for a part of the language model."""
     if not names:
         return []

@@ -12,8 +12,10 @@ import torch
 
 from weight_atlas.errors import AtlasError, first_line
 
-# Logits that exist at one time; functions of them take a few times as much.
-LOGITS = 1 << 24
+# Logits that the head makes at one time. With fewer rows to a product, reading the head's weights takes most of it.
+LOGITS = 1 << 25
+# Logits whose functions are computed at one time: these take a few times as much, and stay near the processor.
+COMPARED = 1 << 22
 # Bytes that the activations of one layer may take, beside the model itself.
 ACTIVATIONS = 1 << 28
 

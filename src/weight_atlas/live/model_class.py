@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError, NotApplicable, first_line
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 _SWITCH_OFF = "switch off super_weights, ablations and vocabulary for this model; weight analyses work without it"
 
 
-def causal_class(checkpoint: Any, *, trust_remote_code: bool) -> tuple[type["PreTrainedModel"], Any]:
+def causal_class(checkpoint: Checkpoint, *, trust_remote_code: bool) -> tuple[type["PreTrainedModel"], Any]:
     """The class of a checkpoint's causal language model, and its configuration.
 
     checkpoint: has `folder` (with config.json) and `config`. A model that also sees or hears is its own class: given

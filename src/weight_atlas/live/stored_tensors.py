@@ -14,6 +14,7 @@ import torch
 from transformers import core_model_loading as loader
 from transformers.conversion_mapping import get_model_conversion_mapping
 
+from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.language_model import LanguageModel
 
@@ -24,7 +25,7 @@ SAMPLE = 64
 class StoredTensor:
     """One stored tensor, read when it is asked for; stands where transformers expects a slice of a safetensors file."""
 
-    def __init__(self, checkpoint: Any, name: str):
+    def __init__(self, checkpoint: Checkpoint, name: str):
         self._checkpoint, self._name = checkpoint, name
         self.entry = checkpoint.stored.entries[name]
         # Stands there as a part of another tensor, or as nothing that can be read.
@@ -52,7 +53,7 @@ class StoredTensor:
         return self._checkpoint.stored.read(self._name, slice(number, number + 1))[0]
 
 
-def stored_tensors(checkpoint: Any) -> dict[str, StoredTensor]:
+def stored_tensors(checkpoint: Checkpoint) -> dict[str, StoredTensor]:
     """All tensors of a checkpoint by name, as a state dict whose values are not read yet."""
     return {name: StoredTensor(checkpoint, name) for name in checkpoint.stored.entries}
 

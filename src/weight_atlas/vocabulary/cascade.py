@@ -15,7 +15,7 @@ import torch
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import Edit, edited
 from weight_atlas.live.layer_restart import LayerTrace, chain
-from weight_atlas.live.memory import batch_within
+from weight_atlas.live.memory import COMPARED, batch_within
 from weight_atlas.live.scoring import joined
 from weight_atlas.live.windows import Windows
 
@@ -24,8 +24,6 @@ VALUES = (
     "residual_norm_edited",
 )  # fmt: skip
 POSITIONS = ("all", "first", "others")
-# Float64 values of one tensor, of which a few exist at a time.
-VALUES_AT_ONCE = 1 << 22
 
 
 def cascade(live: Anatomy, windows: Windows, targets: Sequence[Coordinate], *, factor: float, k: int) -> pd.DataFrame:
@@ -106,7 +104,7 @@ def _followed(
                 streams[number, layer] = _residuals_compared(before[0, at.to(before.device)], after[0, at])
         for layer, states in read.items():
             parts: dict[int, list[dict[str, torch.Tensor]]] = {n: [] for n in group if (n, layer) in changed}
-            for _, part, logits in live.head.chunks(states) if parts else ():
+            for _, part, logits in live.head.products(states, held=2) if parts else ():
                 for number, compared in parts.items():
                     compared.append(_compared(logits, live.head.logits(changed[number, layer][0, part]), k))
             for number, compared in parts.items():
@@ -122,7 +120,7 @@ def _after(trace: LayerTrace, lowest: int) -> Iterator[tuple[int, torch.Tensor]]
 def _compared(plain: torch.Tensor, changed: torch.Tensor, k: int) -> dict[str, torch.Tensor]:
     """Entropies, margins and KL of two readings, logits (n, V), in float64: small divergences are differences."""
     parts = []
-    rows = max(1, VALUES_AT_ONCE // plain.shape[-1])
+    rows = max(1, COMPARED // plain.shape[-1])
     for one, other in zip(plain.split(rows), changed.split(rows), strict=True):
         log_p, log_q = torch.log_softmax(one.double(), -1), torch.log_softmax(other.double(), -1)
         # log_softmax can be -inf, whose product with a probability of zero is taken as zero.

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.statistics.corrections import false_discovery_rates
 from weight_atlas.vocabulary.down_projections import projections_of
 from weight_atlas.vocabulary.effects import cosine_effects, direct_effects, moments, scalar_effects, top_tokens
@@ -81,7 +82,7 @@ def neuron_cards(
 
 
 def cards_of(
-    checkpoint: Any,
+    checkpoint: Checkpoint,
     inventory: pd.DataFrame,
     vocabulary: pd.DataFrame,
     chosen: pd.DataFrame,

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
+from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.vocabulary.effect_kernels import accumulate
 from weight_atlas.vocabulary.neurons import NeuronBlock, neuron_blocks
 from weight_atlas.vocabulary.readout import Readout, read_readout
@@ -78,7 +78,7 @@ def scan_block(vocabulary: Vocabulary, vectors: torch.Tensor, *, k: int = 10) ->
 
 
 def scan_neurons(
-    checkpoint: Any, inventory: pd.DataFrame, classes: pd.DataFrame, *, tokens: int, device: str = "cpu"
+    checkpoint: Checkpoint, inventory: pd.DataFrame, classes: pd.DataFrame, *, tokens: int, device: str = "cpu"
 ) -> pd.DataFrame:
     """Scan all neurons of a checkpoint: the table of `scan`, with ids of tokens in its lists.
 

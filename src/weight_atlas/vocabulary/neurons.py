@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.pieces import load_piece
@@ -44,7 +45,7 @@ def vectors_of(W_down: torch.Tensor, gain: torch.Tensor | None = None, scale: fl
 
 
 def neuron_blocks(
-    checkpoint: Any, inventory: pd.DataFrame, readout: Readout, *, rows: pd.DataFrame | None = None
+    checkpoint: Checkpoint, inventory: pd.DataFrame, readout: Readout, *, rows: pd.DataFrame | None = None
 ) -> Iterator[NeuronBlock]:
     """Yield the neurons of every MLP output projection, one matrix in memory at a time.
 
@@ -64,7 +65,7 @@ def neuron_blocks(
         yield NeuronBlock(int(row.layer), expert, row.component, row.tensor, vectors)
 
 
-def _gains(checkpoint: Any, inventory: pd.DataFrame) -> Callable[[Any], torch.Tensor | None]:
+def _gains(checkpoint: Checkpoint, inventory: pd.DataFrame) -> Callable[[Any], torch.Tensor | None]:
     """A function from the inventory's row of an output projection to the gain of all norms after it, multiplied."""
     places = ("post_mlp", "post_dense", "post_experts")
     whole, dense, experts = (post_gains(checkpoint, inventory, place) for place in places)

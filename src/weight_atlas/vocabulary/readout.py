@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.norms import centres
@@ -77,7 +78,7 @@ def fold(W_U: torch.Tensor, gain: torch.Tensor | None, *, centred: bool, scale: 
     return folded
 
 
-def read_readout(checkpoint: Any, inventory: pd.DataFrame, device: str = "cpu") -> Readout:
+def read_readout(checkpoint: Checkpoint, inventory: pd.DataFrame, device: str = "cpu") -> Readout:
     """The readout of a checkpoint, by its inventory and family.
 
     NotApplicable for a model without an unembedding of its own decoder, or whose head is no linear map; AtlasError for
@@ -103,7 +104,7 @@ def read_readout(checkpoint: Any, inventory: pd.DataFrame, device: str = "cpu") 
     )
 
 
-def final_norm(checkpoint: Any, architecture: Architecture, inventory: pd.DataFrame) -> Any:
+def final_norm(checkpoint: Checkpoint, architecture: Architecture, inventory: pd.DataFrame) -> Any:
     """The row of the norm between a decoder's last layer and its unembedding; None for a model that stores none.
 
     A norm that its family has and the checkpoint lacks is an AtlasError, and so is a second one.
@@ -124,7 +125,7 @@ def final_norm(checkpoint: Any, architecture: Architecture, inventory: pd.DataFr
     )
 
 
-def post_gains(checkpoint: Any, inventory: pd.DataFrame, place: str = "post_mlp") -> dict[int, torch.Tensor]:
+def post_gains(checkpoint: Checkpoint, inventory: pd.DataFrame, place: str = "post_mlp") -> dict[int, torch.Tensor]:
     """Layer -> (d_model,) gain of the norm on what its feed-forward part adds, for families that have one.
 
     place: where that norm stands (of NORM_PLACES): "post_dense" and "post_experts" are of one branch only, before
@@ -140,7 +141,7 @@ def _outside_layers(inventory: pd.DataFrame) -> pd.DataFrame:
     return inventory[(inventory["stack"] == "decoder") & inventory.layer.isna() & inventory.readable]
 
 
-def _unembedding(checkpoint: Any, architecture: Architecture, decoder: pd.DataFrame) -> torch.Tensor:
+def _unembedding(checkpoint: Checkpoint, architecture: Architecture, decoder: pd.DataFrame) -> torch.Tensor:
     own = decoder[(decoder["role"] == Role.W_U.value) & (decoder.component == "")]
     tied = architecture.tied_embeddings
     if own.empty and tied is not False:
@@ -169,7 +170,7 @@ def _unembedding(checkpoint: Any, architecture: Architecture, decoder: pd.DataFr
     return W_U
 
 
-def _bias(checkpoint: Any, decoder: pd.DataFrame, role: Role, component: str = "") -> torch.Tensor | None:
+def _bias(checkpoint: Checkpoint, decoder: pd.DataFrame, role: Role, component: str = "") -> torch.Tensor | None:
     """The bias of the head or of the final norm, float32, or None where none is stored."""
     biases = decoder[(decoder["role"] == Role.BIAS.value) & (decoder.of_role == role.value)]
     row = next(biases[biases.component == component].itertuples(), None)

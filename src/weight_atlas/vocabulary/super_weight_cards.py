@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.settings.vocabulary import SuperWeightCards
 from weight_atlas.statistics.bootstrap import bootstrap_ratio
 from weight_atlas.statistics.paired import mean_changes, window_differences
@@ -40,7 +41,7 @@ class WeightCards:
 
 
 def weight_cards(
-    checkpoint: Any,
+    checkpoint: Checkpoint,
     inventory: pd.DataFrame,
     targets: dict[str, Any],
     windows: pd.DataFrame,
@@ -79,7 +80,7 @@ def weight_cards(
     return cards, pd.concat(moved, ignore_index=True) if moved else pd.DataFrame(columns=columns)
 
 
-def _direct_effects(checkpoint: Any, inventory: pd.DataFrame, targets: dict[str, Any]) -> list[np.ndarray]:
+def _direct_effects(checkpoint: Checkpoint, inventory: pd.DataFrame, targets: dict[str, Any]) -> list[np.ndarray]:
     if not targets["targets"]:
         return []
     readout = read_readout(checkpoint, inventory)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.pieces import load_piece
 from weight_atlas.vocabulary.down_projections import down_projections, of_component
@@ -13,7 +14,7 @@ SCHEMA = 1
 
 
 def find_targets(
-    checkpoint: Any,
+    checkpoint: Checkpoint,
     inventory: pd.DataFrame,
     detected: Iterable[dict[str, Any]] = (),
     coordinates: Sequence[Sequence[int]] = (),
