@@ -6,10 +6,10 @@ A Llama of d_model 768 with random weights in float32, of few layers since what 
 is a process of its own: `model` is its resident memory with the model loaded, `above` what its peak adds to that, MB.
 `whole` makes the logits of a batch at once, as the model's own forward pass does.
 
-MB above a model of 2.1 GB and CPU seconds at V = 262,144, two layers, one thread, in chunks and (whole): the
-perplexity of 2 windows of 512 tokens 165 (3,101) MB, 7.0 (5.4) s; verification of 4 weights on a window of 256 201
-(1,334) MB, 11.4 (8.7) s; interventions on a window of 96 724 (674) MB, 9.4 (8.9) s. With chunks of 2^25 logits the
-perplexity takes 277 MB and 5.8 s: one product with the 64 rows of a chunk is slower than with 128 or more.
+MB above a model of 2.1 GB and CPU seconds at V = 262,144, two layers, one thread, in chunks and (whole), on a machine
+that others used too: the perplexity of 2 windows of 512 tokens 290 (3,104) MB, 5.5 (6.9) s; verification of 4 weights
+on a window of 256 276 (1,306) MB, 9.2 (8.6) s; interventions on a window of 96 391 (700) MB, 6.1 (8.8) s. Tensors take
+two products of 2^25 logits, 268 MB; in some runs the process held 0.9 GB more for a moment.
 """
 
 import json

@@ -41,6 +41,7 @@ def few_positions(monkeypatch):
     """Five positions to a product, three to a part."""
     monkeypatch.setattr(head_module, "LOGITS", 5 * 300)
     monkeypatch.setattr(head_module, "COMPARED", 3 * 300)
+    monkeypatch.setattr(head_module, "BLOCK", 128)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -64,6 +65,21 @@ def test_chunks_are_the_models_own_logits(name, dtype, few_positions):
     assert torch.allclose(torch.stack([torch.cat(each) for each in parts]), whole, rtol=tolerance, atol=tolerance)
     few = live.head.states(WINDOWS.ids[:2], torch.tensor([3, 20]))
     assert torch.allclose(live.head.logits(few[0]), whole[0, [3, 20]], rtol=tolerance, atol=tolerance)
+
+
+@torch.no_grad()
+def test_a_head_that_is_hooked_or_replaced_is_called(monkeypatch):
+    """As libraries do that keep weights elsewhere, or that measure."""
+    monkeypatch.setattr(head_module, "BLOCK", 128)
+    live = anatomy(tiny("llama"))
+    head, states = live.model.get_output_embeddings(), live.head.states(WINDOWS.ids[:1])[0]
+    plain = live.head.logits(states)
+    with_hook = head.register_forward_hook(lambda module, inputs, output: 2 * output)
+    assert torch.allclose(live.head.logits(states), 2 * plain)
+    with_hook.remove()
+    own = head.forward
+    head.forward = lambda inputs: 3 * own(inputs)
+    assert torch.allclose(live.head.logits(states), 3 * plain)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "scaled", "mixtral"])

@@ -21,6 +21,8 @@ from weight_atlas.live.language_model import LanguageModel, input_device
 from weight_atlas.live.memory import COMPARED, LOGITS, is_out_of_memory
 from weight_atlas.live.stand_ins import forwards_replaced, layers_skipped
 
+# Tokens of the vocabulary in one product on a CPU.
+BLOCK = 1 << 14
 # Tokens of the trial.
 TRIAL = 8
 # What the trial multiplies logits by to see whether a softcap, which leaves small ones as they are, follows the head.
@@ -103,8 +105,8 @@ class Head:
         """The same, with a gradient where one is asked for."""
         if not self.chunked:
             return states
-        head = self.model.get_output_embeddings()
-        return head(states) if self.bare else self._finished(head.forward(states))
+        output = _output(self.model.get_output_embeddings(), states)
+        return output if self.bare else self._finished(output)
 
     @torch.no_grad()
     def run(self, ids: torch.Tensor, **options: object) -> object:
@@ -136,6 +138,22 @@ class Head:
             forwards_replaced({head: lambda states: logits[None]}),
         ):
             return self.model(input_ids=one, use_cache=False).logits[0]
+
+
+def _output(head: torch.nn.Linear, states: torch.Tensor) -> torch.Tensor:
+    """The head's output (m, V) for inputs (m, d_model).
+
+    On a CPU a product of many rows may first copy all of the head's weights. In blocks of the vocabulary it copies few,
+    and is faster.
+    """
+    changed = type(head) is not torch.nn.Linear or "forward" in vars(head) or head._forward_hooks
+    if changed or states.device.type != "cpu" or head.weight.device.type != "cpu":
+        return head(states)
+    output = states.new_empty(len(states), len(head.weight))
+    for start in range(0, len(head.weight), BLOCK):
+        part = slice(start, start + BLOCK)
+        torch.mm(states, head.weight[part].T, out=output[:, part])
+    return output if head.bias is None else output.add_(head.bias)
 
 
 @torch.no_grad()
