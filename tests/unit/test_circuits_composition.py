@@ -160,6 +160,7 @@ def test_stacks_and_cross_attention():
     assert set(pairs[pairs["component"] == "cross_attention"]["kind"]) == {"Q"}
     assert set(pairs[pairs["stack"] == "encoder"]["layer"]) == {1} and set(pairs["stack"]) == {"encoder", "decoder"}
     assert (pairs["from_component"] == "cross_attention").any()
+    assert (pairs["layer"] > pairs["from_layer"]).all()
     sides = next(iter(head_sides(*parts[0], NO_NORMS)))
     assert sides.write.shape == (4, 6, D)
 
