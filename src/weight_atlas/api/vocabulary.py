@@ -44,6 +44,33 @@ class VocabularyAnalyses(LiveAnalyses):
         rows, _ = untrained_tokens(self.inventory, self._load, names, self.checkpoint.config)
         return rows.loc[rows["signs"] != "", "token_id"].tolist()
 
+    def singular_directions(self, **settings: Any) -> pd.DataFrame:
+        """First singular directions of W_OV and W_down, read as tokens (settings.circuits.SingularDirections)."""
+        from weight_atlas.circuits.directions import singular_directions
+        from weight_atlas.circuits.of_checkpoint import norms_of
+        from weight_atlas.circuits.reading import token_reader
+        from weight_atlas.settings.circuits import SingularDirections
+
+        wanted = checked(SingularDirections, settings, "singular_directions")
+        return singular_directions(
+            self.checkpoint,
+            self.inventory,
+            token_reader(self.checkpoint, self.inventory, self.token_classes()),
+            norms_of(self.checkpoint, self.inventory),
+            directions=wanted.directions,
+            tokens=wanted.tokens,
+        )
+
+    def head_circuits(self) -> pd.DataFrame:
+        """Copying, matching and induction of every head through the vocabulary (circuits.head_circuits)."""
+        from weight_atlas.circuits.of_checkpoint import circuits_of
+        from weight_atlas.errors import NotApplicable
+
+        pairs = None
+        with suppress(NotApplicable):  # a model with one layer has circuits, but no compositions
+            pairs = self.head_composition()
+        return circuits_of(self.checkpoint, self.inventory, self.token_classes(), pairs)
+
     def neurons(self, **settings: Any) -> pd.DataFrame:
         """Effects of every neuron on the vocabulary, and its label (settings.vocabulary.NeuronLabels)."""
         from weight_atlas.settings.vocabulary import NeuronLabels
