@@ -181,7 +181,7 @@ def test_the_outlier_of_minilm_is_the_gravest_and_nothing_is_critical():
     folder = Path(package.__path__[0]) / "model"
     model = wa.open(str(folder))
     found = findings_of({"weight_statistics": model.statistics()})
-    assert {each["grade"] for each in found} == {"notable"}
+    assert {each["grade"] for each in found} <= {"notable", "info"}
     (outliers,) = (each for each in found if each["id"] == "outlier_weight")
     assert outliers["place"] == "encoder.layer.0.output.dense.weight"
     assert "encoder.layer.0.output.dense.weight[99, 856] = 7.91" in outliers["text"]
