@@ -5,8 +5,8 @@ python benchmarks/tokens.py --megabytes 1 24 200 --names llama3 gemma3
 The text is that of this machine's Python packages and documents, every file once, in an order that its content decides.
 Ways: `lists`, one call per text and Python lists; `batch`, encode_batch_fast and numpy; `ours`, count_tokens.
 Each is timed in a process of its own, in CPU seconds after the tokenizer is loaded; `ours` includes making its tables
-and loading its compiled code, which is compiled beforehand, and also counts documents, words and bytes. Beyond 24 MB
-the library, whose time grows evenly, is timed on 24 MB.
+and loading its compiled code, which is compiled beforehand, and also counts documents, words and bytes. Beyond
+`--library-megabytes` the library, whose time grows evenly, is timed on so many.
 """
 
 import hashlib
@@ -33,7 +33,6 @@ from real_tokenizers import NAMES, NotHere, tokenizer_file  # noqa: E402
 SUFFIXES = (".py", ".pyi", ".md", ".rst", ".txt", ".h", ".hpp", ".html", ".tex", ".c", ".js", ".css")
 FOLDERS = (*dict.fromkeys(Path(path) for path in sys.path if path.endswith(("site-packages", "python3.11"))),)
 MORE = (Path("/usr/share"), Path("/usr/include"), Path("/usr/lib"))
-LIBRARY_MB = 24
 LARGEST_FILE = 2_000_000
 MANY = cyclopts.Parameter(consume_multiple=True)
 app = cyclopts.App(help_format="plaintext")
@@ -128,6 +127,7 @@ def main(
     names: Annotated[list[str] | None, MANY] = None,
     ways: Annotated[list[str] | None, MANY] = None,
     threads: int = 1,
+    library_megabytes: float = 24,
     folder: Path = Path("/tmp/weight-atlas-tokens"),
 ) -> None:
     """Measure, and print a table."""
@@ -142,12 +142,12 @@ def main(
         for size in megabytes or [1, 24]:
             row = {"tokenizer": name, "MB": size}
             for way in ways or ("lists", "batch", "ours"):
-                on = size if way == "ours" else min(size, LIBRARY_MB)
+                on = size if way == "ours" else min(size, library_megabytes)
                 took = _measured(name, way, on, _text(folder, on), threads)
                 row |= {way: took["cpu_s"] * size / on, f"{way}_mb": took["peak_mb"], f"{way}_digest": took["digest"]}
             for way in {"lists", "batch"} & set(ways or ("lists", "batch")):
                 row[f"{way}/ours"] = row[way] / row["ours"] if "ours" in row else np.nan
-            if size <= LIBRARY_MB and {"batch", "ours"} <= row.keys():
+            if size <= library_megabytes and {"batch", "ours"} <= row.keys():
                 assert row["batch_digest"] == row["ours_digest"], f"{name}: other counts"
             rows.append({key: value for key, value in row.items() if not key.endswith("_digest")})
             print(pd.DataFrame(rows[-1:]).round(2).to_string(index=False, header=len(rows) == 1), flush=True)
