@@ -338,6 +338,13 @@ def test_shares_of_a_file_hold_each_row_once(tmp_path, kind):
     assert sum(map(len, parts)) == 200 and max(map(len, parts)) < 12
 
 
+def test_a_share_may_begin_where_a_line_does(tmp_path):
+    path = lines(tmp_path / "x.jsonl", *({"text": f"{number:03d}"} for number in range(12)))
+    for of in (2, 3, 4, 12):
+        read = [texts_of([Share(path, number, of)]) for number in range(of)]
+        assert [text for part in read for text in part] == [f"{number:03d}" for number in range(12)]
+
+
 def entry(source, **more):
     return {**Corpus(source=source, part_megabytes=1).model_dump(), **more}
 
