@@ -29,7 +29,7 @@ ALSO_WRITES = {"fetch_checkpoint": ["checkpoints"], "value_histogram": ["weight_
 
 # What a job may be of, for functions of wildcards.
 WILDCARDS = SimpleNamespace(
-    model="demo", corpus="python-docs", task="order", tokenizer="alone", vector="demo-embedding", part="0"
+    model="demo", corpus="python-docs", task="order", tokenizer="alone", vector="embedding-norms", part="0"
 )
 
 

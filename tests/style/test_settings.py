@@ -24,7 +24,7 @@ WILDCARDS = {
     "ablation": "super_weights",
     "bundled": "order",
     "tokenizer": "alone",
-    "vector": "demo-embedding",
+    "vector": "embedding-norms",
     "recipe": "six",
     "part": "files-0-of-2",
 }

@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
+from weight_atlas.command import token_weights
 from weight_atlas.command.steps import run_app
 from weight_atlas.errors import AtlasError
 from weight_atlas.workflow.location import workflow_folder
@@ -16,6 +17,7 @@ app = App(
     version=lambda: version("weight-atlas"),
 )
 app.command(run_app())
+token_weights.register(app)
 
 
 @app.command

@@ -98,9 +98,21 @@ def _stored(weights: np.ndarray) -> np.ndarray:
 
 def classes_of(tokenizer: Path) -> pd.DataFrame:
     """What the tokens of a tokenizer are (see vocabulary.token_classes); tokenizer: its manifest."""
-    from weight_atlas.tokens.model_vocabulary import tokenizer_vocabulary
     from weight_atlas.tokens.tokenizer_source import open_tokenizer
+
+    return _classes_at(open_tokenizer(tokenizer))
+
+
+def classes_in(source: str) -> pd.DataFrame:
+    """What the tokens are of a tokenizer that is named by its place: a folder, a file, or hf://organisation/name."""
+    from weight_atlas.tokens.tokenizer_source import place_of
+
+    return _classes_at(place_of(source))
+
+
+def _classes_at(place: Path) -> pd.DataFrame:
+    from weight_atlas.tokens.model_vocabulary import tokenizer_vocabulary
     from weight_atlas.vocabulary.token_classes import read_token_classes
 
-    vocabulary = tokenizer_vocabulary(open_tokenizer(tokenizer), trust_remote_code=False)
+    vocabulary = tokenizer_vocabulary(place, trust_remote_code=False)
     return read_token_classes(vocabulary.tokenizer, vocabulary.texts)

@@ -1,0 +1,228 @@
+"""The commands on token weights and counts, each for files as they lie: without a configuration, and no workflow.
+
+What they compute is the library's; here it is printed and written.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from weight_atlas.errors import AtlasError
+
+Reduce = Literal["norm", "max", "min", "mean", "absmax", "sum"]
+Key = Annotated[
+    str | None, Parameter(help="Dotted name of the tensor in the file; by itself token_weights.")
+]
+ReduceTo = Annotated[Reduce | None, Parameter(help="What is made of a token's row, where the tensor is a table.")]
+Counts = Annotated[Path, Parameter(help="Counts by token id: .npy of shape (V,) or (V, 1).")]
+# Percentiles that the statistics end with.
+PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
+SHOWN = ("mean", "median", "std", "min", "max", "mean_magnitude", "max_magnitude", "sparsity")
+
+
+def register(app: App) -> None:
+    """Add the commands to an application."""
+    for command in (weight_cdf, token_count_cdf, weight_analysis, count_tokens, token_mask):
+        app.command(command)
+
+
+def weight_cdf(*, checkpoint: Path, output: Path, key: Key = None, reduce: ReduceTo = None) -> None:
+    """Draw the cumulative distribution of token weights, full range and 5th to 95th percentile; print statistics."""
+    from weight_atlas.figures.style import save_figure
+    from weight_atlas.figures.weights import value_cdf_panels
+
+    found = _studied(checkpoint, key=key, reduce=reduce)
+    _check_picture(output)
+    save_figure(output, value_cdf_panels(found.cdf, found.label))
+    _print_weights(found)
+    _say_written(output)
+
+
+def token_count_cdf(*, counts: Counts, output: Path) -> None:
+    """Draw occurrences so far by frequency rank, rarest token first; print how many tokens are rare."""
+    from weight_atlas.figures.style import save_figure
+    from weight_atlas.figures.token_weight_frequency import count_cdf
+    from weight_atlas.token_weights.beside_counts import counts_in
+
+    table = counts_in(counts)
+    _check_picture(output)
+    save_figure(output, count_cdf(table))
+    _print_counts(table)
+    _say_written(output)
+
+
+def weight_analysis(
+    *,
+    checkpoint: Path,
+    token_counts: Counts,
+    output_dir: Path,
+    threshold: Annotated[int, Parameter(help="Tokens with fewer occurrences are to be left out.")] = 10,
+    key: Key = None,
+    reduce: ReduceTo = None,
+    mask_key: Annotated[str | None, Parameter(help="Dotted name of a mask in the file, true for kept tokens.")] = None,
+    initial: Annotated[float | None, Parameter(help="Value that training began with.")] = None,
+    tokenizer: Annotated[
+        str | None, Parameter(help="Folder, tokenizer.json or hf://organisation/name that says what tokens are.")
+    ] = None,
+) -> None:
+    """Compare token weights with how often the tokens occur: six panels, tables, recommendations and a mask."""
+    from weight_atlas.artifacts import write_array, write_table, write_text
+    from weight_atlas.figures.style import save_figure
+    from weight_atlas.figures.token_weight_frequency import six_panels
+    from weight_atlas.token_weights.beside_counts import beside_counts, counts_in
+    from weight_atlas.token_weights.recommendations import as_text
+
+    settings = _compared(threshold)
+    options = {"key": key, "reduce": reduce, "mask_key": mask_key, "initial": initial}
+    found = _studied(checkpoint, tokenizer=tokenizer, **options)
+    beside = beside_counts(found.tokens, counts_in(token_counts), settings)
+    save_figure(output_dir / "token_weight_frequency_analysis.png", six_panels(beside, threshold))
+    write_text(output_dir / "token_filtering_recommendations.txt", as_text(beside.summary, beside.recommendations))
+    for name in ("correlations", "bins", "outliers", "divergence", "recommendations", "pruning"):
+        write_table(output_dir / f"{name}.csv", getattr(beside, name))
+    write_array(output_dir / "token_mask.npy", beside.mask)
+    _print_weights(found)
+    _print_counts(beside.tokens["count"].to_numpy())
+    _print_table("Correlation of weight and count", beside.correlations[["tokens", "measure", "value", "chance", "p"]])
+    _print_table("Recommendations", beside.recommendations)
+    _print_table(f"High weight, fewer than {threshold} occurrences", beside.outliers.head(10))
+    _print_lines([beside.summary["reading"]])
+    _say_written(output_dir)
+
+
+def count_tokens(
+    *texts: Annotated[str, Parameter(help="Text files, patterns of them, or folders: .txt, .jsonl, .parquet, ...")],
+    tokenizer: Annotated[str, Parameter(help="Folder, tokenizer.json, or hf://organisation/name.")],
+    output: Annotated[Path, Parameter(help="Where to write the counts, (V,) int64: a .npy file.")],
+    column: Annotated[str, Parameter(help="Column or key that holds the text.")] = "text",
+) -> None:
+    """Count every token of some texts exactly: whole documents, no special tokens added."""
+    from weight_atlas.artifacts import write_array
+    from weight_atlas.tokens.counted_files import count_files
+
+    if not texts:
+        raise AtlasError("no texts to count", remedy="name files or folders: weight-atlas count-tokens FILE ...")
+    _check_suffix(output, ".npy")
+    counts = count_files(list(texts), tokenizer, column)
+    write_array(output, counts)
+    _print_counts(counts)
+    _say_written(output)
+
+
+def token_mask(
+    *,
+    counts: Counts,
+    output: Annotated[Path, Parameter(help="Where to write the mask, (V,) bool, true for kept tokens: a .npy file.")],
+    threshold: Annotated[int, Parameter(help="Least occurrences of a kept token.")] = 10,
+) -> None:
+    """Make the mask of tokens that occur often enough, and print what is masked and what is kept."""
+    import pandas as pd
+
+    from weight_atlas.artifacts import write_array
+    from weight_atlas.token_weights.beside_counts import counts_in
+    from weight_atlas.token_weights.recommendations import masked_and_kept
+
+    _check_suffix(output, ".npy")
+    table = counts_in(counts)
+    keep = table >= _compared(threshold).threshold
+    write_array(output, keep)
+    _print_table(f"Mask of tokens with {threshold} occurrences and more", pd.DataFrame(masked_and_kept(table, keep)))
+    _say_written(output)
+
+
+def _compared(threshold: int) -> Any:
+    from weight_atlas.settings.messages import checked
+    from weight_atlas.settings.token_weights import Frequency
+
+    return checked(Frequency, {"threshold": threshold}, "command line")
+
+
+def _studied(checkpoint: Path, *, tokenizer: str | None = None, **options: Any) -> Any:
+    """The study of the vector in a file."""
+    from weight_atlas.settings.messages import checked
+    from weight_atlas.settings.token_weights import Vector
+    from weight_atlas.token_weights.study import classes_in, read_vector, study
+
+    settings = checked(Vector, {"source": str(checkpoint), **options}, "command line")
+    return study(read_vector(settings, None, None), settings, classes_in(tokenizer) if tokenizer else None)
+
+
+def _check_picture(path: Path) -> None:
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise AtlasError("not the name of a picture", where=path, remedy="end it with .png, .svg or .pdf")
+
+
+def _check_suffix(path: Path, suffix: str) -> None:
+    if path.suffix != suffix:
+        raise AtlasError(f"the output is a {suffix} file", where=path, remedy=f"end it with {suffix}")
+
+
+def _print_weights(found: Any) -> None:
+    import pandas as pd
+
+    row = found.statistics.iloc[0]
+    numbers = {name.replace("_", " "): row[name] for name in SHOWN}
+    numbers |= {f"percentile {percentile}": row[f"p{percentile}"] for percentile in PERCENTILES}
+    _print_table(found.summary["weights"], pd.DataFrame(numbers.items(), columns=["token weights", "value"]))
+    _print_table("Diagnoses", found.diagnoses[["diagnosis", "verdict", "evidence"]])
+    for end, part in found.extremes.groupby("end", sort=False):
+        _print_table(f"Tokens of {end} weight", part[["id", "weight", "token"]])
+    _print_lines(f"{each['grade']}: {each['text']}" for each in found.summary["findings"])
+
+
+def _print_counts(counts: Any) -> None:
+    import pandas as pd
+
+    from weight_atlas.token_weights.frequency import count_summary_of
+
+    summary = count_summary_of(counts)
+    said = {
+        "tokens": summary["tokens"],
+        "vocabulary": summary["vocabulary"],
+        "median count": summary["median_count"],
+        "mean count": summary["mean_count"],
+    }
+    for limit, name in ((1, "never seen"), (10, "fewer than 10"), (100, "fewer than 100")):
+        said[name] = f"{summary[f'below_{limit}']:,} ({summary[f'below_{limit}_share']:.2%})"
+    _print_table("Token counts", pd.DataFrame(said.items(), columns=["tokens", "value"]))
+
+
+def _print_table(title: str, table: Any) -> None:
+    """A table on the terminal; texts of others cannot be taken for markup or control it."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=Text(_plain(title)), title_justify="left")
+    numbers = [table[name].dtype.kind in "iuf" for name in table.columns]
+    for name, number in zip(table.columns, numbers, strict=True):
+        shown.add_column(Text(_plain(str(name))), justify="right" if number else "left", overflow="fold")
+    for row in table.itertuples(index=False):
+        cells = zip(table.columns, row, strict=True)
+        shown.add_row(*(Text(repr(value) if name == "token" else _written(value)) for name, value in cells))
+    Console().print(shown)
+
+
+def _print_lines(lines: Any) -> None:
+    for line in lines:
+        print(_plain(line))
+
+
+def _say_written(path: Path) -> None:
+    _print_lines([f"written: {path}"])
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.6g}" if isinstance(value, float) else _plain(str(value))
+
+
+def _plain(text: str) -> str:
+    """A text without characters that a terminal would obey."""
+    from weight_atlas.errors import CONTROL
+
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

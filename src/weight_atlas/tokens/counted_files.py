@@ -1,0 +1,20 @@
+"""Counts of the tokens of some files, without a configuration."""
+
+import numpy as np
+
+from weight_atlas.settings.corpora import Corpus
+from weight_atlas.settings.messages import checked
+from weight_atlas.tokens.corpora import batched, documents_of
+from weight_atlas.tokens.model_vocabulary import count_corpus, tokenizer_vocabulary
+from weight_atlas.tokens.tokenizer_source import place_of
+
+
+def count_files(texts: list[str], tokenizer: str, column: str) -> np.ndarray:
+    """Counts (V,) int64 by token id of all documents of some files, paths or patterns.
+
+    tokenizer: a folder, a file, or hf://organisation/name. column: that holds the text of tables.
+    """
+    vocabulary = tokenizer_vocabulary(place_of(tokenizer), trust_remote_code=False)
+    table = documents_of(checked(Corpus, {"source": texts, "column": column}, "command line"))
+    pairs = zip(table["text"], table["group"].fillna(""), strict=True)
+    return count_corpus(vocabulary, batched(pairs)).counts.counts
