@@ -16,6 +16,7 @@ from weight_atlas.ablations.bundled_names import BUNDLED_TASKS
 WEIGHT_FILES = {
     "super_weights": "<results>/super_weights/{model}.json",
     "inventory": "<results>/tensor_inventory/{model}.parquet",
+    "token_weights": "<results>/token_weights/{vector}.parquet",
 }
 TASK_FILES = {
     "definition": f"{LIBRARY}/data/demo/tasks/{{bundled}}.yaml",

@@ -13,6 +13,10 @@ MATRIX_FILES = {
     "checkpoint": "<results>/checkpoints/{model}.json",
     "inventory": "<results>/tensor_inventory/{model}.parquet",
 }
+COUNT_FILES = {
+    "counted": "<results>/token_counts/{model}/{corpus}.npy",
+    "groups": "<results>/token_counts/{model}/{corpus}.tokens.parquet",
+}
 TEXTS = ("<results>/token_classes/{model}.parquet", "<results>/fetch_tokenizer/{tokenizer}.json")
 
 
@@ -46,7 +50,7 @@ use rule per_job as token_weights with:
 use rule per_job as token_weight_frequency with:
     """Token weights beside how often the tokens occur: correlations, outliers, recommendations, masks."""
     input:
-        unpack(lambda wildcards: vectors.counts(wildcards.vector, "<results>/token_counts/{model}/{corpus}.npy")),
+        unpack(lambda wildcards: vectors.counts(wildcards.vector, COUNT_FILES)),
         vector_files(vectors.counts_file),
         tokens="<results>/token_weights/{vector}.parquet",
     output:
@@ -56,6 +60,7 @@ use rule per_job as token_weight_frequency with:
         outlier_tokens=shown("<results>/token_weight_frequency/{vector}/outliers.csv", "high weight, low count"),
         divergence="<results>/token_weight_frequency/{vector}/divergence.csv",
         recommendations=shown("<results>/token_weight_frequency/{vector}/recommendations.csv", "recommendations"),
+        languages=shown("<results>/token_weight_frequency/{vector}/languages.csv", "highest by language"),
         pruning=shown("<results>/token_weight_frequency/{vector}/pruning.csv", "pruning"),
         summary=shown("<results>/token_weight_frequency/{vector}.json", "summary"),
         mask="<results>/token_weight_frequency/{vector}/mask.npy",

@@ -14,6 +14,7 @@ def main(
     description: Path,
     super_weights: Path | None = None,
     inventory: Path | None = None,
+    token_weights: Path | None = None,
     definition: Path | None = None,
     data: Path | None = None,
     *,
@@ -28,7 +29,8 @@ def main(
 ) -> None:
     """Write the scores of every variant, and the value of every metric on every document.
 
-    inventory: of tensors, to look up weights by hand. changes: the ablation's settings, as JSON.
+    inventory: of tensors, to look up weights by hand. token_weights: by which rows of tokens are pruned. changes: the
+    ablation's settings, as JSON.
     """
     from weight_atlas.ablations.harness import Harness, evaluate_variants
     from weight_atlas.ablations.prepare import ablation_settings, open_ablation
@@ -40,7 +42,7 @@ def main(
     mirror = Path(own.mirror) if own.mirror else None
     how = {"folders": folders, "mirror": mirror, "fewshot": task["fewshot"], "seed": task["seed"]}
     loaded = load_tasks(task["name"], definition=definition, data=data, **how)
-    files = {"super_weights": super_weights, "inventory": inventory}
+    files = {"super_weights": super_weights, "inventory": inventory, "token_weights": token_weights}
     opened = open_ablation(checkpoint, ablation, ablation_settings(changes, ablation), running, **files, device=device)
     lm = Harness(opened.live, opened.tokenizer, batch_size=settings.batch_size)
     fill_requests(loaded, read_table(requests), lm, limit=task["limit"])

@@ -13,6 +13,7 @@ from weight_atlas.workflow.step import run_step
 def main(
     tokens: Path,
     counted: Path | None = None,
+    groups: Path | None = None,
     *,
     table: Path,
     seen: Path,
@@ -20,6 +21,7 @@ def main(
     outlier_tokens: Path,
     divergence: Path,
     recommendations: Path,
+    languages: Path,
     pruning: Path,
     summary: Path,
     mask: Path,
@@ -29,15 +31,22 @@ def main(
 ) -> None:
     """Write what weights and counts say about each other.
 
-    tokens: the weights of all tokens. counted: a corpus's counts; without them those of the settings are read.
+    tokens: the weights of all tokens. counted: a corpus's counts, groups: the same by group; without
+    them the counts of the settings are read.
     """
-    found = beside_counts(read_table(tokens), occurrences(counted, settings.counts), settings)
+    found = beside_counts(
+        read_table(tokens),
+        occurrences(counted, settings.counts),
+        settings,
+        read_table(groups) if groups else None,
+    )
     write_table(table, found.correlations)
     write_table(seen, found.statistics)
     write_table(bins, found.bins)
     write_table(outlier_tokens, found.outliers)
     write_table(divergence, found.divergence)
     write_table(recommendations, found.recommendations)
+    write_table(languages, found.languages)
     write_table(pruning, found.pruning)
     write_json(summary, found.summary)
     write_array(mask, found.mask)

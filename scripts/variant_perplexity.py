@@ -13,6 +13,7 @@ def main(
     text: Path,
     super_weights: Path | None = None,
     inventory: Path | None = None,
+    token_weights: Path | None = None,
     *,
     windows: Path,
     description: Path,
@@ -25,8 +26,8 @@ def main(
 ) -> None:
     """Write the summed log-likelihood of every window under every variant, and what the variants are.
 
-    text: the corpus. inventory: of tensors, to look up weights by hand. changes: the ablation's settings, as
-    JSON.
+    text: the corpus. inventory: of tensors, to look up weights by hand. token_weights: by which rows of tokens are
+    pruned. changes: the ablation's settings, as JSON.
     """
     from weight_atlas.ablations.prepare import ablation_settings, open_ablation
     from weight_atlas.ablations.window_scores import corpus_scores
@@ -38,6 +39,7 @@ def main(
         running,
         super_weights=super_weights,
         inventory=inventory,
+        token_weights=token_weights,
         device=device,
     )
     about, scores = corpus_scores(

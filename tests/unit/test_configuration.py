@@ -247,7 +247,10 @@ def walk(schema, path=""):
         yield from walk(part, f"{path}.{name}")
 
 
-REQUIRED = {".models", ".models.*.source", ".corpora.*.source", ".tokenizers.*.source", ".recipes.*.format"}
+REQUIRED = {
+    ".models", ".models.*.source", ".corpora.*.source", ".tokenizers.*.source", ".recipes.*.format",
+    ".ablations.*.token_rows.vector",
+}  # fmt: skip
 COORDINATES = {".ablations.*.weights.*.layer"} | {
     f".{section}.weights.*.{key}"
     for section in ("scaling_sweep", "quantization_ablation")

@@ -14,6 +14,7 @@ from weight_atlas.token_weights.beside_counts import beside_counts, counts_in
 from weight_atlas.token_weights.checkpoints import followed
 from weight_atlas.token_weights.choices import checkpoint_files
 from weight_atlas.token_weights.evolution import evolution, ks_distance, labels_of, most_moved, trend
+from weight_atlas.token_weights.languages import languages_of
 from weight_atlas.token_weights.natural_order import natural
 from weight_atlas.token_weights.token_table import token_table
 
@@ -238,3 +239,24 @@ def test_tables_hold_no_index():
     found = beside()
     for table in (found.outliers, found.divergence, found.bins, found.recommendations):
         assert isinstance(table, pd.DataFrame) and "index" not in table
+
+
+def test_a_token_is_of_the_language_that_has_most_of_it():
+    """Against a loop over tokens; a token of which no group has more than half is of none."""
+    groups = ["de", "en", "fr"]
+    table = RANDOM.integers(0, 4, (3, V))
+    long = pd.DataFrame(
+        [(groups[row], token, table[row, token]) for row in range(3) for token in range(V) if table[row, token]],
+        columns=["group", "id", "count"],
+    )
+    expected = [
+        next((g for g, n in zip(groups, column, strict=True) if 2 * n > column.sum()), "") for column in table.T
+    ]
+    assert languages_of(long, V).tolist() == expected and languages_of(long, V - 9).tolist() == expected[:-9]
+    assert languages_of(long[long["group"] == "de"], V) is None
+    found = beside_counts(token_table(WEIGHTS, KEPT, None), table.sum(0), Counted(best=4), long)
+    for group in groups:
+        ids = [i for i in range(V) if expected[i] == group and KEPT[i]]
+        own = found.languages[found.languages["language"] == group]
+        assert own["id"].tolist() == sorted(ids, key=lambda i: -WEIGHTS[i])[:4] and own["rank"].tolist() == [1, 2, 3, 4]
+    assert beside().languages.empty and "language" not in beside().tokens

@@ -8,6 +8,7 @@ from weight_atlas.ablations.bundled_names import bundled_task
 from weight_atlas.ablations.given_weights import check_weights
 from weight_atlas.ablations.task_files import task_state
 from weight_atlas.errors import unknown_name
+from weight_atlas.interventions.kinds import ABLATIONS
 
 # Products whose variants are ablations of their own, beside those that the configuration lists.
 SECTIONS = ("scaling_sweep", "quantization_ablation")
@@ -26,6 +27,8 @@ class Choices:
         self.ablations = _ablations(config)
         for name, settings in self.ablations.items():
             check_weights(settings, f"configuration: {name}")
+            if rows := settings.get("token_rows"):
+                known_names([rows["vector"]], config["token_weights"], f"configuration: {name}.token_rows.vector")
         sections = {**config["ablations"], **{name: config[name] for name in SECTIONS}}
         tasks = {
             name: known_names(section["tasks"], config["tasks"], f"configuration: {name}.tasks")
@@ -63,13 +66,18 @@ class Choices:
     def weight_files(self, ablation: str, patterns: dict[str, str]) -> dict[str, str]:
         """The file that gives the weights of an ablation, by name of the input: none for the unchanged model.
 
-        patterns: the paths of `super_weights`, those detected, and of the `inventory`, in which given weights lie.
+        patterns: the paths of `super_weights`, those detected, of the `inventory`, in which given weights lie, and of
+        `token_weights`, with {vector} in it.
         """
         settings = self.ablations[ablation]
         if not settings:
             return {}
+        rows = settings.get("token_rows")
+        files = {"token_weights": patterns["token_weights"].replace("{vector}", rows["vector"])} if rows else {}
+        if all(settings.get(kind) is None for kind in ABLATIONS if kind != "token_rows"):
+            return files
         name = "super_weights" if settings["weights"] is None else "inventory"
-        return {name: patterns[name]}
+        return {name: patterns[name], **files}
 
     def variant_options(self, section: str, model: str, ablation: str) -> dict[str, Any]:
         """The options of a step that runs a model under all variants of an ablation.

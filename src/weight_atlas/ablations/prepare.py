@@ -49,30 +49,40 @@ def open_ablation(
     *,
     super_weights: Path | None,
     inventory: Path | None,
+    token_weights: Path | None = None,
     device: str,
 ) -> Opened:
     """Load a model and expand an ablation of the configuration on it.
 
     super_weights: the detection's artifact, where the ablation is about detected weights. inventory: the checkpoint's
-    tensors, in which given weights are looked up before anything is loaded. running, device: see
-    live.load.open_live.
+    tensors, in which given weights are looked up before anything is loaded. token_weights: of the vector by which rows
+    of tokens are pruned. running, device: see live.load.open_live.
     """
     if inventory is not None:
         check_inventory(settings, read_table(inventory), f"ablation {name}")
     artifact = read_json(super_weights) if super_weights else None
     if artifact is not None:
         coordinates_of(artifact, super_weights)  # one of another schema is refused before anything is loaded
-    return expanded(*open_live(checkpoint, running, device=device), name, settings, artifact)
+    weights = read_table(token_weights) if token_weights else None
+    return expanded(*open_live(checkpoint, running, device=device), name, settings, artifact, weights)
 
 
 def expanded(
-    live: Anatomy, tokenizer: Any, name: str, settings: dict[str, Any], artifact: dict | None = None
+    live: Anatomy,
+    tokenizer: Any,
+    name: str,
+    settings: dict[str, Any],
+    artifact: dict | None = None,
+    token_weights: pd.DataFrame | None = None,
 ) -> Opened:
-    """Expand an ablation of the configuration on a live model. artifact: of the detected super weights, if any."""
+    """Expand an ablation of the configuration on a live model.
+
+    artifact: of the detected super weights, if any; token_weights: see variants.Targets.
+    """
     records: Sequence[dict] = artifact["super_weights"] if artifact else []
     found = coordinates_of(artifact, f"the super weights of ablation {name}") if artifact else []
     inputs, prompt = [record["input_value"] for record in records], sink_prompt(tokenizer, records)
-    return Opened(live, tokenizer, variants_of(name, settings, live, found, inputs, prompt))
+    return Opened(live, tokenizer, variants_of(name, settings, live, found, inputs, prompt, token_weights))
 
 
 def sink_prompt(tokenizer: Any, records: Sequence[dict] = ()) -> list[int]:

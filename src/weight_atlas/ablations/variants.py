@@ -5,8 +5,12 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
+import pandas as pd
+
 from weight_atlas.ablations.description import SPARING, described
 from weight_atlas.ablations.given_weights import check_weights
+from weight_atlas.ablations.impossible import Impossible
+from weight_atlas.ablations.token_rows import token_row_variants
 from weight_atlas.errors import AtlasError
 from weight_atlas.interventions.activation_restoring import Sink
 from weight_atlas.interventions.changes import (
@@ -24,10 +28,13 @@ from weight_atlas.interventions.kinds import ABLATIONS, BASELINE
 from weight_atlas.interventions.pruning import Largest, check_largest, largest_size
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.quantization.quantizers import Scheme
-from weight_atlas.settings.ablations import Kinds, Plain, Quantize, Random, Scale
+from weight_atlas.settings.ablations import Kinds, Plain, Quantize, Random, Scale, TokenRows
 from weight_atlas.settings.ablations import Largest as LargestSettings
 from weight_atlas.settings.base import whole
 from weight_atlas.settings.messages import checked
+
+# Kinds of change that are made of other than the weights in question.
+WITHOUT_PLACES = ("quantize", "token_rows")
 
 
 @dataclass(frozen=True)
@@ -73,21 +80,19 @@ def without(expansion: Expansion, refused: dict[str, Refused]) -> Expansion:
     return Expansion(kept, expansion.skipped + skipped)
 
 
-class Impossible(Exception):
-    """A kind of change that makes no sense on this model; the message says why."""
-
-
 @dataclass(frozen=True)
 class Targets:
     """The weights that an ablation is about.
 
     inputs: for each, the activation that set it off where it was detected, None for a given one. prompt: token ids
-    that set off their massive activations.
+    that set off their massive activations. token_weights: of the vector that says which
+    tokens are of low weight.
     """
 
     places: tuple[Coordinate, ...]
     inputs: tuple[float | None, ...]
     prompt: tuple[int, ...]
+    token_weights: pd.DataFrame | None = None
 
 
 def variants_of(
@@ -97,13 +102,14 @@ def variants_of(
     found: Sequence[Coordinate],
     inputs: Sequence[float] = (),
     prompt: Sequence[int] = (),
+    token_weights: pd.DataFrame | None = None,
 ) -> Expansion:
     """Expand an ablation of the configuration; the one named "baseline" is the model as it is.
 
     settings: for each kind of change that is wanted, its settings (None: not wanted), and `weights`, which take the
-    place of `found`, the detected super weights. inputs, prompt: of the detected weights, see Targets. What the model
-    does not allow is skipped, and the log says so. Raises AtlasError for weights that the model does not
-    have, and for settings that settings.ablations.Kinds does not allow.
+    place of `found`, the detected super weights. inputs, prompt: of the detected weights; token_weights:
+    see Targets. What the model does not allow is skipped, and the log says so. Raises AtlasError for weights that the
+    model does not have, and for settings that settings.ablations.Kinds does not allow.
     """
     if name == BASELINE:
         return Expansion([replace(UNCHANGED, name=BASELINE)], [])
@@ -117,12 +123,12 @@ def variants_of(
         print(f"{name}: {len(named) - len(resolved)} weights are named twice and count once", flush=True)
     wanted = {kind: settings[kind] for kind in ABLATIONS if settings.get(kind) is not None}
     kinds = checked(Kinds, wanted, f"ablation {name}")
-    targets = Targets(tuple(resolved), tuple(resolved.values()), tuple(prompt))
+    targets = Targets(tuple(resolved), tuple(resolved.values()), tuple(prompt), token_weights)
     variants: list[Intervention] = []
     skipped = []
     for kind in wanted:
         try:
-            if not targets.places and kind != "quantize":
+            if not targets.places and kind not in WITHOUT_PLACES:
                 raise Impossible("no super weights were detected")
             made = MAKERS[kind](live, targets, getattr(kinds, kind))
             variants += [replace(variant, name=f"{name}: {variant.name}") for variant in made]
@@ -194,6 +200,12 @@ def _quantize(live: Anatomy, targets: Targets, settings: Quantize) -> list[Inter
     return variants
 
 
+def _token_rows(live: Anatomy, targets: Targets, settings: TokenRows) -> list[Intervention]:
+    if targets.token_weights is None:
+        raise Impossible("the weights of the tokens are not given")
+    return token_row_variants(live, targets.token_weights, settings)
+
+
 MAKERS: dict[str, Callable[..., list[Intervention]]] = {
     "zero": _zero,
     "each": _each,
@@ -204,6 +216,7 @@ MAKERS: dict[str, Callable[..., list[Intervention]]] = {
     "random": _random,
     "largest": _largest,
     "quantize": _quantize,
+    "token_rows": _token_rows,
 }
 
 

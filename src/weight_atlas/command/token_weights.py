@@ -11,9 +11,7 @@ from cyclopts import App, Parameter
 from weight_atlas.errors import AtlasError
 
 Reduce = Literal["norm", "max", "min", "mean", "absmax", "sum"]
-Key = Annotated[
-    str | None, Parameter(help="Dotted name of the tensor in the file; by itself token_weights.")
-]
+Key = Annotated[str | None, Parameter(help="Dotted name of the tensor in the file; by itself token_weights.")]
 ReduceTo = Annotated[Reduce | None, Parameter(help="What is made of a token's row, where the tensor is a table.")]
 Counts = Annotated[Path, Parameter(help="Counts by token id: .npy of shape (V,) or (V, 1).")]
 # Percentiles that the statistics end with.

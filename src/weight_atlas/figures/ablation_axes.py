@@ -10,11 +10,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullForm
 
 from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, PALETTE
 
-COLOURS = {"baseline": MUTED, "random": NEUTRAL, "largest": NEUTRAL}
+COLOURS = {"baseline": MUTED, "random": NEUTRAL, "largest": NEUTRAL, "random_tokens": NEUTRAL}
 WORDS = {
     "baseline": "unchanged", "zero": "zeroed", "each": "one by one", "scale": "scaled", "neurons": "neurons zeroed",
     "restore": "activation restored", "experts": "experts removed", "random": "random instead",
-    "largest": "largest others instead", "quantize": "quantized",
+    "largest": "largest others instead", "quantize": "quantized", "token_rows": "tokens of low weight pruned",
+    "random_tokens": "as many random tokens pruned",
 }  # fmt: skip
 MARKERS = "osD^vPX*"
 # Without grey, which is for the unchanged model, and without colours that are hard to see on white.

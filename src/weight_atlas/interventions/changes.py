@@ -13,11 +13,12 @@ import torch
 from weight_atlas.errors import AtlasError
 from weight_atlas.interventions.activation_restoring import Sink, super_activations_restored
 from weight_atlas.interventions.pruning import Largest, largest_zeroed
-from weight_atlas.interventions.quantized_layers import quantized_layers
+from weight_atlas.interventions.quantized_layers import check_editable, quantized_layers
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.contributions import mean_contribution
 from weight_atlas.live.edits import Edit, edited, scale, zero
 from weight_atlas.live.experts import forced_routing
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.quantization.quantizers import Scheme
 
 
@@ -107,6 +108,32 @@ class Quantized:
 
 
 @dataclass(frozen=True)
+class RowsZeroed:
+    """Rows of W_E or W_U, one a token, set to zero; where the two are one tensor, of both."""
+
+    matrix: str
+    rows: tuple[int, ...]
+    places: tuple[Coordinate, ...] = ()
+
+    @property
+    def weights(self) -> int:
+        return len(self.rows)
+
+    @contextmanager
+    def applied(self, live: Anatomy) -> Iterator[None]:
+        matrix = matrix_at(live, Coordinate(0, None, None, role=self.matrix))
+        check_editable(self.matrix, matrix)
+        rows = torch.tensor(self.rows, dtype=torch.int64, device=matrix.device)
+        stored = matrix[rows].clone()
+        with torch.no_grad():
+            matrix[rows] = 0
+            try:
+                yield
+            finally:
+                matrix[rows] = stored
+
+
+@dataclass(frozen=True)
 class Forced:
     """Every token sent to the expert of a place, with edits of weights or without."""
 
@@ -129,7 +156,7 @@ class Forced:
             yield
 
 
-Change = Edits | MeanContribution | ActivationsRestored | LargestZeroed | Quantized | Forced
+Change = Edits | MeanContribution | ActivationsRestored | LargestZeroed | Quantized | RowsZeroed | Forced
 
 
 def zeroed(places: Iterable[Coordinate]) -> Edits:

@@ -28,6 +28,8 @@ KINDS = {
     "random": Kind("random weights of the same matrices, nearest in size, set to zero", control=True),
     "largest": Kind("the largest other weights of every matrix set to zero", control=True),
     "quantize": Kind("all matrices of the layers quantized, the weights spared or not"),
+    "token_rows": Kind("the embedding's rows of the tokens of lowest weight set to zero", needs=()),
+    "random_tokens": Kind("the embedding's rows of as many random tokens set to zero", needs=(), control=True),
     "screened": Kind("an outlier of the screening set to zero"),
     "single": Kind("one candidate set to zero"),
     "joint": Kind("all candidates set to zero"),
@@ -47,6 +49,6 @@ KINDS = {
     "random_shift": Kind("any weight of the target's matrix, changed by the same amount", control=True),
 }
 # Of an ablation in the configuration, in the order of its variants.
-ABLATIONS = ("zero", "each", "scale", "neurons", "restore", "experts", "random", "largest", "quantize")
+ABLATIONS = ("zero", "each", "scale", "neurons", "restore", "experts", "random", "largest", "quantize", "token_rows")
 # Of a target of the vocabulary's analyses, in the order of their table.
 VOCABULARY = ("edit", "neuron_zero", "mean_contribution", "no_op", "random_coord", "random_shift")

@@ -14,6 +14,7 @@ from weight_atlas.settings.base import (
     FirstCorpus,
     Name,
     Natural,
+    Percent,
     Positive,
     Settings,
     Several,
@@ -88,6 +89,23 @@ class Largest(Settings):
     )
 
 
+class TokenRows(Settings):
+    """Rows of tokens of low weight, by a vector of `token_weights`."""
+
+    vector: Text = Field(description="Name of the vector in `token_weights`: of this model, or of its tokenizer.")
+    matrix: Literal["W_E", "W_U"] = Field(
+        "W_E", description="Matrix whose rows are set to zero; of a model with tied embeddings both are."
+    )
+    percentiles: Annotated[Distinct[Percent], Field(min_length=1)] = Field(
+        [1.0, 5.0, 10.0, 25.0, 50.0], description="Shares of the tokens to prune, per cent: those of lowest weight."
+    )
+    prune_by: Literal["magnitude", "weight"] = Field(
+        "magnitude", description="What counts as low: the absolute value, or the value with its sign."
+    )
+    draws: Natural = Field(1, description="Random sets of as many tokens for comparison, for each share.")
+    seed: Natural = Field(0, description="Seed of the draws.")
+
+
 class Quantize(Settings):
     """How matrices are quantized."""
 
@@ -145,6 +163,11 @@ class Kinds(Settings):
         None,
         description="Quantize matrices and read them back, plain and sparing the weights. {} does it, with the "
         "settings of quantization_ablation but formats int8 and int4, null does not.",
+    )
+    token_rows: TokenRows | None = Field(
+        None,
+        description="Set the rows of tokens of low weight in the embedding to zero. {vector: NAME} does it, null does "
+        "not.",
     )
 
 

@@ -57,6 +57,7 @@ WindowLength = Annotated[int, Field(ge=3), WHOLE]
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Percent = Annotated[float, Field(gt=0, lt=100)]
 # What weights are multiplied by: infinity is a number there, whose effect is an answer.
 Factor = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_not_nan)]
 Text = Annotated[str, Field(min_length=1)]

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from weight_atlas.settings.base import Count, Distinct, Natural, Settings, Text
+from weight_atlas.settings.base import Count, Distinct, Natural, Percent, Settings, Text
 
-Percent = Annotated[float, Field(gt=0, lt=100)]
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".npy")
 
 
@@ -74,6 +73,7 @@ class Frequency(Settings):
 
     threshold: Count = Field(10, description="Tokens with fewer occurrences are left out by the mask that is written.")
     divergent: Count = Field(100, description="Tokens to list whose ranks by weight and by count differ most.")
+    best: Count = Field(10, description="Tokens of highest weight to list for each group of a corpus, as a language.")
     outliers: Count = Field(50, description="Tokens of high weight and few occurrences to list.")
 
 

@@ -13,6 +13,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.paths import user_path
 from weight_atlas.settings.token_weights import Frequency
 from weight_atlas.token_weights import frequency
+from weight_atlas.token_weights.languages import best_by_language, languages_of
 from weight_atlas.token_weights.pruning import pruning_study
 from weight_atlas.weights.cdf import value_cdf
 
@@ -21,8 +22,9 @@ from weight_atlas.weights.cdf import value_cdf
 class BesideCounts:
     """Tables of one vector and one set of counts; see the functions of `frequency` that make them.
 
-    tokens: the token table with columns count and outlier. mask: (V,) bool, true for tokens that occur at least
-    `threshold` times and are not masked already. line: slope and intercept of the regression.
+    tokens: the token table with columns count, outlier and, where it is known, language. mask: (V,) bool, true for
+    tokens that occur at least `threshold` times and are not masked already. line: slope and intercept of the
+    regression.
     """
 
     tokens: pd.DataFrame
@@ -32,6 +34,7 @@ class BesideCounts:
     outliers: pd.DataFrame
     divergence: pd.DataFrame
     recommendations: pd.DataFrame
+    languages: pd.DataFrame
     pruning: pd.DataFrame
     mask: np.ndarray
     cdf: pd.DataFrame
@@ -62,9 +65,16 @@ def counts_in(path: Path) -> np.ndarray:
     return counts.astype(np.int64)
 
 
-def beside_counts(tokens: pd.DataFrame, counts: np.ndarray, settings: Frequency) -> BesideCounts:
-    """All tables of weights beside counts. tokens: of token_table; counts: (V,)."""
+def beside_counts(
+    tokens: pd.DataFrame, counts: np.ndarray, settings: Frequency, by_group: pd.DataFrame | None = None
+) -> BesideCounts:
+    """All tables of weights beside counts.
+
+    tokens: of token_table; counts: (V,). by_group: the counts of each group of documents, such as a language.
+    """
     table = frequency.with_counts(tokens, counts)
+    if by_group is not None and (languages := languages_of(by_group, len(table))) is not None:
+        table["language"] = languages
     table["outlier"] = frequency.is_outlier(table, settings.threshold)
     correlations = frequency.correlations(table)
     recommendations = frequency.recommendations(table, settings.threshold)
@@ -77,6 +87,7 @@ def beside_counts(tokens: pd.DataFrame, counts: np.ndarray, settings: Frequency)
         outliers=frequency.outliers(table, settings.threshold, settings.outliers),
         divergence=frequency.divergence(table, settings.divergent),
         recommendations=recommendations,
+        languages=best_by_language(table, settings.best),
         pruning=pruning_study(table),
         mask=((table["count"] >= settings.threshold) & ~table["masked"]).to_numpy(bool),
         cdf=value_cdf(*np.unique(used, return_counts=True)),

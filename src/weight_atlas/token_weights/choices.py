@@ -70,15 +70,16 @@ class Vectors:
             return {"classes": of_model.format(model=name)}
         return {"tokenizer": of_tokenizer.format(tokenizer=name)}
 
-    def counts(self, vector: str, pattern: str) -> dict[str, str]:
-        """The file of a corpus's counts, by input; none where counts are a file of the user.
+    def counts(self, vector: str, patterns: dict[str, str]) -> dict[str, str]:
+        """The files of a corpus's counts, by input; none where counts are a file of the user.
 
-        pattern: with {model}, which is the tokenizer's name, and {corpus}.
+        patterns: with {model}, which is the tokenizer's name, and {corpus}.
         """
         counts = self._entries[vector]["counts"]
         if counts is None or counts.endswith(COUNTS_FILE):
             return {}
-        return {"counted": pattern.format(model=self.tokenizer_of(vector), corpus=counts)}
+        named = {"model": self.tokenizer_of(vector), "corpus": counts}
+        return {name: pattern.format(**named) for name, pattern in patterns.items()}
 
     def files(self, vector: str) -> list[str]:
         """The local files that the vector is read from."""
