@@ -9,11 +9,16 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.settings.corpora import Corpus
+from weight_atlas.settings.token_weights import Frequency
 
 Reduce = Literal["norm", "max", "min", "mean", "absmax", "sum"]
 Key = Annotated[str | None, Parameter(help="Dotted name of the tensor in the file; by itself token_weights.")]
 ReduceTo = Annotated[Reduce | None, Parameter(help="What is made of a token's row, where the tensor is a table.")]
 Counts = Annotated[Path, Parameter(help="Counts by token id: .npy of shape (V,) or (V, 1).")]
+# The defaults of the configuration.
+THRESHOLD: int = Frequency.model_fields["threshold"].default
+COLUMN: str = Corpus.model_fields["column"].default
 # Percentiles that the statistics end with.
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 SHOWN = ("mean", "median", "std", "min", "max", "mean_magnitude", "max_magnitude", "sparsity")
@@ -55,7 +60,7 @@ def weight_analysis(
     checkpoint: Path,
     token_counts: Counts,
     output_dir: Path,
-    threshold: Annotated[int, Parameter(help="Tokens with fewer occurrences are to be left out.")] = 10,
+    threshold: Annotated[int, Parameter(help="Tokens with fewer occurrences are to be left out.")] = THRESHOLD,
     key: Key = None,
     reduce: ReduceTo = None,
     mask_key: Annotated[str | None, Parameter(help="Dotted name of a mask in the file, true for kept tokens.")] = None,
@@ -93,7 +98,7 @@ def count_tokens(
     *texts: Annotated[str, Parameter(help="Text files, patterns of them, or folders: .txt, .jsonl, .parquet, ...")],
     tokenizer: Annotated[str, Parameter(help="Folder, tokenizer.json, or hf://organisation/name.")],
     output: Annotated[Path, Parameter(help="Where to write the counts, (V,) int64: a .npy file.")],
-    column: Annotated[str, Parameter(help="Column or key that holds the text.")] = "text",
+    column: Annotated[str, Parameter(help="Column or key that holds the text.")] = COLUMN,
 ) -> None:
     """Count every token of some texts exactly: whole documents, no special tokens added."""
     from weight_atlas.artifacts import write_array
@@ -112,7 +117,7 @@ def token_mask(
     *,
     counts: Counts,
     output: Annotated[Path, Parameter(help="Where to write the mask, (V,) bool, true for kept tokens: a .npy file.")],
-    threshold: Annotated[int, Parameter(help="Least occurrences of a kept token.")] = 10,
+    threshold: Annotated[int, Parameter(help="Least occurrences of a kept token.")] = THRESHOLD,
 ) -> None:
     """Make the mask of tokens that occur often enough, and print what is masked and what is kept."""
     import pandas as pd
@@ -131,7 +136,6 @@ def token_mask(
 
 def _compared(threshold: int) -> Any:
     from weight_atlas.settings.messages import checked
-    from weight_atlas.settings.token_weights import Frequency
 
     return checked(Frequency, {"threshold": threshold}, "command line")
 
