@@ -4,7 +4,8 @@ import numpy as np
 
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.messages import checked
-from weight_atlas.tokens.corpora import batched, documents_of
+from weight_atlas.tokens.batches import batched
+from weight_atlas.tokens.corpora import documents_of
 from weight_atlas.tokens.model_vocabulary import count_corpus, tokenizer_vocabulary
 from weight_atlas.tokens.tokenizer_source import place_of
 
@@ -15,6 +16,6 @@ def count_files(texts: list[str], tokenizer: str, column: str) -> np.ndarray:
     tokenizer: a folder, a file, or hf://organisation/name. column: that holds the text of tables.
     """
     vocabulary = tokenizer_vocabulary(place_of(tokenizer), trust_remote_code=False)
-    table = documents_of(checked(Corpus, {"source": texts, "column": column}, "command line"))
-    pairs = zip(table["text"], table["group"].fillna(""), strict=True)
-    return count_corpus(vocabulary, batched(pairs)).counts.counts
+    documents = documents_of(checked(Corpus, {"source": texts, "column": column}, "command line"))
+    batches = batched((document.text, document.group) for document in documents)
+    return count_corpus(vocabulary, batches).counts.counts
