@@ -43,6 +43,7 @@ use rule per_model as weight_statistics with:
         densities=shown("<results>/weight_statistics/{model}/densities.png", "densities by role"),
         figure=shown("<results>/weight_statistics/{model}.png", "figure"),
         kurtosis=shown("<results>/weight_statistics/{model}/kurtosis.png", "kurtosis by layer"),
+        views=shown("<results>/weight_statistics/{model}/tensors.png", "chosen tensors"),
     pathvars:
         step="weight_statistics",
     params:

@@ -4,14 +4,17 @@ from pathlib import Path
 
 from weight_atlas.artifacts import write_table
 from weight_atlas.figures.style import save_figure
+from weight_atlas.figures.tensor_views import tensor_panels
 from weight_atlas.figures.weights import histograms_by_role, kurtosis_by_layer, statistics_by_layer
 from weight_atlas.settings.weights import WeightStatistics
+from weight_atlas.spectra.choice import choose_matrices
 from weight_atlas.weights.density import role_densities
 from weight_atlas.weights.depth_trends import depth_trends
 from weight_atlas.weights.histogram_table import read_parts
 from weight_atlas.weights.statistics import weight_statistics
 from weight_atlas.weights.stored_tensors import stored_statistics
 from weight_atlas.weights.summaries import by_layer, by_role
+from weight_atlas.weights.tensor_views import tensor_views
 from weight_atlas.workflow.step import run_step
 
 
@@ -26,6 +29,7 @@ def main(
     densities: Path,
     figure: Path,
     kurtosis: Path,
+    views: Path,
     settings: WeightStatistics,
 ) -> None:
     """Write the statistics of one model's tensors, of its roles and layers, and their figures."""
@@ -39,6 +43,9 @@ def main(
     save_figure(densities, histograms_by_role(role_densities(read_parts(histograms), settings.roles)))
     save_figure(figure, statistics_by_layer(layers))
     save_figure(kurtosis, kurtosis_by_layer(layers))
+    save_figure(
+        views, tensor_panels(tensor_views(read_parts(histograms), statistics, settings.tensors, choose_matrices))
+    )
     flagged = statistics[statistics["flags"] != ""]
     for row in flagged.itertuples():
         print(f"warning: {row.id} has elements that are {row.flags.replace(' ', ' or ')}", flush=True)

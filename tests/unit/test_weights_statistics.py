@@ -8,6 +8,8 @@ import scipy.stats
 import torch
 
 from weight_atlas.figures import weights as figures
+from weight_atlas.figures.tensor_views import tensor_panels
+from weight_atlas.spectra.choice import choose_matrices
 from weight_atlas.weights import pooling
 from weight_atlas.weights.cdf import PROBABILITIES, value_cdf, weight_cdf
 from weight_atlas.weights.density import role_densities
@@ -19,6 +21,7 @@ from weight_atlas.weights.statistics import weight_statistics
 from weight_atlas.weights.stored_tensors import stored_statistics
 from weight_atlas.weights.streaming import Reading
 from weight_atlas.weights.summaries import by_layer, by_role
+from weight_atlas.weights.tensor_views import tensor_views
 from weight_atlas.weights.value_histogram import value_histogram
 
 
@@ -378,3 +381,26 @@ def test_trends_with_depth():
     assert set(table[table["role"] == "W_V"]["trend"]) == {"none"}
     few = {key: tensor for key, tensor in tensors.items() if key[1] < 2}
     assert depth_trends(weight_statistics(parts_of(few))).empty
+
+
+def test_a_chosen_tensor_is_drawn_whole():
+    parts = parts_of(made())
+    statistics = weight_statistics(parts)
+    fused = [part.assign(tensor=part["tensor"].where(part["role"] != "W_Q", "fused")) for part in parts]
+    table = statistics.assign(tensor=statistics["tensor"].where(statistics["role"] != "W_Q", "fused"))
+    choices = ["W_Q:1", "fused", "W_K:0", "0.norm.None"]
+    single, whole, norm = tensor_views(fused, table, choices, choose_matrices)
+    assert (single.name, whole.name, norm.name) == ("1.W_Q.None", "fused", "0.norm.None")
+    x = elements(made(), "W_Q", 1)
+    assert single.statistics["Excess kurtosis"] == pytest.approx(scipy.stats.kurtosis(x), rel=1e-10)
+    assert single.statistics["KS distance"] == pytest.approx(
+        scipy.stats.kstest(x, "norm", args=(x.mean(), x.std())).statistic
+    )
+    x = elements(made(), "W_Q")
+    assert (whole.statistics["Elements"], whole.statistics["Maximum"]) == (len(x), x.max())
+    assert whole.cdf["value"].tolist() == pytest.approx(np.quantile(x, PROBABILITIES).tolist())
+    assert (whole.density["density"] * (whole.density["right"] - whole.density["left"])).sum() == pytest.approx(1)
+    figure = tensor_panels([single, whole])
+    assert "Std dev: " in figure.axes[0].texts[0].get_text() and figure.axes[2].get_title() == "fused"
+    plt.close(figure)
+    plt.close(tensor_panels([]))

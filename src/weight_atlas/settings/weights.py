@@ -22,6 +22,11 @@ class WeightStatistics(Settings):
     roles: Annotated[Distinct[RoleName], Field(min_length=1)] | None = Field(
         None, description="Roles to draw the densities of, such as W_down; null: all that have matrices."
     )
+    tensors: Distinct[Text] = Field(
+        ["W_Q:first", "W_down:last"],
+        description="Tensors to draw by themselves: the name of a stored tensor (of a fused one its pieces together), "
+        f"an id, or {MATRIX}.",
+    )
 
 
 class WeightProfile(Settings):

@@ -24,7 +24,7 @@ def role_densities(parts: Iterable[pd.DataFrame], roles: list[str] | None = None
     tables = []
     for (stack, role, tensor), pool in pools.items():
         if len(pool.distribution()[0]) > 1 and (roles is None or role in roles):
-            tables.append(_density(pool).assign(stack=stack, role=role, tensor=tensor))
+            tables.append(density_of(pool).assign(stack=stack, role=role, tensor=tensor))
     columns = [
         "stack",
         "role",
@@ -42,7 +42,8 @@ def role_densities(parts: Iterable[pd.DataFrame], roles: list[str] | None = None
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 
-def _density(pool: Pool) -> pd.DataFrame:
+def density_of(pool: Pool) -> pd.DataFrame:
+    """Density of one distribution in bins of equal width, beside the normal one; see role_densities."""
     from scipy.special import ndtr
 
     values, counts = pool.distribution()
