@@ -121,3 +121,11 @@ def test_windows_are_written_in_one_way():
     for wrong in ("W_Q:0", "W_Q@1,2", "W_Q@a:b,c:d", "@0:1,0:1"):
         with pytest.raises(ValueError, match="pattern"):
             WeightProfile(windows=[wrong])
+
+
+def test_a_wide_spread_of_norms_is_no_channel():
+    spread = np.exp(np.random.default_rng(0).normal(0, 0.3, 200))
+    x = (normal(200, 300).double() * torch.from_numpy(spread)[:, None]).to(torch.bfloat16)
+    _, found = profiles({("W_up", 0): x})
+    table, channels = channel_table(found)
+    assert table.loc[0, "row_norm_max"] > 1.5 * table.loc[0, "row_norm_median"] and channels.empty

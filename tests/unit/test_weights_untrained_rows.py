@@ -104,6 +104,13 @@ def test_a_random_initialisation_has_no_sign(count, columns):
         assert len(found.rows) == count
 
 
+def test_a_few_unused_rows_agree_with_their_own_mean_only():
+    x = gaussian(300, 300)
+    found = untrained_rows(of(x), x.shape, unused=np.arange(3), initial=None, embedding=True)
+    assert found.rows.loc[:2, "cosine"].min() > 0.5, "each is a third of the mean"
+    assert found.summary["untrained"] == 0 and np.isnan(found.summary["unused_threshold"])
+
+
 def trained(count: int = 2000, columns: int = 64) -> np.ndarray:
     """Rows of various norms around a common mean, as trained embeddings have them."""
     random = np.random.default_rng(1)
