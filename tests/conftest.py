@@ -1,9 +1,40 @@
 """One thread a process, since pytest already runs one process a core; the many small tensors gain nothing from more."""
 
 import os
+import resource
+import sys
+
+import pytest
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+
+# CPU seconds of workers of pytest, or of this process.
+SPENT: list[float] = []
+
+
+def pytest_sessionfinish(session) -> None:
+    """Count this process, the processes it started, and the forks of tests/workflow/forked.py."""
+    # The workers, children of the process that hands out tests, count for themselves.
+    shared = getattr(session.config.option, "numprocesses", None)
+    counted = [resource.RUSAGE_SELF] if shared else [resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN]
+    forked = sys.modules.get("forked")
+    seconds = sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, counted))
+    seconds += forked.cpu_seconds() if forked else 0
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["cpu_seconds"] = seconds
+    else:
+        SPENT.append(seconds)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    SPENT.append(getattr(node, "workeroutput", {}).get("cpu_seconds", 0))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    terminalreporter.write_line(f"{sum(SPENT):.0f} CPU seconds in all processes")
 
 
 def pytest_collection_modifyitems(items) -> None:

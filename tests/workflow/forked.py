@@ -10,7 +10,9 @@ code. Only that a job dies with its workflow does not hold here; `test_crash` ho
 import importlib
 import os
 import pickle
+import resource
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -56,7 +59,9 @@ def ask(address: str, request: dict) -> int:
 def main(address: str) -> None:
     for name in LIBRARIES:
         importlib.import_module(name)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets forks that are gone
+    spent = Path(address).with_name("cpu_seconds")
+    signal.signal(signal.SIGCHLD, lambda *_: _count(spent))
+    _count(spent)
     parent = os.getppid()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
@@ -72,8 +77,23 @@ def main(address: str) -> None:
                 if os.fork() == 0:
                     listener.close()
                     _answer(connection)
-    Path(address).unlink()
-    Path(address).parent.rmdir()
+    shutil.rmtree(Path(address).parent)
+
+
+def cpu_seconds() -> float:
+    """What this session's process and its forks have taken so far; forks that still run do not count."""
+    return float(Path(server()).with_name("cpu_seconds").read_text()) if server.cache_info().currsize else 0.0
+
+
+def _count(spent: Path) -> None:
+    """Let the kernel forget forks that are gone, and write down what they and this process took."""
+    with suppress(ChildProcessError):  # none is left
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    written = spent.with_suffix(".new")
+    written.write_text(str(sum(usage.ru_utime + usage.ru_stime for usage in usages)))
+    written.replace(spent)
 
 
 def _answer(connection: socket.socket) -> None:
