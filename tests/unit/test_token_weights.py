@@ -88,6 +88,12 @@ def test_planted_shapes_are_told(kind, shape, scale):
         assert shape_of(scale * sample(kind, seed=seed), None).shape == shape, seed
 
 
+def test_one_far_weight_is_no_tail_in_a_small_vocabulary():
+    for seed in range(3):
+        assert shape_of(sample("one far", 2000, seed), None).shape == "Gaussian-like"
+        assert shape_of(sample("cauchy", 2000, seed), None).shape == "heavy tail"
+
+
 def test_the_modes_are_where_they_were_planted():
     low, high, share = two_modes(np.sort(sample("uneven two")))
     assert (
