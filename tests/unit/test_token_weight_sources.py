@@ -100,6 +100,7 @@ def test_the_best_tokens_of_each_column(tmp_path, monkeypatch):
     monkeypatch.setattr("weight_atlas.checkpoint.named_tensor.CHUNK", 4 * 7)
     table = np.round(TABLE * 2) / 2  # with equal values
     table[3, 1] = np.nan
+    table[:, 0] = 1.0
     np.save(tmp_path / "t.npy", table)
     (tmp_path / "names.json").write_text(
         json.dumps({name: number for number, name in reversed(list(enumerate(NAMES)))})

@@ -133,6 +133,8 @@ def test_most_tokens_unseen_is_no_explosion():
     random = np.random.default_rng(0)
     weights = np.where(random.random(20_000) < 0.7, 1.0, 1 + 0.7 * random.normal(size=20_000))
     assert verdicts(weights, initial=1.0) == {"unhealthy shape"}
+    weights[0] = 60.0  # 84 standard deviations of those that moved
+    assert verdicts(weights, initial=1.0) == {"unhealthy shape", "far outliers"}
 
 
 def test_masked_tokens_are_no_disease():
