@@ -10,7 +10,7 @@ Produces: <results>/variant_perplexity/{model}/{ablation}/{corpus}.parquet, <res
 model scaling_sweep, quantization_ablation and impact_summary; over models impact_comparison.
 """
 
-from weight_atlas.ablations.bundled_names import BUNDLED_TASKS
+from weight_atlas.ablations.choices import BUNDLED_TASKS
 
 # Which weights an ablation is about: those detected, or for weights given by hand the tensors that they lie in.
 WEIGHT_FILES = {

@@ -9,10 +9,14 @@ import sys
 from snakemake.pathvars import Pathvars
 from snakemake.utils import update_config
 from weight_atlas.ablations.choices import Choices
-from weight_atlas.workflow.configuration import configured
-from weight_atlas.workflow.configuration_files import refuse_repeated_keys, refuse_repeated_settings
-from weight_atlas.workflow.configuration_paths import check_paths, plain_folders
-from weight_atlas.workflow.configuration_types import typed
+from weight_atlas.workflow.configuration import (
+    check_paths,
+    configured,
+    plain_folders,
+    refuse_repeated_keys,
+    refuse_repeated_settings,
+    typed,
+)
 from weight_atlas.errors import AtlasError
 from weight_atlas.token_weights.choices import Vectors, states
 from weight_atlas.failed_run import write_unfinished_pages

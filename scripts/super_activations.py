@@ -9,7 +9,7 @@ from weight_atlas.live.load import open_live
 from weight_atlas.live.windows import corpus_windows
 from weight_atlas.settings.models import Live
 from weight_atlas.settings.super_weights import SuperActivations
-from weight_atlas.super_weights.coordinates import coordinates_of
+from weight_atlas.super_weights.artifact import coordinates_of
 from weight_atlas.super_weights.super_activations import super_activations
 from weight_atlas.workflow.step import run_step
 

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weight_atlas.errors import AtlasError, NotApplicable
-from weight_atlas.file_errors import explained
+from weight_atlas.errors import AtlasError, NotApplicable, explained
 
 # The one column or key of an artifact that says why there is nothing in it.
 NOT_APPLICABLE = "not_applicable"

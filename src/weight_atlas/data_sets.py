@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from weight_atlas.extras import missing_extra
+from weight_atlas.errors import missing_extra
 
 
 def data_sets_library() -> ModuleType:

@@ -1,9 +1,11 @@
-"""The exceptions that users see as a message rather than as a traceback."""
+"""The exceptions that users see as a message rather than as a traceback, and others turned into such a message."""
 
 import difflib
+import errno
 import math
 import re
 from collections.abc import Collection
+from pathlib import Path
 
 # What a terminal would obey or hide rather than show: control characters, marks of direction, lone surrogates.
 CONTROL = re.compile(
@@ -93,3 +95,41 @@ def finite(value: float, where: object) -> float:
     if not math.isfinite(value):
         raise not_finite(where)
     return value
+
+
+EXTRAS = {"datasets": "eval", "lm_eval": "eval"}
+
+
+def missing_extra(error: ModuleNotFoundError) -> AtlasError | None:
+    """The message for an import that an extra of this project would serve; None for any other."""
+    package = (error.name or "").split(".")[0]
+    if (extra := EXTRAS.get(package)) is None:
+        return None
+    return AtlasError(
+        f"the package {package} is not installed",
+        remedy=f'install it with the extra {extra}: pip install "weight-atlas[{extra}]", '
+        f'or in a clone pip install -c requirements.lock -e ".[{extra}]"',
+    )
+
+
+_AGAIN = "then run the same command again: it goes on where it stopped"
+_EXPLAINED = {
+    errno.ENOSPC: ("no space left on the device", f"free some room there, {_AGAIN}"),
+    errno.EDQUOT: ("no space left in your quota", f"free some room or have the quota raised, {_AGAIN}"),
+    errno.EROFS: ("the file system is read-only", f"take a place that can be written, {_AGAIN}"),
+    errno.EACCES: ("permission denied", f"give this user the right to the file and its folder, {_AGAIN}"),
+    errno.EPERM: ("operation not permitted", f"give this user the right to the file and its folder, {_AGAIN}"),
+    errno.ENAMETOOLONG: ("the name of the file is too long", "take shorter names or a folder higher up"),
+    errno.EIO: ("the device does not read or write", f"look at the disk or the network share, {_AGAIN}"),
+}
+
+
+def explained(error: OSError, path: Path | None = None) -> AtlasError | None:
+    """The message for an error of the file system, None for one that is of another kind.
+
+    path: the file in question, where the error does not name one.
+    """
+    if error.errno not in _EXPLAINED:
+        return None
+    what, remedy = _EXPLAINED[error.errno]
+    return AtlasError(what, where=path or error.filename, remedy=remedy)

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from forward_truth import Observation, Pieces, first, observe
 
-from weight_atlas.families.norms import centres
 from weight_atlas.families.pieces import load_gain
+from weight_atlas.families.roles import centres
 from weight_atlas.vocabulary.neurons import neuron_blocks
 from weight_atlas.vocabulary.readout import Readout
 

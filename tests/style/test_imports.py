@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 # Modules that every part may import; they import no more than each other.
 BASE = {
-    "artifacts", "data_sets", "dtypes", "errors", "extras", "file_errors", "markdown", "not_applicable", "paths",
+    "artifacts", "data_sets", "dtypes", "errors", "markdown", "not_applicable", "paths",
     "ratios",
 }  # fmt: skip
 # These never need a library of models, and those need one in some functions only.

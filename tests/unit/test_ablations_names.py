@@ -2,8 +2,7 @@
 
 import pytest
 
-from weight_atlas.ablations.bundled_names import bundled_task
-from weight_atlas.ablations.choices import known_names
+from weight_atlas.ablations.choices import bundled_task, known_names
 from weight_atlas.errors import AtlasError
 
 

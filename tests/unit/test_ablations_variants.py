@@ -9,10 +9,9 @@ import pytest
 import torch
 from live_models import plant, tiny
 
-from weight_atlas.ablations.description import described, quantizations
-from weight_atlas.ablations.given_weights import check_weights
+from weight_atlas.ablations.choices import check_weights
 from weight_atlas.ablations.prepare import check_inventory, sink_prompt
-from weight_atlas.ablations.variants import Expansion, variants_of
+from weight_atlas.ablations.variants import Expansion, described, quantizations, variants_of
 from weight_atlas.ablations.window_scores import score_variants
 from weight_atlas.errors import AtlasError
 from weight_atlas.interventions import activation_restoring, changes, measure
@@ -20,8 +19,7 @@ from weight_atlas.interventions.activation_restoring import Sink, super_activati
 from weight_atlas.interventions.intervention import applied
 from weight_atlas.interventions.quantized_layers import layer_matrices, quantized_layers, sixteen_bits, weight_errors
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.edits import edited, zero
-from weight_atlas.live.matrices import matrix_at
+from weight_atlas.live.edits import edited, matrix_at, zero
 from weight_atlas.live.windows import Windows
 from weight_atlas.quantization.quantizers import Scheme, quantized
 

@@ -15,7 +15,7 @@ from weight_atlas.artifacts import write_json
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.fetch import make_manifest
 from weight_atlas.checkpoint.manifest import open_checkpoint
-from weight_atlas.checkpoint.safetensors_header import safetensors_header
+from weight_atlas.checkpoint.safetensors_file import safetensors_header
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.models import CheckpointSpec
 

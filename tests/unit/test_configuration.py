@@ -11,9 +11,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.quantization.formats import FORMATS
 from weight_atlas.settings.ablations import KINDS
 from weight_atlas.settings.schema import json_schema, resolved
-from weight_atlas.workflow.configuration import configured
-from weight_atlas.workflow.configuration_files import refuse_repeated_keys, refuse_repeated_settings
-from weight_atlas.workflow.configuration_types import typed
+from weight_atlas.workflow.configuration import configured, refuse_repeated_keys, refuse_repeated_settings, typed
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json_schema()

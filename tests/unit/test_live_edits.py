@@ -6,8 +6,7 @@ from live_models import LAYOUTS, plant, tiny
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.edits import edited, scale, set_to, value_at, zero
-from weight_atlas.live.matrices import matrix_at
+from weight_atlas.live.edits import edited, matrix_at, scale, set_to, value_at, zero
 
 IDS = torch.tensor([[1, 50, 60, 70, 80, 90]])
 

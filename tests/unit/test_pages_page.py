@@ -9,8 +9,8 @@ from weight_atlas.pages.excerpts import labels, shown
 from weight_atlas.pages.headline import headline
 from weight_atlas.pages.page import Excerpt, Product, markdown_table, model_page, overview_page, title_of
 from weight_atlas.super_weights.agreement import COLUMNS as AGREEMENT_COLUMNS
+from weight_atlas.super_weights.artifact import COLUMNS as WEIGHT_COLUMNS
 from weight_atlas.super_weights.expert_table import COLUMNS as EXPERT_COLUMNS
-from weight_atlas.super_weights.records import COLUMNS as WEIGHT_COLUMNS
 from weight_atlas.super_weights.verification import COLUMNS as VERDICT
 
 # What super_weight_verification writes: the verdict's table and what is left of the stream.

@@ -7,8 +7,7 @@ import pytest
 from weight_atlas.checkpoint.source import local_state, parse_source
 from weight_atlas.errors import AtlasError
 from weight_atlas.paths import user_path
-from weight_atlas.workflow.configuration import configured
-from weight_atlas.workflow.configuration_paths import check_paths, plain_folders
+from weight_atlas.workflow.configuration import check_paths, configured, plain_folders
 from weight_atlas.workflow.paths import check_place, for_snakemake
 
 

@@ -74,7 +74,7 @@ def test_an_empty_context_has_something_before_it(model):
 
 
 def test_a_token_beyond_the_embedding_is_named(model):
-    from weight_atlas.live.token_ids import refuse_ids_beyond
+    from weight_atlas.live.load import refuse_ids_beyond
 
     tokenizer = byte_tokenizer()
     tokenizer.add_tokens(["<extra>"])

@@ -11,7 +11,7 @@ from weight_atlas.families.pieces import load_piece
 from weight_atlas.live.load import open_live
 from weight_atlas.settings.models import CheckpointSpec, Live
 from weight_atlas.settings.super_weights import SuperWeights, SuperWeightVerification, WeightAttribution
-from weight_atlas.super_weights.coordinates import coordinates_of
+from weight_atlas.super_weights.artifact import coordinates_of
 from weight_atlas.super_weights.screening import screen
 from weight_atlas.super_weights.survey import survey
 from weight_atlas.super_weights.verdict import verified

@@ -13,7 +13,7 @@ from weight_atlas.families.pieces import load_piece
 from weight_atlas.figures import super_weight_verification as figures
 from weight_atlas.live import batched_scoring
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.matrices import matrix_at
+from weight_atlas.live.edits import matrix_at
 from weight_atlas.pages.headline import headline
 from weight_atlas.ratios import ratio_of, times
 from weight_atlas.settings.super_weights import SuperWeights, SuperWeightVerification

@@ -13,8 +13,8 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.figures import super_weight_verification as figures
 from weight_atlas.interventions.controls import matched_draws, random_places
 from weight_atlas.live.anatomy import Coordinate, anatomy
+from weight_atlas.live.edits import matrix_at
 from weight_atlas.live.experts import forced_routing
-from weight_atlas.live.matrices import matrix_at
 from weight_atlas.settings.super_weights import SuperWeights, SuperWeightVerification
 from weight_atlas.super_weights.artifact import artifact, detected_records
 from weight_atlas.super_weights.causal import interventional_impacts, residual_after

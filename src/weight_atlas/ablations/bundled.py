@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from weight_atlas.ablations.bundled_names import BUNDLED_TASKS
+from weight_atlas.ablations.choices import BUNDLED_TASKS
 from weight_atlas.ablations.passages import (
     BLANK_LINE,
     LONGEST,

@@ -4,11 +4,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from weight_atlas.ablations.bundled_names import bundled_task
-from weight_atlas.ablations.given_weights import check_weights
 from weight_atlas.ablations.task_files import task_state
-from weight_atlas.errors import unknown_name
-from weight_atlas.interventions.kinds import ABLATIONS
+from weight_atlas.errors import AtlasError, unknown_name
+from weight_atlas.interventions.kinds import ABLATIONS, KINDS
 
 # Products whose variants are ablations of their own, beside those that the configuration lists.
 SECTIONS = ("scaling_sweep", "quantization_ablation")
@@ -117,3 +115,31 @@ def _ablations(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "quantize": {key: quantization[key] for key in QUANTIZATION},
         },
     }
+
+
+def check_weights(settings: dict[str, Any], where: str) -> None:
+    """Raise AtlasError where a kind of change needs an index of a weight that is not given."""
+    for kind in ABLATIONS:
+        for weight in settings.get("weights") or [] if settings.get(kind) is not None else []:
+            missing = [key for key in KINDS[kind].needs if weight.get(key) is None]
+            if missing:
+                raise AtlasError(
+                    f"{kind} needs the {' and the '.join(missing)} of every weight, and one in layer {weight['layer']} "
+                    "is given without",
+                    where=where,
+                    remedy="give them, or put neurons and experts into an ablation of their own",
+                )
+
+
+BUNDLED = "bundled:"
+BUNDLED_TASKS = ("order", "documents", "phrase")
+
+
+def bundled_task(name: str | None) -> str | None:
+    """The bundled task that a task's `name` means, None for any other; an AtlasError for one that does not exist."""
+    if name is None or not name.startswith(BUNDLED):
+        return None
+    task = name.removeprefix(BUNDLED)
+    if task not in BUNDLED_TASKS:
+        raise unknown_name("name", task, BUNDLED_TASKS, "the bundled tasks")
+    return task

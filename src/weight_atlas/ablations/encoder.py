@@ -1,4 +1,7 @@
-"""How lm-evaluation-harness encodes texts for a model, with the special tokens and the batch size that it takes."""
+"""How lm-evaluation-harness encodes texts for a model, with the special tokens and the batch size that it takes.
+
+The harness cannot do without ids that some tokenizers have no special token for.
+"""
 
 import json
 from typing import Any
@@ -8,7 +11,6 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from weight_atlas.ablations.batches import first_batch
-from weight_atlas.ablations.special_tokens import first_prefix, padding_id
 from weight_atlas.live.language_model import LanguageModel
 from weight_atlas.live.model_class import causal_class
 
@@ -58,3 +60,23 @@ def encoder(checkpoint: Any, tokenizer: Any, *, trust_remote_code: bool) -> Enco
     with torch.device("meta"):
         model: Any = model_class(configuration)
     return Encoder(model, tokenizer)
+
+
+def padding_id(tokenizer: Any, rows: int) -> int:
+    """The id to fill a batch with: the tokenizer's own, else its end or unknown token, else 0; below `rows`.
+
+    Padding is masked and never read, but it is looked up in an embedding of so many rows.
+    """
+    own = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id)
+    return next((known for known in own if known is not None and known < rows), 0)
+
+
+def first_prefix(tokenizer: Any) -> int | None:
+    """The id that stands before a text whose first token is scored, where there is neither BOS nor EOS; else None.
+
+    It is a line break, after which texts do begin; for tokenizers that drop line breaks the unknown token, else 0.
+    """
+    if tokenizer.bos_token_id is not None or tokenizer.eos_token_id is not None:
+        return None
+    ids = tokenizer("\n", add_special_tokens=False)["input_ids"]
+    return ids[-1] if ids else tokenizer.unk_token_id or 0

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from weight_atlas.ablations.bundled import bundled_items
-from weight_atlas.ablations.bundled_names import bundled_task
+from weight_atlas.ablations.choices import bundled_task
 from weight_atlas.ablations.harness import Harness, evaluate_variants
 from weight_atlas.ablations.prepare import Opened
 from weight_atlas.ablations.requests import build_requests, chance_levels, fill_requests

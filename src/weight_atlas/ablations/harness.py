@@ -14,11 +14,10 @@ import pandas as pd
 import torch
 
 from weight_atlas.ablations.batches import halving
-from weight_atlas.ablations.description import described
 from weight_atlas.ablations.encoder import Encoder
 from weight_atlas.ablations.loglikelihoods import Request, log_likelihoods
 from weight_atlas.ablations.tasks import seed_everything
-from weight_atlas.ablations.variants import Expansion, without
+from weight_atlas.ablations.variants import Expansion, described, without
 from weight_atlas.errors import AtlasError
 from weight_atlas.interventions.intervention import Intervention, Refused, applied
 from weight_atlas.interventions.kinds import BASELINE

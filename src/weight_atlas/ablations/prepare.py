@@ -17,7 +17,7 @@ from weight_atlas.live.windows import prefix_ids
 from weight_atlas.settings.ablations import Ablation
 from weight_atlas.settings.messages import checked
 from weight_atlas.settings.models import Live
-from weight_atlas.super_weights.coordinates import coordinates_of
+from weight_atlas.super_weights.artifact import coordinates_of
 from weight_atlas.super_weights.prompts import PROMPT
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from weight_atlas.ablations.description import SPARING
+from weight_atlas.ablations.variants import SPARING
 from weight_atlas.interventions.changes import Quantized
 from weight_atlas.interventions.quantized_layers import weight_errors
 from weight_atlas.live.anatomy import Anatomy

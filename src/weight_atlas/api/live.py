@@ -91,7 +91,7 @@ class LiveAnalyses(WeightAnalyses):
         weights. settings: SuperActivations.
         """
         from weight_atlas.settings.super_weights import SuperActivations
-        from weight_atlas.super_weights.coordinates import coordinates_of
+        from weight_atlas.super_weights.artifact import coordinates_of
         from weight_atlas.super_weights.super_activations import super_activations
 
         wanted = checked(SuperActivations, settings, "super_activations")
@@ -138,8 +138,8 @@ class LiveAnalyses(WeightAnalyses):
         perplexity. found: of super_weights(); None looks for them, unless `weights` (see ablate) are spared. settings:
         settings.ablations.Quantize.
         """
-        from weight_atlas.ablations.description import quantizations
         from weight_atlas.ablations.quantization_errors import scheme_errors
+        from weight_atlas.ablations.variants import quantizations
         from weight_atlas.settings.ablations import Quantize
 
         wanted = checked(Quantize, settings, "quantization_error")

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.checkpoint.digest import git_hash, sha256
 from weight_atlas.checkpoint.listing import ALL_CODE, WEIGHT_SUFFIXES, Listing, list_folder, top_files
-from weight_atlas.checkpoint.manifest import Manifest
+from weight_atlas.checkpoint.manifest import Manifest, git_hash, sha256
 from weight_atlas.checkpoint.source import HubSource, parse_source
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.models import CheckpointSpec

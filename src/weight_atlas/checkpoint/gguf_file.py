@@ -1,6 +1,7 @@
 """GGUF files (llama.cpp): indexed and dequantized by the gguf package, tensor by tensor and a few rows at a time.
 
-GGUF counts dimensions from the innermost; shapes here are the usual way round, (out, in).
+GGUF counts dimensions from the innermost; shapes here are the usual way round, (out, in). The package believes every
+count that a header holds, so that it reads headers within bounds here.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gguf import GGUFReader, GGUFValueType
 
 from weight_atlas.checkpoint.safetensors_file import read_into, row_range
 from weight_atlas.checkpoint.tensors import TensorEntry, duplicate
@@ -98,7 +100,7 @@ class GgufStore:
 
 
 def _reader(path: Path):
-    from weight_atlas.checkpoint.gguf_header import BoundedReader
+    from weight_atlas.checkpoint.gguf_file import BoundedReader
 
     try:
         reader = BoundedReader(path)
@@ -172,3 +174,38 @@ def _config(metadata: dict[str, Any], path: Path) -> dict[str, Any]:
     if "num_attention_heads" in config:
         config.setdefault("num_key_value_heads", config["num_attention_heads"])
     return config
+
+
+# Vocabularies have less than a million entries, models less than a hundred thousand tensors of at most four dimensions.
+_MOST_ELEMENTS = 1 << 23
+_MOST_TENSORS = 1 << 20
+_MOST_DIMENSIONS = 8
+
+
+class BoundedReader(GGUFReader):
+    """A GGUFReader that raises ValueError where a count cannot be true, instead of going on beyond the file's end."""
+
+    _elements = _tensors = 0
+
+    def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
+        found = super()._get(offset, dtype, count, override_order)
+        if len(found) < count:
+            raise ValueError(f"{count} values at byte {offset} reach beyond the end")
+        return found
+
+    def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
+        if raw_type == GGUFValueType.ARRAY:
+            count = int(self._get(orig_offs + 4, "u8")[0])
+            self._elements += count
+            if self._elements > _MOST_ELEMENTS:
+                raise ValueError(f"an array that claims {count} elements")
+        return super()._get_field_parts(orig_offs, raw_type)
+
+    def _get_tensor_info_field(self, orig_offs: int) -> Any:
+        field = super()._get_tensor_info_field(orig_offs)
+        dimensions, self._tensors = len(field.parts[3]), self._tensors + 1
+        if dimensions > _MOST_DIMENSIONS:
+            raise ValueError(f"a tensor that claims {dimensions} dimensions")
+        if self._tensors > _MOST_TENSORS:
+            raise ValueError(f"more than {_MOST_TENSORS} tensors")
+        return field

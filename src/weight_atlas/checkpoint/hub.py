@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from weight_atlas.checkpoint.digest import sha256
-from weight_atlas.checkpoint.hub_cache import repo_folder, snapshot_folder
 from weight_atlas.checkpoint.listing import Listing, list_files, list_folder, side_files, top_files
-from weight_atlas.checkpoint.shard_index import weight_map
+from weight_atlas.checkpoint.manifest import repo_folder, sha256, snapshot_folder
 from weight_atlas.checkpoint.source import HubSource
+from weight_atlas.checkpoint.tensors import weight_map
 from weight_atlas.errors import AtlasError
 
 _TOKEN_REMEDY = "accept the model's terms on its page and put an access token into the environment variable HF_TOKEN"

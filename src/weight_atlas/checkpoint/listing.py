@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import Literal
 
-from weight_atlas.checkpoint.shard_index import weight_map
+from weight_atlas.checkpoint.tensors import weight_map
 from weight_atlas.errors import AtlasError
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")

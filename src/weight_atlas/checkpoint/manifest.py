@@ -1,5 +1,10 @@
-"""The manifest of a checkpoint: what it was made from, and which files it has, with their sizes and SHA-256."""
+"""The manifest of a checkpoint: what it was made from, and which files it has, with their sizes and SHA-256.
 
+Files of the hub lie in the hub's ordinary cache; nothing is downloaded here.
+"""
+
+import hashlib
+import os
 from pathlib import Path
 from typing import TypedDict
 
@@ -7,7 +12,6 @@ from pydantic import ValidationError
 
 from weight_atlas.artifacts import read_json
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.checkpoint.hub_cache import snapshot
 from weight_atlas.checkpoint.listing import list_folder
 from weight_atlas.checkpoint.source import HubSource, parse_source
 from weight_atlas.errors import AtlasError
@@ -66,3 +70,45 @@ def check_size(path: Path, size: int) -> None:
         raise AtlasError("a file of the checkpoint is gone", where=path, remedy=_RUN_AGAIN) from error
     if found != size:
         raise AtlasError(f"the file has changed: {found} bytes, was {size}", where=path, remedy=_RUN_AGAIN)
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file, by plain reads."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise AtlasError(f"cannot read: {error.strerror}", where=path, remedy="check path and permissions") from error
+
+
+def git_hash(path: Path) -> str:
+    """Hex SHA-1 under which git keeps a file of this content: what the hub records of its small files."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def repo_folder(repo: str) -> Path:
+    """The folder of a repository in the hub cache, whether it is there or not."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model")
+
+
+def snapshot_folder(repo: str, commit: str) -> Path:
+    """The folder of one commit of a repository in the hub cache, whether it is there or not."""
+    return repo_folder(repo) / "snapshots" / commit
+
+
+def snapshot(repo: str, commit: str) -> Path:
+    """The folder of one commit of a repository in the hub cache; AtlasError if it is not there."""
+    folder = snapshot_folder(repo, commit)
+    if not folder.is_dir():
+        raise AtlasError(
+            f"{repo} at {commit} is no longer in the hub cache",
+            where=folder,
+            remedy="set HF_HOME as it was, or download again: snakemake --forcerun fetch_checkpoint",
+        )
+    return folder

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from weight_atlas.checkpoint.archive import Archive, open_archive
 from weight_atlas.checkpoint.safetensors_file import read_into, row_range
-from weight_atlas.checkpoint.shard_index import check_index
-from weight_atlas.checkpoint.tensors import TensorEntry, duplicate
+from weight_atlas.checkpoint.tensors import TensorEntry, check_index, duplicate
 from weight_atlas.dtypes import BY_TORCH_NAME, DTYPES
 from weight_atlas.errors import AtlasError
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weight_atlas.families.norms import centres
+from weight_atlas.families.roles import centres
 from weight_atlas.spectra.attention_factors import Block, attention_blocks, head_factors, norm_gains, norm_rows
 from weight_atlas.spectra.attention_kernels import triangle
 

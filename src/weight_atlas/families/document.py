@@ -4,9 +4,8 @@ import inspect
 import sys
 
 from weight_atlas.families import layouts
-from weight_atlas.families.norms import FINAL_NORMS, NORM_PLACES, NORMS
 from weight_atlas.families.registry import family_names
-from weight_atlas.families.roles import MATRIX_ROLES, MEANING, Role
+from weight_atlas.families.roles import FINAL_NORMS, MATRIX_ROLES, MEANING, NORM_PLACES, NORMS, Role
 from weight_atlas.families.schema import COMMON, Family, load_family, own_family, present
 
 HEAD = """\

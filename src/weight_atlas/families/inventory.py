@@ -9,8 +9,14 @@ import pandas as pd
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.adapters import Adapter, check_factors
 from weight_atlas.families.architecture import Architecture
-from weight_atlas.families.checks import check_shapes
-from weight_atlas.families.completeness import check_elements, check_experts, check_layers, depth_of, further_layers
+from weight_atlas.families.completeness import (
+    check_elements,
+    check_experts,
+    check_layers,
+    check_shapes,
+    depth_of,
+    further_layers,
+)
 from weight_atlas.families.layouts import Selection, logical_shape
 from weight_atlas.families.matching import Match, Matcher
 from weight_atlas.families.orientation import oriented, stored_transposed
@@ -18,8 +24,7 @@ from weight_atlas.families.pieces import NO_HEADS, Piece, head_columns, pieces_o
 from weight_atlas.families.registry import HOW_TO_ADD, NO_FAMILY, tensor_list
 from weight_atlas.families.roles import MATRIX_ROLES, Role
 from weight_atlas.families.schema import Row
-from weight_atlas.families.shapes import Dimension, dimensions
-from weight_atlas.families.sizes import Sizes
+from weight_atlas.families.shapes import Dimension, Sizes, dimensions
 from weight_atlas.families.ties import tie
 
 if TYPE_CHECKING:

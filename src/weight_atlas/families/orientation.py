@@ -12,8 +12,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.families.layouts import Selection, logical_shape
 from weight_atlas.families.matching import Match
 from weight_atlas.families.schema import Family
-from weight_atlas.families.shapes import ANY, KIND, SAME, expected
-from weight_atlas.families.sizes import Place, Sizes
+from weight_atlas.families.shapes import ANY, KIND, SAME, Place, Sizes, expected
 
 if TYPE_CHECKING:
     from weight_atlas.checkpoint.tensors import TensorEntry

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.layouts import LAYOUTS, SHARINGS, Selection, extract, logical_shape, needed_rows
-from weight_atlas.families.norms import gain_offset
 from weight_atlas.families.quantities import Quantities
-from weight_atlas.families.roles import HEADS, Role
+from weight_atlas.families.roles import HEADS, Role, gain_offset
 from weight_atlas.families.schema import Row
 
 if TYPE_CHECKING:

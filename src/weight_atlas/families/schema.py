@@ -15,8 +15,7 @@ except ImportError:  # PyYAML without libyaml
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.layouts import LAYOUTS
-from weight_atlas.families.norms import FINAL_NORMS, NORM_PLACES, NORMS
-from weight_atlas.families.roles import Role
+from weight_atlas.families.roles import FINAL_NORMS, NORM_PLACES, NORMS, Role
 
 FOLDER = Path(__file__).parent
 COMMON = "_common"

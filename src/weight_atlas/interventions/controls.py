@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate
-from weight_atlas.live.edits import value_at
-from weight_atlas.live.matrices import matrix_at
+from weight_atlas.live.edits import matrix_at, value_at
 
 
 def matched_draws(

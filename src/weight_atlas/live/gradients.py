@@ -16,9 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from weight_atlas.errors import AtlasError, NotApplicable, first_line
 from weight_atlas.live.anatomy import Anatomy
-from weight_atlas.live.language_model import input_device
+from weight_atlas.live.language_model import forwards_replaced, input_device
 from weight_atlas.live.memory import is_out_of_memory, out_of_memory_explained
-from weight_atlas.live.stand_ins import forwards_replaced
 from weight_atlas.live.windows import Windows
 
 # A parameter and the gradient of the mean nll, in nats per token, with respect to it; both of its shape.

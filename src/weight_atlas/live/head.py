@@ -17,9 +17,8 @@ from dataclasses import dataclass
 import torch
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.live.language_model import LanguageModel, input_device
+from weight_atlas.live.language_model import LanguageModel, forwards_replaced, input_device, layers_skipped
 from weight_atlas.live.memory import COMPARED, LOGITS, is_out_of_memory
-from weight_atlas.live.stand_ins import forwards_replaced, layers_skipped
 
 # Tokens of the vocabulary in one product on a CPU.
 BLOCK = 1 << 14

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from weight_atlas.live.anatomy import Anatomy, Projection
-from weight_atlas.live.language_model import input_device
+from weight_atlas.live.language_model import input_device, layers_skipped
 from weight_atlas.live.layer_tail import LayerTail, kept_inside
-from weight_atlas.live.stand_ins import layers_skipped
 
 
 @dataclass(frozen=True)

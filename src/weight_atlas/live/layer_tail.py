@@ -13,7 +13,7 @@ import torch
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate, Projection
 from weight_atlas.live.contributions import Reaching, reaching
-from weight_atlas.live.stand_ins import forwards_replaced
+from weight_atlas.live.language_model import forwards_replaced
 
 
 @dataclass(frozen=True)

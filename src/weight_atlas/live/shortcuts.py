@@ -8,10 +8,9 @@ import torch
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Anatomy, Projection
-from weight_atlas.live.edits import Edit, change_of, edited
+from weight_atlas.live.edits import Edit, change_of, edited, matrix_at
 from weight_atlas.live.head import logits_at
 from weight_atlas.live.layer_restart import chain
-from weight_atlas.live.matrices import matrix_at
 from weight_atlas.live.memory import is_out_of_memory
 from weight_atlas.live.windows import Windows
 

@@ -8,12 +8,11 @@ from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.edits import value_at
 from weight_atlas.live.windows import corpus_windows, fitting
 from weight_atlas.settings.super_weights import SuperWeightVerification
+from weight_atlas.super_weights.artifact import SCHEMA, coordinates_of, outlier_record
 from weight_atlas.super_weights.causal import interventional_impacts, residual_after
-from weight_atlas.super_weights.coordinates import SCHEMA, coordinates_of
 from weight_atlas.super_weights.findings import findings, searched
 from weight_atlas.super_weights.outliers import try_outliers
 from weight_atlas.super_weights.prompts import tokenized
-from weight_atlas.super_weights.records import outlier_record
 from weight_atlas.super_weights.verification import Verification, every_token, verify
 from weight_atlas.super_weights.verification_plan import cost, plan
 

@@ -4,10 +4,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from weight_atlas.artifacts import read_json
-from weight_atlas.checkpoint.digest import sha256
-from weight_atlas.checkpoint.hub_cache import snapshot
 from weight_atlas.checkpoint.listing import CODE_PATTERNS, refuse_pointers
-from weight_atlas.checkpoint.manifest import FileRecord, check_size
+from weight_atlas.checkpoint.manifest import FileRecord, check_size, sha256, snapshot
 from weight_atlas.checkpoint.source import HubSource, LocalSource, parse_source, tokenizer_files
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.tokenizers import TokenizerSpec

@@ -14,9 +14,8 @@ import torch
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families.architecture import Architecture
-from weight_atlas.families.norms import centres
 from weight_atlas.families.pieces import load_gain, load_piece
-from weight_atlas.families.roles import Role
+from weight_atlas.families.roles import Role, centres
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,23 @@
-"""Check a configuration, and fill in what it leaves out."""
+"""Read a configuration as Snakemake gives it, check it, and fill in what it leaves out.
 
-from typing import Any
+Keys that stand twice are refused: YAML and JSON would take the last of them without a word. Values of --config arrive
+as texts, `effective_rank='{phases: 4}'` as {"phases": "4"}, and get the types of the schema. What it allows to be a
+text stays as it was typed, so that the model 2024 and the revision 0012345 keep their names.
+"""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from weight_atlas.checkpoint.source import parse_source
 from weight_atlas.errors import AtlasError, unknown_name
+from weight_atlas.paths import user_path
 from weight_atlas.settings.configuration import Configuration
 from weight_atlas.settings.messages import checked
+from weight_atlas.settings.schema import json_schema, resolved
 from weight_atlas.settings.tokenizers import TokenizerSpec
+from weight_atlas.tokens.sources import check_source
 
 # Keys under which a section lists something by the name of a model.
 BY_MODEL = (("neuron_effects", "neurons"), ("intervention_targets", "coordinates"))
@@ -47,3 +59,161 @@ def _name_tokenizers(complete: dict[str, Any], where: str) -> None:
             )
         complete["tokenizers"][name] = TokenizerSpec(source=place).model_dump()
         entry["tokenizer"] = name
+
+
+MERGE = "tag:yaml.org,2002:merge"  # `<<` takes over another mapping, and may stand several times
+
+
+def refuse_repeated_keys(paths: Iterable[Path]) -> None:
+    """Raise AtlasError for the first key that stands twice in one mapping of a YAML or JSON file."""
+    import yaml
+
+    for path in map(Path, paths):
+        # JSON is YAML as far as this goes, but for tabs between its parts.
+        text = path.read_text(encoding="utf-8").replace("\t", " ")
+        try:
+            document = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError:
+            continue  # Snakemake reads the file as well, and says what is wrong with it
+        for mapping, name in _mappings(document, "", set()):
+            _check(mapping, name, path)
+
+
+def refuse_repeated_settings(arguments: Sequence[str]) -> None:
+    """Raise AtlasError for a key that stands twice in what the command line of Snakemake sets with --config."""
+    import yaml
+
+    lines: dict[str, str] = {}
+    for setting in _settings(arguments):
+        key, _, text = setting.partition("=")
+        if key in lines:
+            raise AtlasError(
+                f"the key {key!r} stands twice", where="command line: --config", remedy="keep one of the two"
+            )
+        lines[key] = text
+        with suppress(yaml.YAMLError):  # Snakemake takes it for a text then
+            for mapping, name in _mappings(yaml.compose(text, Loader=yaml.SafeLoader), key, set()):
+                _check(mapping, name, "command line: --config")
+
+
+def _settings(arguments: Sequence[str]) -> Iterator[str]:
+    """The words KEY=VALUE that follow --config."""
+    follows = False
+    for word in arguments:
+        if word.startswith("-"):
+            start = next((each for each in ("--config=", "--config", "-C") if word.startswith(each)), "")
+            follows = bool(start) and word[: len("--config") + 1] != "--configf"
+            word = word.removeprefix(start)
+        if follows and "=" in word:
+            yield word
+
+
+def _mappings(node: Any, name: str, seen: set[int]) -> Iterator[tuple[Any, str]]:
+    """Yield all mappings below a node, each once, with their dotted keys; an alias may lie in what it stands for."""
+    import yaml
+
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        yield node, name
+    if not isinstance(node, yaml.ScalarNode):
+        parts = node.value if isinstance(node, yaml.MappingNode) else enumerate(node.value)
+        for key, part in parts:
+            yield from _mappings(part, f"{name}.{getattr(key, 'value', key)}".lstrip("."), seen)
+
+
+def _check(mapping: Any, name: str, source: Path | str) -> None:
+    lines: dict[tuple[str, str], int] = {}
+    for key, _ in mapping.value:
+        identity, line = (key.tag, str(key.value)), key.start_mark.line + 1
+        if identity in lines and key.tag != MERGE:
+            raise AtlasError(
+                f"the key {key.value!r} stands twice{f' in {name}' if name else ''}",
+                where=f"{source}, lines {lines[identity]} and {line}" if isinstance(source, Path) else source,
+                remedy="keep one of the two, or put what is below them together",
+            )
+        lines[identity] = line
+
+
+def check_paths(config: dict) -> None:
+    """Raise AtlasError for the first source or folder of a checked configuration that can mean nothing."""
+    for model in (*config["models"].values(), *config["tokenizers"].values()):
+        parse_source(model["source"])
+    for corpus in config["corpora"].values():
+        check_source(corpus["source"])
+    for task in config["tasks"].values():
+        for key in ("folder", "mirror"):
+            if task[key] is not None:
+                user_path(task[key])
+
+
+def plain_folders(pathvars: dict[str, str]) -> dict[str, str]:
+    """The folders of outputs, spelled as Snakemake compares them: without ~, ./, doubled and trailing slashes."""
+    return {name: user_path(folder).as_posix() for name, folder in pathvars.items()}
+
+
+Schema: TypeAlias = dict[str, Any]
+TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+NOTHING = ("", "~", "null")
+JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
+
+
+def typed(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration with every text that the schema cannot mean as a text read as what it can mean.
+
+    A text that fits nothing is returned as it is: the check names it then.
+    """
+    if not config:
+        return {}
+    schema = json_schema()
+    return _typed(config, schema, schema)
+
+
+def _typed(value: Any, schema: Schema, root: Schema) -> Any:
+    options = list(_options(schema, root))
+    if isinstance(value, dict):
+        return {key: _typed(each, _of_key(options, key), root) for key, each in value.items()}
+    if isinstance(value, list):
+        items: Schema = next((option["items"] for option in options if "items" in option), {})
+        return [_typed(each, items, root) for each in value]
+    return _read(value, {kind for option in options for kind in _kinds(option)}) if isinstance(value, str) else value
+
+
+def _options(schema: Schema, root: Schema) -> Iterator[Schema]:
+    """The schemas, free of references, of which a value may follow any."""
+    schema = resolved(schema, root)
+    yield schema
+    for option in schema.get("anyOf", ()):
+        yield from _options(option, root)
+
+
+def _of_key(options: list[Schema], key: str) -> Schema:
+    for option in options:
+        if key in option.get("properties", {}):
+            return option["properties"][key]
+        if isinstance(option.get("additionalProperties"), dict):
+            return option["additionalProperties"]
+    return {}
+
+
+def _kinds(option: Schema) -> list[str]:
+    if "enum" in option:
+        return [JSON_TYPES[type(value)] for value in option["enum"]]
+    kinds = option.get("type", [])
+    return [kinds] if isinstance(kinds, str) else kinds
+
+
+def _read(text: str, kinds: set[str]) -> Any:
+    if text.lower() in NOTHING and ("null" in kinds or "object" in kinds):
+        return None
+    if "string" in kinds:
+        return text
+    if "boolean" in kinds and text.lower() in TRUTHS:
+        return TRUTHS[text.lower()]
+    readers: Iterable[tuple[str, Callable[[str], Any]]] = (("integer", int), ("number", float))
+    for kind, read in readers:
+        if kinds & {kind, "number"}:
+            with suppress(ValueError):
+                return read(text)
+    return text

@@ -6,8 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from weight_atlas.errors import AtlasError
-from weight_atlas.file_errors import explained
+from weight_atlas.errors import AtlasError, explained
 
 # Lustre mounted without flock, NFS without its lock daemon, some FUSE file systems.
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)

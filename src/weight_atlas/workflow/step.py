@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from weight_atlas.errors import AtlasError, NotApplicable
-from weight_atlas.extras import missing_extra
-from weight_atlas.file_errors import explained
+from weight_atlas.errors import AtlasError, NotApplicable, explained, missing_extra
 from weight_atlas.workflow.arguments import from_command_line, from_job, outputs_of
 
 # Where a job's output went before its log took it: a descriptor.

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from weight_atlas.checkpoint.quantized.bits import looked_up
 from weight_atlas.checkpoint.quantized.fp8 import factors
-from weight_atlas.checkpoint.quantized.scheme import Packed, Settings, in_pieces, misfit, missing
+from weight_atlas.checkpoint.quantized.scheme import Packed, Settings, in_pieces, looked_up, misfit, missing
 from weight_atlas.checkpoint.tensors import Store
 
 if TYPE_CHECKING:

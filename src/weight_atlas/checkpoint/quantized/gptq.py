@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from weight_atlas.checkpoint.quantized.bits import unpack
 from weight_atlas.checkpoint.quantized.scheme import (
     Packed,
     Settings,
@@ -19,6 +18,7 @@ from weight_atlas.checkpoint.quantized.scheme import (
     misfit,
     missing,
     scale_dtype,
+    unpack,
 )
 from weight_atlas.checkpoint.tensors import Store
 from weight_atlas.errors import AtlasError

@@ -10,11 +10,11 @@ from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from weight_atlas.checkpoint.quantized.bits import looked_up
 from weight_atlas.checkpoint.quantized.scheme import (
     Packed,
     Settings,
     in_pieces,
+    looked_up,
     misfit,
     missing,
 )
