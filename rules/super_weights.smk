@@ -79,6 +79,7 @@ use rule per_model as super_weight_verification with:
         checkpoint="<results>/checkpoints/{model}.json",
         super_weights="<results>/super_weights/{model}.json",
         super_weight_screening="<results>/super_weight_screening/{model}.csv",
+        weight_attribution="<results>/weight_attribution/{model}.parquet",
         text=corpus_of("super_weight_verification"),
     output:
         verdict="<results>/super_weight_verification/{model}.json",

@@ -16,6 +16,7 @@ def main(
     checkpoint: Path,
     super_weights: Path,
     super_weight_screening: Path,
+    weight_attribution: Path,
     text: Path,
     *,
     verdict: Path,
@@ -29,7 +30,15 @@ def main(
     """Write the verdict on each super weight of one model, all interventions, and their figure."""
     live, tokenizer = open_live(checkpoint, running, device=device)
     found = read_json(super_weights)
-    judged, artifact = verified(live, tokenizer, found, read_table(text), read_table(super_weight_screening), settings)
+    judged, artifact = verified(
+        live,
+        tokenizer,
+        found,
+        read_table(text),
+        read_table(super_weight_screening),
+        read_table(weight_attribution),
+        settings,
+    )
     write_json(verdict, artifact)
     write_table(table, judged.table)
     write_table(variants, judged.variants)

@@ -7,8 +7,8 @@ import transformers
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Anatomy, Coordinate, Projection
-from weight_atlas.live.edits import matrix_at
 from weight_atlas.live.experts import routing_of
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.live.windows import Windows
 from weight_atlas.super_weights.prompts import Prompts
 

@@ -19,7 +19,8 @@ from weight_atlas.interventions.activation_restoring import Sink, super_activati
 from weight_atlas.interventions.intervention import applied
 from weight_atlas.interventions.quantized_layers import layer_matrices, quantized_layers, sixteen_bits, weight_errors
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.edits import edited, matrix_at, zero
+from weight_atlas.live.edits import edited, zero
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.live.windows import Windows
 from weight_atlas.quantization.quantizers import Scheme, quantized
 

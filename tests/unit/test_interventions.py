@@ -25,7 +25,8 @@ from weight_atlas.interventions.intervention import UNCHANGED, Intervention, Ref
 from weight_atlas.interventions.kinds import ABLATIONS, KINDS, VOCABULARY
 from weight_atlas.interventions.measure import measure, nll_of
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.edits import Edit, edited, matrix_at, value_at, zero
+from weight_atlas.live.edits import Edit, edited, value_at, zero
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.quantization.quantizers import Scheme
 from weight_atlas.settings.ablations import KINDS as SETTINGS
 

@@ -12,9 +12,9 @@ from weight_atlas.families.roles import Role
 from weight_atlas.families.schema import Row
 from weight_atlas.interventions.quantized_layers import layer_matrices
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.edits import matrix_at
 from weight_atlas.live.foreign_code import guessed_parts
 from weight_atlas.live.live_names import Origin, live_names
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.live.parts import live_rows
 
 

@@ -1,12 +1,15 @@
 """Edits of live weights: the right element on every layout, and every bit restored."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from live_models import LAYOUTS, plant, tiny
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.edits import edited, matrix_at, scale, set_to, value_at, zero
+from weight_atlas.live.edits import edited, scale, set_to, value_at, zero
+from weight_atlas.live.matrices import matrix_at, place_of, values_at
 
 IDS = torch.tensor([[1, 50, 60, 70, 80, 90]])
 
@@ -160,3 +163,30 @@ def test_a_value_beyond_the_range_of_its_type_is_refused():
     assert same(before, live.model)
     with edited(live, [set_to(place, float("inf"))]):
         assert value_at(live, place) == float("inf")
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "gptj", "bloom", "codegen"])
+def test_a_weight_of_any_role_is_set_where_it_is_read(layout):
+    """A single weight, a row, a column and all of every part of a layer and of what lies outside of the layers."""
+    live = anatomy(tiny(layout))
+    seen = set()
+    for part in live.parts:
+        place = place_of(live, part)
+        kind = place.role, place.component
+        if part.layer not in (None, 1) or part.stack == "other" or kind in seen:
+            continue
+        seen.add(kind)
+        before = values_at(live, place).clone()
+        rows, cols = before.shape
+        row, col = rows * 2 // 3, cols // 3
+        for index in ((row, col), (row, None), (None, col), (None, None)):
+            chosen = tuple(slice(None) if each is None else each for each in index)
+            with edited(live, [set_to(replace(place, row=index[0], col=index[1]), 7.0)]):
+                changed = values_at(live, place).clone()
+            wanted = before.clone()
+            wanted[chosen] = 7.0
+            assert torch.equal(changed, wanted), (part.name, index)
+            assert torch.equal(values_at(live, place), before)
+        with pytest.raises(AtlasError, match=f"row {rows} of"):
+            value_at(live, replace(place, row=rows, col=0))
+    assert {"W_O", "norm"} <= {role for role, _ in seen}

@@ -7,8 +7,8 @@ from live_models import tiny
 from weight_atlas.errors import AtlasError
 from weight_atlas.interventions.quantized_layers import layer_matrices
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.edits import matrix_at
 from weight_atlas.live.experts import expert_activations, forced_routing, routing_of
+from weight_atlas.live.matrices import matrix_at
 
 HUNYUAN = {"num_experts": 4, "moe_topk": 2, "num_experts_per_tok": 2}
 JETMOE = {"num_local_experts": 4, "num_experts_per_tok": 2, "kv_channels": 16}

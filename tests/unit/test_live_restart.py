@@ -1,5 +1,7 @@
 """Restarting at the edited layer gives the plain forward pass, on every layout."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from weight_atlas.live.batched_scoring import score_edits
 from weight_atlas.live.edits import Edit, edited, scale, set_to, zero
 from weight_atlas.live.head import logits_at
 from weight_atlas.live.layer_restart import chain
+from weight_atlas.live.matrices import MLP, place_of
 from weight_atlas.live.shortcuts import Shortcuts, pays, shortcuts_of
 from weight_atlas.live.windows import fixed_windows
 
@@ -63,6 +66,25 @@ def test_variants_score_as_full_passes_do(layout):
         assert np.allclose(a.nll, b.nll, rtol=1e-5)
     assert abs(plain[1].nll - plain[0].nll).max() > 1
     assert all(torch.equal(before[name], parameter) for name, parameter in live.model.named_parameters())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_variants_of_every_other_matrix_of_a_layer_score_as_full_passes_do(layout):
+    live = anatomy(tiny(layout, sharp=True))
+    places = {}
+    for part in live.parts:
+        place = replace(place_of(live, part), row=0, col=0)
+        if part.layer in (None, 2) and place.role not in (*MLP, "other"):
+            places.setdefault((place.role, place.component, part.layer), place)
+    inside = {place for place in places.values() if not place.outside}
+    variants = [(scale(replace(place, row=None), -1.0),) for place in places.values()]
+    route = shortcuts_of(live, WINDOWS.ids[:1], variants)
+    carried = {variant[0].coordinate for variant in variants if route.takes(live, variant)}
+    assert {replace(place, row=0) for place in carried} == inside and any("W_" in place.role for place in inside)
+    plain = score_edits(live, WINDOWS, variants, Shortcuts(), batch_size=16)
+    quick = score_edits(live, WINDOWS, variants, route, batch_size=3)
+    for a, b in zip(plain, quick, strict=True):
+        assert np.allclose(a.nll, b.nll, rtol=1e-5)
 
 
 def test_large_differences_are_not_added_but_run():

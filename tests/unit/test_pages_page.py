@@ -190,7 +190,7 @@ def test_the_page_shows_super_weights_verdicts_and_agreement_row_by_row(tmp_path
     weights = pd.DataFrame([{**dict.fromkeys(WEIGHT_COLUMNS), "layer": 1, "row": 7, "column": n, "share": 0.25,
                              "original_value": 7.5, "found_by": "contribution"} for n in range(20)])  # fmt: skip
     verdicts = pd.DataFrame([{**dict.fromkeys(VERDICT_COLUMNS), "layer": 1, "row": 7, "column": 11, "ratio": 5614.0,
-                              "verdict": "critical", "null_draws": 50, "null_max": 0.0123}])  # fmt: skip
+                              "verdict": "critical", "null_draws": 50, "exceed_share": 0.0123}])  # fmt: skip
     agreement = pd.DataFrame([{**dict.fromkeys(AGREEMENT_COLUMNS, "x"), "layer": 1, "found": True}])
     experts = pd.DataFrame([{**dict.fromkeys(EXPERT_COLUMNS, 1), "expert": n, "candidate": n == 70,
                              "super_expert": n == 90} for n in range(128)])  # fmt: skip
@@ -207,7 +207,8 @@ def test_the_page_shows_super_weights_verdicts_and_agreement_row_by_row(tmp_path
     assert found.column.tolist() == list(range(20)) and (found.share == 0.25).all()
     assert agreed.found.tolist() == [True]
     assert "critical" in text and "5614" in text and "0.0123" in text
-    assert "`ratio`: factor on perplexity; `null_max`: largest rise of the loss by a random weight (nats per" in text
+    assert "`ratio`: factor on perplexity; " in text
+    assert "`exceed_share`: share of the null that does as much harm" in text
     (shown_experts,) = products[2].tables.values()
     assert shown_experts.rows.expert.tolist() == [70, 90]
 

@@ -15,7 +15,7 @@ from weight_atlas.figures import ablation_perplexity
 from weight_atlas.interventions import measure
 from weight_atlas.interventions.controls import magnitude_ratio, matched_draws
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.edits import matrix_at
+from weight_atlas.live.matrices import matrix_at
 
 PROMPT = (1, 50, 60, 70, 80)
 

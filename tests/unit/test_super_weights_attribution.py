@@ -117,12 +117,13 @@ def test_the_same_text_and_seed_give_the_same_table_and_another_seed_other_text(
 
 def test_text_is_drawn_from_all_over_a_corpus():
     documents = [f"{number} " * 4000 for number in range(5)] + [f"short {number}" for number in range(20)]
-    pieces = drawn_over(pd.DataFrame({"text": documents}), seed=0)
-    assert sorted(pieces.document.unique()) == list(range(25)) and pieces.text.str.len().max() <= 1 << 14
+    corpus = pd.DataFrame({"text": documents})
+    passages = drawn_over(corpus, seed=0, characters=1000)
+    assert sorted(passages.document.unique()) == list(range(25)) and passages.text.str.len().max() <= 1000
     for number, text in enumerate(documents):
-        own = pieces[pieces.document == number].text
-        assert sum(map(len, own)) == len(text) and all(piece in text for piece in own)
-    assert pieces.document.head(8).nunique() > 3 and not drawn_over(pd.DataFrame({"text": documents}), seed=1).equals(
-        pieces
-    )
-    assert drawn_over(pd.DataFrame({"text": ["x" * (1 << 15)]}), seed=0).text.str.len().tolist() == [1 << 14, 1 << 14]
+        own = passages[passages.document == number].text
+        assert sum(map(len, own)) == len(text) and all(passage in text for passage in own)
+    assert passages.document.head(12).nunique() > 3
+    assert not drawn_over(corpus, seed=1, characters=1000).equals(passages)
+    solid = drawn_over(pd.DataFrame({"text": ["x" * 250]}), seed=0, characters=100)
+    assert sorted(solid.text.str.len()) == [50, 100, 100]

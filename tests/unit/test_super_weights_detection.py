@@ -9,7 +9,8 @@ from live_models import LAYOUTS, LISTED, drawn, plant, random_prompts, tiny, wor
 from weight_atlas.errors import AtlasError
 from weight_atlas.figures import super_weights as figures
 from weight_atlas.live.anatomy import anatomy
-from weight_atlas.live.edits import edited, matrix_at, set_to, zero
+from weight_atlas.live.edits import edited, set_to, zero
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.settings.super_weights import SuperWeights
 from weight_atlas.super_weights.artifact import coordinates_of, detected_records, merged, name_on_disk
 from weight_atlas.super_weights.detection import detect

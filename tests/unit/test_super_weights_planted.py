@@ -13,20 +13,23 @@ from weight_atlas.families.pieces import load_piece
 from weight_atlas.figures import super_weight_verification as figures
 from weight_atlas.live import batched_scoring
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.edits import matrix_at
+from weight_atlas.live.matrices import matrix_at
+from weight_atlas.live.scoring import score_windows
 from weight_atlas.pages.headline import headline
 from weight_atlas.ratios import ratio_of, times
-from weight_atlas.settings.super_weights import SuperWeights, SuperWeightVerification
+from weight_atlas.settings.super_weights import SuperWeights, SuperWeightVerification, WeightAttribution
+from weight_atlas.statistics.paired import mean_nll
 from weight_atlas.statistics.severity import severity
 from weight_atlas.super_weights import verdict
 from weight_atlas.super_weights.artifact import artifact, detected_records
 from weight_atlas.super_weights.detection import detect, unattributed
 from weight_atlas.super_weights.findings import findings as graded
 from weight_atlas.super_weights.findings import searched
-from weight_atlas.super_weights.outliers import Trial
 from weight_atlas.super_weights.recording import record
 from weight_atlas.super_weights.screening import screen
+from weight_atlas.super_weights.trials import Trial
 from weight_atlas.super_weights.verification import joint_of, judged, overall
+from weight_atlas.super_weights.weight_attribution import attribute
 
 CHANNEL, NEURON = 9, 21
 
@@ -45,9 +48,10 @@ def said(tmp_path, monkeypatch):
         found = artifact("m", detected_records(live, recording, detection), [], prompts, (), rest)
         # Text that the model itself goes on with, so that harm can be measured on random weights.
         windows = own_text(live, windows=6, length=16)
-        monkeypatch.setattr(verdict, "corpus_windows", lambda *given, **named: windows)
+        monkeypatch.setattr(verdict, "drawn_windows", lambda *given, **named: windows)
         how = SuperWeightVerification(**{"score_every": 1, "draws": 5, **settings})
-        _, written = verdict.verified(live, word_tokenizer(bos=True), found, pd.DataFrame(), screening, how)
+        effects = attribute(live, windows, WeightAttribution()).table
+        _, written = verdict.verified(live, word_tokenizer(bos=True), found, pd.DataFrame(), screening, effects, how)
         table = pd.DataFrame({"layer": [], "row": [], "column": [], "component": []})
         page = headline({"super_weights": {"m.csv": table}, "super_weight_verification": {"m.json": written}})
         return written, dict(page), [(each["grade"], each["text"]) for each in written["findings"]]
@@ -59,16 +63,16 @@ def test_a_weight_of_the_last_layer_is_found_by_its_size_and_verified(said):
     live = anatomy(tiny("llama", sharp=True))
     place = plant(live, 3, CHANNEL, NEURON)
     written, page, findings = said(live)
-    (record,) = written["super_weights"]
+    record = written["super_weights"][0]
     assert (record["layer"], record["row"], record["column"]) == (place.layer, place.row, place.col)
     assert (record["verdict"], record["found_by"], written["verdict"]) == ("critical", ["screening"], "critical")
-    assert page["super weights"] == "layer 3 mlp.down_proj [9, 21] (critical, found by its size)"
+    assert page["super weights"].startswith("layer 3 mlp.down_proj [9, 21] (critical, found by its size)")
     assert findings[0][0] == "critical" and findings[0][1].startswith("Layer 3 [9, 21] is critical")
     (text,) = [text for _, text in findings if "channel 9 at layer 3" in text]
-    assert "only after the last layer, where [9, 21] stands out by its size" in text
+    assert "only after the last layer, where W_down [9, 21] stands out" in text
 
 
-def test_a_weight_of_attention_is_not_found_and_the_page_says_where_to_look(said):
+def test_a_weight_of_attention_is_found_by_the_activation_that_it_writes(said):
     live = anatomy(tiny("llama", sharp=True))
     seen = []
     projection = live.layers[1].self_attn.o_proj
@@ -78,30 +82,44 @@ def test_a_weight_of_attention_is_not_found_and_the_page_says_where_to_look(said
     column = int(seen[0].abs().argmax())
     projection.weight.data[CHANNEL, column] = 300 / seen[0][column]
     written, page, findings = said(live)
-    assert written["verdict"] == "none found"
-    assert page["super weights"] == "none found where it was searched (see the findings)"
-    (text,) = [text for grade, text in findings if grade == "notable"]
-    assert "channel 9 at layer 1" in text and "born in attention" in text
-    assert "Attention and embedding matrices were not searched" in text
-    assert not any(text.startswith("No super weight:") for _, text in findings)
+    record = written["super_weights"][0]
+    assert (record["role"], record["layer"], record["row"], record["column"]) == ("W_O", 1, CHANNEL, column)
+    assert (record["verdict"], record["found_by"]) == ("critical", ["activation"])
+    # Its removal costs what brute force says.
+    matrix, windows = projection.weight.data, own_text(live, windows=6, length=16)
+    before = score_windows(live, windows, batch_size=6)
+    matrix[CHANNEL, column] = 0
+    after = score_windows(live, windows, batch_size=6)
+    assert record["delta_nll"] == pytest.approx(mean_nll(after) - mean_nll(before), rel=1e-4)
+    at = f"layer 1 W_O self_attn.o_proj [9, {column}]"
+    assert page["super weights"].startswith(f"{at} (critical, found by what writes an activation)")
+    assert findings[0][1].startswith(f"L{at[1:]} is critical")
+    (text,) = [text for _, text in findings if "channel 9 at layer 1" in text]
+    assert "born in attention" in text
 
 
-def test_a_column_of_the_embedding_is_named_as_the_origin(said):
+def test_a_weight_of_the_embedding_is_found(said):
     live = anatomy(tiny("llama", sharp=True))
     live.model.get_input_embeddings().weight.data[1, CHANNEL] = 300.0
     written, _, findings = said(live)
-    assert written["verdict"] == "none found"
-    (text,) = [text for grade, text in findings if grade == "notable"]
-    assert "channel 9 at the embedding" in text and "born in the embedding" in text
+    record = written["super_weights"][0]
+    assert (record["role"], record["row"], record["column"], record["verdict"]) == ("W_E", 1, CHANNEL, "critical")
+    (text,) = [text for _, text in findings if "channel 9 at the embedding" in text]
+    assert "born in the embedding" in text
 
 
-def test_twelve_weights_that_share_an_activation_are_not_passed_over(said):
+def test_twelve_weights_that_share_an_activation_are_found_as_a_set(said):
     live = anatomy(tiny("llama", sharp=True))
     for column in range(20, 32):
         plant(live, 1, CHANNEL, column, write=25.0)
-    _, _, findings = said(live)
-    (text,) = [text for grade, text in findings if grade == "notable"]
-    assert "channel 9 at layer 1" in text and "spread over many weights" in text
+    written, page, findings = said(live)
+    group = written["sets"][0]
+    assert group["line"] == "layer 1 mlp.down_proj [9, :]" and not group["whole"]
+    assert set(group["places"]) == {f"layer 1 mlp.down_proj [9, {column}]" for column in range(20, 32)}
+    assert group["single"] < 0.1 < 5 < group["delta_nll"] and group["exceed_share"] == 0
+    assert "12 weights of layer 1 mlp.down_proj [9, :] together" in page["super weights"]
+    (text,) = [text for grade, text in findings if text.startswith("12 weights of layer 1")]
+    assert "are critical together" in text and "of 40 random sets" in text and "none does as much harm" in text
 
 
 def test_a_decoy_is_called_one(said):
@@ -120,7 +138,7 @@ def test_a_decoy_is_called_one(said):
     # Nothing downstream carries what is at the first token on to the others.
     for layer in live.layers[2:]:
         layer.self_attn.o_proj.weight.data.zero_()
-    written, page, findings = said(live)
+    written, page, findings = said(live, removals=0)
     assert written["verdict"] == "not confirmed"
     assert page["decoys: massive activations, removal harmless"] == "layer 1 mlp.down_proj [9, 21]"
     assert page["super weights"].startswith("none found where it was searched")
@@ -131,7 +149,7 @@ def test_more_than_709_nats_are_a_number_and_a_sentence(said):
     live = anatomy(tiny("llama", sharp=True))
     plant(live, 1, CHANNEL, NEURON)
     live.model.get_output_embeddings().weight.data *= 1000
-    written, _, findings = said(live)
+    written, _, findings = said(live, removals=0)
     (record,) = written["super_weights"]
     assert record["delta_nll"] > 710 and record["verdict"] == "critical"
     power = round(record["delta_nll"] / 2.302585)
@@ -140,8 +158,8 @@ def test_more_than_709_nats_are_a_number_and_a_sentence(said):
 
 def test_a_healthy_model_pays_for_a_few_removals_at_most(said):
     written, _, findings = said(anatomy(tiny("llama", sharp=True)))
-    assert written["verdict"] == "none found" and written["screened"] == []
-    assert [grade for grade, _ in findings] == ["info"]
+    assert not any(each["found_by"] == "screening" for each in written["screened"]) and not written["sets"]
+    assert not any(grade == "critical" for grade, _ in findings) and "critical" not in written["verdict"]
 
 
 def test_the_largest_outliers_are_tried_and_the_rest_is_counted(said):
@@ -149,18 +167,21 @@ def test_the_largest_outliers_are_tried_and_the_rest_is_counted(said):
     for number in range(5):
         matrix = matrix_at(live, live.projections[number % 4].coordinate(0, 0))
         matrix[number, number] = matrix.abs().max() * (4 + number)
-    written, _, findings = said(live, max_outliers=3)
+    written, _, findings = said(live, removals=7)
     tried = pd.DataFrame(written["screened"])
-    assert len(tried) == 3 and tried["size"].is_monotonic_decreasing
-    assert "at least 2 smaller ones untried" in findings[-1][1]
-    assert (tried["size"] >= 2 * tried.gaussian_size).all()
+    by_size = tried[tried.found_by == "screening"]
+    assert len(tried) == 7 and len(by_size) == 4 and by_size["size"].is_monotonic_decreasing
+    assert "not tried were 1 by their size and" in findings[-1][1]
+    assert (by_size["size"] >= 2 * by_size.gaussian_size).all()
+    effects = tried[tried.found_by == "attribution"]
+    assert (effects.effect.abs() > effects.random_p99).all()
 
 
 def test_outliers_that_nobody_tries_are_not_said_to_be_none(said):
     live = anatomy(tiny("llama", sharp=True))
     plant(live, 3, CHANNEL, NEURON)
-    _, _, findings = said(live, max_outliers=0)
-    assert "at least 1 of their weights stand out by their size and were not tried" in findings[-1][1]
+    _, _, findings = said(live, removals=0)
+    assert "not tried were 1 by their size and" in findings[-1][1]
 
 
 def test_an_outlier_whose_harm_is_uncertain_is_verified_and_not_passed_over(said):
@@ -169,49 +190,51 @@ def test_an_outlier_whose_harm_is_uncertain_is_verified_and_not_passed_over(said
         projection.matrix(None)[3, 4], projection.matrix(None)[3, 5] = 5.0, -5.0
     written, page, findings = said(live)
     tried = pd.DataFrame(written["screened"])
-    doubtful = tried[(tried.ratio >= 1.1) & (tried.delta_nll_low <= 0)]
+    doubtful = tried[(tried.ratio >= 1.1) & (tried.delta_nll_low <= 0) & (tried.kind == "element")]
     assert len(doubtful)
-    told = {(each["layer"], each["column"]): each["verdict"] for each in written["super_weights"]}
-    assert {told[row.layer, row.column] for row in doubtful.itertuples()} <= {"inconclusive", "contributing"}
+    told = {(each["role"], each["layer"], each["row"], each["column"]): each["verdict"]
+            for each in written["super_weights"]}  # fmt: skip
+    assert {(row.role, row.layer, row.row, row.column) for row in doubtful.itertuples()} <= told.keys()
     assert "inconclusive" in told.values() and "(inconclusive, found by its size)" in page["super weights"]
     assert any("may matter" in text for _, text in findings)
 
 
 def test_weights_that_are_harmless_alone_and_not_together_are_no_decoys():
-    rows = pd.DataFrame({"candidate": pd.array([pd.NA, 0, 0, 1, 1], dtype="Int64"),
-                         "kind": ["joint", "single", "neuron", "single", "neuron"],
-                         "delta_nll": [0.3, 0.02, 0.02, 0.03, 0.03]})  # fmt: skip
-    rows = rows.assign(delta_nll_low=rows.delta_nll - 0.01, delta_nll_high=rows.delta_nll + 0.01, ratio=1.0)
+    rows = pd.DataFrame({"candidate": pd.array([pd.NA, 0, 0, 0, 1, 1, 1], dtype="Int64"),
+                         "kind": ["joint", "single", "row", "column", "single", "row", "column"],
+                         "delta_nll": [0.3, 0.02, 0.02, 0.02, 0.03, 0.03, 0.03]})  # fmt: skip
+    rows = rows.assign(delta_nll_low=rows.delta_nll - 0.01, delta_nll_high=rows.delta_nll + 0.01, ratio=1.0, harm_p=0.0)
     rows = pd.concat([rows.assign(severity="minimal"), rows[:0]])
     kept = pd.DataFrame([{**rows.iloc[1].to_dict(), "kind": "kept", "candidate": n, "delta_nll": 0.29} for n in (0, 1)])
     rows = pd.concat([rows, kept])
     bands = (1.5, 1.1)
     joint = joint_of(rows, bands)
     places = [Coordinate(1, 9, n, component="mlp.down_proj") for n in (20, 21)]
-    table = pd.DataFrame([judged(rows, n, place, 0.5, joint, bands) for n, place in enumerate(places)])
-    assert table.verdict.tolist() == ["inert", "inert"] and overall(table, joint) == "contributing"
-    told = [each["text"] for each in graded("contributing", table, {"weights": 2, "delta_nll": 0.3})]
+    table = pd.DataFrame([judged(rows, n, place, 0.5, joint, bands, 0.0) for n, place in enumerate(places)])
+    assert table.verdict.tolist() == ["inert", "inert"] and overall(table, joint) == "mild"
+    table["found_by"] = "contribution"
+    told = [each["text"] for each in graded("mild", table, {"weights": 2, "delta_nll": 0.3})]
     assert told[0].startswith("All 2 candidates") and not any("decoy" in text for text in told)
     assert sum("harmless to remove alone, but not with the others" in text for text in told) == 2
     records = [{**row, "expert_id": None, "found_by": ["contribution"]} for row in table.to_dict("records")]
-    written = {"super_weights": records, "verdict": "contributing"}
+    written = {"super_weights": records, "verdict": "mild"}
     found = pd.DataFrame({"layer": [], "row": [], "column": [], "component": []})
     page = dict(headline({"super_weights": {"m.csv": found}, "super_weight_verification": {"m.json": written}}))
-    assert page == {"super weights": "2 weights, contributing together only: layer 1 mlp.down_proj [9, 20]; "
+    assert page == {"super weights": "2 weights, mild together only: layer 1 mlp.down_proj [9, 20]; "
                                      "layer 1 mlp.down_proj [9, 21]"}  # fmt: skip
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_losses_that_are_not_finite_are_drawn_and_not_called_minimal(loss):
-    row = {"layer": 1, "row": 9, "column": 21, "expert": pd.NA, "verdict": "critical"}
+    row = {"layer": 1, "row": 9, "column": 21, "role": "W_down", "component": "", "expert": pd.NA}
+    row["verdict"] = "critical"
     table = pd.DataFrame([{**row, "delta_nll": loss, "neuron_delta_nll": loss, "kept_delta_nll": loss}])
     variants = pd.DataFrame({"kind": ["baseline", "single", "neuron"], "candidate": [pd.NA, 0, 0],
                              "delta_nll": [0.0, loss, loss]})  # fmt: skip
     assert "What removing super weights costs" in drawn(figures.verification(table, variants))
     assert severity(ratio_of(loss)) == ("catastrophic" if loss > 0 else "not finite")
-    nothing = Trial(pd.DataFrame({"layer": [0, 1], "row": [1, 1], "column": [2, 2], "delta_nll": [0.1, loss]}),
-                    pd.DataFrame(), (), 0)  # fmt: skip
-    text = searched("critical", nothing, [], 0)[-1]["text"]
+    tried = pd.DataFrame({"layer": [0, 1], "row": [1, 1], "column": [2, 2], "delta_nll": [0.1, loss]})
+    text = searched("critical", Trial(tried, (), (), {}), [], 0)[-1]["text"]
     assert f"perplexity times {times(loss)} at most" in text
 
 
@@ -229,7 +252,7 @@ def test_a_weight_without_which_there_are_no_numbers_is_critical(said):
 
     batched_scoring.variant_logits = overflowing
     try:
-        written, _, findings = said(live)
+        written, _, findings = said(live, removals=0)
     finally:
         batched_scoring.variant_logits = scored
     (record,) = written["super_weights"]
@@ -239,18 +262,19 @@ def test_a_weight_without_which_there_are_no_numbers_is_critical(said):
 
 
 def test_an_own_effect_is_not_compared_where_a_weight_counts_among_others():
-    row = {"layer": 1, "row": 9, "column": 20, "expert": pd.NA, "verdict": "contributing", "delta_nll": 0.015,
-           "null_draws": 5, "null_max": 0.0, "shift_draws": 5, "shift_max": 0.02, "exceeds_null": False}  # fmt: skip
+    row = {"layer": 1, "row": 9, "column": 20, "role": "W_down", "component": "", "expert": pd.NA,
+           "verdict": "contributing", "delta_nll": 0.015, "null_draws": 5, "null_median": 0.0, "shift_draws": 5,
+           "shift_median": 0.02, "exceed_share": 0.2, "special": "undecided", "found_by": "contribution"}  # fmt: skip
     for rescue, compared in ((15.4, False), (0.001, True), (float("nan"), True)):
         (told,) = graded("contributing", pd.DataFrame([{**row, "rescue": rescue}]), None)
-        assert ("does as much harm elsewhere" in told["text"]) == compared
+        assert ("of 5 random places for the same change 1 does as much harm" in told["text"]) == compared
 
 
 @pytest.mark.parametrize("channels", [1, 4, 7])
 def test_channels_of_one_origin_are_told_together(channels):
     rest = [{"layer": -1, "channel": n, "ratio": 90.0 - n, "token": "x", "reason": "born in the embedding"}
             for n in range(channels)]  # fmt: skip
-    nothing = Trial(pd.DataFrame(), pd.DataFrame(), (), 0)
+    nothing = Trial(pd.DataFrame(), (), (), {})
     text = searched("none found", nothing, rest, 0)[0]["text"]
     assert {1: "channel 0 at the embedding (90 times", 4: "channels 0, 1, 2, 3 at the embedding (up to 90 times",
             7: "channels 0, 1, 2, 3 and 3 more at the embedding (up to 90 times"}[channels] in text  # fmt: skip

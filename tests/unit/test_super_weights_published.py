@@ -10,7 +10,8 @@ from live_models import LAYOUTS, LISTED, plant, tiny, word_tokenizer
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import anatomy
-from weight_atlas.live.edits import edited, matrix_at, set_to, value_at
+from weight_atlas.live.edits import edited, set_to, value_at
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.settings.super_weights import SuperWeights
 from weight_atlas.super_weights.artifact import artifact, coordinates_of, published_records
 from weight_atlas.super_weights.published import family_threshold, spikes

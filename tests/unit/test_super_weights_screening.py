@@ -11,7 +11,7 @@ from weight_atlas.families.inventory import inventory
 from weight_atlas.families.pieces import load_piece
 from weight_atlas.figures.super_weight_screening import screening
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.edits import matrix_at
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.super_weights import screening as module
 from weight_atlas.super_weights.screening import screen
 

@@ -373,7 +373,7 @@ def test_added_tokens_in_normalized_text(small):
             "a<late>b",
             "<late>",
             " <late> c",
-            "no <la te>",
+            "no <la\u0020te>",
             "unwhole whole wholes",
             "K<late\u0338>",
             "<late>\u0338",

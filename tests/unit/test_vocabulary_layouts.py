@@ -10,8 +10,9 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families.inventory import inventory
 from weight_atlas.live.anatomy import anatomy
-from weight_atlas.live.edits import matrix_at, value_at
+from weight_atlas.live.edits import value_at
 from weight_atlas.live.layer_restart import chain
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.vocabulary.down_projections import down_projections, projections_of
 from weight_atlas.vocabulary.effects import direct_effects
 from weight_atlas.vocabulary.neuron_scan import prepare, scan

@@ -81,8 +81,9 @@ class LiveAnalyses(WeightAnalyses):
 
         wanted = checked(SuperWeightVerification, settings, "verify")
         live, tokenizer = self.live
-        screening = self.super_weight_screening()
-        return verified(live, tokenizer, self._survey(found).artifact, _documents(corpus), screening, wanted)[0]
+        texts, screening = _documents(corpus), self.super_weight_screening()
+        effects = self.weight_attribution(texts).table
+        return verified(live, tokenizer, self._survey(found).artifact, texts, screening, effects, wanted)[0]
 
     def super_activations(self, corpus: Corpus, found: "Survey | None" = None, **settings: Any) -> "Activations":
         """The tokens at which super activations arise, and the attention on them (settings.super_weights).

@@ -12,13 +12,15 @@ BARS = (
     ("kept_delta_nll", "all but this weight", PALETTE[4]),
 )
 FLOOR = 1e-6
+# Matrices whose rows or columns are neurons.
+OF_NEURONS = ("W_down", "W_gate", "W_up")
 
 
 def verification(table: pd.DataFrame, variants: pd.DataFrame, *, most: int = 12) -> Figure:
     """Rise of nll when something is set to zero, on a log axis, with the range of each candidate's null.
 
-    table: layer, row, column, expert, verdict, delta_nll, neuron_delta_nll, kept_delta_nll; variants: kind, candidate,
-    delta_nll. Falls are drawn hatched. At most `most` candidates, the costliest.
+    table: layer, row, column, role, component, expert, verdict, delta_nll, neuron_delta_nll, kept_delta_nll; variants:
+    kind, candidate, delta_nll. Falls are drawn hatched. At most `most` candidates, the costliest.
     """
     if table.empty:
         return message("No candidate was found where it was searched: nothing to verify.")
@@ -30,7 +32,8 @@ def verification(table: pd.DataFrame, variants: pd.DataFrame, *, most: int = 12)
     figure, axis = subplots(width=7.6, height=1.5 + 0.36 * len(bars) * len(shown) + (0.4 if len(joint) else 0))
     for place, row in enumerate(shown.itertuples()):
         for offset, (column, _, colour) in enumerate(bars):
-            _bar(axis, place - 0.4 + (offset + 0.5) * height, getattr(row, column), colour, height * 0.9)
+            if column != "neuron_delta_nll" or row.role in OF_NEURONS:
+                _bar(axis, place - 0.4 + (offset + 0.5) * height, getattr(row, column), colour, height * 0.9)
         null = variants[variants.kind.isin(("random", "shifted")) & (variants.candidate == row.number)].delta_nll.abs()
         _null(axis, place, null, "range of the null" if place == 0 else None)
     labels = [_name(row) for row in shown.itertuples()]
@@ -76,7 +79,7 @@ def _null(axis, place: float, null: pd.Series, label: str | None) -> None:
 
 
 def _limits(table: pd.DataFrame, variants: pd.DataFrame) -> tuple[float, float]:
-    sizes = variants.delta_nll[~variants.kind.isin(("baseline", "screened"))].abs().clip(lower=FLOOR)
+    sizes = variants.delta_nll[~variants.kind.isin(("baseline",))].abs().clip(lower=FLOOR)
     sizes = sizes[np.isfinite(sizes)]
     if sizes.empty:
         return FLOOR, 1.0
@@ -84,5 +87,8 @@ def _limits(table: pd.DataFrame, variants: pd.DataFrame) -> tuple[float, float]:
 
 
 def _name(row) -> str:
-    expert = "" if pd.isna(row.expert) else f" expert {row.expert}"
-    return f"layer {row.layer}{expert} [{row.row}, {row.column}]\n{row.verdict}"
+    expert = "" if pd.isna(row.expert) else f"expert {row.expert} "
+    layer = "" if row.layer < 0 else f"layer {row.layer} "
+    role = "" if row.role == "W_down" else f"{row.component if row.role == 'norm' else row.role} "
+    index = row.row if row.role == "norm" or row.role.endswith("bias") else f"{row.row}, {row.column}"
+    return f"{layer}{role}{expert}[{index}]\n{row.verdict}"

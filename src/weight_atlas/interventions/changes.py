@@ -16,8 +16,9 @@ from weight_atlas.interventions.pruning import Largest, largest_zeroed
 from weight_atlas.interventions.quantized_layers import check_editable, quantized_layers
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.contributions import mean_contribution
-from weight_atlas.live.edits import Edit, edited, matrix_at, scale, zero
+from weight_atlas.live.edits import Edit, edited, scale, zero
 from weight_atlas.live.experts import forced_routing
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.quantization.quantizers import Scheme
 
 

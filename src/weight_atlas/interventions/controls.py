@@ -7,7 +7,11 @@ import numpy as np
 import torch
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate
-from weight_atlas.live.edits import matrix_at, value_at
+from weight_atlas.live.edits import value_at
+from weight_atlas.live.matrices import same_matrix, values_at
+
+# Roles whose rows are neurons; of others columns are.
+INTO_NEURONS = ("W_gate", "W_up")
 
 
 def matched_draws(
@@ -27,13 +31,15 @@ def matched_draws(
     largest weight of a matrix has only smaller neighbours: `magnitude_ratio` says how much smaller.
     """
     columns: list[list[Coordinate]] = []
-    used: dict[int, set[int]] = {}
+    used: list[tuple[Coordinate, set[int]]] = []
     for number, target in enumerate(targets):
-        matrix = matrix_at(live, target)
-        own = [other for other in targets if _same_matrix(live, other, target)]
-        excluded = own + [other for other in never if _same_matrix(live, other, target)]
+        matrix = values_at(live, target)
+        own = [other for other in targets if same_matrix(live, other, target)]
+        excluded = own + [other for other in never if same_matrix(live, other, target)]
         near = _nearest(matrix, target, excluded, max(pool, draws * len(own)))
-        taken = used.setdefault(matrix.data_ptr(), set())
+        taken = next((places for other, places in used if same_matrix(live, other, target)), None)
+        if taken is None:
+            used.append((target, taken := set()))
         order = np.random.default_rng([seed, number]).permutation(near)
         fresh = [place for place in order.tolist() if place not in taken] or order.tolist()
         chosen = [fresh[draw % len(fresh)] for draw in range(draws)] if fresh else []
@@ -47,18 +53,21 @@ def random_places(
 ) -> list[list[Coordinate]]:
     """Draw sets of places, in each one for every target from its own matrix, all as likely, zero weights among them.
 
-    The neurons (columns) of the targets and of those `never` to be drawn are left out: whatever else of a super
-    neuron is changed changes the massive activation too. Returns `draws` lists in the order of targets; none where a
-    target's matrix has no other neuron.
+    The neurons of the targets and of those `never` to be drawn are left out: whatever else of a super neuron is
+    changed changes the massive activation too. Returns `draws` lists in the order of targets; none where a target's
+    matrix has no other neuron.
     """
     columns: list[list[Coordinate]] = []
     for number, target in enumerate(targets):
-        rows, cols = matrix_at(live, target).shape
-        shared = {other.col for other in (*targets, *never) if _same_matrix(live, other, target)}
-        free = np.array([col for col in range(cols) if col not in shared])
+        by_row = target.vector or target.role in INTO_NEURONS
+        rows, cols = values_at(live, target).shape
+        here = [other for other in (*targets, *never) if same_matrix(live, other, target)]
+        shared = {other.row if by_row else other.col for other in here}
+        free = np.array([index for index in range(rows if by_row else cols) if index not in shared])
         random = np.random.default_rng([seed, number])
-        chosen = [(int(random.integers(rows)), int(random.choice(free))) for _ in range(draws)] if len(free) else []
-        columns.append([replace(target, row=row, col=col) for row, col in chosen])
+        other = cols if by_row else rows
+        drawn = [(int(random.integers(other)), int(random.choice(free))) for _ in range(draws)] if len(free) else []
+        columns.append([replace(target, row=b if by_row else a, col=a if by_row else b) for a, b in drawn])
     return [list(places) for places in zip(*columns, strict=False)]
 
 
@@ -67,10 +76,9 @@ def shift_places(
 ) -> list[Coordinate]:
     """Coordinates anywhere in the matrix of a target (its index), none of them a target; no place twice."""
     target = targets[number]
-    rows, cols = matrix_at(live, target).shape
+    rows, cols = values_at(live, target).shape
     # The same matrix may be named by its component or, where a layer has one, without.
-    matrix = (live.projection(target), target.expert)
-    own = [at.cell for at in targets if (live.projection(at), at.expert) == matrix]
+    own = [at.cell for at in targets if same_matrix(live, at, target)]
     never = {row * cols + col for row, col in own}
     count = min(draws + len(never), rows * cols)
     # Apart from the seed of the matched draws.
@@ -88,11 +96,6 @@ def magnitude_ratio(live: Anatomy, targets: Sequence[Coordinate], controls: Sequ
 def magnitude(live: Anatomy, coordinates: Sequence[Coordinate]) -> float:
     """Sum of |w| over single weights."""
     return sum(abs(value_at(live, place)) for place in coordinates)
-
-
-def _same_matrix(live: Anatomy, one: Coordinate, other: Coordinate) -> bool:
-    """Whether two coordinates lie in the same memory, however they are written and whatever is tied."""
-    return matrix_at(live, one).data_ptr() == matrix_at(live, other).data_ptr()
 
 
 def _nearest(matrix: torch.Tensor, target: Coordinate, excluded: Sequence[Coordinate], count: int) -> list[int]:

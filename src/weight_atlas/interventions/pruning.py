@@ -9,7 +9,7 @@ import torch
 from weight_atlas.errors import AtlasError
 from weight_atlas.interventions.quantized_layers import check_editable, layer_matrices
 from weight_atlas.live.anatomy import Anatomy, Coordinate
-from weight_atlas.live.edits import matrix_at
+from weight_atlas.live.matrices import matrix_at
 
 # More of a matrix than this is no longer a handful of outliers.
 MOST = 0.01

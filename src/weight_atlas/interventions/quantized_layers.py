@@ -9,7 +9,7 @@ import torch
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.roles import Role
 from weight_atlas.live.anatomy import Anatomy, Coordinate
-from weight_atlas.live.edits import matrix_at
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.live.parts import EDITABLE
 from weight_atlas.quantization.quantizers import Scheme, bits_per_weight, error_of, quantized
 

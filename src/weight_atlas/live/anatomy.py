@@ -24,12 +24,19 @@ SHARED_EXPERT = "shared_expert"
 FEED_FORWARD = ("", SHARED_EXPERT)
 
 
+# The layer of what belongs to none: embeddings, the final norm, the head.
+OUTSIDE = -1
+# The role of the bias that belongs to a matrix is the matrix's with this behind it.
+BIAS = ".bias"
+
+
 @dataclass(frozen=True, order=True)
 class Coordinate:
     """One weight, or a slice of them, in the logical layout (out, in) of a matrix.
 
-    row: output channel; col: input channel (of W_down: the neuron); None takes all of that axis. component: the
-    module's path below its layer, needed only where a layer has several matrices of the role.
+    layer: OUTSIDE for what belongs to none. row: output channel; col: input channel (of W_down: the neuron; of a bias
+    or norm 0); None takes all of that axis. component: the module's path below its layer, needed only where a layer has
+    several matrices of the role.
     """
 
     layer: int
@@ -41,8 +48,22 @@ class Coordinate:
 
     def __str__(self) -> str:
         expert = "" if self.expert is None else f" expert {self.expert}"
-        place = f" {self.component}" if self.component else ""
-        return f"layer {self.layer}{place}{expert} [{_index(self.row)}, {_index(self.col)}]"
+        # The component of W_gate and W_up is the output projection's.
+        named = self.component if self.role not in ("W_gate", "W_up") else ""
+        place = named if self.role == "W_down" else f"{self.role} {named}"
+        where = "" if self.outside else f"layer {self.layer} "
+        index = _index(self.row) if self.vector else f"{_index(self.row)}, {_index(self.col)}"
+        return f"{f'{where}{place}'.strip()}{expert} [{index}]"
+
+    @property
+    def outside(self) -> bool:
+        """Whether it belongs to no layer."""
+        return self.layer == OUTSIDE
+
+    @property
+    def vector(self) -> bool:
+        """Whether it lies in a bias or in the gains of a norm."""
+        return self.role == Role.NORM or self.role.endswith(BIAS)
 
     @property
     def cell(self) -> tuple[int, int]:

@@ -146,7 +146,8 @@ def _output(head: torch.nn.Linear, states: torch.Tensor) -> torch.Tensor:
     and is faster.
     """
     changed = type(head) is not torch.nn.Linear or "forward" in vars(head) or head._forward_hooks
-    if changed or states.device.type != "cpu" or head.weight.device.type != "cpu":
+    # What is written into blocks has no gradient.
+    if changed or torch.is_grad_enabled() or states.device.type != "cpu" or head.weight.device.type != "cpu":
         return head(states)
     output = states.new_empty(len(states), len(head.weight))
     for start in range(0, len(head.weight), BLOCK):

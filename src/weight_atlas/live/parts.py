@@ -13,7 +13,7 @@ import torch
 from weight_atlas.dtypes import DTYPES
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.architecture import Architecture
-from weight_atlas.families.layouts import WHOLE, Selection, window
+from weight_atlas.families.layouts import WHOLE, Selection, extract, logical_shape, window
 from weight_atlas.families.matching import Match, Matcher
 from weight_atlas.families.pieces import pieces_of
 from weight_atlas.families.quantities import Quantities
@@ -67,6 +67,41 @@ class Part:
                 f"{self.role} has no matrix of its own in the live model: its rows lie among others",
                 where=self.name,
             ) from None
+
+    def values(self) -> torch.Tensor:
+        """The part's values, (out, in) or (out,), to be read: a copy where its rows lie among others."""
+        return extract(self.parameter.data, self.selection)
+
+    def at(self, row: int | None, col: int | None) -> torch.Tensor:
+        """A view of one of its weights, of a row, of a column, or of all, in the logical layout; None takes all.
+
+        Also where its rows lie among others and it has no view as a matrix: a column, or all, then has more dimensions.
+        """
+        found = window(self.parameter.data, self.selection)
+        if row is not None:
+            row = self._stored_row(row)
+            found = found[divmod(row, found.shape[1])] if self.selection.piece is not None else found[row]
+        return found if col is None or self.vector else found[..., col]
+
+    def _stored_row(self, row: int) -> int:
+        """Where a row lies whose head is stored in rotary pairs."""
+        if not (heads := self.selection.rotary_heads):
+            return row
+        rows, _ = self.shape
+        head, inside = divmod(row, rows // heads)
+        half, pair = divmod(inside, rows // heads // 2)
+        return head * (rows // heads) + 2 * pair + half
+
+    @property
+    def vector(self) -> bool:
+        """Whether it is a bias or the like, and no matrix."""
+        return len(logical_shape(tuple(self.parameter.shape), self.selection)) == 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Logical (out, in); a vector is a column."""
+        rows, *cols = logical_shape(tuple(self.parameter.shape), self.selection)
+        return rows, cols[0] if cols else 1
 
 
 class Unexplained(AtlasError):

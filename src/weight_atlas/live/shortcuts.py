@@ -1,16 +1,17 @@
-"""Decide which shortcuts reproduce the model's logits, by testing them on every projection to be edited."""
+"""Decide which shortcuts reproduce the model's logits, by testing them on every matrix to be edited."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 
 import torch
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.live.anatomy import Anatomy, Projection
-from weight_atlas.live.edits import Edit, change_of, edited, matrix_at
+from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.edits import Edit, change_of, edited
 from weight_atlas.live.head import logits_at
-from weight_atlas.live.layer_restart import chain
+from weight_atlas.live.layer_restart import LayerTrace, chain
+from weight_atlas.live.matrices import MLP, part_at, slice_at
 from weight_atlas.live.memory import is_out_of_memory
 from weight_atlas.live.windows import Windows
 
@@ -19,17 +20,17 @@ Variant = tuple[Edit, ...]
 TRIAL = 64
 # Forward passes that the trials of one projection take, at most.
 PASSES = 7
-# Roles whose edits show in the output of their own layer, and nowhere else.
-OF_A_LAYER = ("W_down", "W_gate", "W_up")
+# Roles of the model as a whole, whatever layer a coordinate gives.
+OF_THE_MODEL = ("W_E", "W_U")
 
 
 @dataclass(frozen=True)
 class Shortcuts:
     """Shortcuts that hold for some edits of a model; by default none: every variant takes a whole forward pass.
 
-    carried: names of projections whose output reaches the layers above through the residual stream alone. added: those
-    of them whose layer can be restarted after the projection, with a changed weight's difference added to its output.
-    shared: addresses of tensors that more than one layer reads.
+    carried: sites (see site_of) whose change reaches the layers above through the residual stream alone. added: the
+    output projections among them whose layer can be restarted after the projection, with a changed weight's difference
+    added to its output. shared: addresses of tensors that more than one layer reads.
     """
 
     carried: frozenset[str] = frozenset()
@@ -39,9 +40,8 @@ class Shortcuts:
     def takes(self, live: Anatomy, variant: Variant) -> bool:
         """Whether a variant can begin at the first layer that it edits, and saves work by it."""
         sound = all(
-            edit.coordinate.role in OF_A_LAYER
-            and live.projection(edit.coordinate).name in self.carried
-            and _address(matrix_at(live, edit.coordinate)) not in self.shared
+            site_of(live, edit.coordinate) in self.carried
+            and _address(slice_at(live, edit.coordinate)) not in self.shared
             for edit in variant
         )
         return bool(variant) and sound and (first_layer(variant) > 0 or self.adds(live, variant))
@@ -62,24 +62,39 @@ def is_single(variant: Sequence[Edit]) -> bool:
     return len(variant) == 1 and place.role == "W_down" and None not in (place.row, place.col)
 
 
+def site_of(live: Anatomy, coordinate: Coordinate) -> str | None:
+    """Where in its layer an edit takes effect: an MLP's output projection, or a parameter; None outside of layers."""
+    if coordinate.outside or coordinate.role in OF_THE_MODEL:
+        return None
+    if coordinate.role in MLP:
+        return live.projection(coordinate).name
+    name = part_at(live, coordinate).name
+    return name if name.startswith(f"{live.layers_path}.{coordinate.layer}.") else None
+
+
+def _sites(live: Anatomy, variants: Iterable[Variant]) -> dict[str, Coordinate]:
+    """The sites that some variants edit, each with the coordinate of one edit there."""
+    places = [edit.coordinate for variant in variants for edit in variant]
+    return {name: place for place in reversed(places) if (name := site_of(live, place)) is not None}
+
+
 @torch.no_grad()
 def shortcuts_of(live: Anatomy, ids: torch.Tensor, variants: Sequence[Variant]) -> Shortcuts:
-    """Test the shortcuts on the projections that some variants edit.
+    """Test the shortcuts on the sites that some variants edit.
 
-    ids (1, length): a window. The lowest of these projections, whose change passes all layers above, takes a few
-    forward passes over the whole window; the others over its first tokens if that test succeeds, else over all of it.
+    ids (1, length): a window. The lowest of these sites, whose change passes all layers above, takes a few forward
+    passes over the whole window; the others over its first tokens if that test succeeds, else over all of it.
     """
-    edits = [edit for variant in variants for edit in variant if edit.coordinate.role in OF_A_LAYER]
-    projections = {live.projection(edit.coordinate).name: live.projection(edit.coordinate) for edit in edits}
+    sites = _sites(live, variants)
     samples: dict[str, Edit] = {}
     for variant in variants:
         if is_single(variant):
             samples.setdefault(live.projection(variant[0].coordinate).name, variant[0])
-    lowest = min(projections.values(), key=lambda projection: projection.layer, default=None)
-    sound = lowest is not None and _tried(_carries, live, ids, lowest)
+    lowest = min(sites, key=lambda name: sites[name].layer, default=None)
+    sound = lowest is not None and _tried(_carries, live, ids, sites[lowest])
     tried = ids[:, :TRIAL] if sound else ids
     carried = frozenset(
-        name for name, each in projections.items() if (sound if each is lowest else _tried(_carries, live, tried, each))
+        name for name, place in sites.items() if (sound if name == lowest else _tried(_carries, live, tried, place))
     )
     added = frozenset(name for name, edit in samples.items() if name in carried and _tried(_adds, live, tried, edit))
     return Shortcuts(carried, added, _read_by_several(live))
@@ -90,11 +105,10 @@ def pays(live: Anatomy, windows: Windows, variants: Sequence[Variant], *, beside
 
     beside: passes over each window that are needed for the restarts only.
     """
-    edits = [edit for variant in variants for edit in variant if edit.coordinate.role in OF_A_LAYER]
-    projections = {live.projection(edit.coordinate).name for edit in edits}
-    below = sum(first_layer(variant) for variant in variants if variant) / len(live.layers)
+    sites = _sites(live, variants)
+    below = sum(max(0, first_layer(variant)) for variant in variants if variant) / len(live.layers)
     short = min(TRIAL, windows.ids.shape[1]) / windows.ids.shape[1]
-    return len(windows) * (below - beside) > PASSES * (1 + short * (len(projections) - 1))
+    return len(windows) * (below - beside) > PASSES * (1 + short * (len(sites) - 1))
 
 
 def _tried(trial: Callable[..., bool], *given: object) -> bool:
@@ -107,17 +121,16 @@ def _tried(trial: Callable[..., bool], *given: object) -> bool:
         return False
 
 
-def _carries(live: Anatomy, ids: torch.Tensor, projection: Projection) -> bool:
-    """Whether a change of a projection's output reaches the logits through the residual stream alone, in a batch too.
+def _carries(live: Anatomy, ids: torch.Tensor, place: Coordinate) -> bool:
+    """Whether a change at a place's site reaches the logits through the residual stream alone, in a batch too.
 
-    The change is as large as the stream itself. Every layer is run for the unchanged model as well, as it is for other
-    variants in between: what layers hand on beside the stream (keys and values that later layers share, say) is then
-    that of the wrong pass, and shows.
+    The change is large: of an output projection a vector as large as the stream itself, of another matrix its sign.
+    Every layer is run for the unchanged model as well, as it is for other variants in between: what layers hand on
+    beside the stream (keys and values that later layers share, say) is then that of the wrong pass, and shows.
     """
-    trace, layer = chain(live, ids), projection.layer
-    size = float(trace.streams[layer + 1].float().square().mean().sqrt())
+    trace, layer = chain(live, ids), place.layer
     positions = torch.linspace(0, trace.ids.shape[1] - 1, min(TRIAL, trace.ids.shape[1], live.head.positions)).long()
-    with _shifted(projection.container, size):
+    with _changed(live, place, trace):
         whole = logits_at(live.model, trace.ids, positions)[0]
         hidden = trace.layer(layer, trace.streams[layer].expand(2, -1, -1))
     dtype, whole = whole.dtype, whole.float()
@@ -128,6 +141,13 @@ def _carries(live: Anatomy, ids: torch.Tensor, projection: Projection) -> bool:
     tolerance = max(1e-4, 4 * torch.finfo(dtype).eps) * float(whole.abs().max())
     states = trace.states(hidden, positions)
     return all(bool((live.head.logits(each).float() - whole).abs().max() <= tolerance) for each in states)
+
+
+def _changed(live: Anatomy, place: Coordinate, trace: LayerTrace) -> AbstractContextManager[None]:
+    if place.role in MLP:
+        size = float(trace.streams[place.layer + 1].float().square().mean().sqrt())
+        return _shifted(live.projection(place).container, size)
+    return edited(live, [Edit(replace(place, row=None, col=None), factor=-1.0)])
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from weight_atlas.errors import AtlasError, NotApplicable
 
 # The window that published perplexities of this size of models use.
 DEFAULT_WINDOW = 2048
-# Characters of a piece of a long document, some thousand tokens.
-PIECE = 1 << 14
+# About as many stand for a token of ordinary text.
+CHARACTERS_OF_A_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -117,24 +117,44 @@ def fixed_windows(
     return Windows(torch.from_numpy(ids), torch.from_numpy(scored), len(prefix))
 
 
-def drawn_over(corpus: pd.DataFrame, *, seed: int) -> pd.DataFrame:
-    """The documents of a corpus in random order, long ones cut into pieces, so that its beginning is a sample of it.
+def drawn_windows(
+    corpus: pd.DataFrame,
+    tokenizer: Any,
+    *,
+    window: int | None,
+    tokens: int | None,
+    limit: int | None,
+    where: object,
+    seed: int,
+) -> Windows:
+    """Windows over `tokens` tokens of passages drawn at random from all over a corpus; see corpus_windows.
 
-    Returns text, and document: the number of the row that it comes from. Pieces end at white space where there is some
-    within PIECE characters.
+    A passage is a document, or a piece of a long one of about a window: windows are then nearly independent draws from
+    the corpus, so that what is inferred from their differences holds for all of it, not for its beginning.
     """
-    pieces = [(text, number) for number, each in enumerate(corpus["text"]) for text in _pieces(each)]
-    order = np.random.default_rng(seed).permutation(len(pieces))
-    return pd.DataFrame([pieces[number] for number in order], columns=["text", "document"])
+    length = min(limit or DEFAULT_WINDOW, DEFAULT_WINDOW) if window is None else fitting(window, limit)
+    drawn = drawn_over(corpus, seed=seed, characters=max(1, length * CHARACTERS_OF_A_TOKEN))
+    return corpus_windows(drawn, tokenizer, window=length, tokens=tokens, limit=limit, where=where)
 
 
-def _pieces(text: str) -> Iterator[str]:
+def drawn_over(corpus: pd.DataFrame, *, seed: int, characters: int) -> pd.DataFrame:
+    """The documents of a corpus in random order, cut into passages of at most so many characters.
+
+    Returns text, and document: the number of the row that it comes from. Passages end at white space where there is
+    some within them.
+    """
+    passages = [(text, number) for number, each in enumerate(corpus["text"]) for text in _passages(each, characters)]
+    order = np.random.default_rng(seed).permutation(len(passages))
+    return pd.DataFrame([passages[number] for number in order], columns=["text", "document"])
+
+
+def _passages(text: str, characters: int) -> Iterator[str]:
     start = 0
-    while len(text) - start > PIECE:
-        end = start + PIECE
+    while len(text) - start > characters:
+        end = start + characters
         while end > start and not text[end].isspace():
             end -= 1
-        end = end if end > start else start + PIECE
+        end = end if end > start else start + characters
         yield text[start:end]
         start = end
     yield text[start:]
@@ -152,9 +172,9 @@ def corpus_windows(
     return fixed_windows(stream, window=window, prefix=prefix_ids(tokenizer), limit=limit, where=where)
 
 
-def fitting(window: int | None, limit: int | None) -> int | None:
+def fitting(window: int, limit: int | None) -> int:
     """A default window for a model whose context (`limit`) may be shorter."""
-    return window if window is None or limit is None else min(window, limit)
+    return window if limit is None else min(window, limit)
 
 
 def _check(available: int, window: int, stride: int, n_prefix: int, limit: int | None, where: object) -> None:

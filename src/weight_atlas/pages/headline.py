@@ -67,26 +67,37 @@ def _super_weights(tables: Tables) -> Iterator[tuple[str, str]]:
         return
     records = verified["super_weights"]
     grave = [each for each in records if each["verdict"] != "inert"]
-    told = [f"{_place(each)} ({each['verdict']}{_of_screening(each)})" for each in grave]
+    told = [f"{_place(each)} ({each['verdict']}{_found_by(each)})" for each in grave]
     verdict = verified["verdict"]
     together = verdict == "critical together" or (not told and verdict not in ("not confirmed", "none found"))
     if not told and together:
         what = verdict.removesuffix(" together")
         told = [f"{len(records)} weights, {what} together only: {'; '.join(map(_place, records))}"]
+    told += [_together(each) for each in verified.get("sets", ())]
     yield "super weights", "; ".join(told) or "none found where it was searched (see the findings)"
-    decoys = [_place(each) for each in records if each["verdict"] == "inert"]
+    decoys = [_place(each) for each in records if each["verdict"] == "inert" and not _found_by(each)]
     if decoys and not together:
         yield "decoys: massive activations, removal harmless", "; ".join(decoys)
 
 
+def _together(group: dict) -> str:
+    return group["line"] if group["whole"] else f"{len(group['places'])} weights of {group['line']} together"
+
+
 def _place(record: dict) -> str:
+    if "place" in record:
+        return record["place"]
     expert = record.get("expert_id")
     of = "" if expert is None or pd.isna(expert) else f" expert {int(expert)}"
     return f"layer {record['layer']} {record['component']}{of} [{record['row']}, {record['column']}]"
 
 
-def _of_screening(record: dict) -> str:
-    return ", found by its size" if record["found_by"] == ["screening"] else ""
+def _found_by(record: dict) -> str:
+    return {
+        "screening": ", found by its size",
+        "attribution": ", found by its first-order effect",
+        "activation": ", found by what writes an activation",
+    }.get(record["found_by"][0] if len(record["found_by"]) == 1 else "", "")
 
 
 def _ablation_perplexity(tables: Tables) -> Iterator[tuple[str, str]]:

@@ -83,23 +83,26 @@ class SuperWeightVerification(FirstCorpus):
     window: WindowLength | None = Field(
         256, description="Tokens in a window, special tokens included; null: the model's context, at most 2048."
     )
-    tokens: Several = Field(4096, description="Tokens of the corpus that every variant is run on.")
+    tokens: Several = Field(
+        4096, description="Tokens that every variant is run on, of passages drawn from all over the corpus."
+    )
     score_every: Count = Field(4, description="Score every so many tokens: the head is then computed for these only.")
     draws: Natural = Field(50, description="Random weights that each super weight is compared with.")
-    seed: Natural = Field(0, description="Seed of the draws.")
+    seed: Natural = Field(0, description="Seed of the draws and of the passages of text.")
     batch_size: Count = Field(16, description="Variants in one forward pass, at most: fewer for long windows.")
     critical_ratio: Ratio = Field(
         1.5,
-        description="A super weight is critical if its removal alone multiplies perplexity by this or more.",
+        description="A removal is harmful if it multiplies perplexity by this or more.",
     )
     contributing_ratio: Ratio = Field(
-        1.1, description="Up to this factor on perplexity the removal of a weight counts as harmless."
+        1.1, description="A removal is mild from this factor on perplexity on, and harmless below it."
     )
-    max_candidates: Count = Field(20, description="Super weights to verify, those that contribute most.")
-    max_outliers: Natural = Field(
-        8,
-        description="Outliers of the screening that no activation led to, removed once each; the harmful ones are "
-        "verified too.",
+    max_candidates: Count = Field(20, description="Weights to verify, those detected first.")
+    removals: Natural = Field(
+        32,
+        description="Other weights, rows and columns of any matrix to remove once each, the most promising by size or "
+        "first-order effect; of the harmful ones single weights are verified too, up to max_candidates in all, and "
+        "rows and columns searched for sets of weights that matter together.",
     )
     enable_causal_scoring: bool = Field(
         False, description="For weights of experts, also the effect with every token sent to the expert."

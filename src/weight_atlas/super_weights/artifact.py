@@ -6,6 +6,7 @@ import pandas as pd
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.matrices import part_at
 from weight_atlas.super_weights.detection import Detection, Found
 from weight_atlas.super_weights.recording import Recording
 from weight_atlas.super_weights.routing_measures import expert_record
@@ -162,7 +163,20 @@ def name_on_disk(live: Anatomy, coordinate: Coordinate, inventory: pd.DataFrame 
     return str(names[0]) if len(names) == 1 else projection.parameter_name
 
 
-def outlier_record(live: Anatomy, place: Coordinate, weight: float, inventory: pd.DataFrame | None = None) -> dict:
-    """The record of a weight that was found by the screening alone."""
-    record = record_of(live, place, weight, None, None, inventory)
-    return {**record, "found_by": ["screening"]}
+def tried_record(live: Anatomy, place: Coordinate, weight: float, found_by: str) -> dict:
+    """The record of a weight of any matrix that was found by trying it; found_by: what promised it would matter."""
+    if place.role == "W_down":
+        return {**record_of(live, place, weight, None, None, None), "found_by": [found_by]}
+    name = place.role if place.outside and place.role in ("W_E", "W_U") else part_at(live, place).name
+    return {
+        **dict.fromkeys(COLUMNS),
+        "layer": place.layer,
+        "row": place.row,
+        "column": place.col,
+        "component": place.component,
+        "tensor": name,
+        "expert_id": place.expert,
+        "original_value": weight,
+        "is_shared_expert": False,
+        "found_by": [found_by],
+    }

@@ -17,12 +17,15 @@ from weight_atlas.statistics.paired import paired_difference
 from weight_atlas.super_weights.prompts import Prompts
 from weight_atlas.super_weights.recording import residual_output
 
+# Roles whose rows are channels of the residual stream.
+WRITES = ("W_down", "W_O")
+
 
 def residual_after(live: Anatomy, prompts: Prompts, candidates: Sequence[Coordinate]) -> list[dict[str, float]]:
     """Largest |h| in each candidate's channel after its layer: unchanged, without it, and without all candidates.
 
     Over the tokens of the prompts that begin with the tokenizer's own prefix. Keys residual_before, residual_after,
-    residual_after_all.
+    residual_after_all; NaN for a candidate of a matrix that does not write into the residual stream.
     """
     before = _channel_peaks(live, prompts, candidates)
     with zeroed(candidates).applied(live):
@@ -57,6 +60,7 @@ def _channel_peaks(live: Anatomy, prompts: Prompts, candidates: Sequence[Coordin
     hooks = [
         live.layers[place.layer].register_forward_hook(look(number, place.row))
         for number, place in enumerate(candidates)
+        if place.role in WRITES
     ]
     try:
         with out_of_memory_explained(f"a forward pass of {tuple(ids.shape)} tokens"):
@@ -64,7 +68,7 @@ def _channel_peaks(live: Anatomy, prompts: Prompts, candidates: Sequence[Coordin
     finally:
         for hook in hooks:
             hook.remove()
-    return [float(peaks[number]) for number in range(len(candidates))]
+    return [float(peaks[number]) if number in peaks else math.nan for number in range(len(candidates))]
 
 
 def natural_impacts(live: Anatomy, windows: Windows, places: Sequence[Coordinate], *, batch_size: int) -> list[float]:

@@ -4,20 +4,26 @@ Where a sentence rests on one number, it is given beside its null: the rise of t
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
+from weight_atlas.live.anatomy import Coordinate
 from weight_atlas.ratios import times
-from weight_atlas.super_weights.outliers import Trial
+from weight_atlas.super_weights.sets import Group
+from weight_atlas.super_weights.trials import Trial
 
 # Channels of one origin named in a sentence.
 MOST_LISTED = 4
 KEEP = "Keep it at full precision where the model is quantized, and never prune or clip it."
+KEEP_ALL = "Keep them at full precision where the model is quantized, and never prune or clip them."
 # What to do about a weight, by its verdict.
 REMEDIES = {
     "critical": KEEP,
+    "harmful but not special": "The matrix does not bear changes of this size: quantize it with more bits than others.",
     "contributing": KEEP,
+    "special but mild": KEEP,
     "inconclusive": "Verify on more text: super_weight_verification.tokens. Until then keep it at full precision.",
 }
 
@@ -25,8 +31,8 @@ REMEDIES = {
 def findings(verdict: str, table: pd.DataFrame, joint: dict | None) -> list[dict[str, Any]]:
     """A finding for each verified weight and one for all together, the most severe first.
 
-    Each has grade and text; value and null_value, the rise of the loss and the largest of its controls (missing without
-    controls), in nats per token; remedy, and of a single weight its place.
+    Each has grade and text; value and null_value, the rise of the loss and the median of its controls (of all together
+    the largest; missing without controls), in nats per token; remedy, and of a single weight its place.
 
     table: rows of the verification, with found_by. joint: the verification's row of all candidates together, if there
     were several, with `null_max`, the largest rise of its controls in nats per token.
@@ -49,47 +55,85 @@ def findings(verdict: str, table: pd.DataFrame, joint: dict | None) -> list[dict
     return sorted(found, key=lambda finding: order[finding["grade"]])
 
 
-def searched(verdict: str, trial: Trial, unattributed: Sequence[dict], unverified: int) -> list[dict[str, Any]]:
-    """Findings about the scope of the search: activations without a weight, outliers tried, matrices left out.
+def of_sets(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """A critical finding for each set of weights that do harm together."""
+    return [
+        {
+            "grade": "critical",
+            "text": _of_set(each),
+            "place": str(each.line),
+            "value": each.delta_nll,
+            "null_value": each.null_max,
+            "remedy": KEEP_ALL,
+        }
+        for each in groups
+    ]
 
-    trial: of the outliers. unattributed: see detection.unattributed. unverified: number of detected weights beyond
-    the limit.
+
+def _of_set(group: Group) -> str:
+    harm = f"perplexity on the verification text by {times(group.delta_nll)}"
+    many = _as_harmful(group.exceed_share, group.draws)
+    if group.whole:
+        kind = "row" if group.line.col is None else "column"
+        return (
+            f"The {kind} {group.line} is critical: set to zero it multiplies {harm}; of {group.draws} other {kind}s of "
+            f"the matrix {many}. No small number of its weights does half of it."
+        )
+    return (
+        f"{len(group.places)} weights of {group.line} are critical together: set to zero they multiply {harm}, the "
+        f"worst of them alone by {times(group.single)}; of {group.draws} random sets of as many weights of the matrix, "
+        f"nearest in size ({group.magnitude_ratio:.2g} of it), {many}."
+    )
+
+
+def searched(verdict: str, trial: Trial, unattributed: Sequence[dict], unverified: int) -> list[dict[str, Any]]:
+    """Findings about the scope of the search: activations without a weight, removals tried, what was not searched.
+
+    trial: of what promised to matter. unattributed: see detection.unattributed. unverified: number of weights beyond
+    the limit, detected or found harmful in the trial.
     """
     found = []
     if unattributed:
         lasting = any("last" not in each["reason"] for each in unattributed)
         beside = pd.DataFrame(unattributed)
-        beside["reason"] = [each["reason"] + _outlier(trial, each) for each in unattributed]
+        beside["reason"] = [each["reason"] + _tried(trial, each) for each in unattributed]
         groups = beside.groupby(["layer", "reason"], sort=True)
         listed = "; ".join(_unattributed(layer, reason, rows) for (layer, reason), rows in groups)
-        text = f"Massive activations that were attributed to no single weight of an MLP output projection: {listed}"
-        text += ". Attention and embedding matrices were not searched: a super weight may lie there."
-        remedy = (
-            "Keep attention output and embedding matrices in 16 bits, or see what removing their largest weights does."
-        )
-        found.append({"grade": "notable" if lasting else "info", "text": text, "remedy": remedy if lasting else ""})
+        text = f"Massive activations that were attributed to no single weight of an MLP output projection: {listed}."
+        explained = verdict not in ("none found", "not confirmed")
+        found.append({"grade": "notable" if lasting and not explained else "info", "text": text})
     text = "Searched: massive activations of the residual stream, attributed to MLP output projections"
     if len(trial.table):
         worst = trial.table.delta_nll.max(skipna=False)
         count = len(trial.table)
-        what = "the largest outlier" if count == 1 else f"the {count} largest other outliers"
-        text += f"; {what} of these projections, removed one at a time (perplexity times {times(worst)} at most)"
-        text += f", at least {trial.left} smaller ones untried" if trial.left else ""
-    elif trial.left:
-        text += f"; at least {trial.left} of their weights stand out by their size and were not tried"
-    else:
-        text += "; none of their weights stands out by its size beside those"
+        what = "what stands out most" if count == 1 else f"the {count} weights, rows and columns that stand out most"
+        text += f"; of all matrices, norms and biases {what} by size or by first-order effect, removed one at a time"
+        text += f" (perplexity times {times(worst)} at most)"
+    left = [
+        *([f"{trial.left['screening']} by their size"] if trial.left.get("screening") else []),
+        *([f"{trial.left['attribution']} by their first-order effect"] if trial.left.get("attribution") else []),
+    ]
+    if left:
+        text += f"; not tried were {' and '.join(left)} that stand out less"
+    elif trial.table.empty:
+        text += "; no weight stands out by its size or its first-order effect beside those"
     if unverified:
-        text += f"; {unverified} detected weights that contribute less were not verified"
+        text += f"; {unverified} candidates beyond the limit were not verified"
     start = "No super weight was found where it was searched. " if verdict in ("none found", "not confirmed") else ""
-    return [*found, {"grade": "info", "text": f"{start}{text}. Other matrices were not searched."}]
+    return [*found, {"grade": "info", "text": f"{start}{text}."}]
 
 
-def _outlier(trial: Trial, activation: dict) -> str:
-    """A clause about the tried outliers in an activation's layer that write into its channel, or ""."""
+def _tried(trial: Trial, activation: dict) -> str:
+    """A clause about the tried weights in an activation's layer that write into its channel, or ""."""
     rows = trial.table
-    own = rows[(rows.layer == activation["layer"]) & (rows.row == activation["channel"])] if len(rows) else rows
-    return "".join(f", where [{each.row}, {each.column}] stands out by its size" for each in own.itertuples())
+    if rows.empty:
+        return ""
+    # What writes into the residual stream has its channels as rows; an embedding as columns.
+    writes = rows.role.isin(["W_down", "W_O"]) & (rows.layer == activation["layer"])
+    own = rows[(rows.kind == "element") & writes & (rows.row == activation["channel"])]
+    return "".join(
+        f", where {each.role} [{each.row:.0f}, {each.column:.0f}] stands out" for each in own.head(2).itertuples()
+    )
 
 
 def _unattributed(layer: int, reason: str, rows: pd.DataFrame) -> str:
@@ -104,38 +148,61 @@ def _unattributed(layer: int, reason: str, rows: pd.DataFrame) -> str:
 
 def _of_weight(row, together: bool) -> dict[str, Any]:
     grade, text = _graded(row, together)
-    null = float(row.null_max) if row.null_draws else None
+    null = row.shift_median if row.shift_draws else row.null_median
+    null = None if pd.isna(null) else float(null)
     numbers = {"value": float(row.delta_nll), "null_value": null}
     return {"grade": grade, "text": text, "place": _place(row), **numbers, "remedy": REMEDIES.get(row.verdict, "")}
 
 
 def _place(row) -> str:
-    expert = "" if pd.isna(row.expert) else f" expert {row.expert}"
-    return f"Layer {row.layer}{expert} [{row.row}, {row.column}]"
+    expert = None if pd.isna(row.expert) else row.expert
+    place = Coordinate(row.layer, row.row, row.column, expert, row.role, row.component)
+    # A layer has one W_down, as a rule; of others the role alone would say less.
+    text = str(replace(place, component="") if place.role == "W_down" else place)
+    return text[0].upper() + text[1:]
 
 
 def _graded(row, together: bool) -> tuple[str, str]:
     place = _place(row)
     effect = f"set to zero it multiplies perplexity on the verification text by {times(row.delta_nll)}"
-    null = [f"{row.null_draws} random weights by at most {times(row.null_max)}"] if row.null_draws else []
-    if row.shift_draws:
-        null.append(f"the same change at {row.shift_draws} random places by at most {times(row.shift_max)}")
-    against = f", {', '.join(null)}" if null else ""
-    # Where a weight counts by what it does among the others, its own harm is not the point.
-    if null and not row.exceeds_null and row.verdict != "inert" and not row.rescue > row.delta_nll:
-        against += ": a change of this size does as much harm elsewhere"
+    against = _against(row)
     match row.verdict:
         case "critical":
             return "critical", f"{place} is critical: {effect}{against}."
+        case "harmful but not special":
+            return "notable", f"{place} is harmful to remove, but not special: {effect}{against}."
         case "contributing":
             return "notable", f"{place} contributes: {effect}{against}{_rescued(row)}."
+        case "special but mild":
+            return "notable", f"{place} is special, but mild: {effect}{against}."
+        case "mild":
+            return "info", f"{place} is mild: {effect}{against}."
         case "inconclusive":
-            why = f"the 95 % interval begins at {row.delta_nll_low:.3g} nats per token: more text would tell"
+            why = f"that may be chance (false discovery rate {row.harm_q:.2g}): more text would tell"
             return "notable", f"{place} may matter: {effect}{against}, but {why}."
-    what = "is a decoy: it writes a massive activation, but removing it is harmless"
     if together:
         what = "is harmless to remove alone, but not with the others"
+    elif "contribution" in row.found_by or "published" in row.found_by:
+        what = "is a decoy: it writes a massive activation, but removing it is harmless"
+    else:
+        what = "is inert: it stood out in the trial, but removing it is harmless"
     return "info", f"{place} {what}: {effect}{against}."
+
+
+def _against(row) -> str:
+    """A clause about the null: how many random changes do as much harm, and whether that is enough to tell."""
+    draws = int(row.shift_draws or row.null_draws)
+    # Where a weight counts by what it does among the others, its own harm is not the point.
+    if not draws or row.rescue > row.delta_nll:
+        return ""
+    what = f"{draws} random places for the same change" if row.shift_draws else f"{draws} random weights of its size"
+    clause = f"; of {what} {_as_harmful(row.exceed_share, draws)}"
+    return clause + (", too few to say whether it is special" if row.special == "undecided" else "")
+
+
+def _as_harmful(share: float, draws: int) -> str:
+    count = round(share * draws)
+    return f"{count or 'none'} {'do' if count > 1 else 'does'} as much harm"
 
 
 def _rescued(row) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from weight_atlas.live.anatomy import Anatomy, Coordinate
-from weight_atlas.live.edits import matrix_at
+from weight_atlas.live.matrices import matrix_at
 from weight_atlas.settings.super_weights import SuperWeights
 from weight_atlas.super_weights.agreement import agreement, agreement_findings, known_as
 from weight_atlas.super_weights.artifact import (

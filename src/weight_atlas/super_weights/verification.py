@@ -1,37 +1,52 @@
 """Verify candidates: each removed alone, together, all but one, with its neuron, and against random weights.
 
-The measure is the change of negative log-likelihood in nats per token on held-out windows, paired window by window. The
-verdict follows from the harm that was measured. Beside it stands a null: random weights of the same matrix, nearest in
-size, removed one at a time, and where the candidate has no equals the same change at random places
-(super_weights.verification_plan). A candidate that does not exceed the largest of them is as harmful as measured, but
-not alone.
+The measure is the change of negative log-likelihood in nats per token on windows drawn from all over the corpus, paired
+window by window. Two questions are answered apart. Does removal harm: by how much, and is it certain. Is the weight
+special: what share of random weights of the same matrix, nearest in size, do as much harm when they are removed, or,
+where it has no equals, what share of the same changes made at random places (super_weights.verification_plan). The
+answer is a share with its interval, never a maximum, which would grow with the number of draws.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
+from weight_atlas.interventions.controls import INTO_NEURONS
 from weight_atlas.interventions.intervention import UNCHANGED, Intervention
 from weight_atlas.interventions.measure import measure
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.windows import Windows
 from weight_atlas.ratios import ratio_of
 from weight_atlas.settings.super_weights import SuperWeightVerification
-from weight_atlas.statistics.paired import mean_nll, paired_difference
+from weight_atlas.statistics.paired import mean_nll, paired_difference, paired_p
+from weight_atlas.statistics.proportions import wilson
 from weight_atlas.statistics.severity import severity
 from weight_atlas.super_weights.verification_plan import candidates_of, random_ratio
 
 COLUMNS = (
-    "layer", "row", "column", "component", "expert", "verdict", "delta_nll", "delta_nll_low", "delta_nll_high", "ratio",
-    "severity", "null_draws", "null_max", "null_median", "p_value", "magnitude_ratio", "shift_draws", "shift_max",
-    "shift_median", "neuron_delta_nll", "kept_delta_nll", "rescue", "exceeds_null",
+    "layer", "row", "column", "role", "component", "expert", "verdict", "delta_nll", "delta_nll_low", "delta_nll_high",
+    "ratio", "severity", "harm_p", "harm_q", "special", "exceed_share", "exceed_share_low", "exceed_share_high",
+    "null_draws", "null_max", "null_median", "p_value", "magnitude_ratio", "shift_draws", "shift_max", "shift_median",
+    "shift_p_value", "neuron_delta_nll", "row_delta_nll", "column_delta_nll", "kept_delta_nll", "rescue",
+    "exceeds_null",
 )  # fmt: skip
 VARIANT_COLUMNS = (
-    "variant", "kind", "candidate", "weights", "nll", "delta_nll", "delta_nll_low", "delta_nll_high", "ratio",
+    "variant", "kind", "candidate", "weights", "nll", "delta_nll", "delta_nll_low", "delta_nll_high", "harm_p", "ratio",
     "severity",
+)  # fmt: skip
+# False discoveries among the candidates, and the chance that a share lies beyond its bound on one side.
+LEVEL = 0.05
+# A weight is special if fewer than this share of random weights, or places, do as much harm.
+SPECIAL = 0.1
+# From the gravest on. What all candidates do together may be called so as well.
+VERDICTS = (
+    "critical", "critical together", "harmful but not special", "contributing", "special but mild", "mild",
+    "inconclusive",
 )  # fmt: skip
 
 
@@ -52,12 +67,16 @@ def verify(
 ) -> Verification:
     """Measure the planned interventions on windows, and judge each candidate.
 
-    critical: alone it raises perplexity by `critical_ratio` or more. contributing: alone it raises it by more than
-    `contributing_ratio`; or the candidates together are critical, and keeping it undoes a tenth or more of their effect
-    and more than `contributing_ratio`. A weight's own effect counts where its 95 % interval lies above zero;
-    inconclusive: it is larger than that ratio, but the interval does not. inert: none of these. exceeds_null says
-    whether it is larger than that of every random weight and every shift. The verdict does not depend on it: draws that
-    happen to be as harmful do not make a removal harmless.
+    Harm: the removal multiplies perplexity by `critical_ratio` (harmful) or `contributing_ratio` (mild) or more, and
+    its false discovery rate among the candidates (Benjamini and Hochberg, of Student's t over windows) is at most
+    LEVEL. Special: the share of its null that does as much harm is below SPECIAL, with its one-sided 95 % bound
+    (Wilson); not special: that share lies above; undecided: there are too few draws to tell.
+
+    critical: harmful, and not known to be not special. harmful but not special. special but mild: mild and special.
+    mild: mild, not known to be special. contributing: neither alone, but the candidates together are critical, and
+    keeping it undoes a tenth or more of their effect and more than `contributing_ratio`. inconclusive: the effect is
+    large enough, but not certain. inert: none of these. More draws, or others, turn undecided into one of its
+    neighbours and seldom change a verdict: a harmful weight would have to lie near the bound.
     """
     candidates = candidates_of(planned)
     if not candidates:
@@ -67,12 +86,24 @@ def verify(
     variants = intervened(live, windows, planned, batch_size=settings.batch_size)
     bands = (settings.critical_ratio, settings.contributing_ratio)
     joint = joint_of(variants, bands)
+    own = variants[variants.kind == "single"].sort_values("candidate", kind="stable")
+    rates = discovery_rates(own.harm_p.to_numpy(float))
     rows = [
-        judged(variants, number, place, random_ratio(planned, number), joint, bands)
+        judged(variants, number, place, random_ratio(planned, number), joint, bands, rates[number])
         for number, place in enumerate(candidates)
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"expert": "Int64"})
     return Verification(overall(table, joint), table, variants)
+
+
+def discovery_rates(p: np.ndarray) -> np.ndarray:
+    """False discovery rates (Benjamini and Hochberg 1995) of p values; NaN stays where there is none."""
+    from scipy.stats import false_discovery_control
+
+    rates, known = np.full(len(p), np.nan), ~np.isnan(p)
+    if known.any():
+        rates[known] = false_discovery_control(p[known])
+    return rates
 
 
 def intervened(
@@ -105,6 +136,7 @@ def _variant_row(intervention: Intervention, scores: pd.DataFrame, baseline: pd.
         "delta_nll": delta,
         "delta_nll_low": low,
         "delta_nll_high": high,
+        "harm_p": paired_p(baseline, scores),
         "ratio": ratio,
         "severity": severity(ratio),
     }
@@ -126,30 +158,56 @@ def joint_of(variants: pd.DataFrame, bands: tuple[float, float]) -> Joint | None
         return None
     row, null = joint.iloc[0], variants[variants.kind.isin(("random_together", "shifted_together"))].delta_nll
     largest = float(null.max()) if len(null) else 0.0
-    return Joint(float(row.delta_nll), band_of(row, bands), largest)
+    verdict = verdict_of(Harm(row.delta_nll, row.harm_p), "undecided", bands)
+    return Joint(float(row.delta_nll), verdict, largest)
 
 
-def harmful(row: pd.Series, ratio: float) -> bool:
-    """Whether a variant multiplies perplexity by a ratio or more, with an interval above zero.
+@dataclass(frozen=True)
+class Harm:
+    """What a removal costs, in nats per token, and how likely it is by chance, corrected for the number looked at.
 
-    A single window cannot give an interval; a loss that is no number any more is as harmful as can be.
+    rate: NaN where a single window gives no interval, or a loss is not finite: then the size alone counts.
     """
-    return costly(row, ratio) and (math.isnan(row.delta_nll) or not row.delta_nll_low <= 0)
+
+    delta_nll: float
+    rate: float
+
+    def reaches(self, ratio: float) -> bool:
+        """Whether it multiplies perplexity by a ratio or more, be it certain or not; what is no number does."""
+        return not self.delta_nll < math.log(ratio)
+
+    @property
+    def certain(self) -> bool:
+        return not self.rate > LEVEL
 
 
-def costly(row: pd.Series, ratio: float) -> bool:
+@dataclass(frozen=True)
+class Null:
+    """How often random changes do as much harm: share of them, and its one-sided 95 % bounds; NaN without draws."""
+
+    share: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, harm: float, draws: pd.Series) -> "Null":
+        """Beside the rises of the loss by random changes; a harm that is no number is as large as can be."""
+        if draws.empty:
+            return cls(math.nan, math.nan, math.nan)
+        count = 0 if math.isnan(harm) else int((draws >= harm).sum())
+        return cls(count / len(draws), *wilson(count, len(draws), confidence=1 - 2 * LEVEL))
+
+    @property
+    def special(self) -> str:
+        """yes, no, undecided, or unknown where nothing could be drawn."""
+        if math.isnan(self.share):
+            return "unknown"
+        return "yes" if self.high <= SPECIAL else "no" if self.low > SPECIAL else "undecided"
+
+
+def costly(row: Any, ratio: float) -> bool:
     """Whether a variant multiplies perplexity by a ratio or more, be it certain or not."""
-    return not row.delta_nll < math.log(ratio)
-
-
-def band_of(row: pd.Series, bands: tuple[float, float]) -> str:
-    """critical, contributing, inconclusive or inert, by a variant's own effect; bands: see verdict_of."""
-    critical, contributing = bands
-    if harmful(row, critical):
-        return "critical"
-    if harmful(row, contributing):
-        return "contributing"
-    return "inconclusive" if costly(row, contributing) else "inert"
+    return Harm(row.delta_nll, math.nan).reaches(ratio)
 
 
 def judged(
@@ -159,57 +217,87 @@ def judged(
     magnitudes: float,
     joint: Joint | None,
     bands: tuple[float, float],
+    rate: float,
 ) -> dict:
-    """The row of one candidate (see COLUMNS), from the rows of all variants."""
+    """The row of one candidate (see COLUMNS), from the rows of all variants. rate: its false discovery rate."""
     own = variants[variants.candidate == number]
-    single, neuron = own[own.kind == "single"].iloc[0], own[own.kind == "neuron"].iloc[0]
-    null, shifts = own[own.kind == "random"].delta_nll, own[own.kind == "shifted"].delta_nll
-    kept = float(own[own.kind == "kept"].delta_nll.iloc[0]) if joint else math.nan
+
+    def of(kind: str) -> pd.Series:
+        return own[own.kind == kind].delta_nll
+
+    single = own[own.kind == "single"].iloc[0]
+    null, shifts = of("random"), of("shifted")
+    # What removing smaller weights does is no null of a weight that has no equals.
+    level = Null.of(single.delta_nll, shifts if len(shifts) else null)
+    kept = float(of("kept").iloc[0]) if joint else math.nan
     rescue = joint.delta - kept if joint else math.nan
+    alone = verdict_of(Harm(single.delta_nll, rate), level.special, bands)
+    row, column = float(of("row").iloc[0]), float(of("column").iloc[0])
+    neuron = row if place.role in INTO_NEURONS else column if place.role == "W_down" else math.nan
     return {
         "layer": place.layer,
         "row": place.row,
         "column": place.col,
+        "role": place.role,
         "component": place.component,
         "expert": place.expert,
-        "verdict": verdict_of(single, rescue, joint, bands),
+        "verdict": among_others(alone, rescue, joint, bands),
         "delta_nll": single.delta_nll,
         "delta_nll_low": single.delta_nll_low,
         "delta_nll_high": single.delta_nll_high,
         "ratio": single.ratio,
         "severity": single.severity,
+        "harm_p": single.harm_p,
+        "harm_q": rate,
+        "special": level.special,
+        "exceed_share": level.share,
+        "exceed_share_low": level.low,
+        "exceed_share_high": level.high,
         "null_draws": len(null),
         "null_max": float(null.max()),
         "null_median": float(null.median()),
-        "p_value": (1 + int((null >= single.delta_nll).sum())) / (1 + len(null)) if len(null) else math.nan,
+        "p_value": _p(single.delta_nll, null),
         "magnitude_ratio": magnitudes,
         "shift_draws": len(shifts),
         "shift_max": float(shifts.max()),
         "shift_median": float(shifts.median()),
-        "neuron_delta_nll": neuron.delta_nll,
+        "shift_p_value": _p(single.delta_nll, shifts),
+        "neuron_delta_nll": neuron,
+        "row_delta_nll": row,
+        "column_delta_nll": column,
         "kept_delta_nll": kept,
         "rescue": rescue,
         "exceeds_null": not bool((pd.concat([null, shifts]) >= single.delta_nll).any()),
     }
 
 
-def verdict_of(single: pd.Series, rescue: float, joint: Joint | None, bands: tuple[float, float]) -> str:
-    """critical, contributing, inconclusive or inert; see verify.
+def _p(harm: float, draws: pd.Series) -> float:
+    """(1 + draws at least as harmful) / (1 + draws); NaN without draws."""
+    return (1 + int((draws >= harm).sum())) / (1 + len(draws)) if len(draws) else math.nan
 
-    single: row of the variant without the candidate; rescue: in nats; bands: least ratios of perplexity for the first
-    two.
-    """
-    own, helps = band_of(single, bands), False
-    if joint is not None and joint.verdict == "critical":
-        helps = rescue > max(0.1 * joint.delta, math.log(bands[1]))
-    return "contributing" if helps and own != "critical" else own
+
+def verdict_of(harm: Harm, special: str, bands: tuple[float, float]) -> str:
+    """What one removal is called by itself; see verify. bands: least ratios of perplexity for harmful and mild."""
+    critical, mild = bands
+    if not harm.reaches(mild):
+        return "inert"
+    if not harm.certain:
+        return "inconclusive"
+    if harm.reaches(critical):
+        return "harmful but not special" if special == "no" else "critical"
+    return "special but mild" if special == "yes" else "mild"
+
+
+def among_others(alone: str, rescue: float, joint: Joint | None, bands: tuple[float, float]) -> str:
+    """The verdict on a weight that is called so `alone`, and whose keeping undoes `rescue` nats per token."""
+    helps = joint is not None and joint.verdict == "critical" and rescue > max(0.1 * joint.delta, math.log(bands[1]))
+    grave = alone in ("critical", "harmful but not special")
+    return "contributing" if helps and not grave else alone
 
 
 def overall(table: pd.DataFrame, joint: Joint | None) -> str:
     """The gravest of what the candidates do alone (rows of judged) and together."""
-    if (table.verdict == "critical").any():
-        return "critical"
-    if joint is not None and joint.verdict == "critical":
-        return "critical together"
-    given = {*table.verdict, *([] if joint is None else [joint.verdict])}
-    return next((verdict for verdict in ("contributing", "inconclusive") if verdict in given), "not confirmed")
+    given = {*table.verdict}
+    if joint is not None:
+        given.add("critical together" if joint.verdict == "critical" else joint.verdict)
+    return next((verdict for verdict in VERDICTS if verdict in given), "not confirmed")

@@ -3,14 +3,15 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
-from weight_atlas.interventions.changes import neurons_zeroed, shifted, zeroed
+from weight_atlas.interventions.changes import shifted, zeroed
 from weight_atlas.interventions.controls import magnitude_ratio, matched_draws, random_places
 from weight_atlas.interventions.intervention import Intervention
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import value_at
 from weight_atlas.live.memory import out_of_memory_explained
-from weight_atlas.live.shortcuts import PASSES, TRIAL
+from weight_atlas.live.shortcuts import PASSES, TRIAL, site_of
 from weight_atlas.live.windows import Windows
 
 # Below this ratio of magnitudes removing a control takes clearly less away than removing the weight does.
@@ -20,15 +21,16 @@ FAIR = 0.9
 def plan(live: Anatomy, candidates: Sequence[Coordinate], *, draws: int, seed: int) -> list[Intervention]:
     """All interventions that verify some candidates. draws: random weights per candidate, and sets of them jointly.
 
-    For each candidate: single, neuron and kept (all others removed); for several also joint. Beside them the null:
-    random, other weights removed, and shifted, the same change made at random places; of each candidate, and of all
-    together (random_together, shifted_together). A super weight mostly has no equals in its matrix: removing smaller
-    weights would be a null that any large weight exceeds. Then the same change, -w, is made elsewhere as well.
+    For each candidate: single, its row and its column, and kept (all others removed); for several also joint. Beside
+    them the null: random, other weights removed, and shifted, the same change made at random places; of each candidate,
+    and of all together (random_together, shifted_together). A super weight mostly has no equals in its matrix: removing
+    smaller weights would be a null that any large weight exceeds. Then the same change, -w, is made elsewhere as well.
     """
     due = []
     for number, place in enumerate(candidates):
         due.append(Intervention("single", zeroed([place]), number))
-        due.append(Intervention("neuron", neurons_zeroed([place]), number))
+        due.append(Intervention("row", zeroed([replace(place, col=None)]), number))
+        due.append(Intervention("column", zeroed([replace(place, row=None)]), number))
         if len(candidates) > 1:
             others = [other for other in candidates if other != place]
             due.append(Intervention("kept", zeroed(others), number))
@@ -84,7 +86,7 @@ def cost(live: Anatomy, windows: Windows, planned: Sequence[Intervention], *, pa
         live.head.run(windows.ids[:1])
         each = time.perf_counter() - start
     tokens, n = windows.ids.numel(), len(planned) + 1
-    tried = len({live.projection(place).name for place in candidates_of(planned)})
+    tried = len({site_of(live, place) for place in candidates_of(planned)})
     trials = PASSES * (1 + (tried - 1) * min(1.0, TRIAL / length)) if tried else 0
     beside = 2 + passes + trials
     return (

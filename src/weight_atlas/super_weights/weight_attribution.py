@@ -20,7 +20,7 @@ from weight_atlas.families.layouts import extract
 from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.gradients import Backward, visit_gradients
 from weight_atlas.live.parts import Part
-from weight_atlas.live.windows import Windows, corpus_windows, drawn_over, fitting
+from weight_atlas.live.windows import Windows, drawn_windows
 from weight_atlas.settings.super_weights import WeightAttribution
 from weight_atlas.super_weights.screening import largest
 
@@ -92,13 +92,14 @@ def attribute(live: Anatomy, windows: Windows, settings: WeightAttribution) -> A
 
 def attributed(live: Anatomy, tokenizer: Any, corpus: pd.DataFrame, settings: WeightAttribution) -> Attribution:
     """Attribute the loss on text drawn from all over a corpus of documents (column text); see attribute."""
-    windows = corpus_windows(
-        drawn_over(corpus, seed=settings.seed),
+    windows = drawn_windows(
+        corpus,
         tokenizer,
-        window=fitting(settings.window, live.context),
+        window=settings.window,
         tokens=settings.tokens,
         limit=live.context,
         where=settings.corpus,
+        seed=settings.seed,
     )
     return attribute(live, windows, settings)
 
