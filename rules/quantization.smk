@@ -5,7 +5,8 @@ Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}
 and for recipes <results>/corpus/{corpus}.parquet and <results>/super_weights/{model}.json.
 Produces: <results>/quantization_sensitivity/{model}.parquet with tables by matrix, scheme, layer and channel, and
 figures; <results>/input_second_moments/{model}.parquet and .gguf;
-<results>/quantization_recipe/{model}/{recipe}.csv with the files that the tool reads.
+<results>/quantization_recipe/{model}/{recipe}.csv with the files that the tool reads;
+<results>/recipe_perplexity/{model}/{recipe}.csv.
 """
 
 
@@ -90,3 +91,32 @@ rule quantization_recipes:
     """The recipes of all models."""
     input:
         for_models("quantization_recipe", RECIPE, recipe=config["recipes"]),
+
+
+use rule per_job as recipe_perplexity with:
+    """Perplexity of a model rounded as a recipe says, beside single types of that size and the model as it is."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        inventory="<results>/tensor_inventory/{model}.parquet",
+        recipe="<results>/quantization_recipe/{model}/{recipe}.csv",
+        summary="<results>/quantization_recipe/{model}/{recipe}.json",
+        text=corpus_of("recipe_perplexity"),
+    output:
+        table=shown("<results>/recipe_perplexity/{model}/{recipe}.csv", "table"),
+        figure=shown("<results>/recipe_perplexity/{model}/{recipe}.png", "figure"),
+    pathvars:
+        job="recipe_perplexity/{model}/{recipe}",
+    conda:
+        "../envs/lm.yaml"
+    threads: 4
+    resources:
+        **needs(gpu=one_gpu),
+    params:
+        **step("recipe_perplexity"),
+        options=options("recipe_perplexity", "dtype", "trust_remote_code"),
+
+
+rule recipe_perplexities:
+    """Perplexity of all models under the recipes."""
+    input:
+        for_models("recipe_perplexity", "<results>/recipe_perplexity/{model}/{recipe}.csv", recipe=config["recipes"]),

@@ -18,13 +18,14 @@ from weight_atlas.figures.recipes import types_by_layer
 from weight_atlas.quantization.quantizers import Scheme, bits_per_weight, quantized
 from weight_atlas.quantization.recipes import ggml
 from weight_atlas.quantization.recipes.allocate import allocate
-from weight_atlas.quantization.recipes.costs import unit_costs
+from weight_atlas.quantization.recipes.costs import Costs, unit_costs
 from weight_atlas.quantization.recipes.files import files
 from weight_atlas.quantization.recipes.gguf_names import gguf_names
 from weight_atlas.quantization.recipes.imatrix import write_imatrix
 from weight_atlas.quantization.recipes.importance import importance_of
 from weight_atlas.quantization.recipes.recipe import allocated, spared_ids
-from weight_atlas.quantization.recipes.types import TYPES, StoredType
+from weight_atlas.quantization.recipes.types import SIXTEEN, TYPES, StoredType
+from weight_atlas.quantization.recipes.uniform import largest_within, recorded, uniforms
 from weight_atlas.quantization.recipes.units import Unit, head_name, units_of
 from weight_atlas.settings.quantization import Recipe
 
@@ -269,6 +270,7 @@ def test_recipes_keep_to_their_size_and_are_no_worse_than_one_type(tool):
     assert total["bits_per_weight"] == pytest.approx(
         ((found.table["bits"] * found.table["weights"]).sum() + 16 * others) / (units + others)
     )
+    assert total["uniforms"][-1]["bytes"] == pytest.approx(2 * table["parameters"].sum())
     assert types_by_layer(found.table, total).axes
 
 
@@ -305,6 +307,33 @@ def test_super_weights_keep_eight_bits_and_bad_sizes_say_what_would_do():
     size = float(re.search(r"gb: ([\d.e-]+)", error.value.remedy)[1])
     units, load = units_of(table, "gptqmodel"), lambda row: torch.from_numpy(normal(4, 256))
     assert allocated(units, table, load, EQUAL, (), Recipe(format="gptqmodel", gb=size)).summary["bytes"] <= size * 1e9
+
+
+def costs_of(sizes, weights):
+    sizes = np.array(sizes, dtype=float)
+    return Costs(sizes, np.where(np.isinf(sizes), np.inf, 1 / sizes), ["nothing"] * len(sizes), np.array(weights))
+
+
+def test_a_single_type_gives_way_to_the_nearest_that_a_unit_can_have():
+    inf, types = np.inf, TYPES["gptqmodel"]
+    costs = costs_of([[20, 30, 40, 80, 160], [inf, inf, inf, inf, 320], [inf, inf, 41, 81, 161]], [10, 20, 10])
+    found = uniforms(costs, types, "gptqmodel")
+    assert [each.type for each in found] == [kind.name for kind in types]
+    assert [each.chosen.tolist() for each in found] == [[0, 4, 2], [1, 4, 2], [2, 4, 2], [3, 4, 3], [4, 4, 4]]
+    assert [each.bits for each in found] == [381, 391, 401, 481, 641]
+    assert [largest_within(found, room) and largest_within(found, room).type for room in (480.9, 481, 9)] == [
+        "4 bit", "8 bit", None
+    ]  # fmt: skip
+    record = recorded(found, types, ["a", "b", "c"], 79)[1]
+    assert record == {"type": "3 bit", "bytes": 58.75, "noise": found[1].noise, "instead": {"b": SIXTEEN, "c": "4 bit"}}
+
+
+def test_a_single_type_is_none_that_no_unit_can_have_and_mixes_no_kinds_that_exclude_each_other():
+    both = costs_of([[40, 80, 160], [np.inf, 80, 160]], [10, 10])
+    chosen = {each.type: each.chosen.tolist() for each in uniforms(both, TYPES["bitsandbytes"], "bitsandbytes")}
+    assert chosen == {"nf4": [0, 2], "int8": [1, 1], SIXTEEN: [2, 2]}
+    none = costs_of([[np.inf, 80, 160]], [10])
+    assert [each.type for each in uniforms(none, TYPES["bitsandbytes"], "bitsandbytes")] == ["int8", SIXTEEN]
 
 
 CHOSEN = [

@@ -22,8 +22,9 @@ def test_analyses_of_a_model_are_in_the_order_of_all():
 
 
 def test_recipes_are_an_analysis_where_there_are_some():
-    for recipes, expected in (({}, ["cdf"]), ({"four": {}}, ["cdf", "quantization_recipe"])):
-        selection = Selection({**CONFIG, "recipes": recipes}, ["cdf", "quantization_recipe"])
+    known = ["cdf", "quantization_recipe", "recipe_perplexity"]
+    for recipes, expected in (({}, ["cdf"]), ({"four": {}}, known)):
+        selection = Selection({**CONFIG, "recipes": recipes}, known)
         assert selection.analyses_of("all") == expected
 
 

@@ -29,7 +29,9 @@ def frames(results: Path) -> Iterator[tuple[str, metrics.Table, pd.DataFrame]]:
 
 # The default model has no experts (see tests/unit/test_metrics.py), its token weights no training run, and nothing
 # asks for recipes.
-NOT_IN_THE_DEFAULT_RUN = ("expert_routing", "token_weight_evolution", "quantization_recipe", "input_second_moments")
+NOT_IN_THE_DEFAULT_RUN = (
+    "expert_routing", "token_weight_evolution", "quantization_recipe", "input_second_moments", "recipe_perplexity"
+)  # fmt: skip
 
 
 def kind(values: pd.Series) -> str:

@@ -6,7 +6,7 @@ is made on, a whole neuron or expert counting as one.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -14,12 +14,14 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.interventions.activation_restoring import Sink, super_activations_restored
 from weight_atlas.interventions.pruning import Largest, largest_zeroed
 from weight_atlas.interventions.quantized_layers import check_editable, quantized_layers
+from weight_atlas.interventions.rounded_matrices import MatrixPlace, rounded_matrices
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.contributions import mean_contribution
 from weight_atlas.live.edits import Edit, edited, scale, zero
 from weight_atlas.live.experts import forced_routing
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.quantization.quantizers import Scheme
+from weight_atlas.quantization.recipes.types import StoredType
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,19 @@ class Quantized:
 
 
 @dataclass(frozen=True)
+class RoundedAs:
+    """Matrices rounded each to a type of a tool; threads: that round one together, which changes no result."""
+
+    kinds: tuple[tuple[MatrixPlace, StoredType], ...]
+    weights: int = 0
+    threads: int = field(default=1, compare=False)
+    places: tuple[Coordinate, ...] = ()
+
+    def applied(self, live: Anatomy) -> AbstractContextManager[None]:
+        return rounded_matrices(live, self.kinds, self.threads)
+
+
+@dataclass(frozen=True)
 class RowsZeroed:
     """Rows of W_E or W_U, one a token, set to zero; where the two are one tensor, of both."""
 
@@ -156,7 +171,7 @@ class Forced:
             yield
 
 
-Change = Edits | MeanContribution | ActivationsRestored | LargestZeroed | Quantized | RowsZeroed | Forced
+Change = Edits | MeanContribution | ActivationsRestored | LargestZeroed | Quantized | RoundedAs | RowsZeroed | Forced
 
 
 def zeroed(places: Iterable[Coordinate]) -> Edits:

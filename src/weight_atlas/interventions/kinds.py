@@ -28,6 +28,8 @@ KINDS = {
     "random": Kind("random weights of the same matrices, nearest in size, set to zero", control=True),
     "largest": Kind("the largest other weights of every matrix set to zero", control=True),
     "quantize": Kind("all matrices of the layers quantized, the weights spared or not"),
+    "recipe": Kind("every unit of a recipe rounded to the type that it gives it", needs=()),
+    "uniform": Kind("every unit of a recipe rounded to one type", needs=(), control=True),
     "token_rows": Kind("the embedding's rows of the tokens of lowest weight set to zero", needs=()),
     "random_tokens": Kind("the embedding's rows of as many random tokens set to zero", needs=(), control=True),
     "screened": Kind("a promising weight, row or column set to zero", needs=()),

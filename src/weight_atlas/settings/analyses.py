@@ -33,6 +33,7 @@ Analysis = Literal[
     "scaling_sweep",
     "quantization_ablation",
     "quantization_recipe",
+    "recipe_perplexity",
     "impact_summary",
     "singular_directions",
     "head_circuits",

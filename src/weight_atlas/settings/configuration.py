@@ -20,7 +20,7 @@ from weight_atlas.settings.circuits import HeadComposition, SingularDirections
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.embeddings import EmbeddingGeometry, HeadSimilarity, ProjectionPca
 from weight_atlas.settings.models import Model
-from weight_atlas.settings.quantization import InputSecondMoments, QuantizationSensitivity, Recipe
+from weight_atlas.settings.quantization import InputSecondMoments, QuantizationSensitivity, Recipe, RecipePerplexity
 from weight_atlas.settings.spectra import (
     AttentionHead,
     AttentionKernel,
@@ -99,6 +99,7 @@ class Configuration(Settings):
         "as {four: {format: llama.cpp, bits: 4.5}}.",
     )
     input_second_moments: InputSecondMoments = DEFAULTS
+    recipe_perplexity: RecipePerplexity = DEFAULTS
     singular_values: SingularValues = DEFAULTS
     effective_rank: EffectiveRank = DEFAULTS
     attention_kernel: AttentionKernel = DEFAULTS

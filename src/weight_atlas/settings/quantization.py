@@ -6,7 +6,8 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from weight_atlas.quantization.formats import FORMATS
-from weight_atlas.settings.base import Count, Distinct, FirstCorpus, Positive, Settings, Several, WindowLength
+from weight_atlas.settings.ablations import WindowScores
+from weight_atlas.settings.base import Count, Distinct, FirstCorpus, Natural, Positive, Settings, Several, WindowLength
 
 _FORMATS = "|".join(FORMATS)
 SchemeName = Annotated[
@@ -100,3 +101,14 @@ class InputSecondMoments(FirstCorpus):
 
     window: WindowLength = Field(512, description="Tokens in a window; at most the model's context.")
     tokens: Several = Field(16384, description="Tokens of the corpus to run.")
+
+
+class RecipePerplexity(WindowScores, FirstCorpus):
+    """Perplexity of a running model rounded as a recipe says, beside single types of that size."""
+
+    skip: Natural = Field(
+        16384,
+        description="Tokens of the corpus before the scored ones, to leave out those that `input_second_moments` were "
+        "measured on; fewer where the corpus has no more.",
+    )
+    larger: bool = Field(True, description="Whether to score the next larger single type too.")

@@ -36,6 +36,7 @@ NEEDS = {
     "sparsity": Need(8000, 240),
     "untrained_rows": Need(8000, 120),
     "quantization_recipe": Need(4000, 720),
+    "recipe_perplexity": Need(16000, 720, LIVE),
     "input_second_moments": Need(16000, 120, LIVE),
     "singular_values_part": Need(4000, 720),
     "attention_kernel": Need(4000, 240),

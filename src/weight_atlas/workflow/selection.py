@@ -6,7 +6,7 @@ from typing import Any
 from weight_atlas.errors import unknown_name
 
 # Analyses of what a section of the configuration names: where it names nothing, there is nothing to make.
-_ASKED_FOR = {"quantization_recipe": "recipes"}
+_ASKED_FOR = {"quantization_recipe": "recipes", "recipe_perplexity": "recipes"}
 
 
 class Selection:

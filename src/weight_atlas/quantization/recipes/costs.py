@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weight_atlas.quantization import kernels
-from weight_atlas.quantization.errors import Source, sixteen_bits
-from weight_atlas.quantization.quantizers import Scheme
-from weight_atlas.quantization.recipes import ggml
+from weight_atlas.quantization.recipes.rounded import rounded_rows, source_of
 from weight_atlas.quantization.recipes.types import StoredType
 from weight_atlas.quantization.recipes.units import Unit
-from weight_atlas.quantization.rounding import Extent, Rows
+from weight_atlas.quantization.rounding import Rows
 
 if TYPE_CHECKING:
     import torch
@@ -74,24 +72,15 @@ def _noise(
     tensor: "torch.Tensor", types: Sequence[StoredType], h: np.ndarray, pool: Executor
 ) -> tuple[np.ndarray, float]:
     """The weighted squared error of each type, and the weighted energy."""
-    raw = Source(tensor, Extent(0.0, 0.0, {}), clean=True)
-    ends = [(rows.min(), rows.max()) for rows in (raw.rows(part.start, part.stop) for part in raw.chunks())]
-    extent = Extent(float(min(low for low, _ in ends)), float(max(high for _, high in ends)), {})
-    source = replace(raw, extent=extent)
+    source = source_of(tensor)
 
     def work(chunk: slice) -> np.ndarray:
         rows = Rows(source.rows(chunk.start, chunk.stop), source.extent)
         sums = np.empty((len(types), len(rows.weights), 2))
         for number, kind in enumerate(types):
-            kernels.weighted_sums(rows.weights, np.ascontiguousarray(_rounded(rows, kind)), h, sums[number])
+            kernels.weighted_sums(rows.weights, np.ascontiguousarray(rounded_rows(rows, kind)), h, sums[number])
         return sums
 
     sums = np.concatenate(list(pool.map(work, source.chunks())), axis=1)
     errors = [float(kernels.total(part[:, 0].copy(), part.shape[0])) for part in sums]
     return np.array(errors), float(kernels.total(sums[0][:, 1].copy(), sums.shape[1]))
-
-
-def _rounded(rows: Rows, kind: StoredType) -> np.ndarray:
-    if kind.scheme:
-        return rows.rounded(Scheme.named(kind.scheme))
-    return sixteen_bits(rows.weights) if kind.block == 1 else ggml.rounded(rows.weights, kind.name)

@@ -12,6 +12,7 @@ from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.quantization.recipes.allocate import Allocation, allocate
 from weight_atlas.quantization.recipes.costs import Costs, unit_costs
 from weight_atlas.quantization.recipes.types import EXCLUSIVE, TYPES, StoredType
+from weight_atlas.quantization.recipes.uniform import largest_within, recorded, uniforms
 from weight_atlas.quantization.recipes.units import Unit
 from weight_atlas.settings.quantization import Recipe
 
@@ -66,7 +67,8 @@ def allocated(
             "spared": [bool(set(unit.ids) & set(spared)) for unit in units],
         }
     )
-    uniform = _uniform(costs, types, budget - fixed)
+    single = uniforms(costs, types, recipe.format)
+    best = largest_within(single, budget - fixed)
     summary = {
         "format": recipe.format,
         "budget_bytes": budget / 8,
@@ -76,7 +78,8 @@ def allocated(
         "gap": found.gap,
         "units": len(units),
         "fixed_bytes": fixed / 8,
-        "uniform": uniform,
+        "uniform": best and {"type": best.type, "bytes": best.bits / 8, "noise": best.noise},
+        "uniforms": recorded(single, types, [unit.name for unit in units], fixed),
     }
     return Allocated(table, [(unit, types[kind].name) for unit, kind in zip(units, found.chosen, strict=True)], summary)
 
@@ -138,23 +141,6 @@ def _least(
             remedy=f"give bits: {np.ceil(least * 100) / 100:g} or more, or gb: {gigabytes:g} or more",
         )
     return best[1], costs.noise
-
-
-def _uniform(costs: Costs, types: tuple[StoredType, ...], room: float) -> dict[str, Any] | None:
-    """The largest single type that fits, with the next one where a unit cannot have it: what the recipe is to beat."""
-    best: dict[str, Any] | None = None
-    for kind, stored in enumerate(types):
-        chosen = np.full(len(costs.sizes), kind)
-        for number in np.flatnonzero(np.isinf(costs.sizes[:, kind])):
-            allowed = np.flatnonzero(np.isfinite(costs.sizes[number]) & (costs.sizes[number] >= 0))
-            bits = [costs.sizes[number, other] for other in allowed]
-            wanted = stored.bits * costs.weights[number]
-            chosen[number] = allowed[int(np.argmin(np.abs(np.array(bits) - wanted)))]
-        picked = np.arange(len(chosen)), chosen
-        size, noise = float(costs.sizes[picked].sum()), float(costs.noise[picked].sum())
-        if size <= room and (best is None or noise < best["noise"]):
-            best = {"type": stored.name, "bytes": size / 8, "noise": noise}
-    return best
 
 
 def _decibels(noise: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ GPTQModel: symmetric integers in groups of 128. The integers of llm-compressor a
 
 from dataclasses import dataclass
 
+from weight_atlas.quantization.formats import FORMATS
 from weight_atlas.quantization.quantizers import Scheme, bits_per_weight
 
 SIXTEEN = "16 bit"
@@ -26,6 +27,11 @@ class StoredType:
     scheme: str = ""
     bits: float = 16.0
     extra: int = 0
+
+    @property
+    def nominal_bits(self) -> float:
+        """Bits of a weight, without the scales of a scheme."""
+        return FORMATS[Scheme.named(self.scheme).format].bits if self.scheme else self.bits
 
     def size(self, rows: int, cols: int) -> float:
         """Bits of a matrix."""
