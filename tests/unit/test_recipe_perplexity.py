@@ -1,5 +1,7 @@
 """A recipe on a running model: against checkpoints whose tensors were rounded and that transformers loads."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import gguf
 import numpy as np
 import pandas as pd
@@ -22,7 +24,9 @@ from weight_atlas.interventions.rounded_matrices import MatrixPlace, part_at
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.windows import Windows
 from weight_atlas.quantization.quantizers import Scheme, quantized
+from weight_atlas.quantization.recipes import ggml
 from weight_atlas.quantization.recipes.gguf_names import names_for
+from weight_atlas.quantization.recipes.rounded import rounded
 from weight_atlas.quantization.recipes.types import SIXTEEN, TYPES
 from weight_atlas.quantization.recipes.units import units_of
 from weight_atlas.settings.quantization import RecipePerplexity
@@ -97,7 +101,7 @@ def test_the_recipe_is_the_checkpoint_with_its_tensors_rounded(case, tmp_path):
     kinds = LLAMA_CPP if tool == "llama.cpp" else ("NVFP4A16", "W8A16", SIXTEEN)
     types = [kinds[number % len(kinds)] for number in range(len(units))]
     singles = ("q4_0", "q8_0") if tool == "llama.cpp" else ("NVFP4A16", "W8A16")
-    recipe, summary = made(tool, units, types, singles=singles)
+    recipe, summary = made(tool, units, types, singles=singles, instead={units[1].name: singles[1]})
     windows = random_text()
     variants = recipe_variants(units, recipe, summary, table, {"decoder"}, larger=True)
     found = recipe_perplexity(live, windows, variants, 100, batch_size=4).set_index("variant")
@@ -105,6 +109,7 @@ def test_the_recipe_is_the_checkpoint_with_its_tensors_rounded(case, tmp_path):
     tensors = load_file(tmp_path / "plain/model.safetensors")
     wanted = {"unchanged": {}, "recipe": dict(zip(units, types, strict=True))}
     wanted |= {name: dict.fromkeys(units, kind) for name, kind in zip(("uniform", "larger"), singles, strict=True)}
+    wanted["uniform"][units[1]] = singles[1]
     names = dict(zip(table["id"], table["tensor"], strict=True))
     for variant, chosen in wanted.items():
         rounded = dict(tensors)
@@ -167,6 +172,37 @@ def test_a_recipe_of_sixteen_bits_costs_a_model_in_sixteen_bits_nothing(tmp_path
     assert found.loc["uniform", "weights"] == matrices(table)["parameters"].sum() - 2 * 300 * 64 + 300 * 64
 
 
+def test_what_does_not_run_and_what_sixteen_bits_hold_is_left_alone(tmp_path):
+    model, table = stored("llama", tmp_path, dtype=torch.bfloat16)
+    units = units_for("torchao", model, table)
+
+    def kinds(table, types, stacks=("decoder",)):
+        recipe, summary = made("torchao", units, types)
+        return recipe_variants(units, recipe, {**summary, "uniforms": []}, table, stacks, larger=True)[1]
+
+    assert len(kinds(table, "int8").intervention.change.kinds) == len(units)
+    assert kinds(table, "int8", ("encoder",)).intervention.change.kinds == ()
+    assert kinds(table, SIXTEEN).intervention.change.kinds == ()
+    # GGUF's packed types are unfolded to float32.
+    for wider in ("F32", "Q8_0"):
+        assert len(kinds(table.assign(dtype=wider), SIXTEEN).intervention.change.kinds) == len(units)
+
+
+@pytest.mark.parametrize(("tool", "kind"), [(tool, kind) for tool, kinds in TYPES.items() for kind in kinds])
+def test_a_matrix_of_several_chunks_is_rounded_as_in_one(tool, kind):
+    """More weights than are rounded at once, in bfloat16 and not contiguous; against ggml and the quantizers."""
+    w = torch.randn(256, 700, generator=torch.Generator().manual_seed(1)).bfloat16().T
+    w[3, 5] = 40
+    with ThreadPoolExecutor(2) as pool:
+        found = rounded(w, kind, pool)
+    plain = w.float().contiguous()
+    if kind.scheme:
+        expected = quantized(plain, Scheme.named(kind.scheme)).numpy()
+    else:
+        expected = plain.half().float().numpy() if kind.block == 1 else ggml.rounded(plain.numpy(), kind.name)
+    assert np.array_equal(found, expected)
+
+
 def test_threads_change_nothing(tmp_path):
     model, table = stored("gpt2", tmp_path)
     live, own = anatomy(model), matrices(table)
@@ -197,7 +233,7 @@ def test_what_the_running_model_has_not_is_refused(tmp_path):
     model, table = stored("llama", tmp_path)
     units = units_for("torchao", model, table)
     recipe, summary = made("torchao", units, "int8")
-    with pytest.raises(NotApplicable, match="other units"):
+    with pytest.raises(AtlasError, match="other units"):
         recipe_variants(units[1:], recipe, summary, table, {"decoder"}, larger=True)
 
 

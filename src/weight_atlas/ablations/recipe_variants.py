@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from weight_atlas.dtypes import DTYPES
-from weight_atlas.errors import NotApplicable
+from weight_atlas.errors import AtlasError
 from weight_atlas.interventions.changes import RoundedAs
 from weight_atlas.interventions.intervention import UNCHANGED, Intervention
 from weight_atlas.interventions.rounded_matrices import MatrixPlace
@@ -42,7 +42,9 @@ def recipe_variants(
     encoder of a model that also reads text, does not run. Single types that there are none of are left out.
     """
     if list(table["unit"]) != [unit.name for unit in units]:
-        raise NotApplicable("the recipe is of other units than the model's: it was made for another model")
+        raise AtlasError(
+            "the recipe is of other units than the model's", where="recipe", remedy="make the recipe of this model anew"
+        )
     own = inventory[(inventory["tied_to"] == "") & (inventory["parameters"] > 0)]
     running = own[own["stack"].isin(list(stacks))]
     rows = {row.id: row for row in running.itertuples(index=False)}
@@ -80,8 +82,13 @@ def _kinds(units: list[Unit], types: list[StoredType], rows: Mapping[str, Any]) 
         (_place(rows[name]), kind)
         for unit, kind in zip(units, types, strict=True)
         for name in unit.ids
-        if name in rows and not (kind.name == SIXTEEN and DTYPES[rows[name].dtype].bits <= 16)
+        if name in rows and not (kind.name == SIXTEEN and _holds(rows[name].dtype))
     ]
+
+
+def _holds(dtype: str) -> bool:
+    """Whether 16 bits hold what is stored in a type; packed ones, such as GGUF's, are unfolded to float32."""
+    return dtype in DTYPES and DTYPES[dtype].bits <= 16
 
 
 def _place(row: Any) -> MatrixPlace:
