@@ -7,9 +7,10 @@ is a process of its own: `model` is its resident memory with the model loaded, `
 `whole` makes the logits of a batch at once, as the model's own forward pass does.
 
 MB above a model of 2.1 GB and CPU seconds at V = 262,144, two layers, one thread, in chunks and (whole), on a machine
-that others used too: the perplexity of 2 windows of 512 tokens 290 (3,104) MB, 5.5 (6.9) s; verification of 4 weights
+that others used too: the perplexity of 2 windows of 512 tokens 1,146 (3,104) MB, 5.5 (6.9) s; verification of 4 weights
 on a window of 256 276 (1,306) MB, 9.2 (8.6) s; interventions on a window of 96 391 (700) MB, 6.1 (8.8) s. Tensors take
-two products of 2^25 logits, 268 MB; in some runs the process held 0.9 GB more for a moment.
+two products of 2^25 logits, 268 MB; in some runs, as in that of the perplexity, the process held 0.9 GB more for a
+moment.
 """
 
 import json
