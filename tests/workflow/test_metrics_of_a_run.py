@@ -27,10 +27,11 @@ def frames(results: Path) -> Iterator[tuple[str, metrics.Table, pd.DataFrame]]:
             continue
 
 
-# The default model has no experts (see tests/unit/test_metrics.py), its token weights no training run, and nothing
-# asks for recipes.
+# The default model has no experts (see tests/unit/test_metrics.py), its token weights no training run, its corpus is
+# not counted in parts, and nothing asks for recipes.
 NOT_IN_THE_DEFAULT_RUN = (
-    "expert_routing", "token_weight_evolution", "quantization_recipe", "input_second_moments", "recipe_perplexity"
+    "expert_routing", "token_weight_evolution", "token_counts_part", "quantization_recipe", "input_second_moments",
+    "recipe_perplexity",
 )  # fmt: skip
 
 

@@ -115,4 +115,5 @@ def _classes_at(place: Path) -> pd.DataFrame:
     from weight_atlas.vocabulary.token_classes import read_token_classes
 
     vocabulary = tokenizer_vocabulary(place, trust_remote_code=False)
-    return read_token_classes(vocabulary.tokenizer, vocabulary.texts)
+    # Which rows are untrained is asked of embeddings, not of a vector of weights.
+    return read_token_classes(vocabulary.tokenizer, vocabulary.texts).drop(columns="untrained")
