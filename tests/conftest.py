@@ -8,6 +8,17 @@ import pytest
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+THREADS = os.environ["OMP_NUM_THREADS"]
+
+
+@pytest.fixture(autouse=True)
+def as_many_threads_as_before():
+    """A step that runs in this process takes the threads of its job, and leaves them to all tests after it."""
+    yield
+    if os.environ["OMP_NUM_THREADS"] != THREADS:
+        from weight_atlas.workflow.step import _limit_threads
+
+        _limit_threads(int(THREADS))
 
 
 # CPU seconds of workers of pytest, or of this process.
