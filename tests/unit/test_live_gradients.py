@@ -4,7 +4,7 @@ import pytest
 import torch
 from live_models import LAYOUTS, LISTED, VOCABULARY, tiny
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.gradients import visit_gradients
 from weight_atlas.live.windows import Windows
@@ -84,3 +84,23 @@ def test_a_loss_that_is_no_number_is_said():
     with pytest.raises(AtlasError, match="not a finite number"):
         visit_gradients(anatomy(model), windows(), lambda each, gradient: None, memory=KEPT)
     assert not any(each.requires_grad for each in model.parameters())
+
+
+def test_a_model_without_derivatives_does_not_apply_but_a_fault_of_the_visitor_is_one():
+    model = tiny("llama")
+
+    class Opaque(torch.autograd.Function):
+        @staticmethod
+        def forward(context, values):
+            return values.clone()
+
+    handle = model.model.layers[1].mlp.register_forward_hook(lambda module, inputs, output: Opaque.apply(output))
+    with pytest.raises(NotApplicable, match="cannot be differentiated"):
+        visit_gradients(anatomy(model), windows(), lambda each, gradient: None, memory=KEPT)
+    handle.remove()
+
+    def broken(each, gradient):
+        raise RuntimeError("planted")
+
+    with pytest.raises(RuntimeError, match="planted"):
+        visit_gradients(anatomy(model), windows(), broken, memory=KEPT)

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from weight_atlas.errors import AtlasError, NotApplicable, first_line
 from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.language_model import forwards_replaced, input_device
-from weight_atlas.live.memory import is_out_of_memory, out_of_memory_explained
+from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.windows import Windows
 
 # A parameter and the gradient of the mean nll, in nats per token, with respect to it; both of its shape.
@@ -68,8 +68,9 @@ def _differentiated(live: Anatomy) -> Iterator[None]:
     try:
         with torch.enable_grad():
             yield
-    except (RuntimeError, NotImplementedError) as error:
-        if is_out_of_memory(error):
+    except RuntimeError as error:  # NotImplementedError, of an operation without a backward pass, is one
+        # Any other fault is this library's own, and must not pass for a property of the model.
+        if not isinstance(error, NotImplementedError) and "derivative for" not in str(error):
             raise
         raise NotApplicable(
             f"{type(live.model).__name__} cannot be differentiated: {first_line(error)}",
