@@ -156,6 +156,9 @@ def test_a_null_is_a_share_with_its_bounds():
     null = Null.of(1.0, pd.Series([0.1] * 48 + [1.0, 5.0]))
     assert (null.share, null.special) == (0.04, "undecided") and null.low < 0.04 < 0.1 < null.high
     assert Null.of(1.0, pd.Series([0.1] * 50)).special == "yes"
+    # A share above the limit is no answer while its bound lies below.
+    assert Null.of(1.0, pd.Series([0.1] * 10 + [2.0] * 2)).special == "undecided"
+    assert Null.of(1.0, pd.Series([0.1] * 8 + [2.0] * 4)).special == "no"
     assert Null.of(1.0, pd.Series([], dtype=float)).special == "unknown"
     # What leaves no number is as harmful as can be.
     assert Null.of(float("nan"), pd.Series([float("inf")] * 50)).share == 0
