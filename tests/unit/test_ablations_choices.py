@@ -113,6 +113,6 @@ def test_the_changes_of_a_step_are_checked_as_the_configuration_is():
     assert ablation_settings(json.dumps(settings), "a") == {**settings, "tasks": None}
     assert ablation_settings("{}", "a") == {}
     wrong = {"{": "no JSON", "[]": "mapping", '{"zero": 3}': "mapping", '{"zeros": {}}': "'zero'"}
-    for text, said in {**wrong, '{"zero": {}, "weights": [{"row": 1}]}': "'layer'"}.items():
+    for text, said in {**wrong, '{"zero": {}, "weights": [{"row": 1}]}': "lies nowhere"}.items():
         with pytest.raises(AtlasError, match=said):
             ablation_settings(text, "a")

@@ -249,10 +249,8 @@ REQUIRED = {
     ".models", ".models.*.source", ".corpora.*.source", ".tokenizers.*.source", ".recipes.*.format",
     ".ablations.*.token_rows.vector",
 }  # fmt: skip
-COORDINATES = {".ablations.*.weights.*.layer"} | {
-    f".{section}.weights.*.{key}"
-    for section in ("scaling_sweep", "quantization_ablation")
-    for key in ("layer", "row", "col")
+COORDINATES = {
+    f".{section}.weights.*.{key}" for section in ("scaling_sweep", "quantization_ablation") for key in ("row", "col")
 }
 
 

@@ -15,7 +15,6 @@ from weight_atlas.interventions.changes import (
     Forced,
     MeanContribution,
     Quantized,
-    experts_zeroed,
     neurons_zeroed,
     scaled,
     shifted,
@@ -59,7 +58,6 @@ def test_changes_are_values():
     assert shifted([place], [2.0]).edits == (Edit(place, offset=2.0),)
     assert scaled([place], 1.0).identical and Edits().identical and not shifted([place], [2.0]).identical
     assert neurons_zeroed([place, replace(place, row=7)]).places == (Coordinate(1, None, 3),)
-    assert experts_zeroed([place, replace(place, expert=4)]).places == (Coordinate(1, None, None, 4),)
     assert Intervention("single", zeroed([place])).name == "layer 1 [2, 3]" and UNCHANGED.name == "unchanged"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from weight_atlas.ablations.task_files import task_state
 from weight_atlas.errors import AtlasError, unknown_name
-from weight_atlas.interventions.kinds import ABLATIONS, KINDS
+from weight_atlas.interventions.kinds import ABLATIONS, INTO_NEURONS, KINDS, NEURON, SOME
 
 # Products whose variants are ablations of their own, beside those that the configuration lists.
 SECTIONS = ("scaling_sweep", "quantization_ablation")
@@ -121,14 +121,26 @@ def check_weights(settings: dict[str, Any], where: str) -> None:
     """Raise AtlasError where a kind of change needs an index of a weight that is not given."""
     for kind in ABLATIONS:
         for weight in settings.get("weights") or [] if settings.get(kind) is not None else []:
-            missing = [key for key in KINDS[kind].needs if weight.get(key) is None]
-            if missing:
+            if missing := _missing(kind, weight):
+                layer = weight.get("layer")
+                place = "outside of the layers" if layer is None else f"in layer {layer}"
                 raise AtlasError(
-                    f"{kind} needs the {' and the '.join(missing)} of every weight, and one in layer {weight['layer']} "
-                    "is given without",
+                    f"{kind} needs {missing} of every weight, and one {place} is given without",
                     where=where,
-                    remedy="give them, or put neurons and experts into an ablation of their own",
+                    remedy="give it, or put what has no such index into an ablation of its own",
                 )
+
+
+def _missing(kind: str, weight: dict[str, Any]) -> str:
+    """What a kind of change needs of a weight and is not given, in words; "" where nothing is missing."""
+    needs = KINDS[kind].needs
+    if needs == SOME:
+        given = any(weight.get(key) is not None for key in ("row", "col", "head", "role"))
+        return "" if given else "a row, a col or a head, or the role of a whole matrix"
+    if needs == NEURON:
+        needs = ("row",) if weight.get("role") in INTO_NEURONS else ("col",)
+    missing = [f"the {key}" for key in needs if weight.get(key) is None]
+    return " and ".join(missing)
 
 
 BUNDLED = "bundled:"

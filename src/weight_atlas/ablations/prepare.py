@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from weight_atlas.ablations.stored_weights import located
 from weight_atlas.ablations.variants import Expansion, variants_of
 from weight_atlas.artifacts import read_json, read_table
 from weight_atlas.errors import AtlasError
@@ -59,7 +60,7 @@ def open_ablation(
     of tokens are pruned. running, device: see live.load.open_live.
     """
     if inventory is not None:
-        check_inventory(settings, read_table(inventory), f"ablation {name}")
+        settings = located(settings, read_table(inventory), f"ablation {name}")
     artifact = read_json(super_weights) if super_weights else None
     if artifact is not None:
         coordinates_of(artifact, super_weights)  # one of another schema is refused before anything is loaded
@@ -98,36 +99,3 @@ def sink_prompt(tokenizer: Any, records: Sequence[dict] = ()) -> list[int]:
         if len(known) == 1 and text not in [tokenizer.decode([each]) for each in ids]:
             ids = [*known, *ids] if first else [*ids, *known]
     return ids
-
-
-def check_inventory(settings: dict[str, Any], inventory: pd.DataFrame, where: str) -> None:
-    """Raise AtlasError for a given weight that no MLP output projection of the checkpoint can hold.
-
-    inventory: of tensors, with columns role, layer, expert, rows, cols. Components are
-    checked later, against the live model.
-    """
-    down = inventory[inventory.role == "W_down"]
-    if down.empty:
-        return
-    for weight in settings.get("weights") or []:
-        here = down[down.layer == weight["layer"]]
-        if here.empty:
-            raise AtlasError(
-                f"there is no layer {weight['layer']} with an MLP output projection",
-                where=where,
-                remedy=f"the model's are {int(down.layer.min())} to {int(down.layer.max())}, numbered from 0",
-            )
-        if weight.get("expert") is not None and here.expert.notna().any() and weight["expert"] not in set(here.expert):
-            raise AtlasError(
-                f"there is no expert {weight['expert']} in layer {weight['layer']}",
-                where=where,
-                remedy=f"its experts are {int(here.expert.min())} to {int(here.expert.max())}",
-            )
-        for key, sizes in (("row", here.rows), ("col", here.cols)):
-            if weight.get(key) is not None and weight[key] >= sizes.max():
-                raise AtlasError(
-                    f"{key} {weight[key]} lies outside layer {weight['layer']}",
-                    where=where,
-                    remedy=f"its MLP output projections have {int(here.rows.max())} rows and {int(here.cols.max())} "
-                    "columns, numbered from 0; row is the output channel, col the neuron",
-                )

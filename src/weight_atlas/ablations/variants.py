@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import product
+from itertools import product, zip_longest
 from typing import Any
 
 import pandas as pd
 
 from weight_atlas.ablations.choices import check_weights
+from weight_atlas.ablations.given_weights import Target, refuse_overlaps, target_of, tied
 from weight_atlas.ablations.impossible import Impossible
 from weight_atlas.ablations.token_rows import token_row_variants
-from weight_atlas.errors import AtlasError
 from weight_atlas.interventions.activation_restoring import Sink
 from weight_atlas.interventions.changes import (
     ActivationsRestored,
@@ -22,11 +22,12 @@ from weight_atlas.interventions.changes import (
     scaled,
     zeroed,
 )
-from weight_atlas.interventions.controls import magnitude, magnitude_ratio, matched_draws
+from weight_atlas.interventions.controls import magnitude, magnitude_ratio, random_likes
 from weight_atlas.interventions.intervention import UNCHANGED, Intervention, Refused
 from weight_atlas.interventions.kinds import ABLATIONS, BASELINE
 from weight_atlas.interventions.pruning import Largest, check_largest, largest_size
 from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.matrices import MLP
 from weight_atlas.quantization.quantizers import Scheme
 from weight_atlas.settings.ablations import Kinds, Plain, Quantize, Random, Scale, TokenRows
 from weight_atlas.settings.ablations import Largest as LargestSettings
@@ -82,17 +83,21 @@ def without(expansion: Expansion, refused: dict[str, Refused]) -> Expansion:
 
 @dataclass(frozen=True)
 class Targets:
-    """The weights that an ablation is about.
+    """What an ablation is about.
 
-    inputs: for each, the activation that set it off where it was detected, None for a given one. prompt: token ids
-    that set off their massive activations. token_weights: of the vector that says which
+    targets: each is changed as one. inputs: for each, the activation that set it off where it was detected, None for a
+    given one. prompt: token ids that set off their massive activations. token_weights: of the vector that says which
     tokens are of low weight.
     """
 
-    places: tuple[Coordinate, ...]
+    targets: tuple[Target, ...]
     inputs: tuple[float | None, ...]
     prompt: tuple[int, ...]
     token_weights: pd.DataFrame | None = None
+
+    @property
+    def places(self) -> tuple[Coordinate, ...]:
+        return tuple(place for target in self.targets for place in target.places)
 
 
 def variants_of(
@@ -115,15 +120,17 @@ def variants_of(
         return Expansion([replace(UNCHANGED, name=BASELINE)], [])
     check_weights(settings, f"ablation {name}")
     given = settings.get("weights")
-    named = list(found) if given is None else [_coordinate(weight) for weight in given]
-    known = dict(zip(found, inputs, strict=False)) if given is None else {}
+    named = [target_of(live, weight) for weight in (map(asdict, found) if given is None else given)]
+    known = list(inputs) if given is None else []
     # Two spellings of one place are one place: to scale it twice would square the factor.
-    resolved = {_resolved(live, place): known.get(place) for place in named}
+    resolved = dict(zip_longest(named, known[: len(named)]))
     if len(resolved) < len(named):
         print(f"{name}: {len(named) - len(resolved)} weights are named twice and count once", flush=True)
+    refuse_overlaps(live, list(resolved))
     wanted = {kind: settings[kind] for kind in ABLATIONS if settings.get(kind) is not None}
     kinds = checked(Kinds, wanted, f"ablation {name}")
     targets = Targets(tuple(resolved), tuple(resolved.values()), tuple(prompt), token_weights)
+    both = " (W_E and W_U, which are one)" if tied(live, targets.targets) else ""
     variants: list[Intervention] = []
     skipped = []
     for kind in wanted:
@@ -131,7 +138,7 @@ def variants_of(
             if not targets.places and kind not in WITHOUT_PLACES:
                 raise Impossible("no super weights were detected")
             made = MAKERS[kind](live, targets, getattr(kinds, kind))
-            variants += [replace(variant, name=f"{name}: {variant.name}") for variant in made]
+            variants += [replace(variant, name=f"{name}: {variant.name}{both}") for variant in made]
         except Impossible as error:
             skipped.append(Skipped(f"{name}: {kind}", kind, str(error)))
             print(f"{name}: no variants of {kind}: {error}", flush=True)
@@ -143,7 +150,7 @@ def _zero(live: Anatomy, targets: Targets, _: Plain) -> list[Intervention]:
 
 
 def _each(live: Anatomy, targets: Targets, _: Plain) -> list[Intervention]:
-    return [_zeroing("each", f"only {place}", live, targets, [place]) for place in targets.places]
+    return [_zeroing("each", f"only {target.name}", live, targets, target.places) for target in targets.targets]
 
 
 def _scale(live: Anatomy, targets: Targets, settings: Scale) -> list[Intervention]:
@@ -155,25 +162,30 @@ def _scale(live: Anatomy, targets: Targets, settings: Scale) -> list[Interventio
 
 
 def _neurons(live: Anatomy, targets: Targets, _: Plain) -> list[Intervention]:
+    if any(place.role not in MLP for place in targets.places):
+        raise Impossible("only weights of W_down, W_gate and W_up are of a neuron")
     return [Intervention("neurons", neurons_zeroed(targets.places), name="neurons zeroed")]
 
 
 def _restore(live: Anatomy, targets: Targets, _: Plain) -> list[Intervention]:
+    if any(place.role != "W_down" for place in targets.places):
+        raise Impossible("only weights of W_down write activations that are restored")
     sinks = tuple(map(Sink, targets.places, targets.inputs))
     return [Intervention("restore", ActivationsRestored(sinks, targets.prompt), name="activation restored")]
 
 
 def _experts(live: Anatomy, targets: Targets, _: Plain) -> list[Intervention]:
-    change = experts_zeroed(targets.places)
+    change = experts_zeroed(live, targets.places)
     if not change.edits:
         raise Impossible("none of the weights lies in an expert")
     return [Intervention("experts", change, name="experts removed")]
 
 
 def _random(live: Anatomy, targets: Targets, settings: Random) -> list[Intervention]:
-    drawn = matched_draws(live, targets.places, draws=settings.draws, seed=settings.seed)
+    groups = [target.places for target in targets.targets]
+    drawn = random_likes(live, groups, draws=settings.draws, seed=settings.seed)
     if not drawn:
-        raise Impossible("their matrices have no other weights that are not zero")
+        raise Impossible("their matrices have no others like them that are not zero")
     return [_zeroing("random", f"random {draw}", live, targets, places, draw) for draw, places in enumerate(drawn, 1)]
 
 
@@ -225,29 +237,6 @@ def _zeroing(
 ) -> Intervention:
     ratio = magnitude_ratio(live, targets.places, places)
     return Intervention(kind, zeroed(places), draw=draw, name=name, magnitude_ratio=ratio)
-
-
-def _coordinate(weight: dict[str, Any]) -> Coordinate:
-    return Coordinate(
-        weight["layer"], weight.get("row"), weight.get("col"), weight.get("expert"),
-        component=weight.get("component") or "",
-    )  # fmt: skip
-
-
-def _resolved(live: Anatomy, place: Coordinate) -> Coordinate:
-    """The coordinate with its component's full path; an AtlasError where the model has no such weight."""
-    projection = live.projection(place)
-    rows, cols = projection.shape
-    within = (place.row is None or place.row < rows) and (place.col is None or place.col < cols)
-    experts = projection.n_experts
-    if not within or (experts is not None and (place.expert or 0) >= experts):
-        size = f"{rows} rows and {cols} columns" + ("" if experts is None else f" in each of {experts} experts")
-        raise AtlasError(
-            f"{place} lies outside its matrix",
-            where=projection.name,
-            remedy=f"it has {size}, numbered from 0; row is the output channel, col the neuron",
-        )
-    return projection.coordinate(place.row, place.col, place.expert)
 
 
 def _shortest(factor: float) -> str:

@@ -125,7 +125,8 @@ class LiveAnalyses(WeightAnalyses):
         """Perplexity after each of some changes of weights, the unchanged model first (ablations.perplexity).
 
         changes: an ablation as in the configuration, such as {"zero": {}} or {"scale": {"factors": [0.5]}}, and
-        `weights` for given ones, [{"layer": 1, "row": 7, "col": 11}], in place of super weights. found: of
+        `weights` for given ones, [{"layer": 1, "row": 7, "col": 11}] or [{"layer": 1, "role": "W_O", "head": 2}], in
+        place of super weights. found: of
         super_weights(); None looks for them where they are needed. settings: see perplexity.
         """
         return self._perplexities(corpus, {"ablation": dict(changes)}, self._changed(changes, found), settings)
@@ -200,17 +201,14 @@ class LiveAnalyses(WeightAnalyses):
         return self.super_weights() if found is None else found
 
     def _changed(self, changes: Mapping[str, Any], found: "Survey | None") -> "Survey | None":
-        """The super weights that changes are made to; None where the changes name their weights, which are checked."""
-        from weight_atlas.ablations.prepare import check_inventory
-
-        if changes.get("weights") is None:
-            return self._survey(found)
-        check_inventory(dict(changes), self.inventory, "ablation")
-        return None
+        """The super weights that changes are made to; None where the changes name their weights."""
+        return self._survey(found) if changes.get("weights") is None else None
 
     def _expanded(self, ablation: str, changes: dict[str, Any], found: "Survey | None") -> "Opened":
         from weight_atlas.ablations.prepare import expanded
+        from weight_atlas.ablations.stored_weights import located
 
+        changes = located(changes, self.inventory, "ablation")
         return expanded(*self.live, ablation, changes, None if found is None else found.artifact)
 
     def _perplexities(

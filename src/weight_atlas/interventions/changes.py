@@ -11,15 +11,17 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.families.roles import Role
 from weight_atlas.interventions.activation_restoring import Sink, super_activations_restored
+from weight_atlas.interventions.kinds import INTO_NEURONS
 from weight_atlas.interventions.pruning import Largest, largest_zeroed
 from weight_atlas.interventions.quantized_layers import check_editable, quantized_layers
 from weight_atlas.interventions.rounded_matrices import MatrixPlace, rounded_matrices
-from weight_atlas.live.anatomy import Anatomy, Coordinate
+from weight_atlas.live.anatomy import BIAS, Anatomy, Coordinate
 from weight_atlas.live.contributions import mean_contribution
 from weight_atlas.live.edits import Edit, edited, scale, zero
 from weight_atlas.live.experts import forced_routing
-from weight_atlas.live.matrices import matrix_at
+from weight_atlas.live.matrices import MLP, matrix_at
 from weight_atlas.quantization.quantizers import Scheme
 from weight_atlas.quantization.recipes.types import StoredType
 
@@ -190,10 +192,26 @@ def shifted(places: Sequence[Coordinate], amounts: Sequence[float]) -> Edits:
 
 
 def neurons_zeroed(places: Iterable[Coordinate]) -> Edits:
-    """The neurons of weights, whole columns, set to zero; each once."""
-    return zeroed(dict.fromkeys(replace(place, row=None) for place in places))
+    """The neurons of weights of an MLP, whole columns of W_down, set to zero; each once."""
+    return zeroed(dict.fromkeys(map(_neuron, places)))
 
 
-def experts_zeroed(places: Iterable[Coordinate]) -> Edits:
-    """The W_down of the experts of weights set to zero; each once, and weights of no expert are left out."""
-    return zeroed(dict.fromkeys(replace(place, row=None, col=None) for place in places if place.expert is not None))
+def _neuron(place: Coordinate) -> Coordinate:
+    return replace(place, row=None, col=place.row if place.role in INTO_NEURONS else place.col, role="W_down")
+
+
+def experts_zeroed(live: Anatomy, places: Iterable[Coordinate]) -> Edits:
+    """What the experts of weights add set to zero: W_down and, where it has one, its bias.
+
+    Each once, and weights of no expert are left out. Only weights of an MLP's matrices are of an expert here.
+    """
+    experts = dict.fromkeys(
+        replace(place, row=None, col=None, role="W_down")
+        for place in places
+        if place.expert is not None and place.role in MLP
+    )
+    edits = [zero(place) for place in experts]
+    for place in experts:
+        if live.projection(place).bias(Role.W_DOWN, place.expert) is not None:
+            edits.append(zero(replace(place, col=0, role=f"W_down{BIAS}")))
+    return Edits(tuple(edits))

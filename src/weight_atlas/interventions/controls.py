@@ -6,12 +6,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from weight_atlas.interventions.kinds import INTO_NEURONS
 from weight_atlas.live.anatomy import Anatomy, Coordinate
-from weight_atlas.live.edits import value_at
-from weight_atlas.live.matrices import same_matrix, values_at
-
-# Roles whose rows are neurons; of others columns are.
-INTO_NEURONS = ("W_gate", "W_up")
+from weight_atlas.live.matrices import same_matrix, slice_at, values_at
 
 
 def matched_draws(
@@ -46,6 +43,41 @@ def matched_draws(
         taken.update(chosen)
         columns.append([_at(target, place, matrix.shape[1]) for place in chosen])
     return [list(controls) for controls in zip(*columns, strict=False)]
+
+
+def random_likes(
+    live: Anatomy, groups: Sequence[tuple[Coordinate, ...]], *, draws: int, seed: int
+) -> list[list[Coordinate]]:
+    """Draw sets of controls for what is changed as one: a weight, a row, a column, or the lines of a head.
+
+    For weights see matched_draws; for lines other lines of the same matrix, for heads other heads, at random. Returns
+    `draws` lists; none where a matrix has no other such part.
+    """
+    single = [group[0] for group in groups if len(group) == 1 and None not in (group[0].row, group[0].col)]
+    drawn = matched_draws(live, single, draws=draws, seed=seed) if single else [[] for _ in range(draws)]
+    for number, group in enumerate(groups):
+        if len(group) > 1 or None in (group[0].row, group[0].col):
+            others = _other_blocks(live, group, [each for each in groups if each != group], [seed, number, 2])
+            drawn = [[*places, *others[draw % len(others)]] for draw, places in enumerate(drawn)] if others else []
+    return drawn
+
+
+def _other_blocks(
+    live: Anatomy, group: Sequence[Coordinate], targets: Sequence[Sequence[Coordinate]], seed: list[int]
+) -> list[list[Coordinate]]:
+    """Other blocks of as many rows, or columns, of a group's matrix in random order; none that is a target."""
+    axis = "row" if group[0].row is not None else "col"
+    if getattr(group[0], axis) is None:
+        return []
+    rows, cols = values_at(live, group[0]).shape
+    never = {getattr(place, axis) for each in [group, *targets] for place in each if same_matrix(live, place, group[0])}
+    starts = [
+        start
+        for start in range(0, (rows if axis == "row" else cols) - len(group) + 1, len(group))
+        if never.isdisjoint(range(start, start + len(group)))
+    ]
+    order = np.random.default_rng(seed).permutation(starts).tolist()
+    return [[replace(place, **{axis: start + shift}) for shift, place in enumerate(group)] for start in order]
 
 
 def random_places(
@@ -94,8 +126,8 @@ def magnitude_ratio(live: Anatomy, targets: Sequence[Coordinate], controls: Sequ
 
 
 def magnitude(live: Anatomy, coordinates: Sequence[Coordinate]) -> float:
-    """Sum of |w| over single weights."""
-    return sum(abs(value_at(live, place)) for place in coordinates)
+    """Sum of |w| over weights, or over all of rows, columns and matrices."""
+    return sum(float(slice_at(live, place).double().abs().sum()) for place in coordinates)
 
 
 def _nearest(matrix: torch.Tensor, target: Coordinate, excluded: Sequence[Coordinate], count: int) -> list[int]:

@@ -2,13 +2,19 @@
 
 from dataclasses import dataclass
 
+# Any index: whole rows, columns and heads, and matrices that their role names, are changed alike.
+SOME = ("some",)
+# The index of a neuron of an MLP: a column of W_down, a row of the matrices that lead into it.
+NEURON = ("neuron",)
+INTO_NEURONS = ("W_gate", "W_up")
+
 
 @dataclass(frozen=True)
 class Kind:
     """A kind of intervention.
 
-    does: its effect on the weights in question. needs: indices that the coordinate of each of them must have. control:
-    whether other weights are changed instead, or none, for comparison.
+    does: its effect on the weights in question. needs: indices that the coordinate of each of them must have, or SOME,
+    or NEURON. control: whether other weights are changed instead, or none, for comparison.
     """
 
     does: str
@@ -19,13 +25,13 @@ class Kind:
 BASELINE = "baseline"
 KINDS = {
     BASELINE: Kind("the model as it is", needs=(), control=True),
-    "zero": Kind("all weights set to zero"),
-    "each": Kind("one weight set to zero"),
-    "scale": Kind("all weights multiplied by a factor"),
-    "neurons": Kind("the neurons of all weights, whole columns, set to zero", needs=("col",)),
+    "zero": Kind("all weights set to zero", needs=SOME),
+    "each": Kind("one weight, row, column or head set to zero", needs=SOME),
+    "scale": Kind("all weights multiplied by a factor", needs=SOME),
+    "neurons": Kind("the neurons of all weights, whole columns, set to zero", needs=NEURON),
     "restore": Kind("all weights set to zero, the massive activations that they make kept"),
     "experts": Kind("the experts of all weights set to zero", needs=()),
-    "random": Kind("random weights of the same matrices, nearest in size, set to zero", control=True),
+    "random": Kind("random weights of the same matrices, nearest in size, set to zero", needs=SOME, control=True),
     "largest": Kind("the largest other weights of every matrix set to zero", control=True),
     "quantize": Kind("all matrices of the layers quantized, the weights spared or not"),
     "recipe": Kind("every unit of a recipe rounded to the type that it gives it", needs=()),

@@ -15,7 +15,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.layouts import WHOLE, Selection, extract, logical_shape, window
 from weight_atlas.families.matching import Match, Matcher
-from weight_atlas.families.pieces import pieces_of
+from weight_atlas.families.pieces import Piece, head_columns, pieces_of
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.registry import tensor_list
 from weight_atlas.families.roles import Role
@@ -32,7 +32,8 @@ class Part:
     """One logical tensor of a live model: a role's share of a live parameter.
 
     role, of_role (for a bias: the role it belongs to), component, stack, layer, expert: as in an inventory. name: of
-    the parameter. selection: where the part lies in it.
+    the parameter. selection: where the part lies in it. head_dim: rows of a head, of W_O its columns; None where there
+    are no heads.
     """
 
     role: Role
@@ -44,6 +45,7 @@ class Part:
     parameter: torch.nn.Parameter
     selection: Selection = WHOLE
     of_role: Role | None = None
+    head_dim: int | None = None
 
     @property
     def module(self) -> str:
@@ -176,7 +178,20 @@ def _parts(
         return
     for piece in pieces_of(row, tuple(parameter.shape), expert, quantities, match.layer, stack):
         role, of_role = (Role.BIAS, piece.role) if row.bias else (piece.role, None)
-        yield Part(role, row.component, stack, match.layer, piece.expert, name, parameter, piece.selection, of_role)
+        head_dim = _head_dim(piece, tuple(parameter.shape), name, row, quantities, match.layer, stack)
+        yield Part(
+            role, row.component, stack, match.layer, piece.expert, name, parameter, piece.selection, of_role, head_dim
+        )
+
+
+def _head_dim(
+    piece: Piece, stored: tuple[int, ...], name: str, row: Row, quantities: Quantities, layer: int | None, stack: str
+) -> int | None:
+    try:
+        shape = logical_shape(stored, piece.selection)
+        return head_columns(piece, shape, name, row, quantities, layer, stack)["head_dim"]
+    except AtlasError:  # the inventory of the checkpoint says what is wrong with its heads
+        return None
 
 
 def live_rows(origin: Origin, matches: list[Match]) -> list[Row] | None:

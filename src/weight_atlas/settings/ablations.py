@@ -21,6 +21,7 @@ from weight_atlas.settings.base import (
     Text,
     WindowLength,
 )
+from weight_atlas.settings.places import Place, Weight
 
 if TYPE_CHECKING:
     Format: TypeAlias = str
@@ -40,25 +41,6 @@ def _free(name: str) -> str:
 
 
 AblationName = Annotated[Name, AfterValidator(_free), Field(json_schema_extra={"not": {"enum": list(TAKEN)}})]
-
-
-class Place(Settings):
-    """A weight, or a part of its coordinate that names a whole neuron or expert."""
-
-    layer: Natural = Field(description="Layer, from 0.")
-    row: Natural | None = Field(None, description="Output channel in the logical (out, in) matrix.")
-    col: Natural | None = Field(None, description="Input channel: the neuron.")
-    expert: Natural | None = Field(None, description="Expert, where the layer has several.")
-    component: str = Field(
-        "", description="Path of the MLP output projection below its layer, where there are several."
-    )
-
-
-class Weight(Place):
-    """A weight given by its coordinate."""
-
-    row: Natural = Field(description="Output channel in the logical (out, in) matrix.")
-    col: Natural = Field(description="Input channel: the neuron.")
 
 
 class Plain(Settings):
@@ -189,8 +171,10 @@ class Ablation(Kinds, Tasks):
 
     weights: Annotated[Distinct[Place], Field(min_length=1)] | None = Field(
         None,
-        description="Weights by hand; null: the detected super weights. neurons need no row, and experts neither row "
-        "nor col.",
+        description="Weights by hand, of any matrix, norm or bias; null: the detected super weights. "
+        "{layer: 1, row: 7, col: 3} is one of W_down. Others have a role (W_E, W_Q, W_K, W_V, W_O, W_gate, W_up, W_U, "
+        "norm, W_Q.bias) or the module's name below its layer (component: self_attn.o_proj), and may have an expert. A "
+        "row, a col or a head alone is all of it, a role alone all of its matrix.",
     )
 
     @model_validator(mode="after")

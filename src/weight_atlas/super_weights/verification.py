@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from weight_atlas.interventions.controls import INTO_NEURONS
 from weight_atlas.interventions.intervention import UNCHANGED, Intervention
+from weight_atlas.interventions.kinds import INTO_NEURONS
 from weight_atlas.interventions.measure import measure
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.windows import Windows
