@@ -24,7 +24,7 @@ def main(
     """Write a row per scheme with its impact, a row per scheme and matrix with the error, and the figure."""
     from weight_atlas.ablations.impact import headlines
     from weight_atlas.ablations.quantization_errors import scheme_errors, scheme_table
-    from weight_atlas.ablations.variants import quantizations
+    from weight_atlas.ablations.quantization_variants import quantizations
     from weight_atlas.live.anatomy import anatomy
     from weight_atlas.live.load import load_model
 

@@ -27,7 +27,7 @@ CONFIG = {
     "scaling_sweep": {"weights": None, "factors": [0, 1], "tasks": ["arc"]},
     "quantization_ablation": {
         "weights": None, "formats": ["int4"], "granularities": ["channel"], "symmetric": True, "clip": 1.0,
-        "matrices": None, "tasks": ["words"],
+        "matrices": None, "activations": ["int8/token"], "activations_beside": [], "tasks": ["words"],
     },
     "variant_perplexity": {"window": 8, "corpora": None},
     "ablation_eval": {"batch_tokens": 9},
@@ -46,6 +46,7 @@ def test_the_unchanged_model_and_the_two_products_are_ablations_like_the_configu
     assert ablations["baseline"] == {}
     assert ablations["scaling_sweep"] == {"weights": None, "scale": {"factors": [0, 1]}}
     quantize = {"formats": ["int4"], "granularities": ["channel"], "symmetric": True, "clip": 1.0, "matrices": None}
+    quantize |= {"activations": ["int8/token"], "activations_beside": []}
     assert ablations["quantization_ablation"] == {"weights": None, "quantize": quantize}
 
 

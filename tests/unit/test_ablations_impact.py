@@ -349,7 +349,14 @@ def schemes_over_sizes():
     for size in sizes:
         for sparing in (False, True):
             row = {"plain": f"int4 per block {size}", "format": "int4", "granularity": f"block:{size}", "block": size}
-            common = {"sparing": sparing, "relative_error": 0.1, "subtask": "", "variant": f"{size} {sparing}"}
+            common = {
+                "sparing": sparing,
+                "inputs": "",
+                "keeping": False,
+                "relative_error": 0.1,
+                "subtask": "",
+                "variant": f"{size} {sparing}",
+            }
             value = np.nan if size == 65536 and not sparing else 1e9 if size == 65536 else 30.0
             perplexity = {
                 "task": "text",

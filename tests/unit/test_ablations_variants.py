@@ -11,8 +11,9 @@ from live_models import plant, tiny
 
 from weight_atlas.ablations.choices import check_weights
 from weight_atlas.ablations.prepare import sink_prompt
+from weight_atlas.ablations.quantization_variants import quantizations
 from weight_atlas.ablations.stored_weights import located
-from weight_atlas.ablations.variants import Expansion, described, quantizations, variants_of
+from weight_atlas.ablations.variants import Expansion, described, variants_of
 from weight_atlas.ablations.window_scores import score_variants
 from weight_atlas.errors import AtlasError
 from weight_atlas.interventions import activation_restoring, changes, measure

@@ -10,7 +10,9 @@ from weight_atlas.interventions.kinds import ABLATIONS, INTO_NEURONS, KINDS, NEU
 
 # Products whose variants are ablations of their own, beside those that the configuration lists.
 SECTIONS = ("scaling_sweep", "quantization_ablation")
-QUANTIZATION = ("formats", "granularities", "symmetric", "clip", "matrices")
+QUANTIZATION = (
+    "formats", "granularities", "symmetric", "clip", "matrices", "activations", "activations_beside",
+)  # fmt: skip
 
 
 class Choices:

@@ -6,7 +6,8 @@ What it would do again for every variant is done once: tasks are loaded, request
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +20,7 @@ from weight_atlas.ablations.loglikelihoods import Request, log_likelihoods
 from weight_atlas.ablations.tasks import seed_everything
 from weight_atlas.ablations.variants import Expansion, described, without
 from weight_atlas.errors import AtlasError
+from weight_atlas.interventions.changes import one_by_one
 from weight_atlas.interventions.intervention import Intervention, Refused, applied
 from weight_atlas.interventions.kinds import BASELINE
 from weight_atlas.live.anatomy import Anatomy
@@ -76,7 +78,7 @@ def evaluate_variants(
     refused: dict[str, Refused] = {}
     for variant in expansion.variants:
         try:
-            with applied(live, variant):
+            with applied(live, variant), _batches_for(lm, variant):
                 outcome = evaluate_once(lm, loaded, limit=limit)
         except Refused as error:
             refused[variant.name] = error
@@ -92,6 +94,18 @@ def evaluate_variants(
     evaluated = [{**described(variant), **records[variant.name]} for variant in kept.variants]
     record = {"variants": evaluated, "skipped": [asdict(each) for each in kept.skipped]}
     return record, items.astype({**dict.fromkeys(ITEM_COLUMNS, str), **types})
+
+
+@contextmanager
+def _batches_for(lm: Harness, variant: Intervention) -> Iterator[None]:
+    """Let a batch be one request where a change asks for it."""
+    size = lm.batch_size_per_gpu
+    lm.batch_size_per_gpu = 1 if one_by_one(variant.change) else size
+    try:
+        yield
+    finally:
+        if one_by_one(variant.change):
+            lm.batch_size_per_gpu = size
 
 
 def evaluate_once(lm: Harness, loaded: dict[str, Any], *, limit: float | None) -> dict[str, Any]:

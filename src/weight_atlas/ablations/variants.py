@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import product, zip_longest
+from itertools import zip_longest
 from typing import Any
 
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from weight_atlas.ablations.choices import check_weights
 from weight_atlas.ablations.given_weights import Target, refuse_overlaps, target_of, tied
 from weight_atlas.ablations.impossible import Impossible
+from weight_atlas.ablations.quantization_variants import quantization_variants
 from weight_atlas.ablations.token_rows import token_row_variants
 from weight_atlas.interventions.activation_restoring import Sink
 from weight_atlas.interventions.changes import (
@@ -17,6 +18,7 @@ from weight_atlas.interventions.changes import (
     Edits,
     LargestZeroed,
     Quantized,
+    QuantizedInputs,
     experts_zeroed,
     neurons_zeroed,
     scaled,
@@ -28,7 +30,6 @@ from weight_atlas.interventions.kinds import ABLATIONS, BASELINE
 from weight_atlas.interventions.pruning import Largest, check_largest, largest_size
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.matrices import MLP
-from weight_atlas.quantization.quantizers import Scheme
 from weight_atlas.settings.ablations import Kinds, Plain, Quantize, Random, Scale, TokenRows
 from weight_atlas.settings.ablations import Largest as LargestSettings
 from weight_atlas.settings.base import whole
@@ -201,15 +202,7 @@ def _largest(live: Anatomy, targets: Targets, settings: LargestSettings) -> list
 
 
 def _quantize(live: Anatomy, targets: Targets, settings: Quantize) -> list[Intervention]:
-    """Each format at each granularity, plain and, if there are weights to spare, clipped with these restored."""
-    variants = []
-    for format_, granularity in product(settings.formats, settings.granularities):
-        plain = Scheme(format_, granularity, settings.symmetric)
-        variants.append(Intervention("quantize", Quantized(plain, (), settings.matrices), name=str(plain)))
-        if targets.places:
-            sparing = Quantized(replace(plain, clip=settings.clip), targets.places, settings.matrices)
-            variants.append(Intervention("quantize", sparing, name=f"{plain}{SPARING}"))
-    return variants
+    return quantization_variants(targets.places, settings)
 
 
 def _token_rows(live: Anatomy, targets: Targets, settings: TokenRows) -> list[Intervention]:
@@ -244,17 +237,15 @@ def _shortest(factor: float) -> str:
     return repr(float(factor)).removesuffix(".0")
 
 
-# Ends the name of a quantization that leaves some weights at their value.
-SPARING = ", sparing"
-
-
 def described(intervention: Intervention) -> dict[str, Any]:
     """An intervention in plain values: its name, kind and size, and the change, by type.
 
     edits: of weights, in order. restored: weights set to zero whose massive activations stay. scheme, largest: of the
-    layers' matrices, whose weights `spared` are left alone.
+    layers' matrices, whose weights `spared` are left alone. inputs: what is done to their inputs, where the super
+    activations of the weights `kept` are left alone.
     """
-    change = intervention.change
+    inputs = intervention.change if isinstance(intervention.change, QuantizedInputs) else None
+    change = intervention.change if inputs is None else inputs.quantized
     edits = change.edits if isinstance(change, Edits) else ()
     spared = change.spared if isinstance(change, Quantized | LargestZeroed) else ()
     return {
@@ -265,19 +256,10 @@ def described(intervention: Intervention) -> dict[str, Any]:
         "scheme": asdict(change.scheme) if isinstance(change, Quantized) else None,
         "largest": asdict(change.largest) if isinstance(change, LargestZeroed) else None,
         "spared": [asdict(place) for place in spared],
-        "matrices": change.matrices if isinstance(change, Quantized) else "all",
+        "inputs": None if inputs is None else asdict(inputs.inputs),
+        "kept": [] if inputs is None else [asdict(place) for place in inputs.kept],
+        "matrices": inputs.matrices if inputs else change.matrices if isinstance(change, Quantized) else "all",
         "factor": float(edits[0].factor) if intervention.kind == "scale" else None,
-        "weights": change.weights,
+        "weights": intervention.change.weights,
         "magnitude_ratio": intervention.magnitude_ratio,
-    }
-
-
-def quantizations(description: dict[str, Any]) -> dict[str, Quantized]:
-    """The quantizations among the variants of a description, by name."""
-    return {
-        record["variant"]: Quantized(
-            Scheme(**record["scheme"]), tuple(Coordinate(**place) for place in record["spared"]), record["matrices"]
-        )
-        for record in description["variants"]
-        if record["scheme"] is not None
     }

@@ -141,7 +141,7 @@ class LiveAnalyses(WeightAnalyses):
         settings.ablations.Quantize.
         """
         from weight_atlas.ablations.quantization_errors import scheme_errors
-        from weight_atlas.ablations.variants import quantizations
+        from weight_atlas.ablations.quantization_variants import quantizations
         from weight_atlas.settings.ablations import Quantize
 
         wanted = checked(Quantize, settings, "quantization_error")

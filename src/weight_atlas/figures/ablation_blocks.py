@@ -12,6 +12,7 @@ from weight_atlas.figures.style import MUTED
 def over_sizes(schemes: pd.DataFrame) -> pd.DataFrame:
     """The rows of formats with several sizes of blocks or groups, with a column `series`."""
     sized = schemes.dropna(subset=["block"])
+    sized = sized[sized.inputs == ""]
     names = sized.format + " per " + sized.granularity.str.split(":").str[0]
     several = sized.groupby(names).block.transform("nunique") > 1
     return sized.assign(series=names)[several]

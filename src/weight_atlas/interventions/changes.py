@@ -5,7 +5,7 @@ is made on, a whole neuron or expert counting as one.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,6 +15,7 @@ from weight_atlas.families.roles import Role
 from weight_atlas.interventions.activation_restoring import Sink, super_activations_restored
 from weight_atlas.interventions.kinds import INTO_NEURONS
 from weight_atlas.interventions.pruning import Largest, largest_zeroed
+from weight_atlas.interventions.quantized_inputs import quantized_inputs
 from weight_atlas.interventions.quantized_layers import check_editable, quantized_layers
 from weight_atlas.interventions.rounded_matrices import MatrixPlace, rounded_matrices
 from weight_atlas.live.anatomy import BIAS, Anatomy, Coordinate
@@ -22,6 +23,7 @@ from weight_atlas.live.contributions import mean_contribution
 from weight_atlas.live.edits import Edit, edited, scale, zero
 from weight_atlas.live.experts import forced_routing
 from weight_atlas.live.matrices import MLP, matrix_at
+from weight_atlas.quantization.inputs import InputScheme
 from weight_atlas.quantization.quantizers import Scheme
 from weight_atlas.quantization.recipes.types import StoredType
 
@@ -112,6 +114,29 @@ class Quantized:
 
 
 @dataclass(frozen=True)
+class QuantizedInputs:
+    """What the layers' matrices are multiplied with, quantized, the weights quantized beside it or not.
+
+    kept: weights whose super activations keep their value.
+    """
+
+    inputs: InputScheme
+    kept: tuple[Coordinate, ...]
+    matrices: str
+    quantized: Quantized | None = None
+    weights: int = 0
+    places: tuple[Coordinate, ...] = ()
+
+    @contextmanager
+    def applied(self, live: Anatomy) -> Iterator[None]:
+        with ExitStack() as stack:
+            if self.quantized is not None:
+                stack.enter_context(self.quantized.applied(live))
+            stack.enter_context(quantized_inputs(live, self.inputs, self.kept, self.matrices))
+            yield
+
+
+@dataclass(frozen=True)
 class RoundedAs:
     """Matrices rounded each to a type of a tool; threads: that round one together, which changes no result."""
 
@@ -173,7 +198,22 @@ class Forced:
             yield
 
 
-Change = Edits | MeanContribution | ActivationsRestored | LargestZeroed | Quantized | RoundedAs | RowsZeroed | Forced
+Change = (
+    Edits
+    | MeanContribution
+    | ActivationsRestored
+    | LargestZeroed
+    | Quantized
+    | QuantizedInputs
+    | RoundedAs
+    | RowsZeroed
+    | Forced
+)
+
+
+def one_by_one(change: Change) -> bool:
+    """Whether texts must go through the changed model one at a time, since those of a batch would share a scale."""
+    return isinstance(change, QuantizedInputs) and change.inputs.granularity == "tensor"
 
 
 def zeroed(places: Iterable[Coordinate]) -> Edits:

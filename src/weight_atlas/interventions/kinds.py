@@ -33,7 +33,7 @@ KINDS = {
     "experts": Kind("the experts of all weights set to zero", needs=()),
     "random": Kind("random weights of the same matrices, nearest in size, set to zero", needs=SOME, control=True),
     "largest": Kind("the largest other weights of every matrix set to zero", control=True),
-    "quantize": Kind("all matrices of the layers quantized, the weights spared or not"),
+    "quantize": Kind("all matrices of the layers, or their inputs, quantized, the weights spared or not"),
     "recipe": Kind("every unit of a recipe rounded to the type that it gives it", needs=()),
     "uniform": Kind("every unit of a recipe rounded to one type", needs=(), control=True),
     "token_rows": Kind("the embedding's rows of the tokens of lowest weight set to zero", needs=()),

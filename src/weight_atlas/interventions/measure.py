@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from weight_atlas.interventions.changes import Edits
+from weight_atlas.interventions.changes import Edits, one_by_one
 from weight_atlas.interventions.intervention import Intervention, Refused, applied
 from weight_atlas.interventions.kinds import BASELINE
 from weight_atlas.live.anatomy import Anatomy
@@ -81,7 +81,8 @@ def measure(
         try:
             with applied(live, due[number]):
                 own = measure_of(due[number])
-                table = score_windows(live, part, batch_size=windows_at_once, measure=own)
+                at_once = 1 if one_by_one(due[number].change) else windows_at_once
+                table = score_windows(live, part, batch_size=at_once, measure=own)
         except Refused as error:
             refused |= dict.fromkeys(alike[number], error)
         else:

@@ -10,7 +10,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.families.roles import Role
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.matrices import matrix_at
-from weight_atlas.live.parts import EDITABLE
+from weight_atlas.live.parts import EDITABLE, Part
 from weight_atlas.quantization.quantizers import Scheme, bits_per_weight, error_of, quantized
 
 
@@ -23,21 +23,30 @@ def layer_matrices(live: Anatomy, which: str = "all") -> Iterator[tuple[int, str
     if which == "W_down":
         yield from _output_projections(live)
         return
-    for index, layer in enumerate(live.layers):
-        for name, module in layer.named_modules():
-            weight = getattr(module, "weight", None)
-            if not isinstance(weight, torch.nn.Parameter) or weight.ndim != 2 or isinstance(module, torch.nn.Embedding):
-                continue
-            part = live.first_part.get(id(weight))
-            # Routers decide by small differences and are a vanishing share of the weights: quantizers leave them alone.
-            if part is None or part.role is not Role.W_ROUTER:
-                view = weight.data.T if part is not None and part.selection.transposed else weight.data
-                yield index, f"{live.layers_path}.{index}.{name}", view
+    for index in range(len(live.layers)):
+        for name, module, part in linear_modules(live, index):
+            view = module.get_parameter("weight").data
+            yield index, name, view.T if part is not None and part.selection.transposed else view
         for projection in [p for p in live.projections if p.layer == index and p.stacked]:
             for expert in projection.experts:
                 for role in (Role.W_GATE, Role.W_UP, Role.W_DOWN):
                     if (part := projection.part(role, expert)) is not None:
                         yield index, f"{projection.name}.{expert}.{role}", part.view()
+
+
+def linear_modules(live: Anatomy, index: int) -> Iterator[tuple[str, torch.nn.Module, Part | None]]:
+    """Yield (name, module, part) of a layer's modules that hold one matrix each: no embeddings, norms or routers.
+
+    part: the first that lies in the matrix, if the family's table knows it.
+    """
+    for name, module in live.layers[index].named_modules():
+        weight = getattr(module, "weight", None)
+        if not isinstance(weight, torch.nn.Parameter) or weight.ndim != 2 or isinstance(module, torch.nn.Embedding):
+            continue
+        part = live.first_part.get(id(weight))
+        # Routers decide by small differences and are a vanishing share of the weights: quantizers leave them alone.
+        if part is None or part.role is not Role.W_ROUTER:
+            yield f"{live.layers_path}.{index}.{name}", module, part
 
 
 def _output_projections(live: Anatomy) -> Iterator[tuple[int, str, torch.Tensor]]:

@@ -127,3 +127,5 @@ FORMATS = {
     "mxfp4": Format(4, _mxfp4, scale_bits=8, mantissa=1, largest=FP4_LEVELS[-1]),
     "nvfp4": Format(4, _nvfp4, scale_bits=8, mantissa=1, largest=FP4_LEVELS[-1]),
 }
+# Those with no scale beyond the block's, whatever text goes through a model with it.
+OF_ACTIVATIONS = tuple(name for name, known in FORMATS.items() if known.symmetric is not None or known.bits == 8)

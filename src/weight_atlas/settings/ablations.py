@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from weight_atlas.quantization.formats import FORMATS
+from weight_atlas.quantization.formats import FORMATS, OF_ACTIVATIONS
 from weight_atlas.settings.base import (
     WHOLE,
     Count,
@@ -29,6 +29,10 @@ else:
     Format = Literal[tuple(FORMATS)]
 Granularity = Annotated[str, Field(pattern=r"^(tensor|channel|group:([2-9]|[1-9][0-9]+)|block:([2-9]|[1-9][0-9]+))$")]
 GRANULARITIES = ["tensor", "channel", "group:128"]
+InputSchemeName = Annotated[str, Field(pattern=rf"^({'|'.join(OF_ACTIVATIONS)})/(tensor|token)$")]
+WeightSchemeName = Annotated[
+    str, Field(pattern=rf"^({'|'.join(FORMATS)})/(tensor|channel|group:([2-9]|[1-9][0-9]+)|block:([2-9]|[1-9][0-9]+))$")
+]
 FewestFactors = Annotated[Distinct[Factor], Field(min_length=1)]
 # Ablations that have a section of their own, and the unchanged model.
 TAKEN = ("baseline", "scaling_sweep", "quantization_ablation")
@@ -109,6 +113,16 @@ class Quantize(Settings):
     )
     matrices: Literal["all", "W_down"] = Field(
         "all", description="What is quantized: all matrices of the layers, or the MLP output projections alone."
+    )
+    activations: Distinct[InputSchemeName] = Field(
+        [],
+        description="What matrices are multiplied with is quantized too, in these ways, FORMAT/tensor (one scale a "
+        "text) or FORMAT/token: with all of it rounded, and with the activations that the weights write kept.",
+    )
+    activations_beside: Distinct[WeightSchemeName] = Field(
+        ["int8/channel"],
+        description="Quantized weights, FORMAT/GRANULARITY, to quantize activations beside; weights as they are come "
+        "first.",
     )
 
 
@@ -204,6 +218,11 @@ class QuantizationAblation(Quantize, Tasks):
 
     formats: Annotated[Distinct[Format], Field(min_length=1)] = Field(
         ["int8", "int4", "int3", "nf4", "fp8_e4m3"], description="Number formats, rounded to nearest."
+    )
+    activations: Distinct[InputSchemeName] = Field(
+        ["int8/tensor", "int8/token", "fp8_e4m3/tensor"],
+        description="What matrices are multiplied with is quantized too, in these ways, FORMAT/tensor (one scale a "
+        "text) or FORMAT/token: with all of it rounded, and with super activations kept.",
     )
     weights: Annotated[Distinct[Weight], Field(min_length=1)] | None = Field(
         None, description="Weights to spare; null: the detected super weights."
