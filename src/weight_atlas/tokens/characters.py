@@ -23,6 +23,8 @@ _CLASSES = {
     MARK: r"\p{M}",
     KANA: "[一-龥぀-ゟ゠-ヿ]",  # of DeepSeek's expression
 }
+# White space between words of a Unigram model, and characters of ASCII in them, by unigram.py: each model has its own.
+GAP, SOLID = 1 << 14, 1 << 15
 # Letters of English contractions, from bit 9 on: 's 't 'm 'd are one letter, 're 've 'll two. Case is ignored there, so
 # that the long s (U+017F) is an s.
 CONTRACTION_LETTERS = {
@@ -33,6 +35,15 @@ CONTRACTION_LETTERS = {
     1 << 13: "(?i:l)",
 }
 
+# What all of these consist of: categories that exclude each other and white space, letters of contractions one by one,
+# and the range of its own.
+_CATEGORIES = ("Lu", "Ll", "Lt", "Lm", "Lo", "M", "N", "P", "S")
+_CUTS = (
+    "|".join([*(rf"\p{{{each}}}+" for each in _CATEGORIES), r"\s+"]),
+    "(?i:[stmdrvel])",
+    f"{_CLASSES[KANA]}+",
+)
+
 
 @cache
 def character_classes() -> np.ndarray:
@@ -40,14 +51,13 @@ def character_classes() -> np.ndarray:
     from tokenizers import Regex
     from tokenizers.pre_tokenizers import Sequence, Split
 
-    expressions = {**_CLASSES, **CONTRACTION_LETTERS}
     points = np.concatenate([np.arange(part.start, part.stop) for part in ASKED])
-    # Cut where any of them begins or ends: the characters of a piece are of one class, that of its first.
-    cuts = Sequence([Split(Regex(f"{each}+"), behavior="isolated") for each in expressions.values()])
+    # Cut where any class begins or ends: the characters of a piece are of the same ones, those of its first.
+    cuts = Sequence([Split(Regex(each), behavior="isolated") for each in _CUTS])
     pieces = [piece for piece, _ in cuts.pre_tokenize_str("".join(map(chr, points.tolist())))]
     first = "".join(piece[0] for piece in pieces)
     of_piece = np.zeros(len(pieces), np.uint16)
-    for bit, expression in expressions.items():
+    for bit, expression in (_CLASSES | CONTRACTION_LETTERS).items():
         kept = Split(Regex(expression), behavior="removed", invert=True).pre_tokenize_str(first)
         of_piece[[place for _, (place, _) in kept]] |= bit
     classes = np.full(CODE_POINTS, UNKNOWN, np.uint16)

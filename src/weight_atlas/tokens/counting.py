@@ -78,12 +78,15 @@ def _distinct_counter(
     from tokenizers.normalizers import NFC
 
     from weight_atlas.tokens.distinct import DistinctPieces
-    from weight_atlas.tokens.proof import NotProven, plan_of
+    from weight_atlas.tokens.plan import NotProven
+    from weight_atlas.tokens.proof import plan_of
 
     rust = getattr(tokenizer, "backend_tokenizer", None)
     if rust is None:
         return None
     settings = json.loads(file.read_bytes() if file else rust.to_str())
+    if file and settings["model"]["type"] == "Unigram":  # scores as the library read them, which it rounds its own way
+        settings = json.loads(rust.to_str())
     try:
         plan = plan_of(settings, rust.get_added_tokens_decoder(), special_as_text=rust.encode_special_tokens)
     except NotProven as reason:

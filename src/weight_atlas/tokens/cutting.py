@@ -1,25 +1,26 @@
 """Compiled: where a text is cut into pieces that are encoded by themselves.
 
 By the expression of its pre-tokenizer; or, for BPE models that get whole texts, where no merge joins two characters; or
-at the white space and signs of ASCII. Arguments are those of splitting.py.
+at the white space and signs of ASCII; or, for Unigram models, before the gaps between words. Arguments are those of
+splitting.py.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from weight_atlas.tokens.characters import LETTER, SIGN
+from weight_atlas.tokens.characters import GAP, LETTER, SIGN, SOLID
 from weight_atlas.tokens.kernels import compiled
 from weight_atlas.tokens.splitting import APOSTROPHE, BLANK, RETURN, decode, deepseek, gpt2, llama3, o200k
 
-# As GPT-2's, Llama 3's and Qwen's, o200k's, DeepSeek's expression has it, where no merge joins, or at white space and
-# signs.
-GPT2, LLAMA3, O200K, DEEPSEEK, JOINS, WORDS = range(6)
+# As GPT-2's, Llama 3's and Qwen's, o200k's, DeepSeek's expression has it, where no merge joins, at white space and
+# signs, or before gaps.
+GPT2, LLAMA3, O200K, DEEPSEEK, JOINS, WORDS, WORDS_WITH_GAPS = range(7)
 _META = ord("▁")
 
 
 class Cutting(NamedTuple):
-    """What cuts a text. kind: one of the six. digits: how many make a piece at most. suffix: whether contractions stay
+    """What cuts a text. kind: one of these. digits: how many make a piece at most. suffix: whether contractions stay
 
     with the word before them, and slash: whether slashes stay with signs before them (both of o200k). joins: keys of
     pairs of characters that a merge can join, in a hash table; joins_ascii: (128, 128) the same of ASCII. meta: whether
@@ -79,6 +80,29 @@ def _words(text, at, end, classes):
 
 
 @compiled
+def _is(byte, kind, classes):
+    return byte < 128 and classes[byte] & kind != 0
+
+
+@compiled
+def _words_with_gaps(text, at, end, classes):
+    """A gap, if the text begins with one, and what follows up to a gap between two solid characters."""
+    while at < end and _is(text[at], GAP, classes):
+        at += 1
+    while at < end:
+        if not _is(text[at], GAP, classes):
+            at += 1
+            continue
+        stop = at + 1
+        while stop < end and _is(text[stop], GAP, classes):
+            stop += 1
+        if stop < end and _is(text[stop], SOLID, classes) and _is(text[at - 1], SOLID, classes):
+            break
+        at = stop
+    return at
+
+
+@compiled
 def _is_lower(text, at, end):
     """Whether ASCII letters are small but for the first."""
     for place in range(at + 1, end):
@@ -109,4 +133,6 @@ def piece_end(text, at, end, kind, digits, suffix, slash, classes, joins, joins_
         return deepseek(text, at, end, classes, digits)
     if kind == JOINS:
         return _joins(text, at, end, joins, joins_ascii, meta)
+    if kind == WORDS_WITH_GAPS:
+        return _words_with_gaps(text, at, end, classes)
     return _words(text, at, end, classes)

@@ -5,14 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from weight_atlas.tokens.bpe import starts_of
 from weight_atlas.tokens.characters import character_classes
-from weight_atlas.tokens.merges import encode_pieces, tally
-from weight_atlas.tokens.pieces import BEGIN, Pieces, add_all, cut, empty_pieces, enlarged, find, left_out, with_spaces
-from weight_atlas.tokens.proof import Plan
+from weight_atlas.tokens.merges import tally
+from weight_atlas.tokens.piece_table import add_all, empty_pieces, enlarged
+from weight_atlas.tokens.pieces import BEGIN, cut, find, left_out, with_spaces
+from weight_atlas.tokens.plan import Plan
 from weight_atlas.tokens.tallies import Encode, Tally, count_whole, joined_tallies
 
-# Pieces that are kept: beyond, the table is begun anew, so that memory does not grow with the corpus.
-MOST_PIECES = 1 << 22
+# Pieces that are kept, and their bytes: beyond, the table is begun anew, so that memory does not grow with the corpus.
+MOST_PIECES, MOST_BYTES = 1 << 22, 1 << 28
 _WHOLE, _COMPOSE = 1, 2
 
 
@@ -32,12 +34,11 @@ class DistinctPieces:
 
     def _begin(self) -> None:
         """An empty table of pieces, but for those that are tokens by themselves."""
-        model = self._plan.model
-        content, lengths, ids = model.whole if model else (b"", np.zeros(0, np.int64), np.zeros(0, np.int32))
-        most = 1 << max(16, (2 * len(lengths)).bit_length())
+        content, ends, ids = self._plan.model.whole
+        most = 1 << max(16, (2 * len(ends)).bit_length())
         self._pieces = empty_pieces(most, max(1 << 20, 2 * len(content)))
-        numbers = np.zeros(len(lengths), np.int64)
-        add_all(np.frombuffer(content, np.uint8), lengths.cumsum(), self._pieces, numbers)
+        numbers = np.zeros(len(ends), np.int64)
+        add_all(np.frombuffer(content, np.uint8), starts_of(ends), ends, self._pieces, numbers)
         self._known = int(self._pieces.used[0])
         self._ids = np.zeros(len(self._pieces.store), np.int32)
         self._ids[numbers] = ids
@@ -46,7 +47,7 @@ class DistinctPieces:
 
     def count(self, texts: dict[str, list[str]]) -> dict[str, Tally]:
         """Count the documents of each group."""
-        if self._pieces.used[0] > MOST_PIECES:
+        if self._pieces.used[0] > MOST_PIECES or self._pieces.used[1] > MOST_BYTES:
             self._begin()
         groups = [group for group, some in texts.items() for _ in some]
         encoded = [text.encode() for some in texts.values() for text in some]
@@ -104,29 +105,28 @@ class DistinctPieces:
         return numbers, out_ends
 
     def _encode_new(self) -> None:
-        pieces: Pieces = self._pieces
-        count, size = map(int, pieces.used)
-        new = int(size - pieces.starts[self._known]) if count > self._known else 0
+        """Encode the pieces that are not known yet, each by the model or by the library."""
+        count = int(self._pieces.used[0])
+        ids, lengths = self._plan.model.encode(self._pieces, self._known)
+        left = lengths < 0
+        if left.any():
+            others = self._encode(self._texts(self._known + np.flatnonzero(left)))
+            lengths[left] = [len(each) for each in others]
+            together = np.empty(lengths.sum(), np.int32)
+            of_others = np.repeat(left, lengths)
+            together[of_others] = [id for each in others for id in each]
+            together[~of_others] = ids
+            ids = together
         taken = int(self._id_starts[self._known])
-        self._id_starts = _with_room(self._id_starts, count + 1)
-        model = self._plan.model
-        if model:
-            self._ids = _with_room(self._ids, taken + new)
-            encode_pieces(pieces, self._known, model.merges, model.meta, model.by_rank, self._ids, self._id_starts)
-        else:
-            self._encode_by_the_library(count, taken)
+        self._ids, self._id_starts = _with_room(self._ids, taken + len(ids)), _with_room(self._id_starts, count + 1)
+        self._ids[taken : taken + len(ids)] = ids
+        self._id_starts[self._known + 1 : count + 1] = taken + np.cumsum(lengths)
         self._known = count
 
-    def _encode_by_the_library(self, count: int, taken: int) -> None:
-        starts, lengths = self._pieces.starts[self._known : count], self._pieces.lengths[self._known : count]
-        store = self._pieces.store.tobytes()
-        texts = [store[a : a + n].decode() for a, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
-        ids = self._encode(texts)
-        ends = taken + np.cumsum([len(each) for each in ids], dtype=np.int64)
-        self._id_starts[self._known + 1 : count + 1] = ends
-        flat = np.array([id for each in ids for id in each], np.int32)
-        self._ids = _with_room(self._ids, taken + len(flat))
-        self._ids[taken : taken + len(flat)] = flat
+    def _texts(self, numbers: np.ndarray) -> list[str]:
+        starts, lengths = self._pieces.starts[numbers].tolist(), self._pieces.lengths[numbers].tolist()
+        store = self._pieces.store
+        return [store[start : start + length].tobytes().decode() for start, length in zip(starts, lengths, strict=True)]
 
     def _tally(self, numbers: np.ndarray, ends: np.ndarray, rows: np.ndarray) -> Tally:
         first = self._documents + 1

@@ -10,7 +10,18 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 # Modules of which compiled functions consist.
-_MODULES = ("characters", "cutting", "kernels", "merges", "pieces", "splitting")
+_MODULES = (
+    "characters",
+    "cutting",
+    "kernels",
+    "merges",
+    "piece_table",
+    "pieces",
+    "splitting",
+    "tries",
+    "unigram_kernels",
+    "word_piece_kernels",
+)
 _SOURCES = hashlib.sha256(
     b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in _MODULES)
 ).hexdigest()

@@ -61,6 +61,24 @@ def _fill_keys(keys, table):
         table[place] = keys[row]
 
 
+def joined_characters(content: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Keys of the pairs of characters (first << 21 | second) around places in a text, (n,) int64."""
+    keys = np.empty(len(inner), np.int64)
+    _around(content, inner, keys)
+    return keys
+
+
+@compiled
+def _around(content, inner, keys):
+    for row in range(len(inner)):
+        at = inner[row] - 1
+        while content[at] & 0xC0 == 0x80:
+            at -= 1
+        first, _ = decode(content, at)
+        second, _ = decode(content, inner[row])
+        keys[row] = first << 21 | second
+
+
 @compiled
 def _merge_of(first, second, pairs):
     """The place of a pair's merge in the table, or -1."""
@@ -178,32 +196,32 @@ def _merge(symbols, count, pairs, ranks, made, following, before, heap, by_rank)
 
 
 @compiled
-def encode_pieces(pieces, known, merges, meta, by_rank, ids, id_starts):
-    """Encode the pieces from number `known` on: ids one piece after the other, and where each one's ids begin.
+def encode_pieces(pieces, known, merges, meta, by_rank, ids, lengths):
+    """Encode the pieces from number `known` on: ids one piece after the other, and how many each has; how many all do.
 
-    ids: room for as many as the pieces have bytes. id_starts: one place more than there are pieces.
+    ids: room for as many as these pieces have bytes.
     """
-    store, ids, id_starts = borrowed(pieces.store), borrowed(ids), borrowed(id_starts)
-    lengths, starts, last = borrowed(pieces.lengths), borrowed(pieces.starts), pieces.used[0]
+    store, ids, counts = borrowed(pieces.store), borrowed(ids), borrowed(lengths)
+    sizes, starts, last = borrowed(pieces.lengths), borrowed(pieces.starts), pieces.used[0]
     pairs, ranks, made = borrowed(merges.pairs), borrowed(merges.ranks), borrowed(merges.made)
     of_byte, of_character = borrowed(merges.of_byte), borrowed(merges.of_character)
     room = 64
     symbols, following, before = np.empty(room, np.int32), np.empty(room, np.int64), np.empty(room, np.int64)
     heap = np.empty(3 * room, np.int64)
-    taken = id_starts[known]
+    taken = 0
     for number in range(known, last):
-        length = lengths[number]
-        if length > room:
-            room = 2 * length
+        size = sizes[number]
+        if size > room:
+            room = 2 * size
             symbols, following, before = np.empty(room, np.int32), np.empty(room, np.int64), np.empty(room, np.int64)
             heap = np.empty(3 * room, np.int64)
         start = starts[number]
-        count = _symbols(store, start, start + length, of_byte, of_character, meta, symbols)
+        count = _symbols(store, start, start + size, of_byte, of_character, meta, symbols)
         if count > 1:
             count = _merge(symbols, count, pairs, ranks, made, following, before, heap, by_rank)
         ids[taken : taken + count] = symbols[:count]
         taken += count
-        id_starts[number + 1] = taken
+        counts[number - known] = count
     return taken
 
 

@@ -1,4 +1,4 @@
-"""Compiled: texts as sequences of distinct pieces, each known by its number in a table that grows."""
+"""Compiled: texts as sequences of distinct pieces."""
 
 from typing import NamedTuple
 
@@ -7,10 +7,9 @@ import numpy as np
 from weight_atlas.tokens.characters import UNKNOWN
 from weight_atlas.tokens.cutting import WORDS, piece_end
 from weight_atlas.tokens.kernels import borrowed, compiled
+from weight_atlas.tokens.piece_table import fields, number_of
 from weight_atlas.tokens.splitting import BLANK, RETURN, decode
 
-# Spreads keys over a table (Fibonacci hashing).
-_GOLDEN, _SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(24)
 # Where cutting begins: document, byte, end of the stretch of text (-1: not known), the word at that end, where the word
 # ends, and numbers written.
 BEGIN = (0, 0, -1, -1, 0, 0)
@@ -51,113 +50,6 @@ def words_to_find(words: dict[str, int]) -> Words:
         nodes[node][3] = number
     child, sibling, bytes_, numbers = np.array(nodes, np.int32).reshape(-1, 4).T.copy()
     return Words(roots, child, sibling, bytes_, numbers)
-
-
-class Pieces(NamedTuple):
-    """Distinct pieces.
-
-    slots: a hash table, (n, 2): the key of a piece, 0 where empty, and its number. starts, lengths: of each piece,
-    where it lies in `store`. used: pieces, and bytes of the store. The key of up to 7 bytes is these bytes with their
-    number on top; that of more is their hash with 255 on top.
-    """
-
-    slots: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
-    store: np.ndarray
-    used: np.ndarray
-
-
-def empty_pieces(most: int, size: int) -> Pieces:
-    """A table with room for `most` pieces (a power of two) of `size` bytes in all."""
-    return Pieces(
-        np.zeros((2 * most, 2), np.uint64),
-        np.zeros(most, np.int64),
-        np.zeros(most, np.int32),
-        np.zeros(size, np.uint8),
-        np.zeros(2, np.int64),
-    )
-
-
-def enlarged(pieces: Pieces, factor: int = 2) -> Pieces:
-    """The same table with more room; the numbers of the pieces stay."""
-    count, size = map(int, pieces.used)
-    larger = empty_pieces(factor * len(pieces.starts), factor * len(pieces.store))
-    for new, old, length in zip(larger[1:4], pieces[1:4], (count, count, size), strict=True):
-        new[:length] = old[:length]
-    larger.used[:] = pieces.used
-    _move(pieces.slots, larger.slots)
-    return larger
-
-
-@compiled
-def _move(slots, larger):
-    mask = np.uint64(len(larger) - 1)
-    for row in range(len(slots)):
-        key = slots[row, 0]
-        if key:
-            place = (key * _GOLDEN) >> _SHIFT & mask
-            while larger[place, 0]:
-                place = (place + np.uint64(1)) & mask
-            larger[place, 0], larger[place, 1] = key, slots[row, 1]
-
-
-@compiled
-def _borrowed(pieces):
-    slots, starts, lengths, store, used = pieces
-    return borrowed(slots), borrowed(starts), borrowed(lengths), borrowed(store), borrowed(used)
-
-
-@compiled
-def _same(text, start, length, store, begin):
-    same = True
-    at = 0
-    while same and at < length:
-        same = store[begin + at] == text[start + at]
-        at += 1
-    return same
-
-
-@compiled
-def number_of(text, start, stop, slots, starts, lengths, store, used):
-    """The number of a piece, which is added if it is new; -1: no room. The last five: the fields of Pieces."""
-    length = stop - start
-    key = np.uint64(0)
-    if length < 8:
-        for at in range(start, stop):
-            key = key << np.uint64(8) | np.uint64(text[at])
-        key |= np.uint64(length) << np.uint64(56)
-    else:
-        for at in range(start, stop):
-            key = (key ^ np.uint64(text[at])) * np.uint64(0x100000001B3)
-        key |= np.uint64(0xFF) << np.uint64(56)
-    mask = np.uint64(len(slots) - 1)
-    place = (key * _GOLDEN) >> _SHIFT & mask
-    while slots[place, 0]:
-        if slots[place, 0] == key:
-            number = np.int64(slots[place, 1])
-            if length < 8 or (lengths[number] == length and _same(text, start, length, store, starts[number])):
-                return number
-        place = (place + np.uint64(1)) & mask
-    number, begin = used[0], used[1]
-    if number == len(starts) or begin + length > len(store):
-        return np.int64(-1)
-    for at in range(length):
-        store[begin + at] = text[start + at]
-    starts[number], lengths[number] = begin, length
-    slots[place, 0], slots[place, 1] = key, np.uint64(number)
-    used[0], used[1] = number + 1, begin + length
-    return number
-
-
-@compiled
-def add_all(text, ends, pieces, numbers):
-    """Add pieces that lie one after the other in a text, and note their numbers."""
-    slots, starts, lengths, store, used = _borrowed(pieces)
-    text, start = borrowed(text), 0
-    for row in range(len(ends)):
-        numbers[row] = number_of(text, start, ends[row], slots, starts, lengths, store, used)
-        start = ends[row]
 
 
 @compiled
@@ -240,7 +132,7 @@ def cut(text, ends, cutting, words, pieces, state, out, out_ends):
     kind, digits, suffix, slash = cutting.kind, cutting.digits, cutting.suffix, cutting.slash
     classes, joins, meta = borrowed(cutting.classes), borrowed(cutting.joins), cutting.meta
     joins_ascii, text = borrowed(cutting.joins_ascii), borrowed(text)
-    slots, starts, lengths, store, used = _borrowed(pieces)
+    slots, starts, lengths, store, used = fields(pieces)
     document, at, stop = state[0], state[1], state[2]
     match, after, taken = state[3], state[4], state[5]
     while document < len(ends):
