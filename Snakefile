@@ -56,6 +56,7 @@ rule all:
         [products_of(model) for model in config["models"]],
         [getattr(rules, name).output for name in COMPARISONS],
         rules.tokenizers.input,
+        rules.run_configs.output,
 
 
 onstart:

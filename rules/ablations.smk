@@ -39,7 +39,7 @@ shown = shown_under("Super weights")  # beside which perplexities stand in the r
 use rule per_job as variant_perplexity with:
     """Log-likelihood of fixed windows of a corpus under all variants of one ablation."""
     input:
-        unpack(lambda wildcards: choices.weight_files(wildcards.ablation, WEIGHT_FILES)),
+        unpack(lambda wildcards: choices.weight_files(wildcards.model, wildcards.ablation, WEIGHT_FILES)),
         checkpoint="<results>/checkpoints/{model}.json",
         text="<results>/corpus/{corpus}.parquet",
     output:
@@ -111,7 +111,9 @@ use rule per_job as task_requests with:
     params:
         **step("task_requests", lambda wildcards: choices.task_state(wildcards.task)),
         options=lambda wildcards: {
-            **choices.task_options(wildcards.task, "folder", "mirror", "limit", "fewshot", "seed", "truncate"),
+            **choices.task_options(
+                wildcards.model, wildcards.task, "folder", "mirror", "limit", "fewshot", "seed", "truncate"
+            ),
             "trust_remote_code": config["models"][wildcards.model]["trust_remote_code"],
         },
 
@@ -120,7 +122,7 @@ use rule per_job as ablation_eval with:
     """One task of lm-evaluation-harness on all variants of one ablation."""
     input:
         unpack(lambda wildcards: choices.task_files(wildcards.task, TASK_FILES)),
-        unpack(lambda wildcards: choices.weight_files(wildcards.ablation, WEIGHT_FILES)),
+        unpack(lambda wildcards: choices.weight_files(wildcards.model, wildcards.ablation, WEIGHT_FILES)),
         checkpoint="<results>/checkpoints/{model}.json",
         requests="<results>/task_requests/{model}/{task}.parquet",
         description="<results>/task_requests/{model}/{task}.json",
@@ -144,9 +146,15 @@ use rule per_job as ablation_eval with:
 use rule per_job as ablation_impact with:
     """What the variants of one ablation cost on every task, item by item against the unchanged model."""
     input:
-        scores=lambda wildcards: expand(f"{EVALUATION}.json", task=choices.tasks_of(wildcards.ablation)),
-        documents=lambda wildcards: expand(f"{EVALUATION}.parquet", task=choices.tasks_of(wildcards.ablation)),
-        baseline_documents=lambda wildcards: expand(f"{UNCHANGED}.parquet", task=choices.tasks_of(wildcards.ablation)),
+        scores=lambda wildcards: expand(
+            f"{EVALUATION}.json", task=choices.tasks_of(wildcards.model, wildcards.ablation)
+        ),
+        documents=lambda wildcards: expand(
+            f"{EVALUATION}.parquet", task=choices.tasks_of(wildcards.model, wildcards.ablation)
+        ),
+        baseline_documents=lambda wildcards: expand(
+            f"{UNCHANGED}.parquet", task=choices.tasks_of(wildcards.model, wildcards.ablation)
+        ),
         descriptions=expand(f"{WINDOW_SCORES}.json", ablation="{ablation}", corpus=choices.corpora),
         windows=expand(f"{WINDOW_SCORES}.parquet", ablation="{ablation}", corpus=choices.corpora),
         baseline_windows=expand(f"{WINDOW_SCORES}.parquet", ablation="baseline", corpus=choices.corpora),

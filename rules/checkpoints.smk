@@ -2,10 +2,12 @@
 
 Required: the sources of the models in the configuration.
 Produces: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet,
-<results>/architecture_summary/{model}.csv with its tables and figures.
+<results>/architecture_summary/{model}.csv with its tables and figures; <results>/run_config/{model}.json and
+<results>/run_config.json, which say what all of it was made with.
 """
 
 from weight_atlas.checkpoint.source import local_files, local_state
+from weight_atlas.workflow import run_config
 from weight_atlas.workflow.paths import for_snakemake
 
 shown = shown_under("Architecture")
@@ -32,6 +34,34 @@ rule checkpoints:
     """The manifests of all models."""
     input:
         expand("<results>/checkpoints/{model}.json", model=config["models"]),
+
+
+use rule per_model as run_config with:
+    """What a model was analysed with: source, commit, effort, seed, and the settings that hold for it."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+    output:
+        record="<results>/run_config/{model}.json",
+    pathvars:
+        step="run_config",
+    params:
+        **step("run_config"),
+        options=lambda wildcards: {
+            "configuration": run_config.of_model(config, wildcards.model, selection.analyses_of(wildcards.model))
+        },
+
+
+use rule per_job as run_configs with:
+    """What a whole run was made with: its settings, and the record of every model."""
+    input:
+        models=expand("<results>/run_config/{model}.json", model=config["models"]),
+    output:
+        record="<results>/run_config.json",
+    pathvars:
+        job="run_configs",
+    params:
+        **step("run_configs"),
+        options={"configuration": run_config.of_run(config)},
 
 
 use rule per_model as tensor_inventory with:

@@ -78,13 +78,14 @@ def one_gpu(wildcards):
 def options(section, *model_keys):
     """For `params: options=`: a section of the configuration, with keys of the model's own entry."""
     return lambda wildcards: {
-        **config.get(section, {}),
+        **selection.section(section, wildcards.model),
         **{key: config["models"][wildcards.model].get(key) for key in model_keys},
     }
 
 
 def corpus_of(section):
-    return f"<results>/corpus/{selection.corpus_of(section)}.parquet"
+    """For `input:`, the corpus that a section names, of the job's model if it is of one."""
+    return lambda wildcards: f"<results>/corpus/{selection.corpus_of(section, wildcards.get('model'))}.parquet"
 
 
 def entry_of(name):

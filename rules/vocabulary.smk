@@ -104,7 +104,11 @@ use rule per_model as intervention_targets with:
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         tensor_inventory="<results>/tensor_inventory/{model}.parquet",
-        super_weights="<results>/super_weights/{model}.json" if config["intervention_targets"]["most"] else [],
+        super_weights=lambda wildcards: (
+            ["<results>/super_weights/{model}.json"]
+            if selection.section("intervention_targets", wildcards.model)["most"]
+            else []
+        ),
     output:
         targets="<results>/intervention_targets/{model}.json",
     pathvars:

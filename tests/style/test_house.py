@@ -25,7 +25,11 @@ BIN = Path(sys.executable).parent
 
 STEPS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
 # Other folders that a step writes into: what comes from one reading of the weights is one job.
-ALSO_WRITES = {"fetch_checkpoint": ["checkpoints"], "value_histogram": ["weight_profile"]}
+ALSO_WRITES = {
+    "fetch_checkpoint": ["checkpoints"],
+    "value_histogram": ["weight_profile"],
+    "run_configs": ["run_config.json"],
+}
 
 # What a job may be of, for functions of wildcards.
 WILDCARDS = SimpleNamespace(

@@ -29,7 +29,7 @@ WILDCARDS = {
     "part": "files-0-of-2",
 }
 # What a rule works out from the whole configuration, and no class of settings holds.
-FROM_THE_WHOLE = {"beginning", "changes", "corpora", "models", "shares"}
+FROM_THE_WHOLE = {"beginning", "changes", "configuration", "corpora", "models", "shares"}
 
 
 def classes(above: type[Settings] = Settings) -> Iterator[type[Settings]]:

@@ -41,13 +41,13 @@ def changed(section, **settings):
 
 
 def test_the_unchanged_model_and_the_two_products_are_ablations_like_the_configured_ones():
-    ablations = Choices(CONFIG).ablations
-    assert list(ablations) == ["baseline", "detected", "given", "scaling_sweep", "quantization_ablation"]
-    assert ablations["baseline"] == {}
-    assert ablations["scaling_sweep"] == {"weights": None, "scale": {"factors": [0, 1]}}
+    choices = Choices(CONFIG)
+    assert choices.ablations == ["baseline", "detected", "given", "scaling_sweep", "quantization_ablation"]
+    assert choices.settings("demo", "baseline") == {}
+    assert choices.settings("demo", "scaling_sweep") == {"weights": None, "scale": {"factors": [0, 1]}}
     quantize = {"formats": ["int4"], "granularities": ["channel"], "symmetric": True, "clip": 1.0, "matrices": None}
     quantize |= {"activations": ["int8/token"], "activations_beside": []}
-    assert ablations["quantization_ablation"] == {"weights": None, "quantize": quantize}
+    assert choices.settings("demo", "quantization_ablation") == {"weights": None, "quantize": quantize}
 
 
 def test_tasks_are_no_part_of_an_ablations_settings():
@@ -60,25 +60,25 @@ def test_tasks_are_no_part_of_an_ablations_settings():
 
 def test_the_unchanged_model_is_evaluated_on_what_any_ablation_is_compared_on():
     choices = Choices(CONFIG)
-    assert choices.tasks_of("baseline") == ["arc", "words"]
-    assert choices.tasks_of("given") == []
+    assert choices.tasks_of("demo", "baseline") == ["arc", "words"]
+    assert choices.tasks_of("demo", "given") == []
     every = Choices(changed("ablations", given={**CONFIG["ablations"]["given"], "tasks": None}))
-    assert every.tasks_of("given") == every.tasks_of("baseline") == ["arc", "words", "unused"]
+    assert every.tasks_of("demo", "given") == every.tasks_of("demo", "baseline") == ["arc", "words", "unused"]
 
 
 def test_a_job_reads_the_detected_weights_or_the_inventory_in_which_given_ones_lie():
     choices, patterns = Choices(CONFIG), {"super_weights": "found/{model}", "inventory": "tensors/{model}"}
-    assert choices.weight_files("baseline", patterns) == {}
-    assert choices.weight_files("detected", patterns) == {"super_weights": "found/{model}"}
-    assert choices.weight_files("given", patterns) == {"inventory": "tensors/{model}"}
+    assert choices.weight_files("demo", "baseline", patterns) == {}
+    assert choices.weight_files("demo", "detected", patterns) == {"super_weights": "found/{model}"}
+    assert choices.weight_files("demo", "given", patterns) == {"inventory": "tensors/{model}"}
 
 
 def test_files_and_names_of_tasks():
     choices, patterns = Choices(CONFIG), {"definition": "{bundled}.yaml", "data": "<results>/{bundled}.jsonl"}
     assert choices.task_files("words", patterns) == {"definition": "order.yaml", "data": "<results>/order.jsonl"}
     assert choices.task_files("arc", patterns) == {}
-    assert choices.task_options("arc", "limit") == {"name": "arc", "limit": 5}
-    assert [choices.task_options(task)["name"] for task in ("words", "unused")] == ["order", "sciq"]
+    assert choices.task_options("demo", "arc", "limit") == {"name": "arc", "limit": 5}
+    assert [choices.task_options("demo", task)["name"] for task in ("words", "unused")] == ["order", "sciq"]
 
 
 def test_a_task_of_ones_own_changes_with_its_files(tmp_path):
@@ -110,7 +110,7 @@ def test_what_cannot_be_is_an_error_that_says_where(section, settings, where):
 
 
 def test_the_changes_of_a_step_are_checked_as_the_configuration_is():
-    settings = Choices(configured({"models": {"m": {"source": "bundled:demo"}}}, "c")).ablations["super_weights"]
+    settings = Choices(configured({"models": {"m": {"source": "bundled:demo"}}}, "c")).settings("m", "super_weights")
     assert ablation_settings(json.dumps(settings), "a") == {**settings, "tasks": None}
     assert ablation_settings("{}", "a") == {}
     wrong = {"{": "no JSON", "[]": "mapping", '{"zero": 3}': "mapping", '{"zeros": {}}': "'zero'"}

@@ -103,8 +103,8 @@ def test_the_vector_of_an_ablation_is_known_and_its_table_is_all_that_is_read():
     }
     patterns = {"super_weights": "S/{model}", "inventory": "I/{model}", "token_weights": "T/{vector}"}
     choices = Choices(configured(config, "c"))
-    assert choices.weight_files("low", patterns) == {"token_weights": "T/norms"}
-    assert choices.weight_files("both", patterns) == {"super_weights": "S/{model}", "token_weights": "T/norms"}
+    assert choices.weight_files("m", "low", patterns) == {"token_weights": "T/norms"}
+    assert choices.weight_files("m", "both", patterns) == {"super_weights": "S/{model}", "token_weights": "T/norms"}
     config["ablations"]["low"]["token_rows"]["vector"] = "norm"
     with pytest.raises(AtlasError, match="did you mean 'norms'"):
         Choices(configured(config, "c"))

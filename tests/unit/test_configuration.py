@@ -250,7 +250,10 @@ REQUIRED = {
     ".ablations.*.token_rows.vector",
 }  # fmt: skip
 COORDINATES = {
-    f".{section}.weights.*.{key}" for section in ("scaling_sweep", "quantization_ablation") for key in ("row", "col")
+    f".{place}{section}.weights.*.{key}"
+    for place in ("", "models.*.")
+    for section in ("scaling_sweep", "quantization_ablation")
+    for key in ("row", "col")
 }
 
 

@@ -18,25 +18,20 @@ QUANTIZATION = (
 class Choices:
     """The ablations of a checked configuration, by name, each with its tasks and the files that it needs.
 
-    ablations: settings by name; `baseline`, the unchanged model, is the first. corpora: those on which perplexity is
-    measured; main_corpus is the first. An AtlasError for a name that is not known or a weight without its coordinates.
+    ablations: their names; `baseline`, the unchanged model, is the first. Their settings may differ between models.
+    corpora: those on which perplexity is measured; main_corpus is the first. An AtlasError for a name that is not
+    known or a weight without its coordinates.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._config = config
-        self.ablations = _ablations(config)
-        for name, settings in self.ablations.items():
-            check_weights(settings, f"configuration: {name}")
-            if rows := settings.get("token_rows"):
-                known_names([rows["vector"]], config["token_weights"], f"configuration: {name}.token_rows.vector")
-        sections = {**config["ablations"], **{name: config[name] for name in SECTIONS}}
-        tasks = {
-            name: known_names(section["tasks"], config["tasks"], f"configuration: {name}.tasks")
-            for name, section in sections.items()
-        }
-        # The unchanged model is evaluated on every task that some ablation is compared with it on.
-        compared = {task for names in tasks.values() for task in names}
-        self._tasks = {"baseline": [task for task in config["tasks"] if task in compared], **tasks}
+        self.ablations = ["baseline", *config["ablations"], *SECTIONS]
+        # What is wrong with the sections of all models is said of these.
+        for place, entry in (("", {}), *((f"models.{model}.", own) for model, own in config["models"].items())):
+            _check({**config, **entry}, f"configuration: {place}")
+        own = {model: {**config, **entry} for model, entry in config["models"].items()}
+        self._settings = {model: _ablations(sections) for model, sections in own.items()}
+        self._tasks = {model: _tasks(sections) for model, sections in own.items()}
         self._bundled = {name: bundled_task(task["name"]) for name, task in config["tasks"].items()}
         self.corpora = known_names(
             config["variant_perplexity"]["corpora"] or list(config["corpora"])[:1],
@@ -45,9 +40,13 @@ class Choices:
         )
         self.main_corpus = next(iter(self.corpora), "none")
 
-    def tasks_of(self, ablation: str) -> list[str]:
+    def settings(self, model: str, ablation: str) -> dict[str, Any]:
+        """The settings of an ablation of a model; none for the unchanged model."""
+        return self._settings[model][ablation]
+
+    def tasks_of(self, model: str, ablation: str) -> list[str]:
         """The tasks that an ablation is evaluated on: all, unless its section of the configuration names some."""
-        return self._tasks[ablation]
+        return self._tasks[model][ablation]
 
     def task_files(self, task: str, patterns: dict[str, str]) -> dict[str, str]:
         """The files that define a bundled task, by input; none for another. patterns: paths with {bundled} in them."""
@@ -58,18 +57,18 @@ class Choices:
         """A state that changes with a task's own definitions or data."""
         return task_state(self._config["tasks"][task]["folder"], self._config["tasks"][task]["mirror"])
 
-    def task_options(self, task: str, *keys: str) -> dict[str, Any]:
-        """The name by which the harness knows a task, and some of the task's settings."""
-        settings = self._config["tasks"][task]
+    def task_options(self, model: str, task: str, *keys: str) -> dict[str, Any]:
+        """The name by which the harness knows a task, and some of the task's settings, as they hold for a model."""
+        settings = {**self._config, **self._config["models"][model]}["tasks"][task]
         return {"name": self._bundled[task] or settings["name"] or task, **{key: settings[key] for key in keys}}
 
-    def weight_files(self, ablation: str, patterns: dict[str, str]) -> dict[str, str]:
+    def weight_files(self, model: str, ablation: str, patterns: dict[str, str]) -> dict[str, str]:
         """The file that gives the weights of an ablation, by name of the input: none for the unchanged model.
 
         patterns: the paths of `super_weights`, those detected, of the `inventory`, in which given weights lie, and of
         `token_weights`, with {vector} in it.
         """
-        settings = self.ablations[ablation]
+        settings = self._settings[model][ablation]
         if not settings:
             return {}
         rows = settings.get("token_rows")
@@ -85,10 +84,11 @@ class Choices:
         The ablation's settings are one text, so that a changed name among them is a change that Snakemake sees. Corpora
         are not among the options: which others there are does not change a job.
         """
+        own = self._config["models"][model]
         return {
-            **{key: value for key, value in self._config[section].items() if key != "corpora"},
-            **{key: self._config["models"][model][key] for key in ("dtype", "trust_remote_code")},
-            "changes": json.dumps(self.ablations[ablation]),
+            **{key: value for key, value in {**self._config, **own}[section].items() if key != "corpora"},
+            **{key: own[key] for key in ("dtype", "trust_remote_code")},
+            "changes": json.dumps(self._settings[model][ablation]),
         }
 
 
@@ -117,6 +117,30 @@ def _ablations(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "quantize": {key: quantization[key] for key in QUANTIZATION},
         },
     }
+
+
+def _compared(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The sections of the ablations whose tasks are theirs to name."""
+    return {**config["ablations"], **{name: config[name] for name in SECTIONS}}
+
+
+def _tasks(config: dict[str, Any]) -> dict[str, list[str]]:
+    """The tasks of every ablation."""
+    known = config["tasks"]
+    tasks = {name: list(known if each["tasks"] is None else each["tasks"]) for name, each in _compared(config).items()}
+    # The unchanged model is evaluated on every task that some ablation is compared with it on.
+    compared = {task for names in tasks.values() for task in names}
+    return {"baseline": [task for task in known if task in compared], **tasks}
+
+
+def _check(config: dict[str, Any], where: str) -> None:
+    """Raise AtlasError for a name that is not known, or a weight without its coordinates."""
+    for name, settings in _ablations(config).items():
+        check_weights(settings, f"{where}{name}")
+        if rows := settings.get("token_rows"):
+            known_names([rows["vector"]], config["token_weights"], f"{where}{name}.token_rows.vector")
+    for name, section in _compared(config).items():
+        known_names(section["tasks"], config["tasks"], f"{where}{name}.tasks")
 
 
 def check_weights(settings: dict[str, Any], where: str) -> None:

@@ -20,6 +20,7 @@ from weight_atlas.settings.base import (
     Several,
     Text,
     WindowLength,
+    by_effort,
 )
 from weight_atlas.settings.places import Place, Weight
 
@@ -60,7 +61,7 @@ class Scale(Settings):
 class Random(Settings):
     """Random weights in place of the given ones."""
 
-    draws: Count = Field(5, description="Draws, one variant each.")
+    draws: Count = by_effort(5, quick=3, thorough=20, description="Draws, one variant each.")
     seed: Natural = Field(0, description="Seed of the draws.")
 
 
@@ -82,13 +83,18 @@ class TokenRows(Settings):
     matrix: Literal["W_E", "W_U"] = Field(
         "W_E", description="Matrix whose rows are set to zero; of a model with tied embeddings both are."
     )
-    percentiles: Annotated[Distinct[Percent], Field(min_length=1)] = Field(
-        [1.0, 5.0, 10.0, 25.0, 50.0], description="Shares of the tokens to prune, per cent: those of lowest weight."
+    percentiles: Annotated[Distinct[Percent], Field(min_length=1)] = by_effort(
+        [1.0, 5.0, 10.0, 25.0, 50.0],
+        quick=[5.0, 25.0],
+        thorough=[1.0, 5.0, 10.0, 25.0, 50.0],
+        description="Shares of the tokens to prune, per cent: those of lowest weight.",
     )
     prune_by: Literal["magnitude", "weight"] = Field(
         "magnitude", description="What counts as low: the absolute value, or the value with its sign."
     )
-    draws: Natural = Field(1, description="Random sets of as many tokens for comparison, for each share.")
+    draws: Natural = by_effort(
+        1, quick=1, thorough=5, description="Random sets of as many tokens for comparison, for each share."
+    )
     seed: Natural = Field(0, description="Seed of the draws.")
 
 
@@ -98,8 +104,10 @@ class Quantize(Settings):
     formats: Annotated[Distinct[Format], Field(min_length=1)] = Field(
         ["int8", "int4"], description="Number formats, rounded to nearest."
     )
-    granularities: Annotated[Distinct[Granularity], Field(min_length=1)] = Field(
+    granularities: Annotated[Distinct[Granularity], Field(min_length=1)] = by_effort(
         GRANULARITIES,
+        quick=GRANULARITIES[1:],
+        thorough=GRANULARITIES,
         description="What shares a scale: tensor, channel (an output row), group:N (N neighbours in a row) or block:N "
         "(N neighbours of the flattened matrix).",
     )
@@ -205,8 +213,14 @@ class Ablation(Kinds, Tasks):
 class ScalingSweep(Tasks):
     """The super weights multiplied by several factors."""
 
-    factors: FewestFactors = Field(
-        [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0, 1.2, 1.5, 2.0, 3.0], description="Factors, 1 being the unchanged model."
+    factors: FewestFactors = by_effort(
+        [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0, 1.2, 1.5, 2.0, 3.0],
+        quick=[0.0, 0.5, 1.0, 2.0],
+        thorough=[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 5.0],
+        description="Factors, 1 being the unchanged model.",
+    )
+    tasks: Distinct[str] | None = by_effort(
+        None, quick=[], thorough=None, description="Tasks to evaluate on, beside perplexity; null: all."
     )
     weights: Annotated[Distinct[Weight], Field(min_length=1)] | None = Field(
         None, description="Weights by hand; null: the detected super weights."
@@ -216,11 +230,16 @@ class ScalingSweep(Tasks):
 class QuantizationAblation(Quantize, Tasks):
     """Matrices quantized and read back, with super weights spared and not."""
 
-    formats: Annotated[Distinct[Format], Field(min_length=1)] = Field(
-        ["int8", "int4", "int3", "nf4", "fp8_e4m3"], description="Number formats, rounded to nearest."
+    formats: Annotated[Distinct[Format], Field(min_length=1)] = by_effort(
+        ["int8", "int4", "int3", "nf4", "fp8_e4m3"],
+        quick=["int8", "int4"],
+        thorough=["int8", "int4", "int3", "nf4", "fp8_e4m3"],
+        description="Number formats, rounded to nearest.",
     )
-    activations: Distinct[InputSchemeName] = Field(
+    activations: Distinct[InputSchemeName] = by_effort(
         ["int8/tensor", "int8/token", "fp8_e4m3/tensor"],
+        quick=["int8/token"],
+        thorough=["int8/tensor", "int8/token", "fp8_e4m3/tensor"],
         description="What matrices are multiplied with is quantized too, in these ways, FORMAT/tensor (one scale a "
         "text) or FORMAT/token: with all of it rounded, and with super activations kept.",
     )
@@ -247,8 +266,12 @@ class Task(TaskFolders):
         description="Name of the task or group in lm-evaluation-harness, or bundled:order, bundled:documents, "
         "bundled:phrase; null: the key itself.",
     )
-    limit: Count | Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None, description="Documents of each task to take, or a share of them if below 1; null: all."
+    limit: Count | Annotated[float, Field(gt=0, lt=1)] | None = by_effort(
+        None,
+        quick=100,
+        thorough=None,
+        description="Documents to take of each task, or a share of them if below 1; null: all. Of a group it counts "
+        "for every one of its tasks: mmlu has 57, so that a limit of 100 takes up to 5,700 documents.",
     )
     fewshot: Natural | None = Field(None, description="Worked examples before each question; null: as the task says.")
     seed: Natural = Field(1234, description="Seed of the choice of worked examples.")
@@ -261,7 +284,7 @@ class Task(TaskFolders):
 class BundledItems(Settings):
     """Items of a bundled task."""
 
-    items: Count = Field(60, description="Items of each task, at most.")
+    items: Count = by_effort(60, quick=20, thorough=200, description="Items of each task, at most.")
     seed: Natural = Field(0, description="Seed of the choice of items.")
 
 
@@ -282,10 +305,16 @@ class AblationEval(Settings):
 class WindowScores(Settings):
     """How perplexity is measured."""
 
-    window: WindowLength | None = Field(
-        None, description="Tokens in a window, special tokens included; null: the model's context, at most 2048."
+    window: WindowLength | None = by_effort(
+        None,
+        quick=256,
+        thorough=None,
+        description="Tokens in a window, special tokens included; null: the model's context, at most 2048. In short "
+        "windows perplexity is higher than published ones.",
     )
-    tokens: Several | None = Field(8192, description="Tokens of the corpus to score; null: all of it.")
+    tokens: Several | None = by_effort(
+        8192, quick=2048, thorough=65536, description="Tokens of the corpus to score; null: all of it."
+    )
     batch_size: Count | None = Field(
         None,
         description="Windows, or variants of a window, that go through the model together, at most: fewer for long "

@@ -1,7 +1,7 @@
 """What all classes of settings have in common: strict checks, and the types that many keys share."""
 
 import math
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -92,6 +92,15 @@ ENDS = (
 # A part that stands 20 times in a row is a wildcard without end to Snakemake.
 NAME = rf"^(?!.*\.\.)(?!.*\.(?:{'|'.join(ENDS)})$)(?!.*?(.+)\1{{19}}$)[A-Za-z0-9][A-Za-z0-9._-]*(?!\n)$"
 Name = Annotated[str, Field(pattern=NAME, max_length=100)]
+
+
+Effort = Literal["quick", "standard", "thorough"]
+
+
+def by_effort(standard: Any, *, quick: Any, thorough: Any, description: str) -> Any:
+    """A key whose default follows `effort`: what a step that runs the model costs, it costs by such keys."""
+    defaults = {"quick": quick, "standard": standard, "thorough": thorough}
+    return Field(standard, description=description, json_schema_extra={"by_effort": defaults})
 
 
 class FirstCorpus(Settings):

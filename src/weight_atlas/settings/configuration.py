@@ -15,7 +15,7 @@ from weight_atlas.settings.ablations import (
     Task,
     VariantPerplexity,
 )
-from weight_atlas.settings.base import Entry, Name, Settings
+from weight_atlas.settings.base import Effort, Entry, Name, Natural, Settings
 from weight_atlas.settings.circuits import HeadComposition, SingularDirections
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.embeddings import EmbeddingGeometry, HeadSimilarity, ProjectionPca
@@ -88,6 +88,19 @@ class Configuration(Settings):
         description="Vectors with one weight a token, such as a language detector has learned, or the norms of a "
         "model's embedding, by a name of your choice.",
     )
+    effort: Effort = Field(
+        "standard",
+        description="How much the steps that run a model do: sets their windows, tokens, draws, removals, factors and "
+        "formats together, as far as these are not set themselves. quick answers the headline questions: are there "
+        "super weights, does their removal harm, what is the perplexity. standard, the default, measures enough "
+        "tokens for intervals that tell a rise of perplexity by a tenth from none, and enough draws to say with 95 % "
+        "whether a weight is special; it adds the sweep of factors, all number formats, and tasks on them. thorough "
+        "takes about four times the tokens and three times the draws: the same verdicts, with intervals half as wide. "
+        "`weight-atlas estimate` says what each costs.",
+    )
+    seed: Natural | None = Field(
+        None, description="Seed of all steps that do not set their own; null: the default of each."
+    )
     pathvars: Pathvars = DEFAULTS
     weight_statistics: WeightStatistics = DEFAULTS
     weight_profile: WeightProfile = DEFAULTS
@@ -118,7 +131,7 @@ class Configuration(Settings):
     super_activations: SuperActivations = DEFAULTS
     expert_routing: ExpertRouting = DEFAULTS
     ablations: dict[AblationName, Entry[Ablation]] = Field(
-        {"super_weights": {"zero": {}, "restore": {}, "random": {"draws": 5}}},
+        {"super_weights": {"zero": {}, "each": {}, "restore": {}, "random": {}}},
         validate_default=True,
         description="Named changes of a model whose cost is measured; the unchanged model always is.",
     )

@@ -7,7 +7,17 @@ from pydantic_core import PydanticCustomError
 
 from weight_atlas.quantization.formats import FORMATS
 from weight_atlas.settings.ablations import WindowScores
-from weight_atlas.settings.base import Count, Distinct, FirstCorpus, Natural, Positive, Settings, Several, WindowLength
+from weight_atlas.settings.base import (
+    Count,
+    Distinct,
+    FirstCorpus,
+    Natural,
+    Positive,
+    Settings,
+    Several,
+    WindowLength,
+    by_effort,
+)
 
 _FORMATS = "|".join(FORMATS)
 SchemeName = Annotated[
@@ -100,14 +110,16 @@ class InputSecondMoments(FirstCorpus):
     """Second moment of each input channel of every matrix of a running model, which recipes weight errors by."""
 
     window: WindowLength = Field(512, description="Tokens in a window; at most the model's context.")
-    tokens: Several = Field(16384, description="Tokens of the corpus to run.")
+    tokens: Several = by_effort(16384, quick=4096, thorough=65536, description="Tokens of the corpus to run.")
 
 
 class RecipePerplexity(WindowScores, FirstCorpus):
     """Perplexity of a running model rounded as a recipe says, beside single types of that size."""
 
-    skip: Natural = Field(
+    skip: Natural = by_effort(
         16384,
+        quick=4096,
+        thorough=65536,
         description="Tokens of the corpus before the scored ones, to leave out those that `input_second_moments` were "
         "measured on; fewer where the corpus has no more.",
     )

@@ -30,15 +30,22 @@ so is `schemas/config.schema.json`, which editors can check configurations by.
 
 def reference(schema: dict[str, Any]) -> str:
     """Markdown with one table of keys for each section of the schema."""
-    sections = {}
+    keys = {name: part for name, part in schema["properties"].items() if not _is_section(resolved(part, schema))}
+    sections = {"Keys of all steps": {"description": "Beside the sections below.", "properties": keys}}
     for name, part in schema["properties"].items():
         entry = resolved(part, schema)
         named = entry.get("additionalProperties")
+        if name in keys:
+            continue
         if isinstance(named, dict):
             sections[f"{name}.NAME"] = {**resolved(named, schema), "description": entry["description"]}
         else:
             sections[name] = entry
     return "\n".join([INTRODUCTION, *(_section(name, part, schema) for name, part in sections.items())])
+
+
+def _is_section(entry: dict[str, Any]) -> bool:
+    return entry.get("type") == "object"
 
 
 def _section(name: str, section: dict[str, Any], root: dict[str, Any]) -> str:
@@ -52,6 +59,8 @@ def _section(name: str, section: dict[str, Any], root: dict[str, Any]) -> str:
 
 def _row(key: str, part: dict[str, Any], root: dict[str, Any]) -> str:
     default = f"`{json.dumps(part['default'])}`" if "default" in part else "(required)"
+    others = {name: value for name, value in part.get("by_effort", {}).items() if value != part["default"]}
+    default = "; ".join([default, *(f"{name} `{json.dumps(value)}`" for name, value in others.items())])
     return f"| `{key}` | {_values(part, root)} | {default} | {part['description']} |"
 
 

@@ -16,6 +16,7 @@ from weight_atlas.settings.base import (
     Share,
     Text,
     WindowLength,
+    by_effort,
 )
 
 Ratio = Annotated[float, Field(gt=1)]
@@ -67,7 +68,12 @@ class WeightAttribution(FirstCorpus):
     window: WindowLength | None = Field(
         256, description="Tokens in a window, special tokens included; null: the model's context, at most 2048."
     )
-    tokens: Several = Field(2048, description="Tokens of the corpus, drawn all over it, that the loss is taken on.")
+    tokens: Several = by_effort(
+        2048,
+        quick=1024,
+        thorough=8192,
+        description="Tokens of the corpus, drawn all over it, that the loss is taken on.",
+    )
     top: Count = Field(8, description="Weights, rows and columns reported of each matrix.")
     seed: Natural = Field(0, description="Seed of the pieces of text and of the random weights for comparison.")
     memory: Positive = Field(
@@ -80,14 +86,26 @@ class WeightAttribution(FirstCorpus):
 class SuperWeightVerification(FirstCorpus):
     """Interventions that show whether super weights matter."""
 
-    window: WindowLength | None = Field(
-        256, description="Tokens in a window, special tokens included; null: the model's context, at most 2048."
+    window: WindowLength | None = by_effort(
+        256,
+        quick=128,
+        thorough=256,
+        description="Tokens in a window, special tokens included; null: the model's context, at most 2048.",
     )
-    tokens: Several = Field(
-        4096, description="Tokens that every variant is run on, of passages drawn from all over the corpus."
+    tokens: Several = by_effort(
+        4096,
+        quick=1024,
+        thorough=16384,
+        description="Tokens that every variant is run on, of passages drawn from all over the corpus.",
     )
     score_every: Count = Field(4, description="Score every so many tokens: the head is then computed for these only.")
-    draws: Natural = Field(50, description="Random weights that each super weight is compared with.")
+    draws: Natural = by_effort(
+        50,
+        quick=25,
+        thorough=150,
+        description="Random weights that each super weight is compared with. With fewer than 25 none can be called "
+        "special.",
+    )
     seed: Natural = Field(0, description="Seed of the draws and of the passages of text.")
     batch_size: Count = Field(16, description="Variants in one forward pass, at most: fewer for long windows.")
     critical_ratio: Ratio = Field(
@@ -97,9 +115,11 @@ class SuperWeightVerification(FirstCorpus):
     contributing_ratio: Ratio = Field(
         1.1, description="A removal is mild from this factor on perplexity on, and harmless below it."
     )
-    max_candidates: Count = Field(20, description="Weights to verify, those detected first.")
-    removals: Natural = Field(
+    max_candidates: Count = by_effort(20, quick=3, thorough=20, description="Weights to verify, those detected first.")
+    removals: Natural = by_effort(
         32,
+        quick=16,
+        thorough=128,
         description="Other weights, rows and columns of any matrix to remove once each, the most promising by size or "
         "first-order effect; of the harmful ones single weights are verified too, up to max_candidates in all, and "
         "rows and columns searched for sets of weights that matter together.",
@@ -113,7 +133,7 @@ class SuperActivations(FirstCorpus):
     """Where the activations that super weights write arise, and the attention on these places."""
 
     window: WindowLength = Field(256, description="Tokens in a window.")
-    tokens: Several = Field(4096, description="Tokens of the corpus to look at.")
+    tokens: Several = by_effort(4096, quick=1024, thorough=16384, description="Tokens of the corpus to look at.")
     residual_ratio: Ratio = Field(
         50.0,
         description="A super activation is at least this many times the median of its layer, and massive (Sun et al.) "
@@ -124,7 +144,9 @@ class SuperActivations(FirstCorpus):
 class ExpertRouting(FirstCorpus):
     """Routing and activations of the experts of a mixture of experts."""
 
-    router_analysis_samples: Count = Field(10, description="Windows of text in which the routing is looked at.")
+    router_analysis_samples: Count = by_effort(
+        10, quick=4, thorough=40, description="Windows of text in which the routing is looked at."
+    )
     window: WindowLength = Field(256, description="Tokens in a window.")
     p_active_floor: Share = Field(
         0.01,

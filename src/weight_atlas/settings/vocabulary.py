@@ -16,6 +16,7 @@ from weight_atlas.settings.base import (
     Settings,
     Several,
     WindowLength,
+    by_effort,
 )
 from weight_atlas.vocabulary.orders import ORDERS
 
@@ -100,8 +101,8 @@ class Windows(FirstCorpus):
         "less.",
     )
     stride: Count | None = Field(None, description="New tokens from one window to the next; null: half a window.")
-    tokens: Annotated[int, Field(ge=4), WHOLE] | None = Field(
-        30000, description="Tokens of the corpus to use; null: all."
+    tokens: Annotated[int, Field(ge=4), WHOLE] | None = by_effort(
+        30000, quick=4096, thorough=100000, description="Tokens of the corpus to use; null: all."
     )
     drop_first_token: bool = Field(False, description="Do not score a window's first token of text.")
     bos: Literal["tokenizer", "always", "never"] = Field(
@@ -111,7 +112,16 @@ class Windows(FirstCorpus):
     )
 
 
-class InterventionTargets(Settings):
+class DetectedTargets(Settings):
+    """Which detected weights to intervene on, and how."""
+
+    most: Natural = by_effort(
+        10, quick=3, thorough=20, description="Detected super weights to take, in the order of detection."
+    )
+    factor: Factor = Field(0.0, description="What a weight is multiplied by; 0 removes it.")
+
+
+class InterventionTargets(DetectedTargets):
     """The weights to intervene on."""
 
     coordinates: dict[str, Distinct[WeightIndex]] = Field(
@@ -119,24 +129,29 @@ class InterventionTargets(Settings):
         description="Weights beside the detected ones, by model: lists of [layer, row, col] or [layer, expert, row, "
         "col].",
     )
-    most: Natural = Field(10, description="Detected super weights to take, in the order of detection.")
-    factor: Factor = Field(0.0, description="What a weight is multiplied by; 0 removes it.")
 
 
 class Interventions(Settings):
     """What removing single weights does to predictions, beside controls."""
 
-    draws: Natural = Field(
+    draws: Natural = by_effort(
         50,
+        quick=20,
+        thorough=150,
         description="Random weights of the same matrix, nearest in size, multiplied alike, to compare each target "
         "with.",
     )
-    shift_draws: Natural = Field(
+    shift_draws: Natural = by_effort(
         50,
+        quick=20,
+        thorough=150,
         description="Random weights of any magnitude, changed by the same amount, to compare each target with.",
     )
-    control_tokens: Count | None = Field(
-        2048, description="Tokens to score the random draws on, which are most of the cost; null: all."
+    control_tokens: Count | None = by_effort(
+        2048,
+        quick=512,
+        thorough=8192,
+        description="Tokens to score the random draws on, which are most of the cost; null: all.",
     )
     margin_k: Several = Field(2, description=MARGIN_K)
     seed: Natural = Field(0, description="Seed of the draws.")
@@ -148,7 +163,7 @@ class Interventions(Settings):
 class Averages(Settings):
     """What a cascade is averaged over."""
 
-    tokens: Count | None = Field(4096, description="Tokens to average over; null: all.")
+    tokens: Count | None = by_effort(4096, quick=1024, thorough=16384, description="Tokens to average over; null: all.")
     margin_k: Several = Field(2, description=MARGIN_K)
 
 

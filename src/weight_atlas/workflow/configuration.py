@@ -18,18 +18,19 @@ from weight_atlas.settings.messages import checked
 from weight_atlas.settings.schema import json_schema, resolved
 from weight_atlas.settings.tokenizers import TokenizerSpec
 from weight_atlas.tokens.sources import check_source
+from weight_atlas.workflow.effective import effective
 
 # Keys under which a section lists something by the name of a model.
 BY_MODEL = (("neuron_effects", "neurons"), ("intervention_targets", "coordinates"))
 
 
 def configured(config: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return a configuration in plain values, with all defaults filled in.
+    """Return a configuration in plain values, with all defaults filled in; see effective.effective.
 
     The first thing wrong is an AtlasError that names the key, what is allowed there, and for an unknown key the
     nearest valid one. `where` names the file in the message.
     """
-    complete = checked(Configuration, config, where).model_dump()
+    complete = effective(checked(Configuration, config, where))
     for section, key in BY_MODEL:
         for name in complete[section][key]:
             if name not in complete["models"]:

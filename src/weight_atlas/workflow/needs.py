@@ -74,6 +74,8 @@ NEEDS = {
     "ablation_impact": Need(4000, 60),
     "quantization_ablation": Need(16000, 240, LIVE),
     "scaling_sweep": Need(1000),
+    "run_config": Need(1000),
+    "run_configs": Need(1000),
     "findings": Need(1000),
     "atlas": Need(1000),
     "overview": Need(1000),

@@ -20,9 +20,12 @@ class Selection:
         self._config = config
         self._analyses = list(analyses)
         known = list(config["corpora"])
-        for section, settings in config.items():
-            # A path variable may have any name.
-            name = settings.get("corpus") if isinstance(settings, dict) and section != "pathvars" else None
+        # A path variable may have any name.
+        sections = {name: settings for name, settings in config.items() if name not in ("pathvars", "models")}
+        for model, entry in config["models"].items():
+            sections |= {f"models.{model}.{name}": settings for name, settings in entry.items()}
+        for section, settings in sections.items():
+            name = settings.get("corpus") if isinstance(settings, dict) else None
             if isinstance(name, str) and name not in known:
                 raise unknown_name("corpus", name, known, f"configuration: {section}.corpus")
 
@@ -40,6 +43,11 @@ class Selection:
         """The comparisons of models all of whose analyses some model has. needed: the analyses of each comparison."""
         return [name for name, analyses in needed.items() if all(map(self.models_with, analyses))]
 
-    def corpus_of(self, section: str) -> str:
-        """The corpus that a section of the configuration names, else the first."""
-        return self._config[section]["corpus"] or next(iter(self._config["corpora"]))
+    def section(self, name: str, model: str | None = None) -> dict[str, Any]:
+        """A section of the configuration with the values that hold for a model; empty for what is no section."""
+        own = self._config["models"][model] if model is not None else {}
+        return own.get(name) or self._config.get(name, {})
+
+    def corpus_of(self, section: str, model: str | None = None) -> str:
+        """The corpus that a section of the configuration names, for a model if it is of one, else the first."""
+        return self.section(section, model)["corpus"] or next(iter(self._config["corpora"]))

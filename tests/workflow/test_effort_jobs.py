@@ -1,0 +1,62 @@
+"""What another effort runs again: exactly the jobs to which it gives other values."""
+
+import pytest
+import yaml
+from in_process import jobs_of
+
+pytestmark = pytest.mark.slow
+
+MODELS = {
+    "one": {"source": "bundled:demo", "analyses": ["weight_attribution", "cascade", "impact_summary", "effective_rank"]}
+}
+RECORDS = {"run_config", "run_configs"}
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory):
+    """What Snakemake compares of all jobs of a configuration: by the rule and what it is of, its options."""
+
+    def values(**sections):
+        folder = tmp_path_factory.mktemp("jobs")
+
+        (folder / "config.yaml").write_text(yaml.safe_dump({"models": MODELS, **sections}))
+        return {(job.rule.name, "/".join(job.wildcards)): repr(job.params.get("options")) for job in jobs_of(folder)}
+
+    return values
+
+
+def changed(before, after):
+    assert before.keys() == after.keys()
+    return {rule for (rule, of), options in after.items() if before[rule, of] != options}
+
+
+def test_the_standard_effort_spelled_out_is_the_default(values):
+    assert changed(values(), values(effort="standard")) == set()
+
+
+def test_another_effort_reaches_the_steps_that_run_the_model_alone(values):
+    # Of the sweep fewer tasks are made, so that there are fewer jobs.
+    told = {"scaling_sweep": {"tasks": None}}
+    again = changed(values(**told), values(**told, effort="quick"))
+    assert {"weight_attribution", "cascade", "windows", "intervention_targets", "variant_perplexity"} <= again
+    assert {"ablation_eval", "task_requests", "bundled_tasks"} <= again and again >= RECORDS
+    assert not again & {"effective_rank", "fetch_checkpoint", "super_weights", "ablation_impact", "corpus"}
+
+
+def test_an_effort_of_which_all_keys_are_overridden_changes_the_record_alone(values):
+    kept = {
+        "weight_attribution": {"tokens": 512}, "cascade": {"tokens": 256}, "windows": {"tokens": 2048},
+        "intervention_targets": {"most": 4}, "variant_perplexity": {"tokens": 1024, "window": 128},
+        "scaling_sweep": {"factors": [0.0, 2.0], "tasks": None}, "bundled_tasks": {"items": 10},
+        "quantization_ablation": {"formats": ["int8"], "granularities": ["channel"], "activations": []},
+        "ablations": {"x": {"zero": {}, "random": {"draws": 2}}},
+        "tasks": {"order": {"name": "bundled:order", "limit": 5}},
+    }  # fmt: skip
+    assert changed(values(**kept), values(**kept, effort="thorough")) == RECORDS
+
+
+def test_a_models_own_section_changes_the_jobs_of_that_model_alone(values):
+    models = {"one": MODELS["one"], "two": {**MODELS["one"], "cascade": {"tokens": 77}}}
+    before, after = values(models={**models, "two": MODELS["one"]}), values(models=models)
+    again = {(rule, of) for (rule, of), options in after.items() if before[rule, of] != options}
+    assert again == {("cascade", "two"), ("run_config", "two")}
