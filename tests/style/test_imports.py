@@ -48,7 +48,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "failed_run": {"pages"},
     # The ways in.
     "workflow": {"checkpoint", "settings", "tokens"},
-    "command": {"figures", "settings", "token_weights", "tokens", "workflow"},
+    "command": {
+        "checkpoint", "families", "figures", "findings", "metrics", "settings", "token_weights", "tokens", "workflow",
+    },
     "__main__": {"command"},
     "api": {
         "ablations", "checkpoint", "circuits", "embeddings", "families", "findings", "live", "quantization",

@@ -261,7 +261,7 @@ def test_token_goes_to_the_hub_and_nowhere_else(fetch, tmp_path):
 
 
 def test_full_disk(monkeypatch, tmp_path):
-    with pytest.raises(AtlasError, match="the disk is full"), hub_module._explained("hf://org/name"):
+    with pytest.raises(AtlasError, match="the disk is full"), hub_module.explaining("hf://org/name"):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
 
     class File:

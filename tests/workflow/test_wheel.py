@@ -59,6 +59,12 @@ def test_the_api_and_a_step_of_an_installed_wheel(installed, tmp_path):
     assert (tmp_path / "manifest.json").is_file()
 
 
+def test_the_command_and_its_live_view_of_an_installed_wheel(installed, tmp_path):
+    run(installed.with_name("weight-atlas"), "scan", "bundled:demo", "--dry-run", cwd=tmp_path)
+    said = run(installed, "-c", "import snakemake_logger_plugin_weight_atlas as own; print(own.__file__)", cwd=tmp_path)
+    assert Path(said.strip()).is_relative_to(installed.parents[1])
+
+
 def test_the_workflow_of_an_installed_wheel_makes_a_result_in_the_current_folder(installed, tmp_path):
     snakefile = run(installed.with_name("weight-atlas"), "snakefile", cwd=tmp_path).strip()
     assert Path(snakefile).is_relative_to(installed.parents[1])

@@ -62,9 +62,9 @@ def download(source: HubSource, revision: str | None, *, code: tuple[str, ...], 
 
     disable_progress_bars()
     where = source.text if revision is None else f"{source.text} at revision {revision}"
-    with _explained(where):
+    with explaining(where):
         try:
-            info = HfApi(token=_token()).model_info(source.repo, revision=revision, files_metadata=True)
+            info = HfApi(token=access_token()).model_info(source.repo, revision=revision, files_metadata=True)
         except Exception as error:
             if _unreachable(error) and (cached := _from_cache(source, revision, code)):
                 print("the hub cannot be reached: using the files in its cache", flush=True)
@@ -85,7 +85,7 @@ def _download(source: HubSource, info, code: tuple[str, ...], threads: int) -> S
         large = file.lfs is not None and not (folder / name).exists()
         if large and _fetch_large(blobs / file.lfs.sha256, source.repo, info.sha, name, file.lfs):
             arrived.add(name)
-        hf_hub_download(source.repo, name, revision=info.sha, token=_token())
+        hf_hub_download(source.repo, name, revision=info.sha, token=access_token())
 
     def shards(index: str) -> list[str]:
         fetch(index)
@@ -115,9 +115,9 @@ def download_side_files(
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
-    with _explained(source.text if revision is None else f"{source.text} at revision {revision}"):
+    with explaining(source.text if revision is None else f"{source.text} at revision {revision}"):
         try:
-            info = HfApi(token=_token()).model_info(source.repo, revision=revision)
+            info = HfApi(token=access_token()).model_info(source.repo, revision=revision)
         except Exception as error:
             cached = snapshot_folder(source.repo, revision) if revision and _COMMIT.fullmatch(revision) else None
             if cached is not None and cached.is_dir() and _unreachable(error):
@@ -126,7 +126,7 @@ def download_side_files(
             raise
         names = side_files((file.rfilename for file in info.siblings or [] if "/" not in file.rfilename), code)
         for name in names:
-            hf_hub_download(source.repo, name, revision=info.sha, token=_token())
+            hf_hub_download(source.repo, name, revision=info.sha, token=access_token())
         return snapshot_folder(source.repo, str(info.sha)), names, str(info.sha)
 
 
@@ -163,7 +163,7 @@ def _fetch_large(blob: Path, repo: str, commit: str, name: str, lfs) -> bool:
                 file.truncate(begun := 0)
             if begun:
                 print(f"{name}: going on from byte {begun} of {lfs.size}", flush=True)
-            headers = build_hf_headers(token=_token())
+            headers = build_hf_headers(token=access_token())
             headers["Accept-Encoding"] = "identity"
             url = hf_hub_url(repo, name, revision=commit)
             http_get(url, file, resume_size=begun, headers=headers, expected_size=lfs.size, displayed_filename=name)
@@ -198,7 +198,7 @@ def _from_cache(source: HubSource, revision: str | None, code: tuple[str, ...]) 
     return Snapshot(folder, listing, revision, digests)
 
 
-def _token() -> str | bool:
+def access_token() -> str | bool:
     # False keeps huggingface_hub from looking for one that was stored on this machine.
     return os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or False
 
@@ -236,7 +236,7 @@ def _unreachable(error: Exception) -> bool:
 
 
 @contextmanager
-def _explained(where: str) -> Iterator[None]:
+def explaining(where: str) -> Iterator[None]:
     """Turn what huggingface_hub raises into one message; a token is in none of these errors."""
     from huggingface_hub import errors
 

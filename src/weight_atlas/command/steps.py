@@ -44,3 +44,6 @@ def _step_app(name: str, script: Path) -> App:
         run_step_script(name, script, arguments)
 
     return step
+
+
+app = run_app()

@@ -6,8 +6,9 @@ What they compute is the library's; here it is printed and written.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
+from weight_atlas.command.screen import print_lines, print_table
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.token_weights import Frequency
@@ -22,12 +23,6 @@ COLUMN: str = Corpus.model_fields["column"].default
 # Percentiles that the statistics end with.
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 SHOWN = ("mean", "median", "std", "min", "max", "mean_magnitude", "max_magnitude", "sparsity")
-
-
-def register(app: App) -> None:
-    """Add the commands to an application."""
-    for command in (weight_cdf, token_count_cdf, weight_analysis, count_tokens, token_mask):
-        app.command(command)
 
 
 def weight_cdf(*, checkpoint: Path, output: Path, key: Key = None, reduce: ReduceTo = None) -> None:
@@ -87,10 +82,10 @@ def weight_analysis(
     write_array(output_dir / "token_mask.npy", beside.mask)
     _print_weights(found)
     _print_counts(beside.tokens["count"].to_numpy())
-    _print_table("Correlation of weight and count", beside.correlations[["tokens", "measure", "value", "chance", "p"]])
-    _print_table("Recommendations", beside.recommendations)
-    _print_table(f"High weight, fewer than {threshold} occurrences", beside.outliers.head(10))
-    _print_lines([beside.summary["reading"]])
+    print_table("Correlation of weight and count", beside.correlations[["tokens", "measure", "value", "chance", "p"]])
+    print_table("Recommendations", beside.recommendations)
+    print_table(f"High weight, fewer than {threshold} occurrences", beside.outliers.head(10))
+    print_lines([beside.summary["reading"]])
     _say_written(output_dir)
 
 
@@ -130,7 +125,7 @@ def token_mask(
     table = counts_in(counts)
     keep = table >= _compared(threshold).threshold
     write_array(output, keep)
-    _print_table(f"Mask of tokens with {threshold} occurrences and more", pd.DataFrame(masked_and_kept(table, keep)))
+    print_table(f"Mask of tokens with {threshold} occurrences and more", pd.DataFrame(masked_and_kept(table, keep)))
     _say_written(output)
 
 
@@ -166,11 +161,11 @@ def _print_weights(found: Any) -> None:
     row = found.statistics.iloc[0]
     numbers = {name.replace("_", " "): row[name] for name in SHOWN}
     numbers |= {f"percentile {percentile}": row[f"p{percentile}"] for percentile in PERCENTILES}
-    _print_table(found.summary["weights"], pd.DataFrame(numbers.items(), columns=["token weights", "value"]))
-    _print_table("Diagnoses", found.diagnoses[["diagnosis", "verdict", "evidence"]])
+    print_table(found.summary["weights"], pd.DataFrame(numbers.items(), columns=["token weights", "value"]))
+    print_table("Diagnoses", found.diagnoses[["diagnosis", "verdict", "evidence"]])
     for end, part in found.extremes.groupby("end", sort=False):
-        _print_table(f"Tokens of {end} weight", part[["id", "weight", "token"]])
-    _print_lines(f"{each['grade']}: {each['text']}" for each in found.summary["findings"])
+        print_table(f"Tokens of {end} weight", part[["id", "weight", "token"]])
+    print_lines(f"{each['grade']}: {each['text']}" for each in found.summary["findings"])
 
 
 def _print_counts(counts: Any) -> None:
@@ -187,44 +182,8 @@ def _print_counts(counts: Any) -> None:
     }
     for limit, name in ((1, "never seen"), (10, "fewer than 10"), (100, "fewer than 100")):
         said[name] = f"{summary[f'below_{limit}']:,} ({summary[f'below_{limit}_share']:.2%})"
-    _print_table("Token counts", pd.DataFrame(said.items(), columns=["tokens", "value"]))
-
-
-def _print_table(title: str, table: Any) -> None:
-    """A table on the terminal; texts of others cannot be taken for markup or control it."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(title=Text(_plain(title)), title_justify="left")
-    numbers = [table[name].dtype.kind in "iuf" for name in table.columns]
-    for name, number in zip(table.columns, numbers, strict=True):
-        shown.add_column(Text(_plain(str(name))), justify="right" if number else "left", overflow="fold")
-    for row in table.itertuples(index=False):
-        cells = zip(table.columns, row, strict=True)
-        shown.add_row(*(Text(repr(value) if name == "token" else _written(value)) for name, value in cells))
-    Console().print(shown)
-
-
-def _print_lines(lines: Any) -> None:
-    for line in lines:
-        print(_plain(line))
+    print_table("Token counts", pd.DataFrame(said.items(), columns=["tokens", "value"]))
 
 
 def _say_written(path: Path) -> None:
-    _print_lines([f"written: {path}"])
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.6g}" if isinstance(value, float) else _plain(str(value))
-
-
-def _plain(text: str) -> str:
-    """A text without characters that a terminal would obey."""
-    from weight_atlas.errors import CONTROL
-
-    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    print_lines([f"written: {path}"])

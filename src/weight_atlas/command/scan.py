@@ -1,0 +1,161 @@
+"""`weight-atlas scan`, and what all commands do that have the workflow make something of models and show it."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from weight_atlas.command import engine
+from weight_atlas.command.engine import INTERRUPTED, Failure
+from weight_atlas.command.formats import as_json, check_outputs, write_outputs
+from weight_atlas.command.methods import ALL, DEFAULT, METHODS, analyses_of, product_of
+from weight_atlas.command.options import DEFAULTS, Models, Options
+from weight_atlas.command.project import FILE, Project
+from weight_atlas.command.results import Extract, Result, exceeded, result_of
+from weight_atlas.command.screen import console, print_failures, print_result
+from weight_atlas.command.thresholds import held_to, read_thresholds
+from weight_atlas.errors import AtlasError
+
+FAILED, FOUND = 1, 2
+Methods = Annotated[
+    list[str],
+    Parameter(
+        consume_multiple=True,
+        help=f"What to look at: {', '.join(METHODS)}, {ALL} of these, or analyses by name.",
+    ),
+]
+TopIssues = Annotated[int, Parameter(help="Rows of each table.")]
+Beside = Callable[[Project, list[str]], Iterable[str]]
+More = Callable[[Project, str], list[Extract]]
+
+
+def scan(
+    models: Models,
+    *,
+    methods: Methods = list(DEFAULT),  # noqa: B006 - read only
+    top_issues: TopIssues = 10,
+    options: Options = DEFAULTS,
+) -> None:
+    """Scan the weights of models: findings by grade, and the worst of each table beside its null.
+
+    Nothing but the weights is read. The first scan of a model computes, further ones show what is there; results lie in
+    results/, and what was asked for in weight-atlas.yaml.
+
+    ```
+    weight-atlas scan bundled:demo
+    weight-atlas scan openai-community/gpt2 --methods all --output report.json
+    weight-atlas scan ./my-model --fail-on critical --output report.sarif
+    ```
+    """
+    show(models, analyses_of(methods), options, most=top_issues)
+
+
+def show(
+    models: Sequence[str],
+    analyses: Sequence[str],
+    options: Options,
+    *,
+    most: int = 10,
+    prepare: Callable[[Project], None] | None = None,
+    beside: Beside = lambda project, names: (),
+    more: More | None = None,
+    judged: bool = True,
+) -> None:
+    """Have analyses of models made, and show what they found; ends the process with the code that tells how it went.
+
+    prepare: changes of the project before its models are asked for. beside: further files to make, below the results.
+    more: what a command shows of a model beside its findings and tables. judged: whether findings are asked for.
+    """
+    if not models:
+        raise AtlasError("no model", remedy="name one: weight-atlas scan bundled:demo")
+    check_outputs(options.output)
+    thresholds = read_thresholds(options.thresholds) if options.thresholds else None
+    project = options.project()
+    names = ask(project, models, analyses, options, prepare)
+    outcome = engine.run(project, targets(project, names, analyses, beside(project, names), judged), options.running())
+    if outcome.code and not all(map(project.arrived, names)):
+        project.take_back()
+    if outcome.interrupted:
+        end_interrupted()
+    if options.dry_run:
+        print_failures(outcome.failures)
+        sys.exit(outcome.code and FAILED)
+    print_failures(outcome.failures)
+    results = [result_of(project, name, analyses, most) for name in names if project.arrived(name)]
+    results = [replace(each, judged=judged, extracts=more(project, each.name) if more else []) for each in results]
+    if thresholds is not None:
+        results = [held_to(thresholds, result, project) for result in results]
+    _print(results, outcome.failures, options, project)
+    write_outputs(options.output, results, outcome.failures)
+    if outcome.code:
+        sys.exit(FAILED)
+    if any(exceeded(result.worst, options.fail_on) for result in results):
+        sys.exit(FOUND)
+
+
+def ask(
+    project: Project,
+    models: Sequence[str],
+    analyses: Sequence[str],
+    options: Options,
+    prepare: Callable[[Project], None] | None = None,
+) -> list[str]:
+    """Write to the project what is asked for, and return the models' names; AtlasError where it cannot be."""
+    if prepare is not None:
+        prepare(project)
+    for setting in options.settings:
+        set_key(project, setting)
+    names = list(dict.fromkeys(project.model(text) for text in models))
+    for name in names:
+        project.ask(name, analyses)
+    if project.changes():
+        project.configured()
+    project.write()
+    return names
+
+
+def targets(
+    project: Project, names: Sequence[str], analyses: Sequence[str], more: Iterable[str], judged: bool
+) -> list[str]:
+    """What Snakemake is to make: tables of analyses, the findings in them, and more files below the results."""
+    wanted = [product_of(analysis, name) for name in names for analysis in analyses]
+    wanted += [f"findings/{name}.json" for name in names if judged and project.models[name].get("analyses") is not None]
+    return [f"{project.folder('results')}/{each}" for each in [*wanted, *more]]
+
+
+def set_key(project: Project, setting: str) -> None:
+    """Set a key as --set has it: section.key=value, the value in YAML."""
+    import yaml
+
+    key, equals, text = setting.partition("=")
+    if not equals or "." not in key:
+        raise AtlasError(f"no setting: {setting}", where="--set", remedy="write section.key=value")
+    try:
+        project.set_key(key, yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise AtlasError(f"no YAML: {text}", where="--set", remedy="write section.key=value") from error
+
+
+def _print(
+    results: Sequence[Result],
+    failures: Sequence[Failure],
+    options: Options,
+    project: Project,
+) -> None:
+    if options.json:
+        sys.stdout.write(as_json(results, failures))
+        return
+    for result in results:
+        print_result(result, quiet=options.quiet)
+    if results and not options.quiet:
+        console().print(f"[dim]{project.results}: all numbers and figures; {project.directory / FILE}: what was asked")
+
+
+def end_interrupted() -> None:
+    """Say that a run was stopped and can go on, and end as a process does that was interrupted."""
+    console(error=True).print(
+        "interrupted: what was finished is kept; the same command again goes on from there", style="yellow"
+    )
+    sys.exit(INTERRUPTED)

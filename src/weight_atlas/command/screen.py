@@ -1,0 +1,183 @@
+"""What a command prints: tables, findings by grade, texts of others without what a terminal would obey."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from weight_atlas.command.engine import Failure
+from weight_atlas.command.results import Extract, Result, Shown, null_of
+from weight_atlas.errors import CONTROL
+
+STYLES = {"critical": "bold red", "notable": "yellow", "info": "cyan"}
+_MOST_PLACES = 3
+
+
+def console(*, error: bool = False) -> Console:
+    """Standard output, or standard error; without colour where it is no terminal."""
+    return Console(file=sys.stderr if error else sys.stdout, highlight=False)
+
+
+def plain(text: object) -> str:
+    """A text without characters that a terminal would obey."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), str(text))
+
+
+def written(value: object) -> str:
+    """A value as a table shows it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.6g}" if isinstance(value, float) else plain(value)
+
+
+def print_table(title: str, table: Any) -> None:
+    """A DataFrame on the terminal; texts of others cannot be taken for markup or control it."""
+    shown = Table(title=Text(plain(title)), title_justify="left")
+    numbers = [table[name].dtype.kind in "iuf" for name in table.columns]
+    for name, number in zip(table.columns, numbers, strict=True):
+        shown.add_column(Text(plain(name)), justify="right" if number else "left", overflow="fold")
+    for row in table.itertuples(index=False):
+        cells = zip(table.columns, row, strict=True)
+        shown.add_row(*(Text(repr(value) if name == "token" else written(value)) for name, value in cells))
+    console().print(shown)
+
+
+def print_extract(found: Extract, screen: Console | None = None) -> None:
+    """Some columns of a table."""
+    table = Table(
+        title=Text(found.title, style="bold"), title_justify="left", header_style="bold",
+        caption=Text(plain(found.file), style="dim"), caption_justify="left",
+    )  # fmt: skip
+    for column in found.columns:
+        number = all(isinstance(row.get(column), int | float | None) for row in found.rows)
+        table.add_column(Text(plain(column)), justify="right" if number else "left", overflow="fold")
+    for row in found.rows:
+        table.add_row(*(Text(_cell(row.get(column))) for column in found.columns))
+    (screen or console()).print(table)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines of text."""
+    for line in lines:
+        print(plain(line))
+
+
+def print_failures(failures: Iterable[Failure]) -> None:
+    """What went wrong, each once, on standard error."""
+    screen = console(error=True)
+    for failure in failures:
+        screen.print(Text("error: ", style="bold red") + Text(plain_lines(failure.message)), soft_wrap=True)
+        if failure.step:
+            screen.print(Text(f"  step: {plain(failure.step)}"), soft_wrap=True)
+        for log in failure.logs[:1]:
+            screen.print(Text(f"  log: {plain(log)}"), soft_wrap=True)
+
+
+def plain_lines(text: str) -> str:
+    """The same for a text of several lines."""
+    return "\n".join(plain(line) for line in text.split("\n"))
+
+
+def print_result(result: Result, *, quiet: bool = False, screen: Console | None = None) -> None:
+    """One model: headline, findings the gravest first, and the worst of each table beside its null."""
+    screen = screen or console()
+    screen.print(_headline(result), soft_wrap=True)
+    for finding in result.findings:
+        _print_finding(screen, finding)
+    if result.judged and not result.findings:
+        screen.print(Text("  no findings: nothing here is unusual", style="green"))
+    for analysis, reason in result.skipped.items():
+        screen.print(Text(f"  {analysis} does not apply: {plain(reason)}", style="dim"), soft_wrap=True)
+    for analysis in result.missing:
+        screen.print(Text(f"  {analysis} is missing: it failed", style="red"))
+    if not quiet:
+        for table in result.tables:
+            screen.print()
+            screen.print(_ranked(table))
+    for found in result.extracts:
+        screen.print()
+        print_extract(found, screen)
+    if not quiet:
+        screen.print()
+
+
+def _headline(result: Result) -> Text:
+    line = Text(plain(result.name), style="bold")
+    about = [plain(result.source)] if result.source != result.name else []
+    if result.facts.get("revision"):
+        about.append(f"commit {plain(result.facts['revision'])[:12]}")
+    if "bytes" in result.facts:
+        about.append(size(result.facts["bytes"]))
+    line.append(f"  {', '.join(about)}", style="dim")
+    counts = [(grade, sum(each["grade"] == grade for each in result.findings)) for grade in STYLES]
+    for grade, number in counts:
+        if number:
+            line.append(f"  {number} {grade}", style=STYLES[grade])
+    return line
+
+
+def size(number: int) -> str:
+    """Bytes in a unit that people read."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= factor:
+            return f"{number / factor:.3g} {unit}"
+    return f"{number} bytes"
+
+
+def _print_finding(screen: Console, finding: dict[str, Any]) -> None:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=8)
+    grid.add_column()
+    text = Text(plain(finding["text"]))
+    if finding.get("remedy"):
+        text.append(f"\n{plain(finding['remedy'])}", style="dim")
+    grid.add_row(Text(finding["grade"], style=STYLES[finding["grade"]]), text)
+    screen.print(grid)
+
+
+def _ranked(shown: Shown) -> Table:
+    metric = shown.metric
+    way = {"lower": "lowest", "both": "farthest from its null"}.get(metric.direction, "highest")
+    table = Table(
+        title=Text(f"{metric.title}: {way} {len(shown.rows)} of {shown.of}", style="bold"), title_justify="left",
+        caption=Text(f"{shown.file}{_null_note(shown)}", style="dim"), caption_justify="left", header_style="bold",
+    )  # fmt: skip
+    names = _short([row[shown.columns[0]] for row in shown.rows])
+    for column in shown.columns:
+        number = any(isinstance(row[column], int | float) for row in shown.rows)
+        style = "bold" if column == metric.column else "dim" if column == metric.null else None
+        title = "by chance" if column == metric.null else column
+        table.add_column(Text(title), justify="right" if number else "left", overflow="fold", style=style)
+    for name, row in zip(names, shown.rows, strict=True):
+        table.add_row(Text(name), *(Text(_cell(row[column])) for column in shown.columns[1:]))
+    return table
+
+
+def _short(names: Sequence[object]) -> list[str]:
+    """Names of tensors without what all of them begin with, up to a dot, and without .weight."""
+    texts = [_cell(name) for name in names]
+    parts = [text.removesuffix(".weight").split(".") for text in texts]
+    fewest = min(map(len, parts), default=1) - 1
+    # The number of a layer stays, and so does the word before it.
+    kept = (n for n in range(fewest) if len({each[n] for each in parts}) > 1 or parts[0][n + 1].isdigit())
+    begin = next(kept, fewest)
+    return [".".join(each[begin:]) for each in parts] if len(texts) > 1 else texts
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return written(value)
+
+
+def _null_note(shown: Shown) -> str:
+    """What the numbers are to be read beside, where it is one number for all rows."""
+    null = None if isinstance(shown.metric.null, str) else null_of(shown.metric, {})
+    return "" if null is None else f"; by chance {null:g}"

@@ -1,0 +1,93 @@
+"""Hold a model to the thresholds of a file: findings that are accepted or graded otherwise, and limits of numbers."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from weight_atlas import metrics
+from weight_atlas.command.project import Project
+from weight_atlas.command.results import GRADES, Result, Row, read_rows
+from weight_atlas.errors import AtlasError
+from weight_atlas.settings.messages import checked
+from weight_atlas.settings.thresholds import Limit, Thresholds
+
+_NAMED = 3
+
+
+def read_thresholds(path: Path) -> Thresholds:
+    """The thresholds of a YAML file; AtlasError where it is none, or names a metric that there is not."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AtlasError(f"cannot read the thresholds: {error.strerror}", where=path) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AtlasError(f"not YAML: {' '.join(str(error).split())}", where=path) from error
+    thresholds = checked(Thresholds, content or {}, str(path))
+    for name in thresholds.limits:
+        metrics.metric(name)
+    return thresholds
+
+
+def held_to(thresholds: Thresholds, result: Result, project: Project) -> Result:
+    """The result with the findings as the thresholds have them."""
+    kept = [each for each in result.findings if each["id"] not in thresholds.ignore]
+    graded = [{**each, "grade": thresholds.grades.get(each["id"], each["grade"])} for each in kept]
+    broken = [_broken(name, limit, result.name, project) for name, limit in thresholds.limits.items()]
+    found = [*graded, *(each for each in broken if each)]
+    return replace(result, findings=sorted(found, key=lambda each: GRADES.index(each["grade"])))
+
+
+def _broken(name: str, limit: Limit, model: str, project: Project) -> Row | None:
+    """The finding where rows of a table do not keep to a limit; a table that is not there is one too."""
+    metric = metrics.metric(name)
+    table = metrics.of(name.removesuffix(f".{metric.column}"))
+    file = table.file.format(model=model) if table.file.count("{") == 1 else ""
+    path = project.results / file
+    if not file.endswith(".csv") or not path.exists():
+        remedy = f"scan with --methods {table.step}" if file.endswith(".csv") else "choose a metric of a CSV table"
+        return _finding(name, limit, f"{metric.title} cannot be held to its limit: there is no {table.file}", remedy)
+    looked_at = [row for row in read_rows(path) if limit.roles is None or row.get("role") in limit.roles]
+    bad = [(number, row) for number, row in enumerate(looked_at) if _breaks(row.get(metric.column), limit)]
+    if not bad:
+        return None
+    place = table.keys.get("id") or table.keys.get("tensor") or next(iter(table.keys.values()))
+    worst = max(bad, key=lambda each: abs(each[1][metric.column] - _bound(each[1][metric.column], limit)))[1]
+    named = ", ".join(f"{row[place]} ({row[metric.column]:.4g})" for _, row in bad[:_NAMED])
+    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    text = f"{metric.title}: {len(bad)} of {len(looked_at)} break the limit {_said(limit)}: {named}{more}."
+    return _finding(name, limit, text, "look at them, or change the limit in the file of thresholds") | {
+        "place": str(worst[place]),
+        "places": [str(row[place]) for _, row in bad],
+        "count": len(bad),
+        "looked_at": len(looked_at),
+        "value": worst[metric.column],
+        "null_value": _bound(worst[metric.column], limit),
+        "evidence": {"file": file, "rows": [number for number, _ in bad]},
+    }
+
+
+def _finding(name: str, limit: Limit, text: str, remedy: str) -> Row:
+    nothing: Row = {"place": "", "places": [], "count": 0, "looked_at": None, "value": None, "null_value": None}
+    return {
+        "id": f"threshold.{name}", "grade": limit.grade, "analysis": name.split(".")[0], "text": text,
+        "remedy": remedy, "effect": None, "evidence": {"file": "", "rows": []}, **nothing,
+    }  # fmt: skip
+
+
+def _breaks(value: Any, limit: Limit) -> bool:
+    if not isinstance(value, int | float):
+        return False
+    return (limit.least is not None and value < limit.least) or (limit.most is not None and value > limit.most)
+
+
+def _bound(value: float, limit: Limit) -> float:
+    if limit.least is not None and value < limit.least:
+        return limit.least
+    return limit.most if limit.most is not None else value
+
+
+def _said(limit: Limit) -> str:
+    parts = [("at least", limit.least), ("at most", limit.most)]
+    return " and ".join(f"{word} {bound:g}" for word, bound in parts if bound is not None)
