@@ -157,7 +157,9 @@ def _yaml() -> Any:
     yaml = YAML()  # the round trip, which keeps comments
     yaml.preserve_quotes = True
     yaml.width = 1000
-    yaml.representer.add_representer(type(None), lambda made, _: made.represent_scalar("tag:yaml.org,2002:null", "null"))
+    yaml.representer.add_representer(
+        type(None), lambda made, _: made.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     return yaml
 
 

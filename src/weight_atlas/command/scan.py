@@ -19,6 +19,7 @@ from weight_atlas.command.thresholds import held_to, read_thresholds
 from weight_atlas.errors import AtlasError
 
 FAILED, FOUND = 1, 2
+TOP = 10
 Methods = Annotated[
     list[str],
     Parameter(
@@ -35,7 +36,7 @@ def scan(
     models: Models,
     *,
     methods: Methods = list(DEFAULT),  # noqa: B006 - read only
-    top_issues: TopIssues = 10,
+    top_issues: TopIssues = TOP,
     options: Options = DEFAULTS,
 ) -> None:
     """Scan the weights of models: findings by grade, and the worst of each table beside its null.
@@ -57,7 +58,7 @@ def show(
     analyses: Sequence[str],
     options: Options,
     *,
-    most: int = 10,
+    most: int = TOP,
     prepare: Callable[[Project], None] | None = None,
     beside: Beside = lambda project, names: (),
     more: More | None = None,

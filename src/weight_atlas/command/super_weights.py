@@ -8,7 +8,7 @@ from weight_atlas.command.corpora import tasks_named
 from weight_atlas.command.options import DEFAULTS, Models, Options
 from weight_atlas.command.project import Project
 from weight_atlas.command.results import Extract, extract
-from weight_atlas.command.scan import TopIssues, show
+from weight_atlas.command.scan import TOP, TopIssues, show
 
 FOUND = ("super_weight_screening", "super_weights", "super_weight_verification")
 # Windows of this many tokens where the configuration says nothing else.
@@ -49,7 +49,7 @@ def super_weights(
     p_active_floor: Floor = None,
     co_spike_threshold: CoSpike = None,
     enable_causal_scoring: Causal = False,
-    top_issues: TopIssues = 10,
+    top_issues: TopIssues = TOP,
     options: Options = DEFAULTS,
 ) -> None:
     """Find super weights, prove them against random weights of their size, and measure what their removal costs.
