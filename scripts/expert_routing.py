@@ -6,7 +6,7 @@ from weight_atlas.artifacts import read_table, write_json, write_table
 from weight_atlas.figures import expert_routing as figures
 from weight_atlas.figures.style import save_figure
 from weight_atlas.live.load import open_live
-from weight_atlas.live.windows import corpus_windows
+from weight_atlas.live.windows import drawn_windows
 from weight_atlas.settings.models import Live
 from weight_atlas.settings.super_weights import ExpertRouting
 from weight_atlas.super_weights.causal import with_causal_scores
@@ -32,9 +32,10 @@ def main(
     live, tokenizer = open_live(checkpoint, running, device=device)
     length = min(settings.window, live.context or settings.window)
     tokens = settings.router_analysis_samples * length
-    windows = corpus_windows(
-        read_table(text), tokenizer, window=length, tokens=tokens, limit=live.context, where=settings.corpus
-    )
+    windows = drawn_windows(
+        read_table(text), tokenizer, window=length, tokens=tokens, limit=live.context, where=settings.corpus,
+        seed=settings.seed,
+    )  # fmt: skip
     experts = expert_table(live, windows, settings)
     if settings.enable_causal_scoring:
         experts = with_causal_scores(live, windows, experts, batch_size=settings.batch_size)

@@ -6,7 +6,7 @@ from weight_atlas.artifacts import read_json, read_table, write_table
 from weight_atlas.figures import super_activations as figures
 from weight_atlas.figures.style import save_figure
 from weight_atlas.live.load import open_live
-from weight_atlas.live.windows import corpus_windows
+from weight_atlas.live.windows import drawn_windows
 from weight_atlas.settings.models import Live
 from weight_atlas.settings.super_weights import SuperActivations
 from weight_atlas.super_weights.artifact import coordinates_of
@@ -29,9 +29,10 @@ def main(
     """Write where the super activations of one model arise, the attention on these places by layer, and a figure."""
     live, tokenizer = open_live(checkpoint, running, device=device, attention="eager")
     length = min(settings.window, live.context or settings.window)
-    windows = corpus_windows(
-        read_table(text), tokenizer, window=length, tokens=settings.tokens, limit=live.context, where=settings.corpus
-    )
+    windows = drawn_windows(
+        read_table(text), tokenizer, window=length, tokens=settings.tokens, limit=live.context, where=settings.corpus,
+        seed=settings.seed,
+    )  # fmt: skip
     coordinates = coordinates_of(read_json(super_weights), super_weights)
     seen = super_activations(live, windows, coordinates, tokenizer, ratio=settings.residual_ratio)
     write_table(places, seen.places)

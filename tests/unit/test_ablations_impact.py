@@ -23,7 +23,7 @@ from weight_atlas.figures.ablation_scaling import knee, scaling_curves
 from weight_atlas.interventions.changes import Quantized
 from weight_atlas.live.anatomy import Coordinate
 from weight_atlas.quantization.quantizers import Scheme
-from weight_atlas.statistics.paired import paired_p
+from weight_atlas.statistics.paired import document_differences, paired_difference, paired_p
 
 
 def items(variant, values, *, task="t", metric="acc", weight=1.0, filter_="none"):
@@ -90,7 +90,15 @@ def test_a_group_has_a_row_over_all_and_one_for_each_member():
 
 
 def windows(variant, nats):
-    return pd.DataFrame({"variant": variant, "window": range(len(nats)), "tokens": 10, "nll": np.array(nats) * 10.0})
+    return pd.DataFrame(
+        {
+            "variant": variant,
+            "window": range(len(nats)),
+            "document": range(len(nats)),
+            "tokens": 10,
+            "nll": np.array(nats) * 10.0,
+        }
+    )
 
 
 def test_windows_become_paired_perplexities():
@@ -408,3 +416,23 @@ def test_log_axes_have_a_few_different_ticks_in_one_notation(low, high):
     labels = drawn_ticks(low, high)
     assert 2 <= len(labels) <= 6 and len(set(labels)) == len(labels)
     assert len({"$" in label for label in labels}) == 1
+
+
+def test_documents_are_what_is_resampled():
+    """Windows of one document count once: the interval is that of the documents' means."""
+    rng = np.random.default_rng(0)
+    by_document = rng.normal(0.3, 0.2, 9)
+    before, changes = rng.normal(3, 1, 36), np.repeat(by_document, 4) + rng.normal(0, 0.01, 36)
+    pair = [
+        windows(name, nats).assign(document=np.repeat(range(9), 4))
+        for name, nats in (("baseline", before), ("a", before + changes))
+    ]
+    delta, low, high = paired_difference(*pair)
+    means = changes.reshape(9, 4).mean(1)
+    interval = ttest_1samp(means, 0).confidence_interval(0.95)
+    assert (delta, low, high) == pytest.approx((means.mean(), interval.low, interval.high))
+    alone = paired_difference(*(each.assign(document=range(36)) for each in pair))
+    assert high - low > 1.5 * (alone[2] - alone[1])
+    assert paired_p(*pair) == pytest.approx(ttest_1samp(means, 0).pvalue)
+    differences, tokens = document_differences(*pair, ["nll"])
+    assert differences["nll"] == pytest.approx(40 * means) and (tokens == 40).all()

@@ -21,11 +21,53 @@ def test_prefix_is_the_tokenizers_own():
 
 def test_stream_joins_documents_and_stops():
     tokenizer = word_tokenizer(bos=True)
-    whole = token_stream(TEXTS, tokenizer)
+    whole = token_stream(TEXTS, tokenizer).ids
     assert whole.tolist() == tokenizer("\n\n".join(TEXTS.text), add_special_tokens=False)["input_ids"]
     assert 1 not in whole
     for tokens in (1, 5, len(whole), 10 * len(whole)):
-        assert np.array_equal(token_stream(TEXTS, tokenizer, tokens), whole[:tokens])
+        assert np.array_equal(token_stream(TEXTS, tokenizer, tokens).ids, whole[:tokens])
+
+
+class Slow:
+    """A tokenizer that does not say where in the text its tokens are."""
+
+    is_fast = False
+
+    def __init__(self, fast):
+        self.fast = fast
+
+    def __call__(self, *args, **kwargs):
+        assert "return_offsets_mapping" not in kwargs
+        return self.fast(*args, **kwargs)
+
+
+def test_each_token_has_its_document():
+    tokenizer = word_tokenizer(bos=True)
+    alone = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in TEXTS.text]
+    expected = np.repeat([0, 1, 2], alone)
+    for one in (tokenizer, Slow(tokenizer)):
+        assert token_stream(TEXTS, one).documents.tolist() == expected.tolist()
+        assert token_stream(TEXTS, one, 6).documents.tolist() == expected[:6].tolist()
+        shuffled = TEXTS.iloc[[2, 0]].assign(document=[7, 4])
+        assert token_stream(shuffled, one).documents.tolist() == [7] * alone[2] + [4] * alone[0]
+
+
+def test_a_window_counts_to_the_document_of_most_of_its_new_tokens():
+    documents = np.repeat(np.arange(20), 7)
+    windows = fixed_windows(np.arange(140), documents=documents, window=10, stride=5)
+    owners = [np.bincount(documents[at + 5 : at + 10]).argmax() for at in range(0, 131, 5)]
+    assert windows.documents.tolist() == owners
+    assert windows.part(3, 5).units.tolist() == owners[3:5] == windows.part(2, 9).part(1, 3).units.tolist()
+    assert windows.first(2).units.tolist() == owners[:2]
+    assert windows.scoring(windows.scored & False).documents.tolist() == owners
+
+
+def test_text_of_few_documents_is_resampled_by_windows():
+    few = fixed_windows(np.arange(140), documents=np.arange(140) // 20, window=10)
+    assert few.documents is None and few.units.tolist() == list(range(14)) and few.part(3, 5).units.tolist() == [3, 4]
+    assert few.said() == "126 tokens of a text without enough documents, in windows of 10"
+    enough = fixed_windows(np.arange(160), documents=np.arange(160) // 20, window=10)
+    assert enough.said() == "144 tokens of 8 documents, in windows of 10"
 
 
 @pytest.mark.parametrize(("prefix", "first"), [([1], 0), ([], 1)])

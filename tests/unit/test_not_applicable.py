@@ -109,7 +109,9 @@ def test_it_crosses_processes_as_what_it_is():
 @pytest.fixture
 def impact(tmp_path):
     """Run ablation_impact on a corpus and two tasks, of which some do not apply."""
-    windows = pd.DataFrame({"variant": "baseline", "window": [0, 1], "tokens": [4, 4], "nll": [8.0, 9.0]})
+    windows = pd.DataFrame(
+        {"variant": "baseline", "window": [0, 1], "document": [0, 1], "tokens": [4, 4], "nll": [8.0, 9.0]}
+    )
     zeroed = windows.assign(variant="mine: zeroed", nll=[9.0, 11.0])
     items = pd.DataFrame({"variant": "mine: zeroed", "task": "t", "doc_id": [0, 1], "metric": "acc", "filter": "none",
                           "value": [1.0, 0.0], "weight": 1.0})  # fmt: skip

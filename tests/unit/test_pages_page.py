@@ -1,5 +1,6 @@
 """The page says what the tables say."""
 
+import numpy as np
 import pandas as pd
 
 from weight_atlas import metrics
@@ -47,6 +48,12 @@ def test_headline_reads_the_tables():
                     "ratio": [1.0, 1e4, 1.01],
                     "severity": ["minimal", "catastrophic", "minimal"],
                     "magnitude_ratio": [None, 1.0, 0.3],
+                    "weights": [0, 1, 1],
+                    "documents": 30,
+                    "tokens": 8190,
+                    "delta_nll": np.log([1, 1e4, 1.01]),
+                    "delta_nll_low": np.log([1, 9e3, 1.0]),
+                    "delta_nll_high": np.log([1, 1.1e4, 1.02]),
                 }
             )
         },
@@ -56,7 +63,22 @@ def test_headline_reads_the_tables():
     assert rows["effective rank, share of a Gaussian matrix's"] == "W_Q 0.60, W_K 0.25 (median over layers)"
     assert rows["candidates for super weights, not verified"] == "layer 1 mlp.down_proj [7, 11]"
     without = rows["without the detected weights"]
-    assert without == "500,000: 10,000 times, catastrophic; random weights (0.3 of the size): at most 1.01 times"
+    assert without == (
+        "500,000: 10,000 times (95 %: 9,000 to 11,000), catastrophic, on 8,190 tokens of 30 documents; "
+        "random weights (0.3 of the size): at most 1.01 times"
+    )
+    assert "the same removal on other text" not in rows
+    verification = verified("critical", "critical")
+    verification["m.json"] |= {"text": "1,024 tokens of 16 documents, in windows of 256", "joint": None}
+    verification["m.json"]["super_weights"][0] |= {
+        name: np.log(factor) for name, factor in (("delta_nll", 8e3), ("delta_nll_low", 7e3), ("delta_nll_high", 1e4))
+    }
+    card = {"delta_loss": [np.log(2e4)], "delta_loss_ci_2.5": [np.log(1e4)], "delta_loss_ci_97.5": [np.log(3e4)]}
+    beside = {"super_weight_verification": verification, "super_weight_cards": {"m.csv": pd.DataFrame(card)}}
+    assert dict(headline({**tables, **beside}))["the same removal on other text"] == (
+        "super_weight_verification 8,000 times (95 %: 7,000 to 10,000), on 1,024 tokens of 16 documents, in windows "
+        "of 256; super_weight_cards 20,000 times (95 %: 10,000 to 30,000), on the passages of windows"
+    )
 
 
 def test_roles_of_zeros_have_no_effective_rank_in_the_headline():
@@ -103,10 +125,11 @@ def test_the_headline_writes_large_numbers_as_powers_of_ten():
         {"corpus": "text", "ablation": ["baseline", "mine"], "targets": [None, "detected"],
          "kind": ["baseline", "zero"], "perplexity": [50.0, 3.2e130], "ratio": [1.0, 6.4e128],
          "severity": ["minimal", "catastrophic"],
-         "magnitude_ratio": [None, 1.0]}
+         "magnitude_ratio": [None, 1.0], "weights": [0, 1], "documents": 1, "tokens": 900,
+         "delta_nll": np.log([1, 6.4e128]), "delta_nll_low": np.nan, "delta_nll_high": np.nan}
     )  # fmt: skip
     rows = dict(headline({"ablation_perplexity": {"m.csv": table}}))
-    assert rows["without the detected weights"] == "10^131: 10^129 times, catastrophic"
+    assert rows["without the detected weights"] == "10^131: 10^129 times, catastrophic, on 900 tokens of 1 documents"
 
 
 def test_headline_tells_experts_apart_and_leaves_weights_by_hand_out():

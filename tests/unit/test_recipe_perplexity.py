@@ -254,7 +254,7 @@ def test_single_types_are_of_the_recipes_size_or_the_next_one():
 def scores(**nll):
     """Window scores of variants: two windows of 10 and 20 tokens."""
     parts = [
-        pd.DataFrame({"variant": name, "window": [0, 1], "tokens": [10, 20], "nll": values})
+        pd.DataFrame({"variant": name, "window": [0, 1], "document": [0, 1], "tokens": [10, 20], "nll": values})
         for name, values in nll.items()
     ]
     return pd.concat(parts, ignore_index=True)

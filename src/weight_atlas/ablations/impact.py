@@ -53,7 +53,7 @@ def _of_variants(names: pd.Series, known: dict[str, dict]) -> dict[str, pd.Serie
 def window_impact(corpus: str, windows: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
     """Perplexity of every variant on fixed windows (see window_scores), against the baseline's same windows.
 
-    The interval of delta_nll (nats per token) and p_value are Student's over paired windows; low and high are the
+    The interval of delta_nll (nats per token) and p_value are Student's over paired documents; low and high are the
     perplexities of the interval's ends.
     """
     return pd.DataFrame(

@@ -8,7 +8,7 @@ from weight_atlas.ablations.impact import NO_VARIANTS, window_impact
 from weight_atlas.interventions.kinds import BASELINE
 
 COLUMNS = (
-    "corpus", "ablation", "targets", "variant", "kind", "weights", "magnitude_ratio", "windows", "tokens",
+    "corpus", "ablation", "targets", "variant", "kind", "weights", "magnitude_ratio", "windows", "documents", "tokens",
     "perplexity", "low", "high", "ratio", "delta_nll", "delta_nll_low", "delta_nll_high", "severity", "note",
 )  # fmt: skip
 
@@ -20,8 +20,9 @@ def perplexity_table(
 
     baseline, and of each ablation its description and its windows: see window_scores. Columns: corpus, ablation,
     targets (detected or given weights), variant, kind, weights (how many are edited), magnitude_ratio (their size over
-    the targets'), windows, tokens, perplexity with low and high, ratio to the baseline, delta_nll with its paired 95 %
-    interval (nats per token), severity, note. A variant that the model does not allow has a row whose note says why.
+    the targets'), windows, documents, tokens, perplexity with low and high, ratio to the baseline, delta_nll with its
+    paired 95 % interval (nats per token), severity, note. A variant that the model does not allow has a row whose note
+    says why.
     """
     unchanged = ({"ablation": BASELINE, "variants": [{"variant": BASELINE, "kind": BASELINE}]}, baseline)
     parts = []
@@ -50,9 +51,10 @@ def perplexity_table(
                 for record in description["variants"]
             ]
         )
-        tokens = windows.groupby("variant", sort=False).tokens.sum().rename("tokens").reset_index()
-        parts.append(about.merge(impact, on="variant").merge(tokens, on="variant"))
+        own = windows.groupby("variant", sort=False)
+        text = own.agg(documents=("document", "nunique"), tokens=("tokens", "sum")).reset_index()
+        parts.append(about.merge(impact, on="variant").merge(text, on="variant"))
     table = pd.concat(parts, ignore_index=True).rename(columns={"value": "perplexity", "n": "windows"})
     table = table.reindex(columns=list(COLUMNS)).assign(corpus=corpus)
-    counts = dict.fromkeys(("weights", "windows", "tokens"), "Int64")
+    counts = dict.fromkeys(("weights", "windows", "documents", "tokens"), "Int64")
     return table.astype({"magnitude_ratio": float, **counts})

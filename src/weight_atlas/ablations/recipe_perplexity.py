@@ -36,7 +36,9 @@ def held_out_windows(
     start = min(settings.skip, max(0, len(stream) - (settings.tokens or window - len(prefix))))
     if start < settings.skip:
         print(f"the corpus is short: {start} tokens are left out before the scored ones, not {settings.skip}")
-    return fixed_windows(stream[start:], window=window, prefix=prefix, limit=limit, where=where)
+    return fixed_windows(
+        stream.ids[start:], documents=stream.documents[start:], window=window, prefix=prefix, limit=limit, where=where
+    )
 
 
 def recipe_perplexity(
@@ -57,7 +59,7 @@ def table_of(scores: pd.DataFrame, variants: Sequence[Sized], parameters: int) -
     scores: of window_scores.score_variants. Columns: variant, type (of a single one), bits (per weight of the whole
     model), bytes, weights (how many are rounded), windows, tokens, nll (nats per token), perplexity with low and high,
     delta_nll against the unchanged model and to_recipe, how much larger the loss is than the recipe's, each with its
-    paired 95 % interval (Student's t over windows).
+    paired 95 % interval (Student's t over documents).
     """
     by_name = dict(tuple(scores.groupby("variant", sort=False)))
     unchanged, recipe = by_name[UNCHANGED.name], by_name[RECIPE]

@@ -11,11 +11,11 @@ from weight_atlas.ablations.variants import Expansion, without
 from weight_atlas.interventions.intervention import Intervention
 from weight_atlas.interventions.measure import measure
 from weight_atlas.live.anatomy import Anatomy
-from weight_atlas.live.windows import Windows, corpus_windows
+from weight_atlas.live.windows import Windows, drawn_windows
 from weight_atlas.settings.ablations import WindowScores
 from weight_atlas.statistics.paired import mean_nll
 
-COLUMNS = {"variant": str, "window": "int64", "tokens": "int64", "nll": "float64"}
+COLUMNS = {"variant": str, "window": "int64", "document": "int64", "tokens": "int64", "nll": "float64"}
 
 
 def corpus_scores(
@@ -26,9 +26,10 @@ def corpus_scores(
     corpus: a table of documents; where: its name. detected: whether the ablation is of detected super weights.
     """
     live = opened.live
-    cut = corpus_windows(
-        corpus, opened.tokenizer, window=settings.window, tokens=settings.tokens, limit=live.context, where=where
-    )
+    cut = drawn_windows(
+        corpus, opened.tokenizer, window=settings.window, tokens=settings.tokens, limit=live.context, where=where,
+        seed=settings.seed,
+    )  # fmt: skip
     scores, expansion = score_variants(live, cut, opened.expansion, batch_size=settings.batch_size)
     return {**expansion.description(ablation), "targets": "detected" if detected else "given"}, scores
 
@@ -38,9 +39,9 @@ def score_variants(
 ) -> tuple[pd.DataFrame, Expansion]:
     """Score the same windows under each variant of an ablation.
 
-    Returns one row per variant and window: variant, window, tokens (scored ones), nll (nats, their sum; infinite where
-    the logits are not finite numbers), and the expansion without variants that the model does not allow. batch_size:
-    windows, or variants of a window, that go through the model together; None takes what memory allows.
+    Returns one row per variant and window: variant, window, document, tokens (scored ones), nll (nats, their sum;
+    infinite where the logits are not finite numbers), and the expansion without variants that the model does not allow.
+    batch_size: windows, or variants of a window, that go through the model together; None takes what memory allows.
     """
     measured, _ = halving(
         lambda size: measure(

@@ -97,7 +97,7 @@ class LiveAnalyses(WeightAnalyses):
 
         wanted = checked(SuperActivations, settings, "super_activations")
         coordinates = coordinates_of(self._survey(found).artifact, self.source)
-        windows = self._windows(corpus, self._window(wanted.window), wanted.tokens)
+        windows = self._windows(corpus, self._window(wanted.window), wanted.tokens, wanted.seed)
         live, tokenizer = self._loaded(attention="eager")
         return super_activations(live, windows, coordinates, tokenizer, ratio=wanted.residual_ratio)
 
@@ -112,7 +112,7 @@ class LiveAnalyses(WeightAnalyses):
         check_experts(self.inventory)
         wanted = checked(ExpertRouting, settings, "expert_routing")
         length = self._window(wanted.window)
-        windows = self._windows(corpus, length, wanted.router_analysis_samples * length)
+        windows = self._windows(corpus, length, wanted.router_analysis_samples * length, wanted.seed)
         return expert_table(self.live[0], windows, wanted)
 
     def perplexity(self, corpus: Corpus, **settings: Any) -> pd.DataFrame:
@@ -188,13 +188,13 @@ class LiveAnalyses(WeightAnalyses):
         """Length of windows: as asked for, or the model's context where that is shorter."""
         return min(window, self.live[0].context or window)
 
-    def _windows(self, corpus: Corpus, window: int, tokens: int) -> "Windows":
-        from weight_atlas.live.windows import corpus_windows
+    def _windows(self, corpus: Corpus, window: int, tokens: int, seed: int) -> "Windows":
+        from weight_atlas.live.windows import drawn_windows
 
         live, tokenizer = self.live
         where = corpus if isinstance(corpus, str) else None
-        return corpus_windows(
-            _documents(corpus), tokenizer, window=window, tokens=tokens, limit=live.context, where=where
+        return drawn_windows(
+            _documents(corpus), tokenizer, window=window, tokens=tokens, limit=live.context, where=where, seed=seed
         )
 
     def _survey(self, found: "Survey | None") -> "Survey":

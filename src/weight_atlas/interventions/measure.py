@@ -24,8 +24,8 @@ from weight_atlas.live.windows import Windows
 class Measured:
     """Scores of interventions, by their number.
 
-    scores: one row per window: window, tokens and the sum of each measure over the window's scored tokens. refused:
-    why the model does not allow an intervention.
+    scores: one row per window: window, document, tokens and the sum of each measure over the window's scored tokens.
+    refused: why the model does not allow an intervention.
     """
 
     scores: dict[int, pd.DataFrame]
@@ -114,7 +114,7 @@ def _restarted(
     start = 0
     for end in sorted({*counts.values()} | ({len(windows)} if edits and unchanged is not None else set())):
         here = [number for number in edits if counts[number] >= end]
-        window = Windows(windows.ids[start:end], windows.scored[start:end])
+        window = windows.part(start, end)
         measures = [finite_or_infinite if unchanged is None else measure_of(due[unchanged])]
         measures += [measure_of(due[number]) for number in here]
         tables = score_edits(

@@ -16,7 +16,7 @@ from weight_atlas.live.edits import Edit, change_of, edited
 from weight_atlas.live.layer_restart import LayerTrace, chain
 from weight_atlas.live.layer_tail import LayerTail
 from weight_atlas.live.memory import batch_within, out_of_memory_explained
-from weight_atlas.live.scoring import Measure, finite_or_infinite, joined, token_nll, window_sums
+from weight_atlas.live.scoring import Measure, finite_or_infinite, joined, numbered, token_nll, window_sums
 from weight_atlas.live.shortcuts import Shortcuts, Variant, first_layer, is_single
 from weight_atlas.live.windows import Windows
 
@@ -42,7 +42,7 @@ def score_edits(
     measures = measures or [token_nll, *[finite_or_infinite] * len(variants)]
     rows: list[list[pd.DataFrame]] = [[] for _ in range(len(variants) + 1)]
     for number in range(len(windows)):
-        window = Windows(windows.ids[number : number + 1], windows.scored[number : number + 1])
+        window = windows.part(number, number + 1)
         targets = window.ids[window.scored]
         parts: list[list[dict[str, torch.Tensor]]] = [[] for _ in rows]
         with out_of_memory_explained(f"{batch_size} variants of a window of {window.ids.shape[1]} tokens"):
@@ -50,7 +50,7 @@ def score_edits(
                 parts[variant + 1].append(measures[variant + 1](logits, targets[part].to(logits.device)))
         for row, each in zip(rows, parts, strict=True):
             row.append(window_sums(joined(each), window))
-    return [pd.concat(each, ignore_index=True).rename_axis("window").reset_index() for each in rows]
+    return [numbered(pd.concat(each, ignore_index=True), windows) for each in rows]
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Te
 def score_windows(live: Anatomy, windows: Windows, *, batch_size: int, measure: Measure = token_nll) -> pd.DataFrame:
     """Run the model over windows and sum a measure over the scored tokens of each.
 
-    Returns one row per window: window, tokens (scored ones) and, for each measure, its float64 sum over them.
+    Returns one row per window: window, document, tokens (scored ones) and, for each measure, its float64 sum over them.
     batch_size: windows that go through the model together, at most; fewer where memory.ACTIVATIONS allows no more, or,
     for a model that makes all logits at once, memory.LOGITS. Raises AtlasError where a score is not a number.
     """
@@ -33,12 +33,18 @@ def score_windows(live: Anatomy, windows: Windows, *, batch_size: int, measure: 
     if not live.head.chunked:
         batch_size = max(1, min(batch_size, live.head.positions // length))
     for start in range(0, len(windows), batch_size):
-        batch = Windows(windows.ids[start : start + batch_size], windows.scored[start : start + batch_size])
+        batch = windows.part(start, start + batch_size)
         with out_of_memory_explained(f"a forward pass of {tuple(batch.ids.shape)} tokens"):
             states = live.head.states(batch.ids)
             rows.append(window_sums(measured(live.head, states, batch, measure), batch))
     table = pd.concat(rows, ignore_index=True)
+    return numbered(table, windows)
+
+
+def numbered(table: pd.DataFrame, windows: Windows) -> pd.DataFrame:
+    """Sums of each window with its number, and its document's or, where there are none, again its own."""
     table.insert(0, "window", np.arange(len(table)))
+    table.insert(1, "document", windows.units)
     return table
 
 

@@ -1,7 +1,7 @@
 """Fixed windows of token ids over a corpus, and which of their tokens are scored."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,10 @@ from weight_atlas.errors import AtlasError, NotApplicable
 DEFAULT_WINDOW = 2048
 # About as many stand for a token of ordinary text.
 CHARACTERS_OF_A_TOKEN = 4
+# What stands between two documents.
+BETWEEN = "\n\n"
+# Intervals from fewer documents than this would be too wide to say anything: windows are resampled then.
+FEWEST_DOCUMENTS = 8
 
 
 @dataclass(frozen=True)
@@ -22,19 +26,40 @@ class Windows:
 
     ids: int64 (n_windows, length), each window beginning with `prefix` special tokens, as a rule the tokenizer's own
     (BOS). scored: bool (n_windows, length); a scored token is predicted from the tokens before it in its window, and is
-    scored in exactly one window.
+    scored in exactly one window. documents: int64 (n_windows,), what is resampled as one: the document that most of a
+    window's scored tokens are from. None, for text of too few documents: each window by itself.
     """
 
     ids: torch.Tensor
     scored: torch.Tensor
     prefix: int = 0
+    documents: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def units(self) -> np.ndarray:
+        """Numbers of the documents, or of the windows where there are none, (n_windows,)."""
+        return np.arange(len(self)) if self.documents is None else self.documents
+
+    def part(self, start: int, end: int) -> "Windows":
+        """The windows from one number up to another, with the units that they have among all."""
+        return Windows(self.ids[start:end], self.scored[start:end], self.prefix, self.units[start:end])
+
     def first(self, count: int) -> "Windows":
         """The first `count` windows."""
-        return Windows(self.ids[:count], self.scored[:count], self.prefix)
+        return self.part(0, count)
+
+    def scoring(self, scored: torch.Tensor) -> "Windows":
+        """The same windows with other tokens scored."""
+        return replace(self, scored=scored)
+
+    def said(self) -> str:
+        """What is measured on, for a sentence."""
+        count = len(np.unique(self.units))
+        units = f"{count} documents" if self.documents is not None else "a text without enough documents"
+        return f"{int(self.scored.sum())} tokens of {units}, in windows of {self.ids.shape[1]}"
 
 
 def prefix_ids(tokenizer: Any) -> list[int]:
@@ -67,27 +92,56 @@ def prefix_by(tokenizer: Any, bos: str) -> list[int]:
     raise AtlasError(f"{bos!r} is no policy", where="bos", remedy="give tokenizer, always or never")
 
 
-def token_stream(corpus: pd.DataFrame, tokenizer: Any, tokens: int | None = None) -> np.ndarray:
-    """Tokenize the documents of a corpus, joined by blank lines, into one int64 stream without special tokens.
+@dataclass(frozen=True)
+class Stream:
+    """Token ids, int64 (n,), and the number of the document that each is from, int64 (n,)."""
 
-    tokens: stop after that many; documents beyond are not read. The column `text` holds the documents.
+    ids: np.ndarray
+    documents: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def token_stream(corpus: pd.DataFrame, tokenizer: Any, tokens: int | None = None) -> Stream:
+    """Tokenize the documents of a corpus, joined by blank lines, into one stream without special tokens.
+
+    tokens: stop after that many; documents beyond are not read. The column `text` holds the documents; `document`, if
+    there, their numbers.
     """
     texts = corpus["text"].tolist()
+    numbers = corpus["document"].to_numpy() if "document" in corpus else np.arange(len(corpus))
     taken = len(texts)
     if tokens is not None:
         # A token seldom has fewer than two characters; where it has, more documents are read.
-        lengths = np.cumsum([len(text) + 2 for text in texts])
+        lengths = np.cumsum([len(text) + len(BETWEEN) for text in texts])
         taken = min(int(np.searchsorted(lengths, 2 * tokens)) + 1, len(texts))
     while True:
-        ids = tokenizer("\n\n".join(texts[:taken]), add_special_tokens=False, verbose=False)["input_ids"]
-        if tokens is None or len(ids) >= tokens or taken == len(texts):
-            return np.asarray(ids[:tokens], dtype=np.int64)
+        places = {"return_offsets_mapping": True} if tokenizer.is_fast else {}
+        encoded = tokenizer(BETWEEN.join(texts[:taken]), add_special_tokens=False, verbose=False, **places)
+        ids = np.asarray(encoded["input_ids"][:tokens], dtype=np.int64)
+        if tokens is None or len(ids) == tokens or taken == len(texts):
+            return Stream(ids, numbers[_owners(encoded, texts[:taken], tokenizer, len(ids))].astype(np.int64))
         taken = min(2 * taken, len(texts))
+
+
+def _owners(encoded: Any, texts: list[str], tokenizer: Any, count: int) -> np.ndarray:
+    """Which of the joined texts each token is from, the blank line behind a text counted to it."""
+    if tokenizer.is_fast:
+        begins = np.asarray([start for start, _ in encoded["offset_mapping"][:count]], dtype=np.int64)
+        ends = np.cumsum([len(text) + len(BETWEEN) for text in texts])
+    else:
+        # Without places of tokens in the text: as many as each text has alone.
+        begins = np.arange(count)
+        alone = [tokenizer(text + BETWEEN, add_special_tokens=False, verbose=False)["input_ids"] for text in texts]
+        ends = np.cumsum([len(each) for each in alone])
+    return np.minimum(np.searchsorted(ends, begins, side="right"), len(texts) - 1)
 
 
 def fixed_windows(
     stream: np.ndarray,
     *,
+    documents: np.ndarray | None = None,
     window: int,
     stride: int | None = None,
     prefix: list[int] | None = None,
@@ -96,6 +150,7 @@ def fixed_windows(
 ) -> Windows:
     """Cut a stream into windows of `window` tokens, the prefix included, each starting `stride` new tokens on.
 
+    documents: the number of the document that each token is from; None: each window is a unit of its own.
     stride: new tokens a window scores; by default all its tokens but the prefix, so that windows do not overlap.
     Every token is scored once, except a rest shorter than a stride and, where there is no prefix, what has nothing
     before it: the first token of all or, if windows do not overlap, the first of each. limit: the model's longest
@@ -107,14 +162,22 @@ def fixed_windows(
     _check(len(stream), window, stride, len(prefix), limit, where)
     count = 1 + (len(stream) - content) // stride
     starts = np.arange(count) * stride
-    body = stream[starts[:, None] + np.arange(content)]
+    places = starts[:, None] + np.arange(content)
+    body = stream[places]
     ids = np.concatenate([np.tile(np.asarray(prefix, np.int64), (count, 1)), body], axis=1)
     scored = np.zeros(ids.shape, bool)
     scored[0, len(prefix) :] = True
     scored[1:, window - stride :] = True
     # A window's first token has nothing before it to be predicted from.
     scored[:, 0] = False
-    return Windows(torch.from_numpy(ids), torch.from_numpy(scored), len(prefix))
+    owners = None if documents is None else _owners_of(documents[places[:, content - stride :]])
+    return Windows(torch.from_numpy(ids), torch.from_numpy(scored), len(prefix), owners)
+
+
+def _owners_of(of_tokens: np.ndarray) -> np.ndarray | None:
+    """The document that most tokens of each window are from, (n_windows,); None if all are from too few documents."""
+    most = np.asarray([np.bincount(row).argmax() for row in of_tokens], dtype=np.int64)
+    return most if len(np.unique(most)) >= FEWEST_DOCUMENTS else None
 
 
 def drawn_windows(
@@ -130,19 +193,21 @@ def drawn_windows(
     """Windows over `tokens` tokens of passages drawn at random from all over a corpus; see corpus_windows.
 
     A passage is a document, or a piece of a long one of about a window: windows are then nearly independent draws from
-    the corpus, so that what is inferred from their differences holds for all of it, not for its beginning.
+    the corpus, so that what is inferred from their differences holds for all of it, not for its beginning. tokens: None
+    takes the whole corpus, in its order.
     """
-    length = min(limit or DEFAULT_WINDOW, DEFAULT_WINDOW) if window is None else fitting(window, limit)
-    drawn = drawn_over(corpus, seed=seed, characters=max(1, length * CHARACTERS_OF_A_TOKEN))
-    return corpus_windows(drawn, tokenizer, window=length, tokens=tokens, limit=limit, where=where)
+    length = min(limit or DEFAULT_WINDOW, DEFAULT_WINDOW) if window is None else window
+    texts = corpus if tokens is None else drawn_over(corpus, seed=seed, window=length)
+    return corpus_windows(texts, tokenizer, window=length, tokens=tokens, limit=limit, where=where)
 
 
-def drawn_over(corpus: pd.DataFrame, *, seed: int, characters: int) -> pd.DataFrame:
-    """The documents of a corpus in random order, cut into passages of at most so many characters.
+def drawn_over(corpus: pd.DataFrame, *, seed: int, window: int) -> pd.DataFrame:
+    """The documents of a corpus cut into passages of at most about `window` tokens, in random order.
 
     Returns text, and document: the number of the row that it comes from. Passages end at white space where there is
     some within them.
     """
+    characters = max(1, window * CHARACTERS_OF_A_TOKEN)
     passages = [(text, number) for number, each in enumerate(corpus["text"]) for text in _passages(each, characters)]
     order = np.random.default_rng(seed).permutation(len(passages))
     return pd.DataFrame([passages[number] for number in order], columns=["text", "document"])
@@ -169,7 +234,9 @@ def corpus_windows(
     """
     window = min(limit or DEFAULT_WINDOW, DEFAULT_WINDOW) if window is None else window
     stream = token_stream(corpus, tokenizer, tokens)
-    return fixed_windows(stream, window=window, prefix=prefix_ids(tokenizer), limit=limit, where=where)
+    return fixed_windows(
+        stream.ids, documents=stream.documents, window=window, prefix=prefix_ids(tokenizer), limit=limit, where=where
+    )
 
 
 def fitting(window: int, limit: int | None) -> int:

@@ -6,19 +6,23 @@ from typing import Any
 import pandas as pd
 
 from weight_atlas.metrics import metric, of
-from weight_atlas.ratios import written
+from weight_atlas.ratios import times, written
 
 # The contents of one analysis's tables by file name: a DataFrame for .csv, plain JSON for .json.
 Tables = dict[str, Any]
 # The key under which the lines on super weights find their verification.
 VERDICTS = "verdicts"
+# The key under which the line on what removal costs finds the cards of the same weights.
+CARDS = "cards"
 
 
 def headline(tables: dict[str, Tables]) -> list[tuple[str, str]]:
     """Rows (what, value) from the tables of each analysis; an absent analysis says nothing."""
-    verdicts = tables.get("super_weight_verification") or {}
-    own = {**tables, "super_weights": {**(tables.get("super_weights") or {}), VERDICTS: _verified(verdicts)}}
-    return [row for analysis, lines in LINES.items() if tables.get(analysis) for row in lines(own[analysis])]
+    verdicts = _verified(tables.get("super_weight_verification") or {})
+    own = {name: {**(tables.get(name) or {}), VERDICTS: verdicts} for name in ("super_weights", "ablation_perplexity")}
+    own["ablation_perplexity"] |= {CARDS: tables.get("super_weight_cards") or {}}
+    all_tables = {**tables, **own}
+    return [row for analysis, lines in LINES.items() if tables.get(analysis) for row in lines(all_tables[analysis])]
 
 
 def _with_columns(tables: Tables, *columns: str) -> Iterator[pd.DataFrame]:
@@ -115,9 +119,39 @@ def _ablation_perplexity(tables: Tables) -> Iterator[tuple[str, str]]:
             against = f"; random weights ({share} of the size): at most {written(controls.ratio.max())} times"
             yield (
                 "without the detected weights",
-                f"{written(row.perplexity)}: {written(row.ratio)} times, {row.severity}"
+                f"{written(row.perplexity)}: {_factor(row.delta_nll, row.delta_nll_low, row.delta_nll_high)}, "
+                f"{row.severity}, on {written(row.tokens)} tokens of {written(row.documents)} documents"
                 f"{against if len(controls) else ''}",
             )
+            elsewhere = [*_verification_says(tables[VERDICTS], row.weights), *_cards_say(tables[CARDS], row.weights)]
+            if elsewhere:
+                yield "the same removal on other text", "; ".join(elsewhere)
+
+
+def _factor(delta: float, low: float, high: float) -> str:
+    """A rise of the loss as a factor on perplexity, with its interval."""
+    bounds = f" (95 %: {times(low)} to {times(high)})" if pd.notna(low) else ""
+    return f"{times(delta)} times{bounds}"
+
+
+def _verification_says(verified: dict | None, weights: int) -> Iterator[str]:
+    """What the verification measured for removing these weights and no others, if it did."""
+    if verified is None:
+        return
+    records, joint = verified["super_weights"], verified["joint"]
+    row = records[0] if len(records) == weights == 1 else joint if joint and joint["weights"] == weights else None
+    if row is not None:
+        yield (
+            f"super_weight_verification {_factor(row['delta_nll'], row['delta_nll_low'], row['delta_nll_high'])}, on "
+            f"{verified['text']}"
+        )
+
+
+def _cards_say(cards: Tables, weights: int) -> Iterator[str]:
+    for table in _with_columns(cards, "delta_loss", "delta_loss_ci_2.5", "delta_loss_ci_97.5"):
+        if len(table) == weights == 1:
+            factor = _factor(*table.loc[0, ["delta_loss", "delta_loss_ci_2.5", "delta_loss_ci_97.5"]])
+            yield f"super_weight_cards {factor}, on the passages of windows"
 
 
 LINES = {

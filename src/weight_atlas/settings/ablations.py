@@ -302,8 +302,8 @@ class AblationEval(Settings):
     )
 
 
-class WindowScores(Settings):
-    """How perplexity is measured."""
+class Scored(Settings):
+    """How much text is scored, and in what windows."""
 
     window: WindowLength | None = by_effort(
         None,
@@ -320,6 +320,18 @@ class WindowScores(Settings):
         description="Windows, or variants of a window, that go through the model together, at most: fewer for long "
         "windows. null: 64 on CUDA and 16 elsewhere. Halved where memory runs out.",
     )
+
+
+class WindowScores(Scored):
+    """How perplexity is measured."""
+
+    tokens: Several | None = by_effort(
+        8192,
+        quick=2048,
+        thorough=65536,
+        description="Tokens to score, of passages drawn from all over the corpus; null: all of it, in its order.",
+    )
+    seed: Natural = Field(0, description="Seed of the passages of text.")
 
 
 class VariantPerplexity(WindowScores):

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from weight_atlas.quantization.formats import FORMATS
-from weight_atlas.settings.ablations import WindowScores
+from weight_atlas.settings.ablations import Scored
 from weight_atlas.settings.base import (
     Count,
     Distinct,
@@ -113,7 +113,7 @@ class InputSecondMoments(FirstCorpus):
     tokens: Several = by_effort(16384, quick=4096, thorough=65536, description="Tokens of the corpus to run.")
 
 
-class RecipePerplexity(WindowScores, FirstCorpus):
+class RecipePerplexity(Scored, FirstCorpus):
     """Perplexity of a running model rounded as a recipe says, beside single types of that size."""
 
     skip: Natural = by_effort(

@@ -133,7 +133,10 @@ class SuperActivations(FirstCorpus):
     """Where the activations that super weights write arise, and the attention on these places."""
 
     window: WindowLength = Field(256, description="Tokens in a window.")
-    tokens: Several = by_effort(4096, quick=1024, thorough=16384, description="Tokens of the corpus to look at.")
+    tokens: Several = by_effort(
+        4096, quick=1024, thorough=16384, description="Tokens to look at, of passages drawn from all over the corpus."
+    )
+    seed: Natural = Field(0, description="Seed of the passages of text.")
     residual_ratio: Ratio = Field(
         50.0,
         description="A super activation is at least this many times the median of its layer, and massive (Sun et al.) "
@@ -148,6 +151,7 @@ class ExpertRouting(FirstCorpus):
         10, quick=4, thorough=40, description="Windows of text in which the routing is looked at."
     )
     window: WindowLength = Field(256, description="Tokens in a window.")
+    seed: Natural = Field(0, description="Seed of the passages of text that the windows are of.")
     p_active_floor: Share = Field(
         0.01,
         description="An expert that fewer tokens reach than this share counts as rare and gives no candidates.",

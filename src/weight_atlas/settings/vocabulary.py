@@ -102,8 +102,12 @@ class Windows(FirstCorpus):
     )
     stride: Count | None = Field(None, description="New tokens from one window to the next; null: half a window.")
     tokens: Annotated[int, Field(ge=4), WHOLE] | None = by_effort(
-        30000, quick=4096, thorough=100000, description="Tokens of the corpus to use; null: all."
+        30000,
+        quick=4096,
+        thorough=100000,
+        description="Tokens to use, of passages drawn from all over the corpus; null: all of it, in its order.",
     )
+    seed: Natural = Field(0, description="Seed of the passages of text.")
     drop_first_token: bool = Field(False, description="Do not score a window's first token of text.")
     bos: Literal["tokenizer", "always", "never"] = Field(
         "tokenizer",

@@ -1,4 +1,4 @@
-"""The paired bootstrap: intervals of a ratio of sums by resampling windows or documents (scipy.stats.bootstrap)."""
+"""The paired bootstrap: intervals of a ratio of sums by resampling documents (scipy.stats.bootstrap)."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ def bootstrap_ratio(
 ) -> Resampled:
     """Resample sum(difference) / sum(weight) over items drawn with replacement; the same seed draws the same items.
 
-    difference, weight: one number an item, (n,), paired; weights of 1 give a mean, tokens count windows by their size.
+    difference, weight: one number an item, (n,), paired; weights of 1 give a mean, tokens count documents by size.
     p: twice the share of resamples on the far side of zero, at least 1 / resamples; 1 where nothing differs. A single
     item has no spread.
     """

@@ -1,4 +1,4 @@
-"""Differences between two runs over the same windows of text, from sums over each window."""
+"""Differences between two runs over the same documents of text, from sums over each window."""
 
 from collections.abc import Sequence
 
@@ -14,9 +14,9 @@ def mean_nll(scores: pd.DataFrame) -> float:
 def paired_difference(
     baseline: pd.DataFrame, variant: pd.DataFrame, confidence: float = 0.95
 ) -> tuple[float, float, float]:
-    """Mean change of nats per token, and its confidence interval from the differences of the single windows.
+    """Mean change of nats per token, and its confidence interval from the differences of the single documents.
 
-    Student's t over windows, each weighted by its tokens; (delta, NaN, NaN) for one window, and where a loss is
+    Student's t over documents, each weighted by its tokens; (delta, NaN, NaN) for one document, and where a loss is
     infinite.
     """
     from scipy.stats import t
@@ -30,9 +30,9 @@ def paired_difference(
 
 
 def paired_p(baseline: pd.DataFrame, variant: pd.DataFrame) -> float:
-    """Two-sided p of no change of nats per token, by Student's t over windows, each weighted by its tokens.
+    """Two-sided p of no change of nats per token, by Student's t over documents, each weighted by its tokens.
 
-    Below .05 exactly where the interval of paired_difference leaves out zero. NaN for one window; 1 where nothing
+    Below .05 exactly where the interval of paired_difference leaves out zero. NaN for one document; 1 where nothing
     differs.
     """
     from scipy.stats import t
@@ -49,31 +49,33 @@ def paired_p(baseline: pd.DataFrame, variant: pd.DataFrame) -> float:
 def mean_changes(baseline: pd.DataFrame, variant: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float]:
     """Change of each metric per scored token, variant minus baseline, over the variant's windows.
 
-    baseline, variant: see window_differences.
+    baseline, variant: see document_differences.
     """
-    differences, tokens = window_differences(baseline, variant, metrics)
+    differences, tokens = document_differences(baseline, variant, metrics)
     return {name: float(values.sum() / tokens.sum()) for name, values in differences.items()}
 
 
-def window_differences(
+def document_differences(
     baseline: pd.DataFrame, variant: pd.DataFrame, metrics: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Difference of each metric's sum over every window of the variant, and the windows' tokens, (n,) each.
+    """Difference of each metric's sum over every document of the variant's windows, and the documents' tokens, (n,).
 
-    baseline, variant: window, tokens and the sum of each metric over a window's scored tokens. The baseline may have
-    more windows.
+    baseline, variant: window, document, tokens and the sum of each metric over a window's scored tokens. The baseline
+    may have more windows.
     """
     same = baseline.set_index("window").loc[variant.window]
     tokens = variant.tokens.to_numpy(float)
     if not np.array_equal(same.tokens.to_numpy(float), tokens):
         raise ValueError("baseline and variant score different tokens")
-    return {name: variant[name].to_numpy() - same[name].to_numpy() for name in metrics}, tokens
+    _, unit = np.unique(variant.document, return_inverse=True)
+    sums = {name: np.bincount(unit, variant[name].to_numpy() - same[name].to_numpy()) for name in metrics}
+    return sums, np.bincount(unit, tokens)
 
 
 def _per_token(baseline: pd.DataFrame, variant: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Change of nats per token in each window, and the windows' share of all tokens."""
-    tokens = baseline.tokens.to_numpy(float)
-    return (variant.nll.to_numpy() - baseline.nll.to_numpy()) / tokens, tokens / tokens.sum()
+    """Change of nats per token in each document, and the documents' share of all tokens."""
+    differences, tokens = document_differences(baseline, variant, ["nll"])
+    return differences["nll"] / tokens, tokens / tokens.sum()
 
 
 def _weighted_mean(values: np.ndarray, weight: np.ndarray) -> tuple[float, float]:

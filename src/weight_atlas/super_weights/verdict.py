@@ -140,6 +140,7 @@ def _artifact(
         "verdict": verdict,
         "tokens": int(windows.scored.sum()),
         "windows": len(windows),
+        "text": windows.said(),
         "joint": joint,
         "findings": [
             *findings(judged.verdict, judged.table, joint),

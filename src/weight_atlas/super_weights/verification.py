@@ -1,7 +1,7 @@
 """Verify candidates: each removed alone, together, all but one, with its neuron, and against random weights.
 
 The measure is the change of negative log-likelihood in nats per token on windows drawn from all over the corpus, paired
-window by window. Two questions are answered apart. Does removal harm: by how much, and is it certain. Is the weight
+document by document. Two questions are answered apart. Does removal harm: by how much, and is it certain. Is the weight
 special: what share of random weights of the same matrix, nearest in size, do as much harm when they are removed, or,
 where it has no equals, what share of the same changes made at random places (super_weights.verification_plan). The
 answer is a share with its interval, never a maximum, which would grow with the number of draws.
@@ -68,7 +68,7 @@ def verify(
     """Measure the planned interventions on windows, and judge each candidate.
 
     Harm: the removal multiplies perplexity by `critical_ratio` (harmful) or `contributing_ratio` (mild) or more, and
-    its false discovery rate among the candidates (Benjamini and Hochberg, of Student's t over windows) is at most
+    its false discovery rate among the candidates (Benjamini and Hochberg, of Student's t over documents) is at most
     LEVEL. Special: the share of its null that does as much harm is below SPECIAL, with its one-sided 95 % bound
     (Wilson); not special: that share lies above; undecided: there are too few draws to tell.
 
@@ -121,7 +121,7 @@ def every_token(windows: Windows, step: int) -> Windows:
     kept = torch.zeros_like(windows.scored)
     first = (windows.ids.shape[1] - 1) % step
     kept[:, first::step] = windows.scored[:, first::step]
-    return Windows(windows.ids, kept)
+    return windows.scoring(kept)
 
 
 def _variant_row(intervention: Intervention, scores: pd.DataFrame, baseline: pd.DataFrame) -> dict:
@@ -166,7 +166,7 @@ def joint_of(variants: pd.DataFrame, bands: tuple[float, float]) -> Joint | None
 class Harm:
     """What a removal costs, in nats per token, and how likely it is by chance, corrected for the number looked at.
 
-    rate: NaN where a single window gives no interval, or a loss is not finite: then the size alone counts.
+    rate: NaN where a single document gives no interval, or a loss is not finite: then the size alone counts.
     """
 
     delta_nll: float

@@ -10,7 +10,7 @@ import pandas as pd
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.settings.vocabulary import SuperWeightCards
 from weight_atlas.statistics.bootstrap import bootstrap_ratio
-from weight_atlas.statistics.paired import mean_changes, window_differences
+from weight_atlas.statistics.paired import document_differences, mean_changes
 from weight_atlas.vocabulary.cascade_label import cascade_label
 from weight_atlas.vocabulary.down_projections import down_projections
 from weight_atlas.vocabulary.effects import scalar_effects
@@ -105,7 +105,7 @@ def weight_card(
     are changed by the same factor, magnitude_ratio: mean and minimum over them of |w| by the target's. null and
     null_shift (of random_coord and random_shift): for each metric, the target's delta on the windows of the draws, p =
     (1 + draws at least as far from zero) / (1 + draws), and ratio, |delta| over the largest |draw|, missing where no
-    draw changes anything. bootstrap: metric -> mean, ci_2.5, ci_97.5 over `samples` resamples of windows; empty if
+    draw changes anything. bootstrap: metric -> mean, ci_2.5, ci_97.5 over `samples` resamples of documents; empty if
     there are none.
     """
     baseline = windows[windows.target == -1]
@@ -136,15 +136,17 @@ def weight_card(
         sizes = own[own.kind == "random_coord"].groupby("draw").weight.first().abs() / abs(edit.weight.iloc[0])
         found = {"mean": float(sizes.mean()), "min": float(sizes.min())} if np.isfinite(sizes).all() else None
         card["controls"]["random_coord"]["magnitude_ratio"] = found
-    card["bootstrap"] = _intervals(baseline, edit, metrics, samples, seed) if samples and len(edit) > 1 else {}
+    card["bootstrap"] = (
+        _intervals(baseline, edit, metrics, samples, seed) if samples and edit.document.nunique() > 1 else {}
+    )
     return card
 
 
 def _intervals(
     baseline: pd.DataFrame, edit: pd.DataFrame, metrics: tuple[str, ...], samples: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Percentile intervals of each metric's change per token, from the same resamples of windows for all metrics."""
-    differences, tokens = window_differences(baseline, edit, metrics)
+    """Percentile intervals of each metric's change per token, from the same resamples of documents for all metrics."""
+    differences, tokens = document_differences(baseline, edit, metrics)
     intervals = {}
     for name, values in differences.items():
         drawn = bootstrap_ratio(values, tokens, resamples=samples, seed=[seed, len(tokens)])

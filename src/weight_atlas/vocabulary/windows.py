@@ -7,9 +7,9 @@ import pandas as pd
 import torch
 
 from weight_atlas.errors import AtlasError, NotApplicable
-from weight_atlas.live.windows import Windows, fixed_windows, prefix_by, token_stream
+from weight_atlas.live.windows import Windows, drawn_over, fixed_windows, prefix_by, token_stream
 from weight_atlas.settings.vocabulary import Windows as WindowSettings
-from weight_atlas.vocabulary.window_plan import ENOUGH_WINDOWS, WindowPlan, plan_windows
+from weight_atlas.vocabulary.window_plan import ENOUGH_WINDOWS, LONGEST, WindowPlan, plan_windows
 
 
 def sliding_windows(
@@ -20,7 +20,7 @@ def sliding_windows(
     context: int | None,
     where: object,
 ) -> tuple[Windows, WindowPlan]:
-    """Make sliding windows over the first tokens of a corpus, whose documents are joined by blank lines.
+    """Make sliding windows over a corpus, or passages drawn from all over it, joined by blank lines.
 
     Returns the windows and the checked plan. Each window begins with the prefix that the policy `bos` chooses (see
     `prefix_by`). Every token is scored once, with at least window_len - stride tokens before it except in the first
@@ -30,6 +30,9 @@ def sliding_windows(
     """
     prefix = prefix_by(tokenizer, settings.bos)
     tokens, drop_first_token = settings.tokens, settings.drop_first_token
+    if tokens is not None:
+        length = min(LONGEST, context or LONGEST) if settings.window_len is None else settings.window_len
+        corpus = drawn_over(corpus, seed=settings.seed, window=length)
     stream = token_stream(corpus, tokenizer, tokens)
     wanted: dict[str, Any] = {"window_len": settings.window_len, "stride": settings.stride, "tokens": tokens}
     wanted |= {"drop_first_token": drop_first_token, "prefix": tuple(prefix), "context": context}
@@ -42,11 +45,18 @@ def sliding_windows(
         if context is not None and plan.window_len > context:
             raise NotApplicable(plan.problems[0], where=where, remedy=plan.remedy())
         raise AtlasError(f"no windows can be made:\n{plan.text()}", where=where, remedy=plan.remedy())
-    windows = fixed_windows(stream, window=plan.window_len, stride=plan.stride, prefix=prefix, limit=context)
+    windows = fixed_windows(
+        stream.ids,
+        documents=stream.documents,
+        window=plan.window_len,
+        stride=plan.stride,
+        prefix=prefix,
+        limit=context,
+    )
     if drop_first_token:
         scored = windows.scored.clone()
         scored[:, len(prefix)] = False
-        windows = Windows(windows.ids, scored, windows.prefix)
+        windows = windows.scoring(scored)
     return windows, plan
 
 
@@ -65,10 +75,11 @@ def text_ids(tokenizer: Any, windows: Windows, text: str | None, tokens: int) ->
 
 
 def windows_table(windows: Windows) -> pd.DataFrame:
-    """Windows as a table: window, prefix (number of special tokens), ids (list), scored (list of bool)."""
+    """Windows as a table: window, document, prefix (number of special tokens), ids (list), scored (list of bool)."""
     return pd.DataFrame(
         {
             "window": np.arange(len(windows)),
+            "document": windows.units,
             "prefix": np.int32(windows.prefix),
             "ids": [row.astype(np.int32) for row in windows.ids.numpy()],
             "scored": list(windows.scored.numpy()),
@@ -79,4 +90,5 @@ def windows_table(windows: Windows) -> pd.DataFrame:
 def windows_from(table: pd.DataFrame) -> Windows:
     """Windows from a table that windows_table made."""
     ids = torch.from_numpy(np.stack(table.ids.to_numpy()).astype(np.int64))
-    return Windows(ids, torch.from_numpy(np.stack(table.scored.to_numpy()).astype(bool)), int(table.prefix.iloc[0]))
+    scored = torch.from_numpy(np.stack(table.scored.to_numpy()).astype(bool))
+    return Windows(ids, scored, int(table.prefix.iloc[0]), table.document.to_numpy())
