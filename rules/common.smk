@@ -156,6 +156,22 @@ def judged_products_of(model):
     return sorted(tables & {*made, *read} | {path for path in made if path.endswith(".json")})
 
 
+# What the cards of a model's page are drawn from, if its analyses have it made.
+CARDS = {
+    "checkpoint": "<results>/checkpoints/{model}.json",
+    **{
+        name: f"<results>/{name}/{{model}}.parquet"
+        for name in ("tensor_inventory", "value_histogram", "weight_profile", "singular_values", "attention_kernel")
+    },
+}
+
+
+def cards_of(model):
+    read = {str(path) for name in selection.analyses_of(model) for path in getattr(rules, name).input}
+    results = config["pathvars"]["results"]
+    return {name: path for name, path in CARDS.items() if path.replace("<results>", results) in read}
+
+
 def products_of_vector(vector):
     """All outputs of the steps that a vector of token weights has."""
     patterns = [pattern for name in vectors.products_of(vector) for pattern in getattr(rules, name).output]

@@ -1,7 +1,8 @@
 """The findings of each model, its page, and the page over all of them.
 
 Required: the outputs of the models' analyses and of the comparisons, report/*.rst.
-Produces: <results>/findings/{model}.json and .csv, <results>/atlas/{model}.md and .json, <results>/overview/models.md.
+Produces: <results>/findings/{model}.json and .csv, <results>/atlas/{model}.md and .json, <results>/overview/models.md;
+for a browser <results>/atlas/index.html, <results>/atlas/models/{model}.html and what they share.
 """
 
 shown = shown_under("Findings")
@@ -61,6 +62,53 @@ use rule per_job as overview with:
         **step("overview"),
 
 
+use rule per_model as atlas_page with:
+    """The page of a model for a browser: findings, map, cards, and the figures and tables of all its analyses."""
+    input:
+        unpack(lambda wildcards: cards_of(wildcards.model)),
+        products=lambda wildcards: products_of(wildcards.model),
+        captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in selection.analyses_of(wildcards.model)],
+        findings="<results>/findings/{model}.json",
+    output:
+        page="<results>/atlas/models/{model}.html",
+        data=directory("<results>/atlas/models/{model}"),
+        summary="<results>/atlas/models/{model}.json",
+    pathvars:
+        step="atlas_page",
+    params:
+        **step("atlas_page"),
+
+
+use rule per_job as atlas_assets with:
+    """What all pages share: style, scripts, the library of charts, and the definitions of all numbers."""
+    input:
+        sources=sorted(path for end in ("js", "css", "svg") for path in (LIBRARY / "pages/assets").glob(f"*.{end}")),
+    output:
+        assets=directory("<results>/atlas/assets"),
+    pathvars:
+        job="atlas_assets",
+    params:
+        **step("atlas_assets"),
+
+
+use rule per_job as atlas_index with:
+    """The first page of the atlas: all models side by side, and what compares them."""
+    input:
+        summaries=expand("<results>/atlas/models/{model}.json", model=config["models"]),
+        products=[path for name in COMPARISONS for path in getattr(rules, name).output],
+        captions=[ROOT / f"report/{name}.rst" for name in COMPARISONS],
+    output:
+        page="<results>/atlas/index.html",
+        data=directory("<results>/atlas/index"),
+    pathvars:
+        job="atlas_index",
+    params:
+        **step("atlas_index"),
+
+
 rule atlases:
     input:
         expand(rules.atlas.output, model=config["models"]),
+        expand(rules.atlas_page.output, model=config["models"]),
+        rules.atlas_assets.output,
+        rules.atlas_index.output,

@@ -15,16 +15,13 @@ def write_unfinished_pages(workflow: Any, say: Callable[[str], None]) -> None:
     if not failed:
         return
     # Building the graph of jobs, which every dry run does, must not pay for pandas.
-    from weight_atlas.pages.unfinished import unfinished, write_unfinished_overview, write_unfinished_page
+    from weight_atlas.pages.unfinished import WRITERS, unfinished
 
-    dag, summaries = workflow.dag, {}
-    for job in unfinished(dag, ("atlas", "overview")):
+    dag, summaries = workflow.dag, dict[Path, dict]()
+    for job in unfinished(dag, WRITERS):
         try:
             workflow.persistence.cleanup(job)
-            if job.rule.name == "atlas":
-                summaries[Path(job.output.summary)] = write_unfinished_page(dag, failed, job)
-            else:
-                write_unfinished_overview(dag, failed, job, summaries)
+            WRITERS[job.rule.name](dag, failed, job, summaries)
             say(f"Incomplete, since steps failed: {job.output.page}")
         except Exception as error:
             say(f"No page could be written: {job.output.page}: {type(error).__name__}: {error}")

@@ -29,6 +29,9 @@ ALSO_WRITES = {
     "fetch_checkpoint": ["checkpoints"],
     "value_histogram": ["weight_profile"],
     "run_configs": ["run_config.json"],
+    "atlas_page": ["atlas"],
+    "atlas_index": ["atlas"],
+    "atlas_assets": ["atlas"],
 }
 
 # What a job may be of, for functions of wildcards.

@@ -139,6 +139,7 @@ def _table(name: str, entries: "Entries", known: dict[str, Table], path: Path) -
         words={**words, **entries.words},
         lists={**lists, **entries.lists},
         page=Page(tuple(shown.columns), tuple(shown.only), shown.by) if (shown := entries.page) else None,
+        part=path.stem,
     )
     _check(table, left - base.columns if base else left, path)
     return table

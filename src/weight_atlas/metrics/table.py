@@ -37,7 +37,7 @@ class Table:
     name: "effective_rank", "effective_rank.trends": the step, and which of its tables. file: below the results folder,
     with the workflow's wildcards. rows: what one row is. keys: by the names of Key, the columns that say where a row's
     numbers come from. words: columns that are no numbers, and lists: columns of several numbers, with what they hold.
-    page: None where a page shows it by the rules for all.
+    page: None where a page shows it by the rules for all. part: of the atlas, the file of the registry.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Table:
     words: dict[str, str] = field(default_factory=dict)
     lists: dict[str, str] = field(default_factory=dict)
     page: Page | None = None
+    part: str = ""
 
     @cached_property
     def by_column(self) -> dict[str, Metric]:

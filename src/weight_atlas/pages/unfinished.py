@@ -6,7 +6,7 @@ that had to run and did not leaves nothing to show, even where files of an earli
 
 import os
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.findings.gather import gathered
 from weight_atlas.pages.collect import product_of
 from weight_atlas.pages.headline import Tables
+from weight_atlas.pages.html.index_page import read_summary, write_index
+from weight_atlas.pages.html.model_page import write_model_page
+from weight_atlas.pages.html.sources import Artifacts
 from weight_atlas.pages.page import Failures, Product, model_page, overview_page
 from weight_atlas.pages.pages import about, headline_of, summary_of
 
@@ -28,26 +31,61 @@ def unfinished(dag: Any, rules: Collection[str]) -> list[Any]:
     return [job for level in dag.toposorted() for job in level if job.rule.name in rules and not _stands(dag, job)]
 
 
-def write_unfinished_page(dag: Any, failed: Collection[Any], job: Any) -> dict[str, Any]:
-    """Write the page of a job of `atlas` that could not run, take its old summary away, and return the new one."""
+def write_unfinished_page(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:
+    """Write the page of a job of `atlas` that could not run; its old summary goes, and the new one to `summaries`."""
     page, model = Path(job.output.page), str(job.wildcards.model)
     Path(job.output.summary).unlink(missing_ok=True)
-    found = list(_collected(dag, failed, job, page.parent.parent))
+    found = _found(dag, failed, job, page.parent.parent)
+    findings = _findings(dag, job, page.parent.parent)
+    products = [product for product, _ in found]
+    _write(page, model_page(model, headline_of(found), findings, products, _failures(dag, failed, job)))
+    about = summary_of(model, found, findings)
+    summaries[Path(job.output.summary)] = {**about, "page": f"../{page.parent.name}/{page.name}", "incomplete": True}
+
+
+def write_unfinished_model_page(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:
+    """The same of a job of `atlas_page`, whose page is for a browser."""
+    page, summary, results = Path(job.output.page), Path(job.output.summary), Path(job.output.page).parents[2]
+    makers = _makers(dag, job)
+    there = [path for path in _paths(job.input.products) if _is_there(dag, makers, path)]
+    cards = {
+        field.name: Path(path)
+        for field in fields(Artifacts)
+        if (path := job.input.get(field.name)) and _is_there(dag, makers, Path(path))
+    }
+    found = _found(dag, failed, job, results)
+    findings = _findings(dag, job, results)
+    failures = _failures(dag, failed, job)
+    data, model = Path(job.output.data), str(job.wildcards.model)
+    write_model_page(page, data, summary, model, found, there, findings, Artifacts(**cards), failures)
+    summaries[summary] = read_summary(summary)
+    summary.unlink()
+    os.utime(page, (LONG_AGO, LONG_AGO))
+
+
+def _found(dag: Any, failed: Collection[Any], job: Any, results: Path) -> list[tuple[Product, Tables]]:
+    found = list(_collected(dag, failed, job, results))
     try:
         headline_of(found)
     except Exception:
         # It may be what the page failed on: the sections are shown without it.
-        found = [(product, {}) for product, _ in found]
-    findings = _findings(dag, job, page.parent.parent)
-    products = [product for product, _ in found]
-    _write(page, model_page(model, headline_of(found), findings, products, _failures(dag, failed, job)))
-    return {**summary_of(model, found, findings), "page": f"../{page.parent.name}/{page.name}", "incomplete": True}
+        return [(product, {}) for product, _ in found]
+    return found
+
+
+def _makers(dag: Any, job: Any) -> dict[str, Any]:
+    """The jobs that make the inputs of a job, by the paths."""
+    return {str(path): maker for maker, paths in dag.dependencies[job].items() for path in paths}
+
+
+def _is_there(dag: Any, makers: dict[str, Any], path: Path) -> bool:
+    return _stands(dag, makers[str(path)]) and path.exists()
 
 
 def _findings(dag: Any, job: Any, results: Path) -> list[dict[str, Any]]:
     """The findings in what there is of the products of a page."""
-    makers = {str(path): maker for maker, paths in dag.dependencies[job].items() for path in paths}
-    there = [path for path in _paths(job.input.products) if _stands(dag, makers[str(path)]) and path.exists()]
+    makers = _makers(dag, job)
+    there = [path for path in _paths(job.input.products) if _is_there(dag, makers, path)]
     try:
         return gathered((path for path in there if path.suffix in (".csv", ".json", ".parquet")), results)
     except Exception:  # a damaged file, which its own section tells of
@@ -65,6 +103,20 @@ def write_unfinished_overview(dag: Any, failed: Collection[Any], job: Any, summa
     }
     products = [product for product, _ in _collected(dag, failed, job, page.parent.parent)]
     _write(page, overview_page(models, products, _failures(dag, failed, job)))
+
+
+def write_unfinished_index(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:
+    """The same of a job of `atlas_index`."""
+    page, results = Path(job.output.page), Path(job.output.page).parents[1]
+    makers = _makers(dag, job)
+    there = [path for path in _paths(job.input.products) if _is_there(dag, makers, path)]
+    models = [
+        summaries.get(path) or (read_summary(path) if path.exists() else {"model": path.stem, "incomplete": True})
+        for path in _paths(job.input.summaries)
+    ]
+    products = [product for product, _ in _collected(dag, failed, job, results)]
+    write_index(page, Path(job.output.data), models, products, there, {}, _failures(dag, failed, job))
+    os.utime(page, (LONG_AGO, LONG_AGO))
 
 
 def _about(summary: Path, results: Path) -> dict[str, Any]:
@@ -85,10 +137,10 @@ def _stands(dag: Any, job: Any) -> bool:
 
 
 def _collected(dag: Any, failed: Collection[Any], job: Any, results: Path) -> Iterator[tuple[Product, Tables]]:
-    makers = {str(path): maker for maker, paths in dag.dependencies[job].items() for path in paths}
+    makers = _makers(dag, job)
     for caption in _paths(job.input.captions):
         paths = [path for path in _paths(job.input.products) if path.is_relative_to(results / caption.stem)]
-        lacking = [path for path in paths if not (_stands(dag, makers[str(path)]) and path.exists())]
+        lacking = [path for path in paths if not _is_there(dag, makers, path)]
         why = _cause(dag, failed, {makers[str(path)] for path in lacking}) if lacking else ""
         try:
             product, tables = product_of(caption, [path for path in paths if path not in lacking], results)
@@ -158,3 +210,13 @@ def last_words(log: Path | None) -> str:
 def _one_line(text: str) -> str:
     words = " ".join(text.split())
     return words if len(words) <= WORDS else f"{words[:WORDS]}..."
+
+
+# By the rules that pages are made by: what writes one of a run that failed. A summary that is made goes to the last
+# argument, for the pages over all models.
+WRITERS = {
+    "atlas": write_unfinished_page,
+    "atlas_page": write_unfinished_model_page,
+    "overview": write_unfinished_overview,
+    "atlas_index": write_unfinished_index,
+}

@@ -73,6 +73,7 @@ ENDS = (
     "csv",
     "gguf",
     "groups",
+    "html",
     "iterations",
     "json",
     "jsonl",

@@ -79,6 +79,9 @@ NEEDS = {
     "findings": Need(1000),
     "atlas": Need(1000),
     "overview": Need(1000),
+    "atlas_page": Need(4000),
+    "atlas_index": Need(1000),
+    "atlas_assets": Need(1000),
 }
 
 

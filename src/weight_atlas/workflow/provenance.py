@@ -2,8 +2,8 @@
 
 Snakemake sees a changed script but not a changed module that the script imports. The digest covers the script, every
 module of this project that it imports, directly or not, and the data files of the packages among them (family
-tables). Comments and docstrings do not count, and neither do the classes of settings: what they say reaches a step as
-values of its parameters, which Snakemake tracks by themselves.
+tables, templates of pages). Comments and docstrings do not count, and neither do the classes of settings: what they say
+reaches a step as values of its parameters, which Snakemake tracks by themselves.
 """
 
 import ast
@@ -100,7 +100,7 @@ def _module_files(module: str, root: Path) -> list[Path]:
 
 
 def _package_data(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".json", ".csv", ".txt"))
+    return sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".json", ".csv", ".txt", ".jinja"))
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -1,0 +1,41 @@
+"""The page of a model for a browser: findings, map, cards, and the figures and tables of all its analyses."""
+
+from pathlib import Path
+
+from weight_atlas.artifacts import read_json
+from weight_atlas.pages.collect import collected
+from weight_atlas.pages.html.model_page import write_model_page
+from weight_atlas.pages.html.sources import Artifacts
+from weight_atlas.workflow.step import run_step
+
+
+def main(
+    products: list[Path],
+    captions: list[Path],
+    findings: Path,
+    checkpoint: Path | None = None,
+    tensor_inventory: Path | None = None,
+    value_histogram: Path | None = None,
+    weight_profile: Path | None = None,
+    singular_values: Path | None = None,
+    attention_kernel: Path | None = None,
+    *,
+    page: Path,
+    data: Path,
+    summary: Path,
+    model: str,
+) -> None:
+    """Write the page, the folder of its data beside it, and what the index says of the model.
+
+    products: outputs of the analyses, below the results folder; captions: one .rst an analysis, in the order of the
+    sections. findings: of the analyses together. The other inputs are what cards are drawn from, where they are made.
+    """
+    found = list(collected(captions, products, page.parents[2]))
+    artifacts = Artifacts(
+        checkpoint, tensor_inventory, value_histogram, weight_profile, singular_values, attention_kernel
+    )
+    write_model_page(page, data, summary, model, found, products, read_json(findings)["findings"], artifacts)
+
+
+if __name__ == "__main__":
+    run_step(main, globals())

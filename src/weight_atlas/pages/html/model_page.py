@@ -1,0 +1,201 @@
+"""The page of a model: what is unusual first, then the map with its cards, then the sections of all analyses."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from weight_atlas.artifacts import read_json, read_table, write_json, write_text
+from weight_atlas.metrics import of, table_of
+from weight_atlas.pages.headline import Tables, headline
+from weight_atlas.pages.html.drawings import write_cards, write_heads
+from weight_atlas.pages.html.encoding import grouped, in_chunks, packed, write_chunk
+from weight_atlas.pages.html.evidence import WIDTH, strip
+from weight_atlas.pages.html.grids import numbered_grid, tensor_grid
+from weight_atlas.pages.html.marks import marks_of, super_weight_marks
+from weight_atlas.pages.html.measures import Measure, measures
+from weight_atlas.pages.html.sections import Section, in_parts, section, tables_in
+from weight_atlas.pages.html.sources import Artifacts
+from weight_atlas.pages.html.templates import rendered
+from weight_atlas.pages.page import Failures, Product
+
+# Bytes of a chunk of metrics; the first one is loaded with the page.
+CHUNK = 300_000
+# The metrics that the map begins with, the first that there is.
+FIRST = ("weight_statistics.dynamic_range", "effective_rank.erank_relative", "weight_statistics.kurtosis")
+
+
+def write_model_page(
+    page: Path,
+    data: Path,
+    summary: Path,
+    model: str,
+    products: Sequence[tuple[Product, Tables]],
+    paths: Sequence[Path],
+    findings: list[dict[str, Any]],
+    artifacts: Artifacts,
+    failures: Failures | None = None,
+) -> None:
+    """Write a model's page, the folder of its data, and what the index says of it.
+
+    page: two folders below the results; data: a folder beside it. products: of the analyses, with their tables, in the
+    order of the sections; paths: their outputs. failures: what keeps the page from being complete; None for a whole
+    one.
+    """
+    results = page.parents[2]
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    tables = tables_in(paths, results)
+    grids = _grids(artifacts, tables, results)
+    found = [(grid, measure) for grid in grids for measure in measures(grid, _of_registry(tables, results))]
+    about = _write_measures(data, found)
+    by_file = {path.relative_to(results).as_posix(): table for path, table in tables.items()}
+    sections = [section(product, tables, results, data, page) for product, _ in products]
+    facts = _facts(by_file, model)
+    rows = headline({product.name: contents for product, contents in products})
+    stars = super_weight_marks(grids, by_file, artifacts.tensor_inventory)
+    marks = marks_of(grids, findings, stars)
+    map_data = {
+        "model": model,
+        "data": data.name,
+        "grids": [{key: value for key, value in grid.items() if key != "keys"} for grid in grids],
+        "metrics": about,
+        "first": _first(about),
+        "marks": marks,
+        "stars": stars,
+        "cards": write_cards(data, grids, artifacts) if grids else {},
+        "heads": write_heads(data, grids, artifacts.attention_kernel),
+        "card_tables": _card_tables(sections, by_file),
+    }
+    text = rendered(
+        "model.html.jinja",
+        model=model,
+        headline=rows,
+        facts=facts,
+        findings=[
+            {**each, "chart": strip(each, by_file), "number": number, "cell": _cell_of(number, grids, marks)}
+            for number, each in enumerate(findings)
+        ],
+        chart_width=WIDTH,
+        parts=in_parts([each for each in sections if each.tables or each.figures or each.files]),
+        left_out=[each for each in sections if each.not_applicable or each.missing],
+        map=map_data,
+        has_map=bool(grids),
+        provenance=_provenance(artifacts),
+        failures=failures,
+        up="../",
+    )
+    write_text(page, text)
+    write_json(summary, _summary(model, rows, facts, findings, found, failures))
+    if grids:
+        write_chunk(data, "profile", _profile(found))
+
+
+def _grids(artifacts: Artifacts, tables: dict[Path, pd.DataFrame], results: Path) -> list[dict[str, Any]]:
+    if artifacts.tensor_inventory is None:
+        return []
+    grids = [tensor_grid(read_table(artifacts.tensor_inventory))]
+    for kind in ("head", "expert"):
+        of_kind = [table for name, table in _of_registry(tables, results).items() if _is_of(name, table, kind)]
+        grid = numbered_grid(kind, of_kind)
+        grids += [grid] if grid else []
+    return grids
+
+
+def _is_of(name: str, table: pd.DataFrame, kind: str) -> bool:
+    """Whether the rows of a table are heads (or experts)."""
+    of_kind = kind in {metric.level for metric in of(name).metrics} and {"layer", kind} <= set(table.columns)
+    return of_kind and bool(table[["layer", kind]].notna().all(axis=None))
+
+
+def _of_registry(tables: dict[Path, pd.DataFrame], results: Path) -> dict[str, pd.DataFrame]:
+    """The tables by their names in the registry; those that it does not know are left out."""
+    known = {path: table_of(path.relative_to(results).as_posix()) for path in tables}
+    return {table.name: tables[path] for path, table in known.items() if table is not None}
+
+
+def _cell_of(number: int, grids: list[dict[str, Any]], marks: list[dict[str, Any]]) -> str:
+    """The name of the cell of a finding's gravest place, "" if it is not on the map."""
+    return next((grids[0]["cells"]["id"][mark["cell"]] for mark in marks if number in mark["findings"]), "")
+
+
+def _write_measures(data: Path, found: list[tuple[dict[str, Any], Measure]]) -> list[dict[str, Any]]:
+    """Write the numbers of all metrics in chunks; what the page says of each, its grid and chunk included."""
+    numbers = {f"{grid['kind']}/{measure.id}": measure.packed for grid, measure in found}
+    chunks = in_chunks((len(str(each)) for each in numbers.values()), CHUNK)
+    for chunk, content in grouped(numbers, chunks).items():
+        write_chunk(data, f"metrics/{chunk}", content)
+    return [
+        {**measure.about, "grid": grid["kind"], "chunk": chunk}
+        for (grid, measure), chunk in zip(found, chunks, strict=True)
+    ]
+
+
+def _first(about: list[dict[str, Any]]) -> str:
+    there = [each["id"] for each in about if each["grid"] == "tensor"]
+    return next((name for name in FIRST if name in there), there[0] if there else "")
+
+
+def _facts(tables: dict[str, pd.DataFrame], model: str) -> list[dict[str, Any]]:
+    table = tables.get(f"architecture_summary/{model}.csv")
+    return [] if table is None else table.astype(object).where(table.notna(), "").to_dict("records")
+
+
+def _card_tables(sections: list[Section], tables: dict[str, pd.DataFrame]) -> list[dict[str, str]]:
+    """The tables that have rows about single tensors beside their metrics: channels, weights, schemes."""
+    found = []
+    for each in (table for part in sections for table in part.tables):
+        known, columns = table_of(each["file"]), set(tables[each["file"]].columns)
+        level = {metric.level for metric in known.metrics} if known else set()
+        column = next((name for name in ("id", "tensor", "parameter") if name in columns), None)
+        if column and level & {"channel", "weight"} and each["rows"] == each["of"]:
+            found.append({"key": each["key"], "title": each["title"], "column": column})
+    return found
+
+
+def _provenance(artifacts: Artifacts) -> dict[str, Any]:
+    return read_json(artifacts.checkpoint) if artifacts.checkpoint is not None else {}
+
+
+def _summary(
+    model: str,
+    rows: list[tuple[str, str]],
+    facts: list[dict[str, Any]],
+    findings: list[dict[str, Any]],
+    found: list[tuple[dict[str, Any], Measure]],
+    failures: Failures | None,
+) -> dict[str, Any]:
+    """What the index says of a model; numbers: the median of each metric over the tensors that have it."""
+    of_tensors = [measure for grid, measure in found if grid["kind"] == "tensor"]
+    grades = [each["grade"] for each in findings]
+    return {
+        "model": model,
+        "headline": rows,
+        "facts": {each["field"]: each["value"] for each in facts},
+        "findings": [{"grade": each["grade"], "text": each["text"]} for each in findings],
+        "grades": {grade: grades.count(grade) for grade in dict.fromkeys(grades)},
+        "numbers": {each.id: float(np.nanmedian(each.values)) for each in of_tensors},
+        "metrics": {each.id: {"title": each.about["title"], "group": each.table.part} for each in of_tensors},
+        "incomplete": failures is not None,
+    }
+
+
+def _profile(found: list[tuple[dict[str, Any], Measure]]) -> dict[str, Any]:
+    """By metric and row of the map of tensors the median of each layer: what the index draws by relative depth."""
+    of_tensors = [(grid, measure) for grid, measure in found if grid["kind"] == "tensor"]
+    if not of_tensors:
+        return {}
+    grid = of_tensors[0][0]
+    rows, columns = np.array(grid["cells"]["row"]), np.array(grid["cells"]["column"])
+    shape = (len(grid["rows"]), len(grid["columns"]))
+    values = {}
+    for _, measure in of_tensors:
+        cells = pd.Series(measure.values).groupby([rows, columns]).median()
+        filled = np.full(shape, np.nan)
+        filled[cells.index.get_level_values(0), cells.index.get_level_values(1)] = cells
+        values[measure.id] = packed(filled.ravel())
+    labels = [row["label"] for row in grid["rows"]]
+    return {"rows": labels, "columns": grid["columns"], "values": values}

@@ -1,0 +1,207 @@
+"""The sections of a page: of each analysis its caption, figures and tables, or in one line why there are none."""
+
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup, escape
+
+from weight_atlas.metrics import Metric, Table, table_of
+from weight_atlas.not_applicable import if_applicable, reason_of
+from weight_atlas.pages.excerpts import shown
+from weight_atlas.pages.html.encoding import columns_of, write_chunk
+from weight_atlas.pages.page import Product, title_of
+
+# Parts of the registry of metrics, in the order of reading, as headings.
+PARTS = {
+    "checkpoints": "What it is made of",
+    "weights": "Distributions and sparsity",
+    "quantization": "Quantization",
+    "spectra": "Spectra and attention",
+    "embeddings": "Embeddings and positions",
+    "circuits": "Circuits",
+    "tokens": "Tokens",
+    "token_weights": "Token weights",
+    "super_weights": "Super weights and experts",
+    "vocabulary": "Vocabulary and cascade",
+    "ablations": "What removal costs",
+    "comparison": "Comparison",
+    "series": "Over training",
+    "": "More",
+}
+# Cells of a table that a page has at most; of longer ones the rows that are most unusual, or the first.
+MOST_CELLS = 200_000
+
+
+@dataclass
+class Section:
+    """One analysis on a page. tables: {key, title, rows, of, columns}: what to load, and how much of it there is."""
+
+    id: str
+    title: str
+    part: str
+    caption: Markup
+    figures: list[dict[str, Any]] = field(default_factory=list)
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    files: list[tuple[str, str]] = field(default_factory=list)
+    not_applicable: str = ""
+    missing: str = ""
+
+
+def tables_in(paths: Iterable[Path], results: Path) -> dict[Path, pd.DataFrame]:
+    """The tables among the outputs of analyses, without lists of numbers, which can be as large as the weights."""
+    found = {}
+    for path in paths:
+        if path.suffix in (".csv", ".parquet") and path.is_file() and reason_of(path) is None:
+            table = if_applicable(path, lambda path: _read(path, results))
+            if table is not None:
+                found[path] = table
+    return found
+
+
+def _read(path: Path, results: Path) -> pd.DataFrame:
+    from weight_atlas.artifacts import read_table, reading
+
+    if path.suffix != ".parquet":
+        return read_table(path)
+    from pyarrow import parquet
+
+    registered = table_of(path.relative_to(results).as_posix())
+    lists = set(registered.lists) if registered else set()
+    with reading(path):
+        schema = parquet.read_schema(path)
+        # Lists of texts, such as a neuron's tokens, are read; lists of numbers can be as large as the weights.
+        read = [name for name in schema.names if name not in lists or "string" in str(schema.field(name).type)]
+        return pd.read_parquet(path, columns=read)
+
+
+def section(product: Product, tables: dict[Path, pd.DataFrame], results: Path, folder: Path, page: Path) -> Section:
+    """The section of a product; its tables become chunks in folder, and its figures are copied there.
+
+    tables: of all products, by their paths; links are relative to the page's own folder.
+    """
+    own = {path: table for path, table in tables.items() if path.is_relative_to(results / product.name) and len(table)}
+    registered = {path: table_of(path.relative_to(results).as_posix()) for path in own}
+    part = part_of(product.name)
+    up = "../" * len(page.parent.relative_to(results).parts)
+    return Section(
+        id=product.name,
+        title=title_of(product.name),
+        part=part if part in PARTS else "",
+        caption=_caption(product.caption),
+        figures=[_copied(link, results, folder, page) for link in product.figures],
+        tables=[
+            _table(path, own[path], known, results, folder)
+            for path, known in sorted(registered.items(), key=lambda item: item[1] is None or item[1].page is None)
+        ],
+        files=[(link.removeprefix("../"), up + link.removeprefix("../")) for link in [*product.files, *product.more]],
+        not_applicable=product.not_applicable,
+        missing=product.missing,
+    )
+
+
+def part_of(analysis: str) -> str:
+    """The part of the registry that an analysis's tables are in, "" if it has none."""
+    from weight_atlas.metrics import tables
+
+    return next((table.part for table in tables().values() if table.step == analysis), "")
+
+
+def _caption(text: str) -> Markup:
+    """A caption's reStructuredText as HTML: of its markup code and emphasis."""
+    parts = re.split(r"(``.+?``|(?<![\w*])\*[^\s*][^*]*\*(?![\w*]))", " ".join(text.split()), flags=re.S)
+    return Markup("").join(_inline(part) for part in parts)
+
+
+def _inline(part: str) -> Markup:
+    if part.startswith("``") and part.endswith("``") and len(part) > 4:
+        return Markup("<code>") + escape(part[2:-2]) + Markup("</code>")
+    if part.startswith("*") and part.endswith("*") and len(part) > 2:
+        return Markup("<em>") + escape(part[1:-1]) + Markup("</em>")
+    return escape(part)
+
+
+def _copied(link: str, results: Path, folder: Path, page: Path) -> dict[str, Any]:
+    """Copy a figure beside the page, so that the atlas can be taken elsewhere; its place and size."""
+    from PIL import Image
+
+    file = link.removeprefix("../")
+    copy = folder / "figures" / file.replace("/", "-")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(results / file, copy)
+    with Image.open(copy) as picture:
+        width, height = picture.size
+    name = Path(file).stem.replace("_", " ")
+    return {"src": copy.relative_to(page.parent).as_posix(), "width": width, "height": height, "alt": name}
+
+
+def _table(path: Path, table: pd.DataFrame, registered: Table | None, results: Path, folder: Path) -> dict[str, Any]:
+    """Write a table's rows as a chunk, and say what it is; of one that is too long the rows that tell most."""
+    rows = _told(table, registered)
+    key = "tables/" + re.sub(r"[^A-Za-z0-9._-]", "-", path.relative_to(results).as_posix())
+    excerpt = shown(table.head(0) if table.empty else table, registered)
+    known = registered.by_column if registered else {}
+    words = {**(registered.words if registered else {}), **(registered.lists if registered else {})}
+    first = [str(column) for column in excerpt[0].columns] if excerpt else [str(column) for column in rows.columns[:16]]
+    columns = [
+        {
+            "name": str(column),
+            **(_told_of(known[column]) if column in known else {}),
+            **({"title": words[column]} if column in words else {}),
+            **({} if str(column) in first else {"more": True}),
+        }
+        for column in rows.columns
+    ]
+    write_chunk(folder, key, {"columns": columns, "cells": columns_of(rows)})
+    return {
+        "key": key,
+        "title": _title(path, results, registered),
+        "about": _caption(f"a row for {registered.rows.replace('`', '``')}" if registered else ""),
+        "rows": len(rows),
+        "of": len(table),
+        "file": path.relative_to(results).as_posix(),
+    }
+
+
+def _told_of(metric: Metric) -> dict[str, str]:
+    return {"metric": metric.id, "title": metric.title, "format": metric.format}
+
+
+def _told(table: pd.DataFrame, registered: Table | None) -> pd.DataFrame:
+    most = max(MOST_CELLS // max(len(table.columns), 1), 1)
+    if len(table) <= most:
+        return table
+    by = registered.page.by if registered and registered.page else None
+    by = by or next((m.column for m in (registered.metrics if registered else ()) if m.direction != "none"), None)
+    if not registered or by is None or by not in table:
+        return table.head(most)
+    ranked = registered.by_column[by].ranked(table)
+    return table.loc[table.index.isin(ranked.index[:most])]
+
+
+def _title(path: Path, results: Path, registered: Table | None) -> str:
+    """What a table is called: its name in the registry, without the analysis's; what is not in it by its file."""
+    if registered is None:
+        return title_of(path.stem)
+    step, _, name = registered.name.partition(".")
+    of = path.relative_to(results).parts[2:] if registered.file.count("{") > 1 else ()
+    return title_of(name or step) + (f" ({Path(of[-1]).stem})" if of else "")
+
+
+def in_parts(sections: Sequence[Section]) -> list[tuple[str, str, list[Section]]]:
+    """Sections under their headings: (part, heading, sections), in the order of reading.
+
+    One without a table in the registry goes with the section before it.
+    """
+    for before, each in pairwise(sections):
+        each.part = each.part or before.part
+    return [
+        (part or "more", heading, found)
+        for part, heading in PARTS.items()
+        if (found := [section for section in sections if section.part == part])
+    ]
