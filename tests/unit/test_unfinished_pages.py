@@ -86,7 +86,8 @@ def run(tmp_path):
 def test_the_page_shows_what_there_is_and_says_what_failed_and_with_which_words(run):
     write_json(run.atlas.output.summary, {"headline": ["of an earlier run"]})
     assert unfinished(run.graph, ("atlas", "overview")) == [run.atlas, run.overview]
-    summary = write_unfinished_page(run.graph, {run.tails}, run.atlas)
+    summaries = {}
+    write_unfinished_page(run.graph, {run.tails}, run.atlas, summaries)
     page = run.atlas.output.page.read_text()
     assert page.startswith(
         "# Atlas of m\n\n**This page is incomplete.** The next run makes it again.\n\n- tails of m failed: "
@@ -98,7 +99,7 @@ def test_the_page_shows_what_there_is_and_says_what_failed_and_with_which_words(
     assert "\n- **notable**: of what there is\n  - Evidence: [ranks/m.json](../ranks/m.json)\n" in page
     assert run.atlas.output.page.stat().st_mtime == LONG_AGO
     assert not run.atlas.output.summary.exists()
-    write_unfinished_overview(run.graph, {run.tails}, run.overview, {run.atlas.output.summary: summary})
+    write_unfinished_overview(run.graph, {run.tails}, run.overview, summaries)
     overview = run.overview.output.page.read_text()
     assert "**This page is incomplete.**" in overview and "- tails of m failed: error:" in overview
     assert "[m](../atlas/m.md) (incomplete)" in overview
@@ -107,14 +108,14 @@ def test_the_page_shows_what_there_is_and_says_what_failed_and_with_which_words(
 
 def test_files_of_an_earlier_run_whose_step_did_not_run_again_are_not_shown(run):
     write_table(run.tables["views"], pd.DataFrame({"x": [2]}))
-    write_unfinished_page(run.graph, {run.tails}, run.atlas)
+    write_unfinished_page(run.graph, {run.tails}, run.atlas, {})
     page = run.atlas.output.page.read_text()
     assert "(../views/m.csv)" not in page and "Missing: views of m waits for" in page
 
 
 def test_a_page_that_nothing_failed_for_says_what_stopped_the_run(run):
     other = run.graph.job("fetch_checkpoint", model="other", log="nowhere.log")
-    write_unfinished_page(run.graph, {other}, run.atlas)
+    write_unfinished_page(run.graph, {other}, run.atlas, {})
     page = run.atlas.output.page.read_text()
     assert "- the run was stopped, since fetch_checkpoint of other failed: it left no log\n" in page
     assert "Missing: tails of m has not run" in page
@@ -124,7 +125,7 @@ def test_what_cannot_be_read_costs_its_own_section_only(run):
     run.graph.done |= {run.tails}
     run.tables["tails"].parent.mkdir()
     run.tables["tails"].write_bytes(b"\xff\xfe,\x00")
-    write_unfinished_page(run.graph, {run.atlas}, run.atlas)
+    write_unfinished_page(run.graph, {run.atlas}, run.atlas, {})
     page = run.atlas.output.page.read_text()
     assert "## Tails\n\nMissing: it cannot be read: " in page and "(../ranks/m.csv)" in page
 

@@ -23,6 +23,7 @@ from weight_atlas.pages.pages import about, headline_of, summary_of
 
 # Older than any input, so that the next run makes the page again; 1980 is the first year that archives can hold.
 LONG_AGO = 315_619_200
+UNREADABLE = "it cannot be read"
 LOG_BYTES, WORDS = 1 << 16, 1000
 
 
@@ -54,6 +55,8 @@ def write_unfinished_model_page(dag: Any, failed: Collection[Any], job: Any, sum
         if (path := job.input.get(field.name)) and _is_there(dag, makers, Path(path))
     }
     found = _found(dag, failed, job, results)
+    damaged = [results / product.name for product, _ in found if product.missing.startswith(UNREADABLE)]
+    there = [path for path in there if not any(map(path.is_relative_to, damaged))]
     findings = _findings(dag, job, results)
     failures = _failures(dag, failed, job)
     data, model = Path(job.output.data), str(job.wildcards.model)
@@ -147,7 +150,7 @@ def _collected(dag: Any, failed: Collection[Any], job: Any, results: Path) -> It
         except Exception as error:
             # Whatever is wrong with a file of one analysis, the others are shown.
             product, tables = Product(caption.stem, ""), {}
-            why = f"it cannot be read: {_one_line(str(error) or type(error).__name__)}"
+            why = f"{UNREADABLE}: {_one_line(str(error) or type(error).__name__)}"
         yield replace(product, missing=why), tables
 
 

@@ -155,8 +155,8 @@ class Card {
 }
 
 function ordinal(number) {
-  const end = number % 100 > 10 && number % 100 < 14 ? "th" : { 1: "st", 2: "nd", 3: "rd" }[number % 10] ?? "th";
-  return number === 1 ? "the" : `${number}${end}`;
+  const teen = number % 100 > 10 && number % 100 < 14;
+  return number === 1 ? "the" : `${number}${teen ? "th" : ["th", "st", "nd", "rd"][number % 10] ?? "th"}`; // codespell:ignore
 }
 
 function beyond({ below, above, mean, std, min, max }) {

@@ -79,7 +79,8 @@ def _compared(models: list[dict[str, Any]], data: Path) -> dict[str, Any]:
             for name, about in known.items()
         ),
     ]  # fmt: skip
-    columns = list({column["name"]: column for column in columns[::-1]}.values())[::-1]
+    names = [column["name"] for column in columns]
+    columns = [column for number, column in enumerate(columns) if column["name"] not in names[:number]]
     cells: dict[str, list[Any]] = {"model": [each["model"] for each in models]}
     cells |= {grade: [each.get("grades", {}).get(grade, 0) for each in models] for grade in GRADES}
     cells |= {fact: [_fact(each.get("facts", {}).get(fact)) for each in models] for fact in facts}

@@ -69,22 +69,24 @@ def _json_number(value: float) -> Any:
 
 
 def measures(grid: dict[str, Any], tables: Mapping[str, pd.DataFrame]) -> Iterator[Measure]:
-    """Every metric of the tables whose rows are cells of the grid; of tables that hold the same metrics the later one.
+    """Every metric of the tables whose rows are cells of the grid; of alike tables the fuller or later.
 
     A column that is the null or a bound of another is none by itself, and neither is one without any value.
     """
     rows = {name: found for name, frame in tables.items() if (found := _rows(grid, of(name), frame)) is not None}
     for name, frame in rows.items():
-        if not _repeated(name, list(rows)):
+        if not _repeated(name, rows):
             yield from _of_table(of(name), frame, len(grid["cells"]["id"]))
 
 
-def _repeated(name: str, names: list[str]) -> bool:
-    """Whether another of these tables has all metrics of one, and more, or comes later."""
-    own = set(of(name).by_column) - SIZES
+def _repeated(name: str, rows: dict[str, pd.DataFrame]) -> bool:
+    """Whether another of these tables has all metrics of one, for no fewer cells: more of them, or it comes later."""
+    own, names = set(of(name).by_column) - SIZES, list(rows)
     for other in names:
         theirs = set(of(other).by_column) - SIZES
-        if other != name and own <= theirs and (own != theirs or names.index(other) > names.index(name)):
+        if other == name or not own <= theirs or rows[other]["_cell"].nunique() < rows[name]["_cell"].nunique():
+            continue
+        if own != theirs or names.index(other) > names.index(name):
             return True
     return False
 
