@@ -37,6 +37,7 @@ include: "rules/token_weights.smk"
 include: "rules/super_weights.smk"
 include: "rules/vocabulary.smk"
 include: "rules/ablations.smk"
+include: "rules/comparison.smk"
 include: "rules/pages.smk"
 
 
@@ -52,6 +53,7 @@ rule all:
         rules.atlases.input,
         rules.overview.output,
         rules.vector_pages.input,
+        rules.pair_pages.input,
         # What the pages link to, so that what was deleted is made again.
         [products_of(model) for model in config["models"]],
         [getattr(rules, name).output for name in COMPARISONS],

@@ -17,6 +17,7 @@ from weight_atlas.workflow.configuration import (
     refuse_repeated_settings,
     typed,
 )
+from weight_atlas.comparison.choices import Pairs
 from weight_atlas.errors import AtlasError
 from weight_atlas.token_weights.choices import Vectors, states
 from weight_atlas.failed_run import write_unfinished_pages
@@ -43,6 +44,7 @@ try:
     selection = Selection(config, ANALYSES)
     choices = Choices(config)  # of ablations
     vectors = Vectors(config)  # of token weights
+    pairs = Pairs(config)  # of models
     check_place(ROOT, "weight-atlas")
 except AtlasError as error:
     raise WorkflowError(str(error)) from None
@@ -54,6 +56,7 @@ wildcard_constraints:
     corpus="|".join(map(re.escape, config["corpora"])),
     tokenizer="|".join(map(re.escape, config["tokenizers"])),
     vector="|".join(map(re.escape, vectors.names)) or "none",
+    pair="|".join(map(re.escape, pairs.names)) or "none",
     part=r"[0-9a-z-]+",
 
 

@@ -14,7 +14,8 @@ def parsed_rules() -> dict:
     """All rules by name, without templates, which have neither output nor input; a tokenizer and a recipe are there."""
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         recipes = {"six": {"format": "llama.cpp", "bits": 6}}
-        more = ConfigSettings(config={"tokenizers": {"alone": {"source": "bundled:demo"}}, "recipes": recipes})
+        given = {"tokenizers": {"alone": {"source": "bundled:demo"}}, "pairs": {"same": ["demo", "demo"]}}
+        more = ConfigSettings(config={**given, "recipes": recipes})
         cores = ResourceSettings(cores=1)
         workflow = api.workflow(cores, config_settings=more, snakefile=ROOT / "Snakefile")._workflow
         return {rule.name: rule for rule in workflow.rules if rule.output or rule.input}

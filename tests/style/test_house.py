@@ -36,7 +36,7 @@ ALSO_WRITES = {
 
 # What a job may be of, for functions of wildcards.
 WILDCARDS = SimpleNamespace(
-    model="demo", corpus="python-docs", task="order", tokenizer="alone", vector="embedding-norms", part="0"
+    model="demo", corpus="python-docs", task="order", tokenizer="alone", vector="embedding-norms", part="0", pair="same"
 )
 
 
@@ -110,7 +110,7 @@ def test_outputs_are_the_paths_that_main_must_be_given_by_keyword(name):
 def test_no_name_of_a_model_ends_like_a_file_of_the_results():
     """Else the file of one model is a folder, or a file, of another."""
     paths = [path for rule in parsed_steps().values() for path in [*rule.output, *rule.log, rule.benchmark]]
-    wildcard = r"\{(?:model|corpus|ablation|task|vector|scatteritem)(?:,[^}]*)?\}((?:\.\w+)+)$"
+    wildcard = r"\{(?:model|corpus|ablation|task|vector|pair|scatteritem)(?:,[^}]*)?\}((?:\.\w+)+)$"
     ends = {end for path in paths for end in re.findall(wildcard, path)}
     assert {".csv", ".steps.csv", ".changes.parquet", ".log"} <= ends
     for end in {part for whole in ends for part in (whole, whole.rpartition(".")[0]) if part}:

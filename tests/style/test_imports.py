@@ -27,6 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "embeddings": {"settings", "spectra"},
     "tokens": {"checkpoint", "settings"},
     "statistics": set(),
+    # Several models.
+    "comparison": {"checkpoint", "families", "settings", "spectra", "tokens", "weights"},
     # Vectors out of checkpoints, and mathematics on them.
     "token_weights": {"checkpoint", "families", "settings", "tokens", "vocabulary", "weights"},
     # Models that run.

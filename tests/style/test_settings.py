@@ -27,9 +27,10 @@ WILDCARDS = {
     "vector": "embedding-norms",
     "recipe": "six",
     "part": "files-0-of-2",
+    "pair": "same",
 }
 # What a rule works out from the whole configuration, and no class of settings holds.
-FROM_THE_WHOLE = {"beginning", "changes", "configuration", "corpora", "models", "shares"}
+FROM_THE_WHOLE = {"beginning", "changes", "configuration", "corpora", "models", "own_code", "shares"}
 
 
 def classes(above: type[Settings] = Settings) -> Iterator[type[Settings]]:

@@ -246,6 +246,7 @@ def walk(schema, path=""):
 
 
 REQUIRED = {
+    ".pairs.base",
     ".models", ".models.*.source", ".corpora.*.source", ".tokenizers.*.source", ".recipes.*.format",
     ".ablations.*.token_rows.vector",
 }  # fmt: skip

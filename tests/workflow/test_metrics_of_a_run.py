@@ -28,10 +28,10 @@ def frames(results: Path) -> Iterator[tuple[str, metrics.Table, pd.DataFrame]]:
 
 
 # The default model has no experts (see tests/unit/test_metrics.py), its token weights no training run, its corpus is
-# not counted in parts, and nothing asks for recipes.
+# not counted in parts, and nothing asks for recipes; one model makes no pair (see test_comparison_tables.py).
 NOT_IN_THE_DEFAULT_RUN = (
     "expert_routing", "token_weight_evolution", "token_counts_part", "quantization_recipe", "input_second_moments",
-    "recipe_perplexity",
+    "recipe_perplexity", "comparison_part", "comparison", "side_by_side",
 )  # fmt: skip
 
 

@@ -54,6 +54,11 @@ def check_factors(shapes: Mapping[str, tuple[int, ...]]) -> None:
             )
 
 
+def scale_of(config: Mapping[str, Any], name: str, rank: int) -> float | None:
+    """What the product of the factors is multiplied by, of which one has this name and rank; None: not known."""
+    return Scales(config).of(_place(name).module, rank)[1]
+
+
 @dataclass(frozen=True)
 class _Place:
     """A tensor's name, parsed: a part of an adapter of the module, or (part None) a parameter of it stored whole.

@@ -29,6 +29,7 @@ PARTS = (
     "super_weights",
     "vocabulary",
     "ablations",
+    "comparison",
     "findings",
 )
 

@@ -154,7 +154,22 @@ def _cards_say(cards: Tables, weights: int) -> Iterator[str]:
             yield f"super_weight_cards {factor}, on the passages of windows"
 
 
+def _comparison(tables: Tables) -> Iterator[tuple[str, str]]:
+    known = of("comparison.summary").by_column
+    for summary in tables.values():
+        if isinstance(summary, dict) and "relation" in summary:
+            whole, same = summary["whole"], summary["tensors"] - summary["changed_tensors"]
+            yield "a", summary["a"]
+            yield "b", summary["b"]
+            yield "how b stands to a", summary["relation"]
+            yield "tensors that are the same", f"{same:,} of {summary['tensors']:,}"
+            for column in ("whole.relative", "whole.cosine", "whole.changed_share", "whole.sign_share"):
+                value = whole[column.split(".")[1]]
+                yield known[column].title, "missing" if value is None else known[column].written(value)
+
+
 LINES = {
+    "comparison": _comparison,
     "token_counts": _token_counts,
     "effective_rank": _effective_rank,
     "super_weights": _super_weights,

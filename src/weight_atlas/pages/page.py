@@ -59,21 +59,34 @@ def model_page(
     return "\n\n".join(parts) + "\n"
 
 
-def overview_page(models: dict[str, dict], products: list[Product], failures: Failures | None = None) -> str:
+def overview_page(
+    models: dict[str, dict],
+    products: list[Product],
+    failures: Failures | None = None,
+    *,
+    pairs: dict[str, dict] | None = None,
+) -> str:
     """Markdown page over models: what each page says first, a row a model, then what compares them.
 
     models: by name, the page to link to (`page`; None where there is none), `headline` rows, `findings` and
-    `not_applicable` (analysis -> reason), as on that page; `incomplete`: whether the page is.
+    `not_applicable` (analysis -> reason), as on that page; `incomplete`: whether the page is. pairs: likewise, of pairs
+    of models.
     """
-    links = {name: _linked(name, about) for name, about in models.items()}
-    rows = [{"model": links[name], **dict(about["headline"])} for name, about in models.items()]
-    parts = ["# Atlas", *_incomplete(failures), markdown_table(pd.DataFrame(rows), written="model")]
-    for name, about in models.items():
-        lines = [*_told(about["findings"]), *_not_applicable(about.get("not_applicable", {}))]
-        if lines:
-            parts += [f"## {links[name]}", "\n".join(lines)]
+    parts = ["# Atlas", *_incomplete(failures)]
+    for what, pages in (("model", models), ("pair", pairs or {})):
+        parts += [_rows(pages, what)] if pages else []
+        for name, about in pages.items():
+            lines = [*_told(about["findings"]), *_not_applicable(about.get("not_applicable", {}))]
+            if lines:
+                parts += [f"## {_linked(name, about)}", "\n".join(lines)]
     parts += [_section(product) for product in products]
     return "\n\n".join(parts) + "\n"
+
+
+def _rows(pages: dict[str, dict], what: str) -> str:
+    """A table with a row for each page: what it says first."""
+    rows = [{what: _linked(name, about), **dict(about["headline"])} for name, about in pages.items()]
+    return markdown_table(pd.DataFrame(rows), written=what)
 
 
 def _linked(name: str, about: dict) -> str:

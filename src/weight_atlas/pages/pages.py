@@ -22,11 +22,14 @@ def write_page(
     write_json(summary, summary_of(model, found, findings))
 
 
-def write_overview(page: Path, summaries: Sequence[Path], captions: Sequence[Path], products: Sequence[Path]) -> None:
-    """Write the overview of the models whose summaries these are, beside their pages."""
+def write_overview(
+    page: Path, summaries: Sequence[Path], captions: Sequence[Path], products: Sequence[Path], pairs: Sequence[Path]
+) -> None:
+    """Write the overview of the models, and of the pairs of models, whose summaries these are, beside their pages."""
     results = page.parent.parent
     sections = [product for product, _ in collected(captions, products, results)]
-    write_text(page, overview_page({path.stem: about(path, results) for path in summaries}, sections))
+    models, compared = ({path.stem: about(path, results) for path in paths} for paths in (summaries, pairs))
+    write_text(page, overview_page(models, sections, pairs=compared))
 
 
 def headline_of(found: Sequence[tuple[Product, Tables]]) -> list[tuple[str, str]]:

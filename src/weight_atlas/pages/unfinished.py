@@ -104,8 +104,9 @@ def write_unfinished_overview(dag: Any, failed: Collection[Any], job: Any, summa
     models = {
         path.stem: summaries.get(path) or _about(path, page.parent.parent) for path in _paths(job.input.summaries)
     }
+    pairs = {path.stem: _about(path, page.parent.parent) for path in _paths(job.input.get("pairs", []))}
     products = [product for product, _ in _collected(dag, failed, job, page.parent.parent)]
-    _write(page, overview_page(models, products, _failures(dag, failed, job)))
+    _write(page, overview_page(models, products, _failures(dag, failed, job), pairs=pairs))
 
 
 def write_unfinished_index(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:

@@ -1,6 +1,6 @@
 """All sections of a configuration."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,8 +15,9 @@ from weight_atlas.settings.ablations import (
     Task,
     VariantPerplexity,
 )
-from weight_atlas.settings.base import Effort, Entry, Name, Natural, Settings
+from weight_atlas.settings.base import Effort, Entry, Name, Natural, Settings, Text
 from weight_atlas.settings.circuits import HeadComposition, SingularDirections
+from weight_atlas.settings.comparison import Base, Comparison
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.embeddings import EmbeddingGeometry, HeadSimilarity, ProjectionPca
 from weight_atlas.settings.models import Model
@@ -55,6 +56,7 @@ from weight_atlas.settings.weights import Sparsity, WeightProfile, WeightStatist
 
 # Braces and angle brackets mean wildcards and path variables to Snakemake.
 Folder = Annotated[str, Field(min_length=1, pattern=r"^(?!\s)[^{}<>\n]+(?<!\s)$")]
+Pair = Annotated[list[Text], Field(min_length=2, max_length=2)]
 # A section that the configuration leaves out is an empty one.
 DEFAULTS = Field({}, validate_default=True)
 
@@ -101,6 +103,11 @@ class Configuration(Settings):
     seed: Natural | None = Field(
         None, description="Seed of all steps that do not set their own; null: the default of each."
     )
+    pairs: Literal["all"] | Base | dict[Name, Pair] = Field(
+        {},
+        description="Pairs of models to compare, as {tuned: [base, finetune]} by a name of your choice; all: every two "
+        "models; {base: a}: each other model with a. Names are made then, as a-vs-b.",
+    )
     pathvars: Pathvars = DEFAULTS
     weight_statistics: WeightStatistics = DEFAULTS
     weight_profile: WeightProfile = DEFAULTS
@@ -119,6 +126,7 @@ class Configuration(Settings):
     attention_head: AttentionHead = DEFAULTS
     heavy_tail: HeavyTail = DEFAULTS
     spectrum_view: SpectrumView = DEFAULTS
+    comparison: Comparison = DEFAULTS
     embedding_geometry: EmbeddingGeometry = DEFAULTS
     projection_pca: ProjectionPca = DEFAULTS
     head_similarity: HeadSimilarity = DEFAULTS

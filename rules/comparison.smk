@@ -1,0 +1,108 @@
+"""Pairs of models compared: tensor by tensor, file by file, and what their analyses found side by side.
+
+Required: of both models <results>/checkpoints/{model}.json and <results>/tensor_inventory/{model}.parquet, and the
+tables of those analyses that both have.
+Produces: <results>/comparison/{pair}.parquet, .csv, .json with their views and figures,
+<results>/side_by_side/{pair}.csv, <results>/pair_page/{pair}.md.
+"""
+
+from weight_atlas.settings.comparison import Compared, ComparisonPart
+from weight_atlas.settings.spectra import Tails
+
+shown = shown_under("Comparison")
+
+MODEL_FILES = {
+    "checkpoint": "<results>/checkpoints/{model}.json",
+    "inventory": "<results>/tensor_inventory/{model}.parquet",
+}
+# What is shown side by side of each analysis that both models have.
+BESIDE = {
+    "super_weights": "<results>/super_weights/{model}.csv",
+    "effective_rank": "<results>/effective_rank/{model}.csv",
+    "heavy_tail": "<results>/heavy_tail/{model}.csv",
+    "ablation_perplexity": "<results>/ablation_perplexity/{model}.csv",
+    "impact_summary": "<results>/impact_summary/{model}/headline.csv",
+}
+
+
+use rule per_job as comparison_part with:
+    """The tensors of two models that one part of the work compares, balanced by cost."""
+    input:
+        unpack(lambda wildcards: pairs.files(wildcards.pair, MODEL_FILES)),
+    output:
+        part="<results>/comparison_part/{pair}/{scatteritem}.parquet",
+        heads="<results>/comparison_part/{pair}/{scatteritem}/heads.parquet",
+        tokens="<results>/comparison_part/{pair}/{scatteritem}/tokens.parquet",
+    pathvars:
+        job="comparison_part/{pair}/{scatteritem}",
+    threads: 4
+    params:
+        **step("comparison_part"),
+        options=lambda wildcards: pairs.options(wildcards.pair, ComparisonPart),
+
+
+use rule per_job as comparison with:
+    """Two models compared: every tensor, what changed most, what stands alone, the files beside the weights."""
+    input:
+        unpack(lambda wildcards: pairs.files(wildcards.pair, MODEL_FILES)),
+        parts=gather.part("<results>/comparison_part/{{pair}}/{scatteritem}.parquet"),
+        heads_parts=gather.part("<results>/comparison_part/{{pair}}/{scatteritem}/heads.parquet"),
+        tokens_parts=gather.part("<results>/comparison_part/{{pair}}/{scatteritem}/tokens.parquet"),
+    output:
+        tensors="<results>/comparison/{pair}.parquet",
+        table=shown("<results>/comparison/{pair}.csv", "table"),
+        roles=shown("<results>/comparison/{pair}/roles.csv", "by role and layer"),
+        changes=shown("<results>/comparison/{pair}/tensors.csv", "most changed tensors"),
+        heads=shown("<results>/comparison/{pair}/heads.csv", "heads"),
+        tokens=shown("<results>/comparison/{pair}/tokens.csv", "most changed tokens"),
+        alone=shown("<results>/comparison/{pair}/alone.csv", "tensors of one side"),
+        files=shown("<results>/comparison/{pair}/files.csv", "files beside the weights"),
+        summary=shown("<results>/comparison/{pair}.json", "summary"),
+        figure=shown("<results>/comparison/{pair}.png", "change by role and layer"),
+        changed=shown("<results>/comparison/{pair}/tensors.png", "most changed tensors"),
+        directions=shown("<results>/comparison/{pair}/directions.png", "directions of the change"),
+    pathvars:
+        job="comparison/{pair}",
+    params:
+        **step("comparison"),
+        options=lambda wildcards: {
+            **pairs.options(wildcards.pair, Compared),
+            **{key: config["heavy_tail"][key] for key in Tails.model_fields},
+            "models": pairs.models(wildcards.pair),
+        },
+
+
+use rule per_job as side_by_side with:
+    """What the analyses of two models found, side by side, where both ran."""
+    input:
+        unpack(lambda wildcards: pairs.files(wildcards.pair, {"findings": "<results>/findings/{model}.csv"})),
+        tables=lambda wildcards: pairs.tables(wildcards.pair, 0, BESIDE, selection.analyses_of),
+        tables_b=lambda wildcards: pairs.tables(wildcards.pair, 1, BESIDE, selection.analyses_of),
+    output:
+        table=shown("<results>/side_by_side/{pair}.csv", "table"),
+    pathvars:
+        job="side_by_side/{pair}",
+    params:
+        **step("side_by_side"),
+
+
+use rule per_job as pair_page with:
+    """The page of a pair of models: findings, figures and tables of their comparison."""
+    input:
+        products=[*rules.comparison.output, *rules.side_by_side.output],
+        captions=[ROOT / f"report/{name}.rst" for name in ("comparison", "side_by_side")],
+    output:
+        page=shown("<results>/pair_page/{pair}.md", "page"),
+        summary="<results>/pair_page/{pair}.json",
+    pathvars:
+        job="pair_page/{pair}",
+    params:
+        **step("pair_page"),
+
+
+rule pair_pages:
+    """The pages of all pairs of models, and all that they show."""
+    input:
+        expand(rules.pair_page.output, pair=pairs.names),
+        expand(rules.comparison.output, pair=pairs.names),
+        expand(rules.side_by_side.output, pair=pairs.names),

@@ -1,0 +1,1 @@
+"""Model against model: tensor by tensor, file by file, and how several models are related."""
