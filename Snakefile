@@ -2,11 +2,12 @@
 # What to analyse is said in config/config.yaml; config/README.md explains every key.
 
 from snakemake.utils import min_version
+from weight_atlas.workflow.series import gives_models
 
 min_version("9.27")
 
 
-if "models" not in config:  # a configuration of one's own takes the place of the default
+if not gives_models(config):  # a configuration of one's own takes the place of the default
 
     configfile: os.path.join(workflow.basedir, "config", "config.yaml")
 
@@ -38,6 +39,7 @@ include: "rules/super_weights.smk"
 include: "rules/vocabulary.smk"
 include: "rules/ablations.smk"
 include: "rules/comparison.smk"
+include: "rules/series.smk"
 include: "rules/pages.smk"
 
 
@@ -54,6 +56,7 @@ rule all:
         rules.overview.output,
         rules.vector_pages.input,
         rules.pair_pages.input,
+        rules.series_pages.input,
         # What the pages link to, so that what was deleted is made again.
         [products_of(model) for model in config["models"]],
         [getattr(rules, name).output for name in COMPARISONS],

@@ -31,6 +31,7 @@ from weight_atlas.workflow.paths import check_place, for_snakemake
 from weight_atlas.workflow.provenance import code_digest
 from weight_atlas.workflow.run_lock import hold
 from weight_atlas.workflow.selection import Selection
+from weight_atlas.workflow.series import Runs
 
 ROOT = Path(workflow.current_basedir.join("..").get_path_or_uri(secret_free=True)).resolve()
 try:
@@ -45,6 +46,7 @@ try:
     choices = Choices(config)  # of ablations
     vectors = Vectors(config)  # of token weights
     pairs = Pairs(config)  # of models
+    runs = Runs(config)  # whose checkpoints are models
     check_place(ROOT, "weight-atlas")
 except AtlasError as error:
     raise WorkflowError(str(error)) from None
@@ -141,6 +143,30 @@ def products_of(model):
     names = {"corpus": list(config["corpora"]), "recipe": list(config["recipes"])}
     patterns = [pattern for name in selection.analyses_of(model) for pattern in getattr(rules, name).output]
     return sorted({path for pattern in patterns for path in expand(pattern, model=model, **names)})
+
+
+def tables_of(model):
+    """The tables and JSON files of a model's analyses."""
+    return [path for path in products_of(model) if path.endswith((".csv", ".json", ".parquet"))]
+
+
+def of_checkpoints(analysis, pattern):
+    """For `input:`, a pattern filled for every model of a series that has an analysis."""
+    return lambda wildcards: [
+        pattern.format(model=model)
+        for model in runs.models(wildcards.series)
+        if analysis in selection.analyses_of(model)
+    ]
+
+
+def checkpoints_before(wildcards):
+    """The checkpoint before a later one of a series, and the first one, by the names of inputs."""
+    files = {"checkpoint": "checkpoints/{model}.json", "inventory": "tensor_inventory/{model}.parquet"}
+    return {
+        f"{other}_{name}": f"<results>/{file}".format(model=model)
+        for other, model in runs.before(wildcards.series, wildcards.model).items()
+        for name, file in files.items()
+    }
 
 
 def of_a_model(pattern):

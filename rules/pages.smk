@@ -49,12 +49,13 @@ use rule per_model as atlas with:
 
 
 use rule per_job as overview with:
-    """The page over all models: what each one's page says first, and what compares them."""
+    """The page over all models: what each one's page says first, what compares them, and what series tell."""
     input:
         summaries=expand("<results>/atlas/{model}.json", model=config["models"]),
         pairs=expand("<results>/pair_page/{pair}.json", pair=pairs.names),
         products=[path for name in COMPARISONS for path in getattr(rules, name).output],
         captions=[ROOT / f"report/{name}.rst" for name in COMPARISONS],
+        series=expand("<results>/series/{series}.json", series=runs.names),
     output:
         page="<results>/overview/models.md",
     pathvars:

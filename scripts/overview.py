@@ -11,15 +11,17 @@ def main(
     products: list[Path] | None = None,
     captions: list[Path] | None = None,
     pairs: list[Path] | None = None,
+    series: list[Path] | None = None,
     *,
     page: Path,
 ) -> None:
     """Write the page.
 
     summaries: beside the models' pages, in the order of the rows. products: what compares models, below the folder that
-    also holds the page's; captions: one .rst a comparison. pairs: beside the pages of pairs of models.
+    also holds the page's; captions: one .rst a comparison. pairs: beside the pages of pairs of models;
+    series: summaries of series.
     """
-    write_overview(page, summaries, captions or [], products or [], pairs or [])
+    write_overview(page, summaries, captions or [], products or [], pairs or [], series or [])
 
 
 if __name__ == "__main__":

@@ -11,10 +11,14 @@ ROOT = Path(__file__).parents[1]
 
 @cache
 def parsed_rules() -> dict:
-    """All rules by name, without templates, which have neither output nor input; a tokenizer and a recipe are there."""
+    """All rules by name, without templates, which have neither output nor input.
+
+    A tokenizer, a recipe and a series are there.
+    """
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         recipes = {"six": {"format": "llama.cpp", "bits": 6}}
         given = {"tokenizers": {"alone": {"source": "bundled:demo"}}, "pairs": {"same": ["demo", "demo"]}}
+        given["series"] = {"run": ["demo"]}
         more = ConfigSettings(config={**given, "recipes": recipes})
         cores = ResourceSettings(cores=1)
         workflow = api.workflow(cores, config_settings=more, snakefile=ROOT / "Snakefile")._workflow

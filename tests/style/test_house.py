@@ -29,6 +29,7 @@ ALSO_WRITES = {
     "fetch_checkpoint": ["checkpoints"],
     "value_histogram": ["weight_profile"],
     "run_configs": ["run_config.json"],
+    "series_page": ["atlas"],
     "atlas_page": ["atlas"],
     "atlas_index": ["atlas"],
     "atlas_assets": ["atlas"],
@@ -36,7 +37,14 @@ ALSO_WRITES = {
 
 # What a job may be of, for functions of wildcards.
 WILDCARDS = SimpleNamespace(
-    model="demo", corpus="python-docs", task="order", tokenizer="alone", vector="embedding-norms", part="0", pair="same"
+    model="demo",
+    corpus="python-docs",
+    task="order",
+    tokenizer="alone",
+    vector="embedding-norms",
+    part="0",
+    pair="same",
+    series="run",
 )
 
 

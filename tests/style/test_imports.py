@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "figures": set(),
     # What numbers mean: steps that compute do not read it, since a better definition must not run them again.
     "metrics": set(),
+    "series": {"comparison", "metrics"},
     "findings": {"metrics"},
     "pages": {"findings", "metrics"},
     "failed_run": {"pages"},
@@ -62,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 # Modules that every part may import; they import no more than each other.
 BASE = {
-    "artifacts", "data_sets", "dtypes", "errors", "markdown", "not_applicable", "paths",
+    "artifacts", "data_sets", "dtypes", "errors", "markdown", "natural_order", "not_applicable", "paths",
     "ratios",
 }  # fmt: skip
 # These never need a library of models, and those need one in some functions only.

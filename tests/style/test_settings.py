@@ -26,11 +26,12 @@ WILDCARDS = {
     "tokenizer": "alone",
     "vector": "embedding-norms",
     "recipe": "six",
+    "series": "run",
     "part": "files-0-of-2",
     "pair": "same",
 }
 # What a rule works out from the whole configuration, and no class of settings holds.
-FROM_THE_WHOLE = {"beginning", "changes", "configuration", "corpora", "models", "own_code", "shares"}
+FROM_THE_WHOLE = {"beginning", "changes", "configuration", "corpora", "models", "own_code", "shares", "steps"}
 
 
 def classes(above: type[Settings] = Settings) -> Iterator[type[Settings]]:

@@ -247,12 +247,12 @@ def walk(schema, path=""):
 
 REQUIRED = {
     ".pairs.base",
-    ".models", ".models.*.source", ".corpora.*.source", ".tokenizers.*.source", ".recipes.*.format",
+    ".models.*.source", ".corpora.*.source", ".tokenizers.*.source", ".recipes.*.format",
     ".ablations.*.token_rows.vector",
 }  # fmt: skip
 COORDINATES = {
     f".{place}{section}.weights.*.{key}"
-    for place in ("", "models.*.")
+    for place in ("", "models.*.", "series.*.")
     for section in ("scaling_sweep", "quantization_ablation")
     for key in ("row", "col")
 }

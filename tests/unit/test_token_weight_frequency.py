@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.natural_order import natural
 from weight_atlas.settings.token_weights import Counted, Evolution
 from weight_atlas.token_weights import frequency
 from weight_atlas.token_weights.beside_counts import beside_counts, counts_in
@@ -15,7 +16,6 @@ from weight_atlas.token_weights.checkpoints import followed
 from weight_atlas.token_weights.choices import checkpoint_files
 from weight_atlas.token_weights.evolution import evolution, ks_distance, labels_of, most_moved, trend
 from weight_atlas.token_weights.languages import languages_of
-from weight_atlas.token_weights.natural_order import natural
 from weight_atlas.token_weights.token_table import token_table
 
 RANDOM = np.random.default_rng(0)

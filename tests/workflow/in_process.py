@@ -21,7 +21,10 @@ def run(folder: Path, config: dict, targets: tuple[str, ...] = ()) -> dict[str, 
 
 
 def jobs_of(folder: Path, targets: tuple[str, ...] = ()):
-    """Yield the jobs of a workflow in an order in which they can run, the working directory being the folder."""
+    """Yield the jobs of a workflow that have to run, in an order in which they can, the working directory the folder.
+
+    Nothing is recorded of jobs that ran here: they have to where an output is missing or older than an input.
+    """
     with _inside(folder), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         workflow = api.workflow(
             resource_settings=ResourceSettings(cores=1),
@@ -31,7 +34,9 @@ def jobs_of(folder: Path, targets: tuple[str, ...] = ()):
         )
         workflow.dag(DAGSettings(targets=set(targets))).execute_workflow(executor="dryrun")
         dag = workflow._workflow_store.dag
-        yield from (job for level in dag.toposorted() for job in sorted(level, key=str) if job.rule.script)
+        yield from (
+            job for level in dag.toposorted() for job in sorted(level, key=str) if job.rule.script and dag.needrun(job)
+        )
 
 
 def _ran(jobs):

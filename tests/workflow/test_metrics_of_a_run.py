@@ -31,7 +31,7 @@ def frames(results: Path) -> Iterator[tuple[str, metrics.Table, pd.DataFrame]]:
 # not counted in parts, and nothing asks for recipes; one model makes no pair (see test_comparison_tables.py).
 NOT_IN_THE_DEFAULT_RUN = (
     "expert_routing", "token_weight_evolution", "token_counts_part", "quantization_recipe", "input_second_moments",
-    "recipe_perplexity", "comparison_part", "comparison", "side_by_side",
+    "recipe_perplexity", "comparison_part", "comparison", "side_by_side", "scalars", "drift", "series",
 )  # fmt: skip
 
 

@@ -36,7 +36,8 @@ class Metric:
     the same table, or a number. interval: the columns of its lower and upper bound; error: the column of its standard
     error. direction: which values are the unusual ones, the ones to look at first; "both" means far from the null.
     scale: of an axis or a colour. format: for a number in a sentence. definition: one sentence with the formula.
-    reading: how to read it. when: which products have it, "" if all.
+    reading: how to read it. when: which products have it, "" if all. trusted: a condition on a row of the table, as of
+    DataFrame.query, under which its value enters a mean or a median; "" if always.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Metric:
     definition: str = ""
     reading: str = ""
     when: str = ""
+    trusted: str = ""
 
     @property
     def label(self) -> str:

@@ -30,6 +30,7 @@ PARTS = (
     "vocabulary",
     "ablations",
     "comparison",
+    "series",
     "findings",
 )
 

@@ -34,6 +34,7 @@ class Entry(_Strict):
     definition: str = Field(min_length=1)
     reading: str = ""
     when: str = ""
+    trusted: str = ""
     each: dict[str, list[str | int] | dict[str | int, str]] = {}
     units: dict[str, str] = {}
 
@@ -66,6 +67,7 @@ class Entry(_Strict):
                 null=self.null.format(**variables) if isinstance(self.null, str) else self.null,
                 interval=self.interval and (self.interval[0].format(**variables), self.interval[1].format(**variables)),
                 error=self.error and self.error.format(**variables),
+                trusted=self.trusted,
                 **{key: getattr(self, key).format(**variables) for key in ("title", "definition", "reading", "when")},
             )
 

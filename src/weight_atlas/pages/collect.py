@@ -12,6 +12,9 @@ from weight_atlas.pages.excerpts import labels, shown
 from weight_atlas.pages.headline import Tables
 from weight_atlas.pages.page import Excerpt, Product, capitalised, title_of
 
+# From a page one folder below the results.
+UP = "../"
+
 
 def collected(captions: Sequence[Path], paths: Sequence[Path], results: Path) -> Iterator[tuple[Product, Tables]]:
     """Yield each analysis's product and the contents of its tables, in the order of the captions.
@@ -23,8 +26,11 @@ def collected(captions: Sequence[Path], paths: Sequence[Path], results: Path) ->
         yield product_of(caption, [path for path in paths if path.is_relative_to(results / caption.stem)], results)
 
 
-def product_of(caption: Path, paths: Sequence[Path], results: Path) -> tuple[Product, Tables]:
-    """The product of one analysis and the contents of its tables, by its caption and its own outputs."""
+def product_of(caption: Path, paths: Sequence[Path], results: Path, up: str = UP) -> tuple[Product, Tables]:
+    """The product of one analysis and the contents of its tables, by its caption and its own outputs.
+
+    up: the way from the page to the results.
+    """
     reasons = {path: reason_of(path) for path in paths}
     own = [path for path in paths if reasons[path] is None]
     folders = [path for path in own if path.is_dir()]
@@ -33,9 +39,9 @@ def product_of(caption: Path, paths: Sequence[Path], results: Path) -> tuple[Pro
     product = Product(
         name=caption.stem,
         caption=caption.read_text(encoding="utf-8"),
-        figures=[link(path, results) for path in own if path.suffix == ".png"],
-        files=[link(path, results) for path in own if path.suffix != ".png" and path not in folders],
-        more=[link(path, results) for folder in folders for path in sorted(folder.glob("*.png"))],
+        figures=[link(path, results, up) for path in own if path.suffix == ".png"],
+        files=[link(path, results, up) for path in own if path.suffix != ".png" and path not in folders],
+        more=[link(path, results, up) for folder in folders for path in sorted(folder.glob("*.png"))],
         tables=dict(_shown(results, results / caption.stem, frames)),
         not_applicable=together(reasons.values()),
     )
@@ -53,6 +59,6 @@ def _shown(results: Path, folder: Path, frames: dict[Path, pd.DataFrame]) -> Ite
             yield title + (f" ({part[1]})" if part[1] else ""), Excerpt(part[0], labels(part[0], registered))
 
 
-def link(path: Path, results: Path) -> str:
-    """A link to a file below results, from a page one folder below it."""
-    return f"../{path.relative_to(results).as_posix()}"
+def link(path: Path, results: Path, up: str = UP) -> str:
+    """A link to a file below results, from a page that lies `up` from there."""
+    return f"{up}{path.relative_to(results).as_posix()}"

@@ -59,18 +59,30 @@ def model_page(
     return "\n\n".join(parts) + "\n"
 
 
+def series_page(series: str, summary: dict[str, Any], product: Product, links: dict[str, str]) -> str:
+    """Markdown page of a series of checkpoints.
+
+    summary: of series.tables, with `headline` rows and `findings`; links: to the pages of its models, by name.
+    """
+    rows = pd.DataFrame(summary["headline"], columns=["what", "value"])
+    pages = ", ".join(f"[{inline(name)}]({link})" for name, link in links.items())
+    parts = [f"# Series {inline(series)}", markdown_table(rows), *_findings(summary["findings"])]
+    return "\n\n".join([*parts, f"Checkpoints: {pages}", _section(product)]) + "\n"
+
+
 def overview_page(
     models: dict[str, dict],
     products: list[Product],
     failures: Failures | None = None,
     *,
     pairs: dict[str, dict] | None = None,
+    series: dict[str, dict[str, Any]] | None = None,
 ) -> str:
     """Markdown page over models: what each page says first, a row a model, then what compares them.
 
     models: by name, the page to link to (`page`; None where there is none), `headline` rows, `findings` and
     `not_applicable` (analysis -> reason), as on that page; `incomplete`: whether the page is. pairs: likewise, of pairs
-    of models.
+    of models. series: summaries of series, with the `page` to link to.
     """
     parts = ["# Atlas", *_incomplete(failures)]
     for what, pages in (("model", models), ("pair", pairs or {})):
@@ -80,6 +92,10 @@ def overview_page(
             if lines:
                 parts += [f"## {_linked(name, about)}", "\n".join(lines)]
     parts += [_section(product) for product in products]
+    for name, about in (series or {}).items():
+        parts.append(f"## Series [{inline(name)}]({about['page']})")
+        parts.append(markdown_table(pd.DataFrame(about["headline"], columns=["what", "value"])))
+        parts += _findings(about["findings"])
     return "\n\n".join(parts) + "\n"
 
 

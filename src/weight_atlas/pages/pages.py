@@ -8,6 +8,7 @@ from weight_atlas.artifacts import read_json, write_json, write_text
 from weight_atlas.pages.collect import collected, link
 from weight_atlas.pages.headline import Tables, headline
 from weight_atlas.pages.page import Product, model_page, overview_page
+from weight_atlas.pages.series import about_series
 
 
 def write_page(
@@ -23,13 +24,18 @@ def write_page(
 
 
 def write_overview(
-    page: Path, summaries: Sequence[Path], captions: Sequence[Path], products: Sequence[Path], pairs: Sequence[Path]
+    page: Path,
+    summaries: Sequence[Path],
+    captions: Sequence[Path],
+    products: Sequence[Path],
+    pairs: Sequence[Path] = (),
+    series: Sequence[Path] = (),
 ) -> None:
-    """Write the overview of the models, and of the pairs of models, whose summaries these are, beside their pages."""
+    """Write the overview of the models, and of the pairs and series of models, whose summaries these are."""
     results = page.parent.parent
     sections = [product for product, _ in collected(captions, products, results)]
     models, compared = ({path.stem: about(path, results) for path in paths} for paths in (summaries, pairs))
-    write_text(page, overview_page(models, sections, pairs=compared))
+    write_text(page, overview_page(models, sections, pairs=compared, series=about_series(series, results)))
 
 
 def headline_of(found: Sequence[tuple[Product, Tables]]) -> list[tuple[str, str]]:

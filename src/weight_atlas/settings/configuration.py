@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from weight_atlas.settings.ablations import (
     Ablation,
@@ -22,6 +22,7 @@ from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.embeddings import EmbeddingGeometry, HeadSimilarity, ProjectionPca
 from weight_atlas.settings.models import Model
 from weight_atlas.settings.quantization import InputSecondMoments, QuantizationSensitivity, Recipe, RecipePerplexity
+from weight_atlas.settings.series import SeriesEntry
 from weight_atlas.settings.spectra import (
     AttentionHead,
     AttentionKernel,
@@ -73,8 +74,15 @@ class Pathvars(Settings):
 class Configuration(Settings):
     """What to analyse, and how."""
 
-    models: Annotated[dict[Name, Entry[Model]], Field(min_length=1)] = Field(
-        description="The models to analyse, by a name of your choice; the name becomes part of file names."
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["models"]}, {"required": ["series"]}]})
+
+    models: dict[Name, Entry[Model]] = Field(
+        {}, description="The models to analyse, by a name of your choice; the name becomes part of file names."
+    )
+    series: dict[Name, SeriesEntry] = Field(
+        {},
+        description="Series of checkpoints of one training run, by a name of your choice: every number of their "
+        "atlases over the steps, and how far the weights moved.",
     )
     corpora: Annotated[dict[Name, Entry[Corpus]], Field(min_length=1)] = Field(
         {"python-docs": {"source": "bundled:python-docs", "split": "test"}},

@@ -49,15 +49,9 @@ class Inventoried(Settings):
     )
 
 
-class CheckpointSpec(OwnCode, Inventoried):
-    """Where a model lies, and how its files are read."""
+class Stored(OwnCode, Inventoried):
+    """How a model's files are read."""
 
-    source: Text = Field(
-        description="Where the model lies: bundled:demo, hf://organisation/name, a folder, or a checkpoint file."
-    )
-    revision: str | None = Field(
-        None, description="Branch, tag or commit of a hub model; resolved to a commit and recorded."
-    )
     family: str | None = Field(None, description="Family table to use instead of the one that config.json selects.")
     key: str | None = Field(
         None, description="Dotted key of the state dict inside a checkpoint file, for example model_state_dict."
@@ -66,6 +60,17 @@ class CheckpointSpec(OwnCode, Inventoried):
         None,
         description="What stands before the model's tensor names where training put it inside another module, for "
         "example student; tensors without it are left out. The usual wrappers are recognised.",
+    )
+
+
+class CheckpointSpec(Stored):
+    """Where a model lies, and how its files are read."""
+
+    source: Text = Field(
+        description="Where the model lies: bundled:demo, hf://organisation/name, a folder, or a checkpoint file."
+    )
+    revision: str | None = Field(
+        None, description="Branch, tag or commit of a hub model; resolved to a commit and recorded."
     )
 
 
@@ -100,8 +105,12 @@ class OwnSettings(Settings):
     super_weight_cards: SuperWeightCards | None = _own("super_weight_cards")
 
 
-class Model(OwnSettings, Opened):
-    """An entry of `models`."""
+class Analysed(OwnSettings):
+    """What is made of a model."""
 
     analyses: Distinct[Analysis] | None = Field(None, description="The analyses to make of this model; null: all.")
     effort: Effort | None = Field(None, description="The `effort` for this model; null: that of the configuration.")
+
+
+class Model(Analysed, Opened):
+    """An entry of `models`."""

@@ -15,7 +15,7 @@ INTRODUCTION = """\
 
     snakemake --cores 8 --resources gpu=1 --configfile my.yaml
 
-Only `models` must be in it; everything else has a default. Single keys can be set on the command line:
+Only `models` or `series` must be in it; everything else has a default. Single keys can be set on the command line:
 `--config effective_rank='{phases: 4}'`. Relative paths are relative to the working directory.
 A key that is not below is refused, with the nearest valid one named, and so is one that stands twice.
 `config/examples/` has configurations to copy.
@@ -38,7 +38,7 @@ def reference(schema: dict[str, Any]) -> str:
         if name in keys:
             continue
         if isinstance(named, dict):
-            sections[f"{name}.NAME"] = {**resolved(named, schema), "description": entry["description"]}
+            sections[f"{name}.NAME"] = {**_keyed(named, schema), "description": entry["description"]}
         else:
             sections[name] = entry
     return "\n".join([INTRODUCTION, *(_section(name, part, schema) for name, part in sections.items())])
@@ -46,6 +46,13 @@ def reference(schema: dict[str, Any]) -> str:
 
 def _is_section(entry: dict[str, Any]) -> bool:
     return entry.get("type") == "object"
+
+
+def _keyed(entry: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an entry, of several forms the one with keys."""
+    entry = resolved(entry, root)
+    forms = [resolved(form, root) for form in entry.get("anyOf", ())]
+    return next((form for form in (entry, *forms) if "properties" in form), entry)
 
 
 def _section(name: str, section: dict[str, Any], root: dict[str, Any]) -> str:

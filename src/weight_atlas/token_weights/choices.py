@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from weight_atlas.errors import AtlasError, unknown_name
+from weight_atlas.natural_order import natural
 from weight_atlas.paths import user_path
 from weight_atlas.settings.base import Settings
-from weight_atlas.token_weights.natural_order import natural
 
 COUNTS_FILE = ".npy"
 # The steps of a vector, each with the key that its entry must give for it.

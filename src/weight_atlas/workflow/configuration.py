@@ -19,6 +19,7 @@ from weight_atlas.settings.schema import json_schema, resolved
 from weight_atlas.settings.tokenizers import TokenizerSpec
 from weight_atlas.tokens.sources import check_source
 from weight_atlas.workflow.effective import effective
+from weight_atlas.workflow.series import with_checkpoints
 
 # Keys under which a section lists something by the name of a model.
 BY_MODEL = (("neuron_effects", "neurons"), ("intervention_targets", "coordinates"))
@@ -30,7 +31,7 @@ def configured(config: dict[str, Any], where: str) -> dict[str, Any]:
     The first thing wrong is an AtlasError that names the key, what is allowed there, and for an unknown key the
     nearest valid one. `where` names the file in the message.
     """
-    complete = effective(checked(Configuration, config, where))
+    complete = effective(with_checkpoints(checked(Configuration, config, where), where))
     for section, key in BY_MODEL:
         for name in complete[section][key]:
             if name not in complete["models"]:

@@ -1,0 +1,27 @@
+"""The page of a series of checkpoints as a file, and what the overview says of it."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from weight_atlas.artifacts import read_json, write_text
+from weight_atlas.pages.collect import UP, link, product_of
+from weight_atlas.pages.page import series_page
+
+FOLDER = "atlas/series"  # below the results
+UP_FROM_PAGE = "../../"
+
+
+def write_series_page(page: Path, series: str, caption: Path, products: Sequence[Path]) -> None:
+    """Write the page of a series, two folders below the results. products: outputs of the step `series`."""
+    results = page.parent.parent.parent
+    product, _ = product_of(caption, products, results, UP_FROM_PAGE)
+    summary = read_json(next(path for path in products if path.suffix == ".json"))
+    links = {name: f"../{name}.md" for name in summary["models"]}
+    write_text(page, series_page(series, summary, product, links))
+
+
+def about_series(summaries: Iterable[Path], results: Path) -> dict[str, dict[str, Any]]:
+    """Summaries of series by name, each with a link to its page from the overview."""
+    pages = {path: results / FOLDER / f"{path.stem}.md" for path in summaries}
+    return {path.stem: {**read_json(path), "page": link(page, results, UP)} for path, page in pages.items()}

@@ -1,0 +1,115 @@
+"""A training run as a series: its numbers are those of the checkpoints' own tables, and feeding it adds what is new."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from in_process import jobs_of, run
+from project import ROOT
+from safetensors.numpy import load_file
+
+pytestmark = pytest.mark.slow
+
+DEMO = ROOT / "src/weight_atlas/data/demo/model"
+CONFIG = {
+    "corpora": {"text": {"source": "text.txt"}},
+    "series": {"run": {"source": "checkpoint-*", "analyses": ["weight_statistics", "heavy_tail", "effective_rank"]}},
+    "heavy_tail": {"bootstrap": 20},
+    "singular_values": {"parts": 1},
+}
+
+
+def train(folder: Path, steps: int, every: int) -> None:
+    """Train the bundled model on for some steps, on one text, and save it now and then."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(DEMO, dtype=torch.float32)
+    model.model.embed_tokens.requires_grad_(False)
+    optimizer = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad], lr=1e-3)
+    tokens = torch.randint(3, model.config.vocab_size, (2, 32))
+    for step in range(steps + 1):
+        if step % every == 0:
+            place = folder / f"checkpoint-{step}"
+            shutil.copytree(DEMO, place, ignore=shutil.ignore_patterns("*.safetensors"))
+            model.save_pretrained(place)
+        optimizer.zero_grad()
+        model(input_ids=tokens, labels=tokens).loss.backward()
+        optimizer.step()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A finished run over three checkpoints, and one more checkpoint beside it that the run does not know."""
+    folder = tmp_path_factory.mktemp("series")
+    train(folder, 9, 3)
+    (folder / "checkpoint-9").rename(folder / "later")
+    (folder / "text.txt").write_text("Nothing reads this.\n")
+    assert run(folder, CONFIG) == {}
+    return folder
+
+
+def tables(folder: Path, name: str) -> list[pd.DataFrame]:
+    return [pd.read_csv(folder / f"results/{name}/run-checkpoint-{step}.csv") for step in (0, 3, 6)]
+
+
+def test_numbers_are_those_of_the_checkpoints_tables(trained):
+    course = pd.read_parquet(trained / "results/series/run.parquet").set_index(["metric", "role", "number"])
+    assert set(course["step"].unique()) == {0, 3, 6} and set(course["checkpoint"].unique()) == {"0", "3", "6"}
+    for number, (tails, ranks) in enumerate(
+        zip(*(tables(trained, name) for name in ("heavy_tail", "effective_rank")), strict=True)
+    ):
+        for role in ("W_Q", "W_down", "W_U"):
+            ok = tails[(tails["role"] == role) & (tails["status"] == "ok")]
+            row = course.loc[("heavy_tail.alpha", role, number)]
+            assert row["n"] == len(ok) and row["rows"] == (tails["role"] == role).sum()
+            np.testing.assert_equal(row["value"], ok["alpha"].median() if len(ok) else np.nan)
+            np.testing.assert_equal(row["null"], ok["alpha_null"].median() if len(ok) else np.nan)
+            value = course.loc[("effective_rank.erank_relative", role, number), "value"]
+            assert value == ranks.loc[ranks["role"] == role, "erank_relative"].median()
+
+
+def test_drift_is_that_of_the_files(trained):
+    now, before, first = (load_file(trained / f"checkpoint-{step}/model.safetensors") for step in (6, 3, 0))
+    found = pd.read_csv(trained / "results/drift/run/run-checkpoint-6.csv").set_index("id")
+    assert set(found.index) == set(now)
+    for name, row in found.iterrows():
+        for other, tensors in (("previous", before), ("first", first)):
+            x, y = now[name].astype(float), tensors[name].astype(float)
+            if norm := np.linalg.norm(y):
+                assert row[f"change_{other}"] == pytest.approx(np.linalg.norm(x - y) / norm, rel=1e-9)
+            assert row[f"equal_{other}"] == (x == y).mean()
+    drift = pd.read_csv(trained / "results/series/run/drift.csv").set_index(["number", "role"])
+    flat = [np.concatenate([each[name].ravel() for name in sorted(now)]).astype(float) for each in (now, first)]
+    whole = drift.loc[(2, "all")]
+    assert whole["change_first"] == pytest.approx(np.linalg.norm(flat[0] - flat[1]) / np.linalg.norm(flat[1]), rel=1e-9)
+    assert drift.loc[(1, "W_E"), "change_previous"] == 0
+
+
+def test_the_page_and_the_overview_tell_it(trained):
+    summary = json.loads((trained / "results/series/run.json").read_text())
+    assert {"grade": "info", "text": "never changes while others do: W_E"} in summary["findings"]
+    page = (trained / "results/atlas/series/run.md").read_text()
+    overview = (trained / "results/overview/models.md").read_text()
+    for text in (page, overview):
+        assert "3: 0 to 6, steps 0 to 6" in text and "never changes while others do: W_E" in text
+    assert "## Series [run](../atlas/series/run.md)" in overview
+    assert (trained / "results/series/run/figures/heavy_tail.png").is_file()
+
+
+def test_a_new_checkpoint_adds_its_own_jobs_and_the_series_is_told_anew(trained):
+    assert list(jobs_of(trained)) == []
+    (trained / "later").rename(trained / "checkpoint-9")
+    try:
+        jobs = list(jobs_of(trained))
+    finally:
+        (trained / "checkpoint-9").rename(trained / "later")
+    own = {job.rule.name for job in jobs if job.wildcards.get("model") == "run-checkpoint-9"}
+    assert {"fetch_checkpoint", "heavy_tail", "scalars", "drift", "atlas"} <= own
+    others = {job.rule.name for job in jobs if job.wildcards.get("model") != "run-checkpoint-9"}
+    assert others == {"series", "series_page", "overview", "run_configs"}
+    assert len([job for job in jobs if job.rule.name == "drift"]) == 1
