@@ -144,12 +144,13 @@ class _ContentHandler(_Handler):
     def answer(self, path: str, headers: dict[str, str]) -> None:
         organisation, model, name = path.strip("/").split("/", 2)
         body = self.hub.spoil.get(name, self.hub.repositories[f"{organisation}/{model}"].files[name])
-        begin = int(re.fullmatch(r"bytes=(\d+)-", headers.get("range", "bytes=0-"))[1])
-        whole, body = len(body), body[begin:]
-        ranged = {"Content_Range": f"bytes {begin}-{whole - 1}/{whole}"} if begin else {}
+        first, last = re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("range", "bytes=0-")).groups()
+        begin, end = int(first), min(int(last) + 1, len(body)) if last else len(body)
+        whole, body = len(body), body[begin:end]
+        ranged = {"Content_Range": f"bytes {begin}-{end - 1}/{whole}"} if begin or last else {}
         stop = self.hub.cut_at or self.hub.stall_at
-        if stop is None or begin:
-            self.reply(206 if begin else 200, body, **ranged)
+        if stop is None or ranged:
+            self.reply(206 if ranged else 200, body, **ranged)
             return
         self.reply(200, body[:stop], Content_Length=str(whole))
         self.wfile.flush()
