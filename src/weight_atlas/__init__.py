@@ -14,11 +14,12 @@ from importlib import import_module
 _MODULES = {
     "AtlasError": "weight_atlas.errors",
     "Model": "weight_atlas.api",
+    "Scope": "weight_atlas.api.scope",
     "NotApplicable": "weight_atlas.errors",
     "open": "weight_atlas.api",
     "read_corpus": "weight_atlas.tokens.corpora",
 }
-__all__ = ["AtlasError", "Model", "NotApplicable", "__version__", "open", "read_corpus"]
+__all__ = ["AtlasError", "Model", "NotApplicable", "Scope", "__version__", "open", "read_corpus"]
 
 
 def __getattr__(name: str) -> object:

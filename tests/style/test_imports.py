@@ -56,8 +56,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "__main__": {"command"},
     "api": {
-        "ablations", "checkpoint", "circuits", "embeddings", "families", "findings", "live", "quantization",
-        "settings", "spectra", "super_weights", "tokens", "vocabulary", "weights",
+        "ablations", "checkpoint", "circuits", "embeddings", "families", "findings", "live", "metrics",
+        "quantization", "settings", "spectra", "super_weights", "tokens", "vocabulary", "weights",
     },
     "data": {"interventions", "live", "quantization", "tokens"},
 }  # fmt: skip

@@ -59,9 +59,7 @@ def read(tmp_path: Path, revision: str | None = None):
 def test_the_inventory_is_that_of_the_model_itself(hub, tmp_path):
     headers, checkpoint = read(tmp_path)
     assert headers.commit == COMMIT
-    assert inventory(checkpoint).drop(columns="shard").equals(
-        wa.open("bundled:demo").inventory.drop(columns="shard")
-    )
+    assert inventory(checkpoint).drop(columns="shard").equals(wa.open("bundled:demo").inventory.drop(columns="shard"))
 
 
 def test_only_headers_are_requested_once_a_shard(hub, tmp_path):

@@ -9,14 +9,15 @@ from rich.console import Console
 
 from weight_atlas.command.engine import Failure
 from weight_atlas.command.formats import as_json, as_junit, as_sarif, check_outputs, write_outputs
-from weight_atlas.command.methods import METHODS, RANKED, analyses_of, product_of
 from weight_atlas.command.project import Project
-from weight_atlas.command.results import exceeded, result_of
+from weight_atlas.command.results import exceeded, product_of, result_of
 from weight_atlas.command.screen import print_failures, print_result
 from weight_atlas.command.thresholds import held_to, read_thresholds
 from weight_atlas.errors import AtlasError
 from weight_atlas.metrics import metric, tables
+from weight_atlas.metrics.ranked import RANKED
 from weight_atlas.settings.analyses import ANALYSES
+from weight_atlas.settings.methods import METHODS, NOT_ONE_TABLE, analyses_of
 
 HOSTILE = "\x1b[2J[red]</failure>\u202e"
 RANKS = """\
@@ -183,8 +184,7 @@ def test_methods_are_analyses_of_the_weights_alone_with_tables_that_are_there():
     files = {table.file for table in tables().values()}
     for names in METHODS.values():
         assert {*names} <= {*ANALYSES}
-    without_a_table = {"token_counts", "quantization_recipe", "recipe_perplexity", "spectra_report"}
-    for name in analyses_of(name for name in ANALYSES if name not in without_a_table):
+    for name in analyses_of(name for name in ANALYSES if name not in NOT_ONE_TABLE):
         assert product_of(name, "{model}") in files
     for each in RANKED:
         table = tables()[each.metric.rpartition(".")[0]]

@@ -12,13 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from weight_atlas import metrics
-from weight_atlas.command.methods import RANKED
 from weight_atlas.command.project import Project
 from weight_atlas.errors import AtlasError
 from weight_atlas.metrics.metric import Metric
+from weight_atlas.metrics.ranked import RANKED
 
 GRADES = ("critical", "notable", "info")
 Row = dict[str, Any]
+
+
+# Analyses whose results have no table called {analysis}/{model}.csv.
+_ELSEWHERE = {
+    "neuron_effects": "neuron_effects/{model}/neurons.csv",
+    "super_weight_cards": "super_weight_cards/{model}/super_weights.csv",
+}
+
+
+def product_of(analysis: str, model: str) -> str:
+    """The table of an analysis below the results, which asking for makes all that the analysis makes."""
+    return _ELSEWHERE.get(analysis, "{analysis}/{model}.csv").format(analysis=analysis, model=model)
 
 
 @dataclass(frozen=True)

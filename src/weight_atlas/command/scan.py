@@ -10,13 +10,13 @@ from cyclopts import Parameter
 from weight_atlas.command import engine
 from weight_atlas.command.engine import INTERRUPTED, Failure
 from weight_atlas.command.formats import as_json, check_outputs, write_outputs
-from weight_atlas.command.methods import ALL, DEFAULT, METHODS, analyses_of, product_of
 from weight_atlas.command.options import DEFAULTS, Models, Options
 from weight_atlas.command.project import FILE, Project
-from weight_atlas.command.results import Extract, Result, exceeded, result_of
+from weight_atlas.command.results import Extract, Result, exceeded, product_of, result_of
 from weight_atlas.command.screen import console, print_failures, print_result
 from weight_atlas.command.thresholds import held_to, read_thresholds
 from weight_atlas.errors import AtlasError
+from weight_atlas.settings.methods import ALL, DEFAULT, METHODS, analyses_of
 
 FAILED, FOUND = 1, 2
 TOP = 10

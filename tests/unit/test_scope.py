@@ -1,0 +1,84 @@
+"""A scan in Python: the numbers of the library's methods and of results that are there, side by side and in a notebook."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import weight_atlas as wa
+from weight_atlas.artifacts import write_json, write_table
+from weight_atlas.metrics import metric
+
+
+@pytest.fixture(scope="module")
+def scope():
+    return wa.Scope("bundled:demo")
+
+
+@pytest.fixture(scope="module")
+def scan(scope):
+    return scope.scan(methods=["basic_stats", "spectral", "screening"], parallel=True, num_workers=1)
+
+
+@pytest.fixture(scope="module")
+def results(scan, tmp_path_factory):
+    """What the workflow would have left of the scan, and of a second model whose ranks are others."""
+    folder = tmp_path_factory.mktemp("results")
+    for name, source in (("demo", "bundled:demo"), ("other", "hf://org/other")):
+        write_json(folder / f"checkpoints/{name}.json", {"source": source})
+        for analysis, table in scan.tables.items():
+            other = analysis == "effective_rank" and name == "other"
+            write_table(folder / analysis / f"{name}.csv", table.assign(erank=table["erank"] + 1) if other else table)
+    (folder / "heavy_tail/other.csv").write_text("not_applicable\nno matrices\n")
+    return folder
+
+
+def test_tables_are_those_of_the_methods(scope, scan):
+    assert list(scan.tables) == ["weight_statistics", "effective_rank", "heavy_tail", "super_weight_screening"]
+    pd.testing.assert_frame_equal(scan["effective_rank"], scope.model.effective_rank())
+    pd.testing.assert_frame_equal(scan["weight_statistics"], scope.model.statistics())
+    assert {"outlier_weight", "spikes"} <= set(scan.findings["id"])
+
+
+def test_results_are_read_and_hold_equal_numbers(scan, results):
+    read = wa.Scope("demo", results=results).scan(["basic_stats", "spectral", "screening"])
+    for name, table in scan.tables.items():
+        numbers = table.select_dtypes("number").columns
+        np.testing.assert_array_equal(read[name][numbers].astype(float), table[numbers].astype(float))
+    assert read.findings["text"].tolist() == scan.findings["text"].tolist()
+    with pytest.raises(wa.AtlasError, match="did you mean 'demo'"):
+        wa.Scope("dmeo", results=results)
+
+
+def test_top_issues_are_ranked_by_the_registry_beside_their_nulls(scan):
+    issues = scan.top_issues(3)
+    assert (issues.groupby("metric").size() <= 3).all()
+    first = issues[issues["metric"] == "effective_rank.condition"].iloc[0]
+    worst = metric("effective_rank.condition").ranked(scan["effective_rank"]).iloc[0]
+    assert (first["place"], first["value"], first["null"]) == (worst["id"], worst["condition"], worst["condition_null"])
+
+
+def test_two_models_side_by_side(results):
+    here = wa.Scope("bundled:demo", results=results)
+    both = here.compare_with("org/other", methods=["ranks", "basic_stats"])
+    assert (both["effective_rank"]["erank_difference"].round(9) == 1).all()
+    assert (both["weight_statistics"]["std_difference"] == 0).all()
+    assert len(both["weight_statistics"]) == len(here.scan(["basic_stats"])["weight_statistics"])
+
+
+def test_what_does_not_apply_says_so(results):
+    scan = wa.Scope("other", results=results).scan(["spectral"])
+    assert scan.not_applicable == {"heavy_tail": "no matrices"}
+    with pytest.raises(wa.NotApplicable, match="no matrices"):
+        scan["heavy_tail"]
+    with pytest.raises(wa.AtlasError, match="unknown analysis"):
+        scan["cascade"]
+    with pytest.raises(wa.AtlasError, match="is not computed here"):
+        wa.Scope("bundled:demo").scan(["cascade"])
+
+
+def test_a_notebook_shows_findings_and_no_markup_of_others(scan):
+    shown = scan._repr_html_()
+    assert "notable" in shown and "kurtosis" in shown
+    hostile = type(scan)("<script>", {}, scan.findings.assign(text="<img onerror=x>"), {})
+    assert "<script>" not in hostile._repr_html_() and "<img" not in hostile._repr_html_()
+    assert repr(scan).startswith("<scan of bundled:demo: weight_statistics, effective_rank")
