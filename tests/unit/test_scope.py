@@ -1,4 +1,4 @@
-"""A scan in Python: the numbers of the library's methods and of results that are there, side by side and in a notebook."""
+"""A scan in Python: the numbers of the library and of results that are there, side by side and in a notebook."""
 
 import numpy as np
 import pandas as pd
