@@ -53,6 +53,7 @@ use rule per_job as overview with:
     input:
         summaries=expand("<results>/atlas/{model}.json", model=config["models"]),
         pairs=expand("<results>/pair_page/{pair}.json", pair=pairs.names),
+        vectors=expand("<results>/vector_page/{vector}.json", vector=vectors.names),
         products=[path for name in COMPARISONS for path in getattr(rules, name).output],
         captions=[ROOT / f"report/{name}.rst" for name in COMPARISONS],
         series=expand("<results>/series/{series}.json", series=runs.names),

@@ -3,11 +3,11 @@
 Required: the files that `token_weights` names in the configuration; of a model's rows <results>/checkpoints/{model}.json
 and <results>/tensor_inventory/{model}.parquet; <results>/token_classes/{model}.parquet;
 <results>/token_counts/{model}/{corpus}.npy where counts are those of a corpus.
-Produces: <results>/token_weights/{vector}.parquet, .csv, .json, .png, and per vector token_weight_frequency and
+Produces: <results>/fetch_vector/{vector}.json of files on the hub; <results>/token_weights/{vector}.parquet, .csv, .json, .png, and per vector token_weight_frequency and
 token_weight_evolution; <results>/vector_page/{vector}.md.
 """
 
-from weight_atlas.settings.token_weights import Counted, Evolution, Vector
+from weight_atlas.settings.token_weights import Counted, Evolution, Vector, VectorFile
 
 MATRIX_FILES = {
     "checkpoint": "<results>/checkpoints/{model}.json",
@@ -17,16 +17,29 @@ COUNT_FILES = {
     "counted": "<results>/token_counts/{model}/{corpus}.npy",
     "groups": "<results>/token_counts/{model}/{corpus}.tokens.parquet",
 }
+FETCHED = "<results>/fetch_vector/{vector}.json"
 TEXTS = ("<results>/token_classes/{model}.parquet", "<results>/fetch_tokenizer/{tokenizer}.json")
 
 
 shown = shown_under("Token weights")
 
 
+use rule per_job as fetch_vector with:
+    """Bring a file of token weights from the hub here, and write its manifest."""
+    output:
+        manifest=FETCHED,
+    pathvars:
+        job="fetch_vector/{vector}",
+    params:
+        **step("fetch_vector"),
+        options=vector_options(VectorFile),
+
+
 use rule per_job as token_weights with:
     """Learned token weights: their distribution, what is wrong with it, and the tokens at its ends."""
     input:
         unpack(lambda wildcards: vectors.origin(wildcards.vector, MATRIX_FILES)),
+        unpack(lambda wildcards: vectors.fetched(wildcards.vector, FETCHED)),
         unpack(lambda wildcards: vectors.texts(wildcards.vector, *TEXTS)),
         vector_files(vectors.files),
     output:

@@ -12,16 +12,18 @@ def main(
     captions: list[Path] | None = None,
     pairs: list[Path] | None = None,
     series: list[Path] | None = None,
+    vectors: list[Path] | None = None,
     *,
     page: Path,
 ) -> None:
     """Write the page.
 
     summaries: beside the models' pages, in the order of the rows. products: what compares models, below the folder that
-    also holds the page's; captions: one .rst a comparison. pairs: beside the pages of pairs of models;
-    series: summaries of series.
+    also holds the page's; captions: one .rst a comparison. pairs, vectors: beside the pages of pairs of models, and of
+    vectors of token weights; series: summaries of series.
     """
-    write_overview(page, summaries, captions or [], products or [], pairs or [], series or [])
+    compared = (captions or [], products or [], pairs or [], series or [])
+    write_overview(page, summaries, *compared, vectors or [])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from weight_atlas.workflow.step import run_step
 def main(
     checkpoint: Path | None = None,
     inventory: Path | None = None,
+    fetched: Path | None = None,
     classes: Path | None = None,
     tokenizer: Path | None = None,
     *,
@@ -31,10 +32,10 @@ def main(
 ) -> None:
     """Write the weights of all tokens, what they amount to, and the pruned vector.
 
-    checkpoint, inventory: of the model whose rows they are; without them the weights are read from the source. classes:
-    what the tokens are, of a model; tokenizer: the manifest of one alone.
+    checkpoint, inventory: of the model whose rows they are; without them the weights are read from the source; fetched:
+    the manifest of one on the hub. classes: what the tokens are, of a model; tokenizer: the manifest of one alone.
     """
-    read = read_vector(settings, checkpoint, inventory)
+    read = read_vector(settings, checkpoint, inventory, fetched)
     found = study(read, settings, read_table(classes) if classes else None, tokenizer)
     write_table(tokens, found.tokens)
     write_table(table, found.statistics)

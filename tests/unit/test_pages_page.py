@@ -298,6 +298,11 @@ def test_the_overview_links_every_model_and_shows_comparisons():
         "b": {"page": "../atlas/b.md", "headline": [("super weights", "none found")], "findings": []},
     }
     text = overview_page(models, [Product("comparison", "Side by side.", ["../comparison/models.png"])])
+    assert "| vector" not in text
+    said = {"page": "../vector_page/v.md", "headline": [("token weights", "mean 1")], "findings": []}
+    with_vectors = overview_page(models, [], vectors={"v": said})
+    assert "\n\n| vector  " in with_vectors
+    assert "[v](../vector_page/v.md)" in with_vectors
     head, _, first, second = [line for line in text.splitlines() if line.startswith("|")]
     assert [cell.strip() for cell in head.split("|")[1:-1]] == ["model", "perplexity", "super weights"]
     assert "[a](../atlas/a.md)" in first and "5" in first and "none found" in second

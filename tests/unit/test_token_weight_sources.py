@@ -1,16 +1,25 @@
 """Weights of tokens out of files of every kind: the named tensor alone, as float64."""
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from standin_hub import COMMIT, Repository, standin_hub
 
+from weight_atlas.artifacts import write_json
 from weight_atlas.checkpoint import safetensors_file
 from weight_atlas.checkpoint.named_tensor import tensors_of
 from weight_atlas.errors import AtlasError
-from weight_atlas.settings.token_weights import Table
+from weight_atlas.settings.token_weights import Table, TokenWeights, VectorFile
+from weight_atlas.token_weights.byte_floats import numbers_of
+from weight_atlas.token_weights.choices import Vectors
+from weight_atlas.token_weights.hub_file import fetch_vector, open_vector
 from weight_atlas.token_weights.reading import read_token_weights, row_norms
 
 V = 50
@@ -44,6 +53,116 @@ def test_a_detectors_checkpoint_in_every_type(tmp_path, dtype):
         found = read(path, key=key, mask_key="model_state_dict.token_mask")
         np.testing.assert_array_equal(found.weights, expected)
         np.testing.assert_array_equal(found.kept, WEIGHTS > 0)
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])
+def test_bytes_are_the_numbers_that_torch_reads_them_as(name):
+    expected = torch.arange(256, dtype=torch.uint8).view(getattr(torch, name)).double().numpy()
+    np.testing.assert_array_equal(numbers_of(name), expected)
+
+
+def test_bytes_of_e3m4_by_its_definition():
+    """Three bits of exponent with a bias of 3, four of mantissa; the highest exponent is infinity or NaN."""
+    numbers = numbers_of("float8_e3m4")
+    by_hand = {0x00: 0, 0x01: 2**-6, 0x0F: 15 * 2**-6, 0x10: 0.25, 0x30: 1, 0x3F: 1.9375, 0x6F: 15.5, 0xB8: -1.5}
+    assert {byte: numbers[byte] for byte in by_hand} == by_hand
+    assert numbers[0x70] == np.inf and numbers[0xF0] == -np.inf and np.isnan(numbers[0x71:0x80]).all()
+    assert np.array_equal(numbers[128:], -numbers[:128], equal_nan=True)
+
+
+def table_of_bytes(path, code=26, **more):
+    """Laid out like the filtered table of a language detector; its bytes."""
+    bytes_ = np.random.default_rng(3).integers(0, 0x70, (V, 4)).astype(np.uint8)
+    tensors = {
+        "lookup_table": torch.tensor(bytes_),
+        "dtype": torch.tensor([code], dtype=torch.uint8),
+        "shape": torch.tensor([V, 4]),
+        "scale": torch.tensor([3.0]),
+        "zero_weight_mask": torch.tensor(WEIGHTS < 0).byte(),
+        "min_count_threshold": torch.tensor([10], dtype=torch.int32),
+    }
+    save_file(tensors | more, path)
+    return bytes_
+
+
+def test_a_detectors_table_of_bytes(tmp_path):
+    path = tmp_path / "lookup_table_fp8_e3m4.safetensors"
+    bytes_ = table_of_bytes(path)
+    weights = 3 * numbers_of("float8_e3m4")[bytes_]
+    settings = {"key": "lookup_table", "mask_key": "zero_weight_mask", "mask_marks": "masked"}
+    found = read(path, reduce="max", columns=["de", "en", "fr", "it"], **settings)
+    np.testing.assert_array_equal(found.weights, weights.max(axis=1))
+    np.testing.assert_array_equal(found.kept, WEIGHTS >= 0)
+    assert found.best[found.best["column"] == "en"]["weight"].iloc[0] == weights[:, 1].max()
+    assert "float8_e3m4 times 3" in found.made_of
+    np.testing.assert_array_equal(read(path, column=2, **settings).weights, weights[:, 2])
+    table_of_bytes(path, code=0)
+    expected = 3 * numbers_of("float8_e4m3fn")[bytes_][:, 1]
+    np.testing.assert_array_equal(read(path, column=1, **settings).weights, expected)
+    said = {"bytes_are": "float8_e5m2", "scale_key": "min_count_threshold"}
+    expected = 10 * numbers_of("float8_e5m2")[bytes_][:, 1]
+    np.testing.assert_array_equal(read(path, column=1, **said, **settings).weights, expected)
+
+
+def test_bytes_that_are_no_numbers_of_8_bits(tmp_path):
+    path = tmp_path / "t.safetensors"
+    table_of_bytes(path, code=99)
+    with pytest.raises(AtlasError, match="bytes of an unknown type"):
+        read(path, key="lookup_table", column=0)
+    table_of_bytes(path, scale=torch.ones(2))
+    with pytest.raises(AtlasError, match="scale holds 2 numbers"):
+        read(path, key="lookup_table", column=0)
+    with pytest.raises(AtlasError, match="not of bytes"):
+        read(path, key="min_count_threshold", bytes_are="float8_e3m4")
+    save_file({"plain": torch.arange(V, dtype=torch.uint8)}, path)
+    np.testing.assert_array_equal(read(path).weights, np.arange(V))
+
+
+FETCH = """
+import json, sys
+from pathlib import Path
+from weight_atlas.artifacts import write_json
+from weight_atlas.settings.token_weights import Vector
+from weight_atlas.token_weights.hub_file import fetch_vector
+from weight_atlas.token_weights.study import read_vector
+settings = Vector(source="hf://org/name/projection.safetensors", revision="v1", key="token_weights")
+write_json(Path(sys.argv[1]), fetch_vector(settings))
+print(json.dumps(read_vector(settings, fetched=Path(sys.argv[1])).weights.tolist()))
+"""
+
+
+def test_a_file_on_the_hub(tmp_path):
+    save_file({"token_weights": torch.tensor(WEIGHTS)[:, None], "bias": torch.zeros(4)}, tmp_path / "p.safetensors")
+    files = {"projection.safetensors": (tmp_path / "p.safetensors").read_bytes(), "model.safetensors": b"x" * 99}
+    with standin_hub({"org/name": Repository(files)}) as hub:
+        environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hub")}
+        command = [sys.executable, "-c", FETCH, str(tmp_path / "manifest.json")]
+        environment["HF_HUB_OFFLINE"] = "0"
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert not [path for _, path, _ in hub.requests if "model.safetensors" in path]
+    np.testing.assert_array_equal(json.loads(done.stdout.splitlines()[-1]), WEIGHTS)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["revision"] == COMMIT and manifest["file"]["name"] == "projection.safetensors"
+    assert manifest["file"]["sha256"] == hashlib.sha256(files["projection.safetensors"]).hexdigest()
+
+
+def test_what_is_no_file_on_the_hub(tmp_path):
+    for source in ("hf://org/name", "some/file.safetensors"):
+        with pytest.raises(AtlasError, match="no file on the hub"):
+            fetch_vector(VectorFile(source=source))
+    write_json(tmp_path / "m.json", {"source": "hf://org/name/a.pt"})
+    with pytest.raises(AtlasError, match="not the manifest of a vector"):
+        open_vector(tmp_path / "m.json")
+    with pytest.raises(ValueError, match="revision"):
+        TokenWeights(source="a.pt", revision="main")
+
+
+def test_a_vector_on_the_hub_waits_for_its_file():
+    entry = TokenWeights(source="hf://org/name/a.pt").model_dump()
+    vectors = Vectors({"token_weights": {"v": entry, "w": entry | {"source": "a.pt"}}, "models": {}, "corpora": {}})
+    assert vectors.files("v") == [] and len(vectors.files("w")) == 1
+    assert vectors.fetched("v", "fetched/{vector}.json") == {"fetched": "fetched/v.json"}
+    assert vectors.fetched("w", "fetched/{vector}.json") == {}
 
 
 def test_only_the_named_tensors_are_read(tmp_path, monkeypatch):

@@ -121,6 +121,21 @@ def test_a_page_that_nothing_failed_for_says_what_stopped_the_run(run):
     assert "Missing: tails of m has not run" in page
 
 
+def test_the_page_of_a_vector_whose_step_failed_is_linked_as_incomplete(run):
+    paths = {"page": run.results / "vector_page/v.md", "summary": run.results / "vector_page/v.json"}
+    captions = list(run.atlas.input.captions)
+    inputs = {"products": [str(path) for path in run.tables.values()], "captions": captions}
+    vector = run.graph.job("vector_page", list(run.graph.dependencies)[:3], model="v", input=inputs, output=paths)
+    assert unfinished(run.graph, ("vector_page",)) == [vector]
+    summaries = {}
+    write_unfinished_page(run.graph, {run.tails}, vector, summaries)
+    assert paths["page"].read_text().startswith("# Atlas of v\n\n**This page is incomplete.**")
+    run.overview.input["vectors"] = str(paths["summary"])
+    write_unfinished_overview(run.graph, {run.tails}, run.overview, summaries)
+    overview = run.overview.output.page.read_text()
+    assert "\n\n| vector " in overview and "[v](../vector_page/v.md) (incomplete)" in overview
+
+
 def test_what_cannot_be_read_costs_its_own_section_only(run):
     run.graph.done |= {run.tails}
     run.tables["tails"].parent.mkdir()

@@ -142,7 +142,7 @@ def _studied(checkpoint: Path, *, tokenizer: str | None = None, **options: Any) 
     from weight_atlas.token_weights.study import classes_in, read_vector, study
 
     settings = checked(Vector, {"source": str(checkpoint), **options}, "command line")
-    return study(read_vector(settings, None, None), settings, classes_in(tokenizer) if tokenizer else None)
+    return study(read_vector(settings), settings, classes_in(tokenizer) if tokenizer else None)
 
 
 def _check_picture(path: Path) -> None:

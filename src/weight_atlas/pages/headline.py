@@ -1,6 +1,6 @@
-"""The lines at the top of a model's page: what somebody wants to know first."""
+"""The lines at the top of a page of a model or a vector: what somebody wants to know first."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -168,10 +168,40 @@ def _comparison(tables: Tables) -> Iterator[tuple[str, str]]:
                 yield known[column].title, "missing" if value is None else known[column].written(value)
 
 
+def _token_weights(tables: Tables) -> Iterator[tuple[str, str]]:
+    known = of("token_weights.statistics").by_column
+    for summary in _summaries(tables, "shape", "vocabulary"):
+        number = {name: known[name].written(summary[name]) for name in ("mean", "median", "std", "min", "max")}
+        yield (
+            "token weights",
+            f"mean {number['mean']}, median {number['median']}, standard deviation {number['std']}, {number['min']} to "
+            f"{number['max']}; {summary['shape']}",
+        )
+
+
+def _reading_of(what: str, *keys: str) -> Callable[[Tables], Iterator[tuple[str, str]]]:
+    """The reading in the summary that has some keys."""
+
+    def line(tables: Tables) -> Iterator[tuple[str, str]]:
+        for summary in _summaries(tables, "reading", *keys):
+            yield what, summary["reading"]
+
+    return line
+
+
+def _summaries(tables: Tables, *keys: str) -> Iterator[dict[str, Any]]:
+    for summary in tables.values():
+        if isinstance(summary, dict) and summary.keys() >= set(keys):
+            yield summary
+
+
 LINES = {
     "comparison": _comparison,
     "token_counts": _token_counts,
     "effective_rank": _effective_rank,
     "super_weights": _super_weights,
     "ablation_perplexity": _ablation_perplexity,
+    "token_weights": _token_weights,
+    "token_weight_frequency": _reading_of("beside how often tokens occur", "pearson"),
+    "token_weight_evolution": _reading_of("over training", "spread"),
 }

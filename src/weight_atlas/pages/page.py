@@ -77,15 +77,16 @@ def overview_page(
     *,
     pairs: dict[str, dict] | None = None,
     series: dict[str, dict[str, Any]] | None = None,
+    vectors: dict[str, dict] | None = None,
 ) -> str:
     """Markdown page over models: what each page says first, a row a model, then what compares them.
 
     models: by name, the page to link to (`page`; None where there is none), `headline` rows, `findings` and
-    `not_applicable` (analysis -> reason), as on that page; `incomplete`: whether the page is. pairs: likewise, of pairs
-    of models. series: summaries of series, with the `page` to link to.
+    `not_applicable` (analysis -> reason), as on that page; `incomplete`: whether the page is. pairs, vectors: likewise,
+    of pairs of models, and of vectors of token weights. series: summaries of series, with the `page` to link to.
     """
     parts = ["# Atlas", *_incomplete(failures)]
-    for what, pages in (("model", models), ("pair", pairs or {})):
+    for what, pages in (("model", models), ("pair", pairs or {}), ("vector", vectors or {})):
         parts += [_rows(pages, what)] if pages else []
         for name, about in pages.items():
             lines = [*_told(about["findings"]), *_not_applicable(about.get("not_applicable", {}))]

@@ -30,12 +30,16 @@ def write_overview(
     products: Sequence[Path],
     pairs: Sequence[Path] = (),
     series: Sequence[Path] = (),
+    vectors: Sequence[Path] = (),
 ) -> None:
-    """Write the overview of the models, and of the pairs and series of models, whose summaries these are."""
+    """Write the overview of the models, their pairs and series, and the vectors, whose summaries these are."""
     results = page.parent.parent
     sections = [product for product, _ in collected(captions, products, results)]
-    models, compared = ({path.stem: about(path, results) for path in paths} for paths in (summaries, pairs))
-    write_text(page, overview_page(models, sections, pairs=compared, series=about_series(series, results)))
+    models, compared, weights = (
+        {path.stem: about(path, results) for path in paths} for paths in (summaries, pairs, vectors)
+    )
+    of_series = about_series(series, results)
+    write_text(page, overview_page(models, sections, pairs=compared, series=of_series, vectors=weights))
 
 
 def headline_of(found: Sequence[tuple[Product, Tables]]) -> list[tuple[str, str]]:

@@ -33,8 +33,11 @@ def unfinished(dag: Any, rules: Collection[str]) -> list[Any]:
 
 
 def write_unfinished_page(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:
-    """Write the page of a job of `atlas` that could not run; its old summary goes, and the new one to `summaries`."""
-    page, model = Path(job.output.page), str(job.wildcards.model)
+    """Write the page of a job that could not run; its old summary goes, and the new one to `summaries`.
+
+    job: of `atlas` or `vector_page`, whose one wildcard names what the page is of.
+    """
+    page, model = Path(job.output.page), str(next(iter(job.wildcards)))
     Path(job.output.summary).unlink(missing_ok=True)
     found = _found(dag, failed, job, page.parent.parent)
     findings = _findings(dag, job, page.parent.parent)
@@ -98,15 +101,16 @@ def _findings(dag: Any, job: Any, results: Path) -> list[dict[str, Any]]:
 def write_unfinished_overview(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:
     """Write the overview of a job of `overview` that could not run.
 
-    summaries: of the models whose pages are incomplete, by their path; the others' are read.
+    summaries: of the models and vectors whose pages are incomplete, by their path; the others' are read.
     """
     page = Path(job.output.page)
-    models = {
-        path.stem: summaries.get(path) or _about(path, page.parent.parent) for path in _paths(job.input.summaries)
-    }
+    models, vectors = (
+        {path.stem: summaries.get(path) or _about(path, page.parent.parent) for path in _paths(given)}
+        for given in (job.input.summaries, job.input.get("vectors", []))
+    )
     pairs = {path.stem: _about(path, page.parent.parent) for path in _paths(job.input.get("pairs", []))}
     products = [product for product, _ in _collected(dag, failed, job, page.parent.parent)]
-    _write(page, overview_page(models, products, _failures(dag, failed, job), pairs=pairs))
+    _write(page, overview_page(models, products, _failures(dag, failed, job), pairs=pairs, vectors=vectors))
 
 
 def write_unfinished_index(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:
@@ -220,6 +224,7 @@ def _one_line(text: str) -> str:
 # argument, for the pages over all models.
 WRITERS = {
     "atlas": write_unfinished_page,
+    "vector_page": write_unfinished_page,
     "atlas_page": write_unfinished_model_page,
     "overview": write_unfinished_overview,
     "atlas_index": write_unfinished_index,

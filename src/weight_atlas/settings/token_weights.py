@@ -1,23 +1,33 @@
 """Learned token weights: a vector with one number a token, or a table that is reduced to one."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from weight_atlas.settings.base import Count, Distinct, Natural, Percent, Settings, Text
 
+ByteFloat: TypeAlias = Literal["float8_e3m4", "float8_e4m3fn", "float8_e5m2"]
+HUB = "hf://"
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".npy")
 
 
-class Origin(Settings):
-    """Where a vector comes from."""
+class VectorFile(Settings):
+    """Which file a vector comes from."""
 
     source: Text | None = Field(
         None,
-        description="File that holds the weights: .pt, .pth, .ckpt, .bin, .safetensors or .npy; only the named tensor "
-        "is read. null: the rows of a model's matrix.",
+        description="File that holds the weights: .pt, .pth, .ckpt, .bin, .safetensors or .npy, or "
+        "hf://organisation/name/file; only the named tensor is read. null: the rows of a model's matrix.",
     )
+    revision: Text | None = Field(
+        None, description="Branch, tag or commit of a hub repository; resolved to a commit and recorded."
+    )
+
+
+class Origin(VectorFile):
+    """Where a vector comes from."""
+
     matrix: Literal["W_E", "W_U"] = Field("W_E", description="Matrix of `model`: embedding or output embedding.")
 
 
@@ -30,7 +40,19 @@ class Table(Settings):
         "tensor, or the only one called token_weights.",
     )
     mask_key: Text | None = Field(
-        None, description="Dotted name of a mask in the same file, true or not 0 for the tokens that are kept."
+        None, description="Dotted name of a mask in the same file, true or not 0 for some of the tokens."
+    )
+    mask_marks: Literal["kept", "masked"] = Field(
+        "kept", description="Whether the tokens that the mask has true or not 0 for are kept or masked."
+    )
+    bytes_are: ByteFloat | None = Field(
+        None,
+        description="Numbers of 8 bits that a tensor of bytes holds; null: what the tensor `dtype` beside the table of "
+        "a language detector says, else whole numbers.",
+    )
+    scale_key: Text | None = Field(
+        None,
+        description="Name of a number in the file that such bytes are multiplied by; null: `scale` beside `dtype`.",
     )
     sparse: Annotated[list[Text], Field(min_length=3, max_length=3)] | None = Field(
         None,
@@ -120,10 +142,25 @@ class TokenWeights(Vector, Counted, Evolution):
             raise PydanticCustomError(
                 "no_vector", "the source of token weights should be a file", {"remedy": f"of {', '.join(SUFFIXES)}"}
             )
-        of_file = ("key", "mask_key", "sparse", "reduce", "column", "columns", "checkpoints")
+        of_file = (
+            "revision",
+            "key",
+            "mask_key",
+            "bytes_are",
+            "scale_key",
+            "sparse",
+            "reduce",
+            "column",
+            "columns",
+            "checkpoints",
+        )
         if self.model is not None and (given := [key for key in of_file if getattr(self, key) is not None]):
             raise PydanticCustomError(
                 "of_file", "{key} is for files", {"key": given[0], "remedy": f"remove `{given[0]}`, or give a `source`"}
+            )
+        if self.revision is not None and not str(self.source).startswith(HUB):
+            raise PydanticCustomError(
+                "revision_of_hub", "`revision` is for files on the hub", {"remedy": "remove `revision`"}
             )
         if self.reduce is not None and self.column is not None:
             raise PydanticCustomError(

@@ -9,6 +9,7 @@ from weight_atlas.errors import AtlasError, unknown_name
 from weight_atlas.natural_order import natural
 from weight_atlas.paths import user_path
 from weight_atlas.settings.base import Settings
+from weight_atlas.settings.token_weights import HUB
 
 COUNTS_FILE = ".npy"
 # The steps of a vector, each with the key that its entry must give for it.
@@ -56,6 +57,10 @@ class Vectors:
         model = self.model_of(vector)
         return {} if model is None else {name: path.format(model=model) for name, path in patterns.items()}
 
+    def fetched(self, vector: str, pattern: str) -> dict[str, str]:
+        """The manifest of a vector's file on the hub, by input; none for one of a local file or of a model."""
+        return {"fetched": pattern.format(vector=vector)} if _on_hub(self._entries[vector]["source"]) else {}
+
     def tokenizer_of(self, vector: str) -> str | None:
         """The model or tokenizer of the configuration that says what the tokens are; None where nothing does."""
         entry = self._entries[vector]
@@ -84,7 +89,8 @@ class Vectors:
     def files(self, vector: str) -> list[str]:
         """The local files that the vector is read from."""
         entry = self._entries[vector]
-        named = [entry["source"], entry["columns"] if isinstance(entry["columns"], str) else None]
+        source = None if _on_hub(entry["source"]) else entry["source"]
+        named = [source, entry["columns"] if isinstance(entry["columns"], str) else None]
         return [user_path(path).as_posix() for path in named if path]
 
     def counts_file(self, vector: str) -> list[str]:
@@ -95,6 +101,10 @@ class Vectors:
     def checkpoints(self, vector: str) -> list[str]:
         """The files of the training run, in order."""
         return [path.as_posix() for path in checkpoint_files(self._entries[vector]["checkpoints"] or [])]
+
+
+def _on_hub(source: str | None) -> bool:
+    return source is not None and source.startswith(HUB)
 
 
 def _check(name: str, entry: dict[str, Any], config: dict[str, Any]) -> None:

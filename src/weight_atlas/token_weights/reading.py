@@ -16,10 +16,11 @@ from weight_atlas.families.pieces import load_piece
 from weight_atlas.paths import user_path
 from weight_atlas.settings.token_weights import Table
 from weight_atlas.token_weights.best_tokens import BestTokens
+from weight_atlas.token_weights.byte_floats import ByteFloats, byte_floats
 from weight_atlas.token_weights.sparse_table import SparseTable, sparse_table
 
 USUAL = "token_weights"
-Stored: TypeAlias = NamedTensor | SparseTable
+Stored: TypeAlias = NamedTensor | ByteFloats | SparseTable
 Reduction: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
@@ -43,12 +44,17 @@ def read_token_weights(path: Path, settings: Table, top: int) -> TokenWeights:
     """
     tensors = tensors_of(path)
     sparse = sparse_table(path, tensors, settings)
-    table = sparse if sparse is not None else named_tensor(path, settings.key, USUAL, tensors)
-    read = _of_table(table, settings, top, path)
+    read = _of_table(_dense(path, settings, tensors) if sparse is None else sparse, settings, top, path)
     if settings.mask_key is None:
         return read
-    mask = named_tensor(path, settings.mask_key, "token_mask", tensors)
-    return TokenWeights(read.weights, _mask(mask, len(read.weights)), read.made_of, read.best)
+    marked = _mask(named_tensor(path, settings.mask_key, "token_mask", tensors), len(read.weights))
+    kept = marked if settings.mask_marks == "kept" else ~marked
+    return TokenWeights(read.weights, kept, read.made_of, read.best)
+
+
+def _dense(path: Path, settings: Table, tensors: dict[str, NamedTensor]) -> NamedTensor | ByteFloats:
+    tensor = named_tensor(path, settings.key, USUAL, tensors)
+    return byte_floats(tensor, path, tensors, settings) or tensor
 
 
 def _mask(tensor: NamedTensor, size: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from weight_atlas.paths import user_path
 from weight_atlas.settings.token_weights import Vector
 from weight_atlas.token_weights.diagnoses import diagnoses, findings_of, sparsity_reading
 from weight_atlas.token_weights.diagnoses import table_of as diagnoses_table
+from weight_atlas.token_weights.hub_file import open_vector
 from weight_atlas.token_weights.pruning import pruned, pruning_study
 from weight_atlas.token_weights.reading import TokenWeights, matrix_row_norms, read_token_weights
 from weight_atlas.token_weights.statistics import NEAR_ZERO, statistics_by_set
@@ -42,13 +43,19 @@ class Study:
     label: str
 
 
-def read_vector(settings: Vector, checkpoint: Path | None, inventory: Path | None) -> TokenWeights:
-    """The weights that settings name: of a file, or, by its manifest and inventory, of a model's matrix."""
+def read_vector(
+    settings: Vector, checkpoint: Path | None = None, inventory: Path | None = None, fetched: Path | None = None
+) -> TokenWeights:
+    """The weights that settings name: of a file, or, by its manifest and inventory, of a model's matrix.
+
+    fetched: the manifest of a file on the hub.
+    """
     if checkpoint is not None and inventory is not None:
         return matrix_row_norms(open_checkpoint(checkpoint), read_table(inventory), settings.matrix)
     if settings.source is None:
         raise AtlasError("no weights to read", remedy="give a source, or a model's manifest and inventory")
-    return read_token_weights(user_path(settings.source), settings, settings.top)
+    path = user_path(settings.source) if fetched is None else open_vector(fetched)
+    return read_token_weights(path, settings, settings.top)
 
 
 def study(read: TokenWeights, settings: Vector, classes: pd.DataFrame | None, tokenizer: Path | None = None) -> Study:

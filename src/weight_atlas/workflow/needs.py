@@ -55,6 +55,7 @@ NEEDS = {
     "fetch_tokenizer": Need(1000, 60),
     "token_counts_part": Need(4000, 480),
     "token_counts": Need(4000, 480),
+    "fetch_vector": Need(1000, 60),
     "token_weights": Need(4000, 60),
     "token_weight_frequency": Need(4000),
     "token_weight_evolution": Need(4000, 60),
