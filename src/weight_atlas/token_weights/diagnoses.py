@@ -186,6 +186,8 @@ def _shape(shape: Shape) -> Diagnosis:
         evidence += f"; {shape.spike_share:.1%} lie within one narrow window"
     if not math.isnan(shape.tail_index):
         evidence += f"; tail index {shape.tail_index:.2g}"
+    if not math.isnan(shape.dip):
+        evidence += f"; dip {shape.dip:.2g} (chance reaches {shape.dip_of_chance:.2g})"
     if not math.isnan(shape.low_mode):
         evidence += f"; modes at {shape.low_mode:.4g} ({shape.low_share:.0%}) and {shape.high_mode:.4g}"
     value = shape.spike_share if shape.shape == SPIKE else shape.tail_index

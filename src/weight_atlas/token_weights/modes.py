@@ -1,8 +1,14 @@
-"""Whether a distribution has two modes: a mixture of two normal distributions with a valley between them."""
+"""Whether a distribution has two modes: a mixture of two normal distributions with a valley between them.
+
+The dip finds modes of like weight in fewer numbers, the counts of a histogram small ones beside large ones: a valley is
+taken for real where either tells it from chance.
+"""
 
 import math
 
 import numpy as np
+
+from weight_atlas.token_weights.dip import dip
 
 _BINS = 256
 _ROUNDS = 200
@@ -12,13 +18,17 @@ _TAIL = 0.005  # of each end, which is left out: a few far weights are no mode
 BIC_GAIN = 10.0
 VALLEY, ERRORS = 0.8, 4.0
 LEAST_SHARE = 0.02
+# Dip times sqrt(n) beyond which a valley is not of chance: of samples of the uniform distribution, the least clear of
+# those with one mode, one in a thousand is above.
+DIP = 0.75
 
 
 def two_modes(ordered: np.ndarray) -> tuple[float, float, float] | None:
     """The two modes of sorted weights and the share below the valley between them; None where there is one mode.
 
     Two normal components, fitted by expectation maximisation to a histogram, must gain BIC_GAIN over one, and the
-    histogram itself must have a valley between their means: skewed and peaked distributions take two components, too.
+    histogram itself must have a valley between their means, which chance does not make: skewed and peaked distributions
+    take two components, too.
     """
     low, high = np.quantile(ordered, (_TAIL, 1 - _TAIL))
     if not high > low or not math.isfinite(high - low):
@@ -30,7 +40,7 @@ def two_modes(ordered: np.ndarray) -> tuple[float, float, float] | None:
     single = _single_likelihood(middles, counts)
     if 2 * (likelihood - single) - 3 * math.log(n) < BIC_GAIN or shares.min() < LEAST_SHARE:
         return None
-    valley = _valley(counts, means, sigmas)
+    valley = _valley(counts, means, sigmas, 0.0 if dip(ordered) > DIP / math.sqrt(len(ordered)) else ERRORS)
     if valley is None:
         return None
     first, second = np.sort(means)
@@ -83,8 +93,8 @@ def _best_split(middles: np.ndarray, counts: np.ndarray) -> int:
     return int(np.nanargmax(np.where((mass > 0) & (rest > 0), between, np.nan))) + 1
 
 
-def _valley(counts: np.ndarray, means: np.ndarray, sigmas: np.ndarray) -> int | None:
-    """The bin of the valley between two means, if the counts have one that chance does not make."""
+def _valley(counts: np.ndarray, means: np.ndarray, sigmas: np.ndarray, errors: float) -> int | None:
+    """The bin of the valley between two means, if the counts have one that is so many standard errors deep."""
     first, second = np.sort(means)
     between = second - first
     width = max(1, round(0.15 * between * _BINS))  # bins that are taken together
@@ -97,6 +107,6 @@ def _valley(counts: np.ndarray, means: np.ndarray, sigmas: np.ndarray) -> int | 
     lowest = int(inside[width:-width].argmin()) + width
     peak = min(box[: left + lowest].max(), box[left + lowest :].max())
     depth = peak - inside[lowest]
-    if inside[lowest] > VALLEY * peak or depth < ERRORS * math.sqrt(peak + inside[lowest]):
+    if inside[lowest] > VALLEY * peak or depth < errors * math.sqrt(peak + inside[lowest]):
         return None
     return left + lowest

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from weight_atlas.token_weights.modes import two_modes
+from weight_atlas.token_weights.dip import dip
+from weight_atlas.token_weights.modes import DIP, two_modes
 
 GAUSSIAN, UNIFORM, BIMODAL = "Gaussian-like", "uniform", "bimodal"
 SPIKE, HEAVY = "delta spike", "heavy tail"
@@ -38,7 +39,8 @@ class Shape:
     n: weights that it is the shape of, without those at rest. resting, resting_share: the value that many weights share
     exactly, and their share of all; NaN and 0 where there is none. spike_share: of weights within a narrow window.
     tail_index: Hill's, of the outer hundredth. normal_distance, uniform_distance: Kolmogorov's, to the fitted
-    distributions. low_mode, high_mode, low_share: of two modes, where there are two.
+    distributions. dip: Hartigan's, and dip_of_chance: what it reaches in samples of one mode. low_mode, high_mode,
+    low_share: of two modes, where there are two.
     """
 
     shape: str
@@ -49,6 +51,8 @@ class Shape:
     tail_index: float = math.nan
     normal_distance: float = math.nan
     uniform_distance: float = math.nan
+    dip: float = math.nan
+    dip_of_chance: float = math.nan
     low_mode: float = math.nan
     high_mode: float = math.nan
     low_share: float = math.nan
@@ -71,7 +75,8 @@ def shape_of(weights: np.ndarray, initial: float | None) -> Shape:
     modes = two_modes(moved)
     name = _named(moved, index, normal, uniform, bimodal=modes is not None)
     low, high, part = modes or (math.nan, math.nan, math.nan)
-    return Shape(name, len(moved), resting, share, spike, index, normal, uniform, low, high, part)
+    dips = (dip(moved), DIP / math.sqrt(len(moved)))
+    return Shape(name, len(moved), resting, share, spike, index, normal, uniform, *dips, low, high, part)
 
 
 def _named(ordered: np.ndarray, index: float, normal: float, uniform: float, *, bimodal: bool) -> str:
