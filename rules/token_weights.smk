@@ -26,6 +26,8 @@ shown = shown_under("Token weights")
 
 use rule per_job as fetch_vector with:
     """Bring a file of token weights from the hub here, and write its manifest."""
+    input:
+        vector_files(vectors.source_file),
     output:
         manifest=FETCHED,
     pathvars:

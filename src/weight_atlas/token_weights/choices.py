@@ -88,10 +88,14 @@ class Vectors:
 
     def files(self, vector: str) -> list[str]:
         """The local files that the vector is read from."""
-        entry = self._entries[vector]
-        source = None if _on_hub(entry["source"]) else entry["source"]
-        named = [source, entry["columns"] if isinstance(entry["columns"], str) else None]
-        return [user_path(path).as_posix() for path in named if path]
+        columns = self._entries[vector]["columns"]
+        named = [columns] if isinstance(columns, str) else []
+        return [*self.source_file(vector), *(user_path(path).as_posix() for path in named)]
+
+    def source_file(self, vector: str) -> list[str]:
+        """The local file that the numbers lie in; none on the hub, and of a model."""
+        source = self._entries[vector]["source"]
+        return [] if source is None or _on_hub(source) else [user_path(source).as_posix()]
 
     def counts_file(self, vector: str) -> list[str]:
         """The file of counts that the user gives, if any."""
