@@ -17,7 +17,7 @@ from weight_atlas.workflow.configuration import (
     refuse_repeated_settings,
     typed,
 )
-from weight_atlas.comparison.choices import Pairs
+from weight_atlas.comparison.choices import Pairs, related_models
 from weight_atlas.errors import AtlasError
 from weight_atlas.token_weights.choices import Vectors, states
 from weight_atlas.failed_run import write_unfinished_pages
@@ -46,6 +46,7 @@ try:
     choices = Choices(config)  # of ablations
     vectors = Vectors(config)  # of token weights
     pairs = Pairs(config)  # of models
+    related = related_models(config)
     runs = Runs(config)  # whose checkpoints are models
     check_place(ROOT, "weight-atlas")
 except AtlasError as error:

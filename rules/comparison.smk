@@ -3,7 +3,8 @@
 Required: of both models <results>/checkpoints/{model}.json and <results>/tensor_inventory/{model}.parquet, and the
 tables of those analyses that both have.
 Produces: <results>/comparison/{pair}.parquet, .csv, .json with their views and figures,
-<results>/side_by_side/{pair}.csv, <results>/pair_page/{pair}.md.
+<results>/side_by_side/{pair}.csv, <results>/pair_page/{pair}.md; <results>/weight_sketch/{model}.parquet, and of the
+models of `lineage` <results>/lineage/models.csv, merges.csv, models.json and models.png.
 """
 
 from weight_atlas.settings.comparison import Compared, ComparisonPart
@@ -106,3 +107,34 @@ rule pair_pages:
         expand(rules.pair_page.output, pair=pairs.names),
         expand(rules.comparison.output, pair=pairs.names),
         expand(rules.side_by_side.output, pair=pairs.names),
+
+
+use rule per_model as weight_sketch with:
+    """A sketch of a model's weights: of each matrix a few thousand elements, at places that only its shape decides."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        inventory="<results>/tensor_inventory/{model}.parquet",
+    output:
+        table="<results>/weight_sketch/{model}.parquet",
+    pathvars:
+        step="weight_sketch",
+    params:
+        **step("weight_sketch"),
+
+
+use rule per_job as lineage with:
+    """How the models are related: who comes from whom, who is unrelated, which are merges of others."""
+    input:
+        sketches=expand("<results>/weight_sketch/{model}.parquet", model=related),
+        profiles=expand("<results>/weight_profile/{model}.parquet", model=related),
+        singular_values=expand("<results>/singular_values/{model}.parquet", model=related),
+    output:
+        table=shown("<results>/lineage/models.csv", "pairs of models"),
+        merges=shown("<results>/lineage/merges.csv", "merges"),
+        summary=shown("<results>/lineage/models.json", "summary"),
+        figure=shown("<results>/lineage/models.png", "tree and distances"),
+    pathvars:
+        job="lineage",
+    params:
+        **step("lineage"),
+        options={"models": related},

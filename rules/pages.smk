@@ -12,6 +12,7 @@ COMPARISONS = selection.comparisons(
     impact_comparison=["impact_summary"],
     vocabulary_summary=["neuron_labels", "neuron_effects", "super_weight_cards"],
 )
+COMPARISONS += ["lineage"] if len(related) > 1 else []  # of models that are named for it
 
 
 use rule per_model as findings with:

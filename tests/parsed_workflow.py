@@ -17,8 +17,12 @@ def parsed_rules() -> dict:
     """
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         recipes = {"six": {"format": "llama.cpp", "bits": 6}}
-        given = {"tokenizers": {"alone": {"source": "bundled:demo"}}, "pairs": {"same": ["demo", "demo"]}}
-        given["series"] = {"run": ["demo"]}
+        given = {
+            "tokenizers": {"alone": {"source": "bundled:demo"}},
+            "pairs": {"same": ["demo", "demo"]},
+            "lineage": {"models": "all"},
+            "series": {"run": ["demo"]},
+        }
         more = ConfigSettings(config={**given, "recipes": recipes})
         cores = ResourceSettings(cores=1)
         workflow = api.workflow(cores, config_settings=more, snakefile=ROOT / "Snakefile")._workflow

@@ -81,3 +81,12 @@ def _named(pairs: list[tuple[str, str]], where: str) -> dict[str, list[str]]:
             )
         found[name] = [a, b]
     return found
+
+
+def related_models(config: dict[str, Any], where: str = "configuration") -> list[str]:
+    """The models whose lineage a checked configuration asks for; AtlasError for one that is not known."""
+    given, models = config["lineage"]["models"], list(config["models"])
+    for model in given if given != "all" else ():
+        if model not in models:
+            raise unknown_name("model", model, models, f"{where}: lineage.models")
+    return models if given == "all" else list(given)

@@ -29,10 +29,11 @@ class Difference:
 
     n: elements. changed: whose bits differ, as values of a wider type where the stored types do. beyond_step: of those
     the ones that differ by more than the spacing of the coarser stored type at the larger of both magnitudes. signs:
-    sign bits that differ. square_a, square_b, square_d: sums of squares, of b - a in the last, over the elements that
-    are finite on both sides. largest: the largest |b - a|, infinite where one of both is not finite; place: of it, in
-    memory order (-1: nothing changed), with value_a, value_b. ks: distance between the distributions of values, see
-    ks_distance. sums: (segments, 4), see compare_patterns, a row of the tensor or a part of it each.
+    signs that differ where neither value is zero. square_a, square_b, square_d: sums of squares, of b - a in the last,
+    over the elements that are finite on both sides. largest: the largest |b - a|, infinite where one of both is not
+    finite; place: of it, in memory order (-1: nothing changed), with value_a, value_b. ks: distance between the
+    distributions of values, see ks_distance. sums: (segments, 4), see compare_patterns, a row of the tensor or a part
+    of it each.
     """
 
     n: int = 0

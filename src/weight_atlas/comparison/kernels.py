@@ -11,7 +11,7 @@ from weight_atlas.weights.kernels import compiled
 BLOCK = 2_048  # elements that are looked at together
 LANES = 16  # sums side by side, as many as fill vector registers
 # What is counted over a tensor: changed elements, those changed by more than one step of the stored type, changed
-# signs, elements of each side that are not finite; and the place of the largest change.
+# signs where neither is zero, elements of each side that are not finite; and the place of the largest change.
 CHANGED, BEYOND, SIGNS, NOT_FINITE_A, NOT_FINITE_B, PLACE = range(6)
 _MAGNITUDE, _EXPONENT, _SIGN = np.uint32(0x7FFF_FFFF), np.uint32(0x7F80_0000), np.uint32(0x8000_0000)
 
@@ -161,7 +161,8 @@ def _measured(bits, floats, size, step, least_step):
         top = max(top, z[i])
     for i in range(np.uint64(size)):
         changed += np.uint32(x[i] != y[i])
-        flips += (x[i] ^ y[i]) >> np.uint32(31)
+        both = np.uint32((x[i] & _MAGNITUDE) != 0) & np.uint32((y[i] & _MAGNITUDE) != 0)
+        flips += ((x[i] ^ y[i]) >> np.uint32(31)) & both
     for i in range(np.uint64(size)):
         beyond += np.uint32(d[i] > max(spacing[i] * step, least_step))
     return np.int64(top), np.int64(changed), np.int64(beyond), np.int64(flips)

@@ -1,5 +1,6 @@
 """How two models are related, by the changes of all their matrices together."""
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,6 +14,9 @@ LEAST = 256
 # Median cosines of matrices: below the first, or so many times their null, models share nothing; from the second on one
 # comes from the other by some training; from the third on by rounding, where the types differ.
 UNRELATED, TIMES_NULL, DERIVED, ROUNDED = 0.1, 10.0, 0.5, 0.9
+# Rounding turns a vector without changing signs: of what changes by chance, signs change in the angle's share of half a
+# turn. Below this part of it, the change is rounding.
+SIGNS_OF_ROUNDING = 0.5
 # Of the tensors, where no more have changed, something was edited and nothing trained.
 FEW = 0.1
 
@@ -65,7 +69,7 @@ def _told(
     if count <= max(1, FEW * total):
         return "edited", f"{b} is {a} except for {count:,} of {total:,} tensors ({by})."
     retyped = changed[changed["dtype_a"] != changed["dtype_b"]]
-    if len(retyped) >= 0.8 * count and not cosine < ROUNDED:
+    if len(retyped) >= 0.8 * count and not cosine < ROUNDED and is_rounding(whole["sign_share"], whole["cosine"]):
         types = ", ".join(
             f"{one} to {other}"
             for one, other in dict.fromkeys(zip(retyped["dtype_a"], retyped["dtype_b"], strict=True))
@@ -80,6 +84,11 @@ def _told(
         f"{b} and {a} share a beginning, and little more: the cosine of their matrices is {cosine:.2g} in the median, "
         f"that of random matrices within {null:.1g}."
     )
+
+
+def is_rounding(sign_share: float, cosine: float) -> bool:
+    """Whether so few signs differ beside the cosine that the change is one of rounding and not of training."""
+    return sign_share <= SIGNS_OF_ROUNDING * math.acos(min(1.0, max(-1.0, cosine))) / math.pi
 
 
 def _same(a: str, b: str, table: pd.DataFrame, alone: pd.DataFrame) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """Settings of the comparison of models."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -31,6 +31,14 @@ class Compared(Settings):
         description="Ranks that a LoRA of the change might have; the error that each would leave is given.",
     )
     top: Count = Field(20, description="Tensors and tokens that are listed as the most changed.")
+
+
+class Lineage(Settings):
+    """Which of the models come from which."""
+
+    models: Literal["all"] | Distinct[Text] = Field(
+        [], description="Models whose kinship is told: all, or two or more names. Their spectra are needed for it."
+    )
 
 
 class Comparison(ComparisonPart, Compared):

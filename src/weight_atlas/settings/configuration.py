@@ -17,7 +17,7 @@ from weight_atlas.settings.ablations import (
 )
 from weight_atlas.settings.base import Effort, Entry, Name, Natural, Settings, Text
 from weight_atlas.settings.circuits import HeadComposition, SingularDirections
-from weight_atlas.settings.comparison import Base, Comparison
+from weight_atlas.settings.comparison import Base, Comparison, Lineage
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.embeddings import EmbeddingGeometry, HeadSimilarity, ProjectionPca
 from weight_atlas.settings.models import Model
@@ -135,6 +135,7 @@ class Configuration(Settings):
     heavy_tail: HeavyTail = DEFAULTS
     spectrum_view: SpectrumView = DEFAULTS
     comparison: Comparison = DEFAULTS
+    lineage: Lineage = DEFAULTS
     embedding_geometry: EmbeddingGeometry = DEFAULTS
     projection_pca: ProjectionPca = DEFAULTS
     head_similarity: HeadSimilarity = DEFAULTS

@@ -42,6 +42,8 @@ NEEDS = {
     "comparison_part": Need(4000, 720),
     "comparison": Need(4000, 240),
     "pair_page": Need(1000),
+    "weight_sketch": Need(2000, 120),
+    "lineage": Need(4000, 60),
     "side_by_side": Need(1000),
     "attention_kernel": Need(4000, 240),
     "head_composition": Need(4000, 720),
