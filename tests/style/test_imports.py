@@ -52,7 +52,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The ways in.
     "workflow": {"checkpoint", "settings", "tokens"},
     "command": {
-        "checkpoint", "families", "figures", "findings", "metrics", "settings", "token_weights", "tokens", "workflow",
+        "checkpoint", "comparison", "families", "figures", "findings", "metrics", "settings", "token_weights",
+        "tokens", "workflow",
     },
     "__main__": {"command"},
     "api": {

@@ -35,8 +35,8 @@ def corpus_named(project: Project, text: str) -> str:
         remedy = f"use {', '.join(KNOWN)}, hf:organisation/data-set, or a file or pattern of .txt, .jsonl or .parquet"
         raise AtlasError("no such text", where=text, remedy=remedy)
     if not known:  # the corpus that there is by itself stays the first, which other analyses read
-        project.set_key("corpora.python-docs", dict(KNOWN["python-docs"]))
-    project.set_key(f"corpora.{name}", dict(entry))
+        project.set_entry("corpora", "python-docs", dict(KNOWN["python-docs"]))
+    project.set_entry("corpora", name, dict(entry))
     return name
 
 
@@ -48,6 +48,6 @@ def tasks_named(project: Project, tasks: Iterable[str], limit: int | None) -> li
         known = (project.document.get("tasks") or {}).get(name) or {}
         entry = {**known, **({"name": task} if task != name else {}), **({"limit": limit} if limit else {})}
         if entry != known or name not in (project.document.get("tasks") or {}):
-            project.set_key(f"tasks.{name}", entry)
+            project.set_entry("tasks", name, entry)
         names.append(name)
     return names

@@ -94,6 +94,12 @@ class Project:
         if last not in below or below[last] != value:
             below[last] = _flow(value) if isinstance(value, list) else value
 
+    def set_entry(self, section: str, name: str, value: Any) -> None:
+        """Set an entry of a section by its name, which may have dots in it."""
+        entries = self._section(section)
+        if entries.get(name) != value:
+            entries[name] = _flow(value) if isinstance(value, list) else value
+
     def configured(self) -> dict[str, Any]:
         """The whole configuration, checked and complete."""
         from weight_atlas.workflow.configuration import configured

@@ -9,7 +9,6 @@ from weight_atlas.command.options import DEFAULTS, OneModel, Options
 from weight_atlas.command.project import Project
 from weight_atlas.command.results import Extract, extract
 from weight_atlas.command.scan import show
-from weight_atlas.command.super_weights import set_keys
 
 _RECIPE = ("unit", "matrices", "type", "bits", "bytes", "sqnr_db", "weighted_by", "spared")
 _PERPLEXITY = ("variant", "bits", "perplexity", "low", "high", "delta_nll")
@@ -35,9 +34,8 @@ def recipe(
     name = f"{format}-{bits if bits is not None else f'{gb}GB'}"
 
     def prepare(project: Project) -> None:
-        set_keys(
-            project, {f"recipes.{name}": {"format": format} | ({"bits": bits} if bits is not None else {"gb": gb})}
-        )
+        size = {"bits": bits} if bits is not None else {"gb": gb}
+        project.set_entry("recipes", name, {"format": format, **size})
 
     def beside(project: Project, names: list[str]) -> list[str]:
         made = [f"quantization_recipe/{each}/{name}.csv" for each in names]

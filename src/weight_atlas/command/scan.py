@@ -8,12 +8,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from weight_atlas.command import engine
-from weight_atlas.command.engine import INTERRUPTED, Failure
+from weight_atlas.command.engine import INTERRUPTED, Outcome
 from weight_atlas.command.formats import as_json, check_outputs, write_outputs
 from weight_atlas.command.options import DEFAULTS, Models, Options
-from weight_atlas.command.project import FILE, Project
+from weight_atlas.command.project import Project
 from weight_atlas.command.results import Extract, Result, exceeded, product_of, result_of
-from weight_atlas.command.screen import console, print_failures, print_result
+from weight_atlas.command.screen import console, print_failures, print_lines, print_result
 from weight_atlas.command.thresholds import held_to, read_thresholds
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.methods import ALL, DEFAULT, METHODS, analyses_of
@@ -72,23 +72,41 @@ def show(
     if not models:
         raise AtlasError("no model", remedy="name one: weight-atlas scan bundled:demo")
     check_outputs(options.output)
-    thresholds = read_thresholds(options.thresholds) if options.thresholds else None
+    if options.thresholds is not None:
+        read_thresholds(options.thresholds)  # what is wrong with it is said before anything runs
     project = options.project()
     names = ask(project, models, analyses, options, prepare)
-    outcome = engine.run(project, targets(project, names, analyses, beside(project, names), judged), options.running())
-    if outcome.code and not all(map(project.arrived, names)):
+    outcome = make(project, names, targets(project, names, analyses, beside(project, names), judged), options)
+    results = [result_of(project, name, analyses, most) for name in names if project.arrived(name)]
+    results = [replace(each, judged=judged, extracts=more(project, each.name) if more else []) for each in results]
+    conclude(project, results, outcome, options)
+
+
+def make(project: Project, names: Iterable[str], files: Sequence[str], options: Options) -> Outcome:
+    """Have the workflow make files; a dry run, and an interrupted one, end here."""
+    outcome = engine.run(project, files, options.running())
+    if options.dry_run or (outcome.code and not all(map(project.arrived, names))):
         project.take_back()
+    print_failures(outcome.failures)
     if outcome.interrupted:
         end_interrupted()
     if options.dry_run:
-        print_failures(outcome.failures)
-        sys.exit(outcome.code and FAILED)
-    print_failures(outcome.failures)
-    results = [result_of(project, name, analyses, most) for name in names if project.arrived(name)]
-    results = [replace(each, judged=judged, extracts=more(project, each.name) if more else []) for each in results]
-    if thresholds is not None:
+        sys.exit(FAILED if outcome.code else 0)
+    return outcome
+
+
+def conclude(project: Project, results: Sequence[Result], outcome: Outcome, options: Options) -> None:
+    """Hold results to the thresholds, print them, write them, and end with the code that tells how it went."""
+    if options.thresholds is not None:
+        thresholds = read_thresholds(options.thresholds)
         results = [held_to(thresholds, result, project) for result in results]
-    _print(results, outcome.failures, options, project)
+    if options.json:
+        sys.stdout.write(as_json(results, outcome.failures))
+    else:
+        for result in results:
+            print_result(result, quiet=options.quiet)
+        if results and not options.quiet:
+            print_lines([f"{project.results}: all numbers and figures; {project.path}: what was asked for"])
     write_outputs(options.output, results, outcome.failures)
     if outcome.code:
         sys.exit(FAILED)
@@ -137,21 +155,6 @@ def set_key(project: Project, setting: str) -> None:
         project.set_key(key, yaml.safe_load(text))
     except yaml.YAMLError as error:
         raise AtlasError(f"no YAML: {text}", where="--set", remedy="write section.key=value") from error
-
-
-def _print(
-    results: Sequence[Result],
-    failures: Sequence[Failure],
-    options: Options,
-    project: Project,
-) -> None:
-    if options.json:
-        sys.stdout.write(as_json(results, failures))
-        return
-    for result in results:
-        print_result(result, quiet=options.quiet)
-    if results and not options.quiet:
-        console().print(f"[dim]{project.results}: all numbers and figures; {project.directory / FILE}: what was asked")
 
 
 def end_interrupted() -> None:

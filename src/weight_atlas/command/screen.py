@@ -58,8 +58,12 @@ def print_extract(found: Extract, screen: Console | None = None) -> None:
     for column in found.columns:
         number = all(isinstance(row.get(column), int | float | None) for row in found.rows)
         table.add_column(Text(plain(column)), justify="right" if number else "left", overflow="fold")
-    for row in found.rows:
-        table.add_row(*(Text(_cell(row.get(column))) for column in found.columns))
+    # Names of tensors are long, and what all of them begin with says nothing.
+    named = found.columns[0] in ("id", "id_a")
+    names = _short([row.get(found.columns[0]) for row in found.rows]) if named else []
+    for place, row in enumerate(found.rows):
+        cells = [_cell(row.get(column)) for column in found.columns]
+        table.add_row(*map(Text, [names[place], *cells[1:]] if named else cells))
     (screen or console()).print(table)
 
 
@@ -168,7 +172,7 @@ def _short(names: Sequence[object]) -> list[str]:
     # The number of a layer stays, and so does the word before it.
     kept = (n for n in range(fewest) if len({each[n] for each in parts}) > 1 or parts[0][n + 1].isdigit())
     begin = next(kept, fewest)
-    return [".".join(each[begin:]) for each in parts] if len(texts) > 1 else texts
+    return [".".join(each[begin if len(texts) > 1 else 0 :]) for each in parts]
 
 
 def _cell(value: object) -> str:
