@@ -1,4 +1,4 @@
-"""The command weight-atlas as people use it: in a terminal, in a pipe, stopped, without a network, beside another run."""
+"""The command as people use it: in a terminal, in a pipe, stopped, without a network, beside another run."""
 
 import fcntl
 import json
