@@ -132,7 +132,7 @@ function cell(column, value) {
   if (numeric(column)) return atlas.make("td", { class: "number", title: typeof value === "number" ? String(value) : undefined }, atlas.said(value, column.format ?? (Number.isInteger(value) ? "," : ".4g")));
   const text = visible(value);
   const link = column.links?.[value];
-  return atlas.make("td", {}, ...(link ? [atlas.make("a", { href: link }, ...text)] : text));
+  return atlas.make("td", { class: String(value).length > 44 ? "long" : undefined }, ...(link ? [atlas.make("a", { href: link }, ...text)] : text));
 }
 
 // Texts of others, whole: control and direction characters are shown by their numbers, and nothing turns the line round.

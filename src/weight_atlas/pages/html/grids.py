@@ -155,8 +155,11 @@ def keys_of(table: pd.DataFrame, kind: str) -> list[tuple[str, str, int, int]]:
 
     Tables of one stack or component leave these columns out; they are of the decoder's self-attention.
     """
-    stack = table["stack"].fillna("") if "stack" in table else pd.Series("decoder", index=table.index)
-    component = table["component"].fillna("") if "component" in table else pd.Series("", index=table.index)
-    return list(
-        zip(stack.astype(str), component.astype(str), table["layer"].astype(int), table[kind].astype(int), strict=True)
-    )
+    stack = _texts(table["stack"]) if "stack" in table else pd.Series("decoder", index=table.index)
+    component = _texts(table["component"]) if "component" in table else pd.Series("", index=table.index)
+    return list(zip(stack, component, table["layer"].astype(int), table[kind].astype(int), strict=True))
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    """A column of texts, "" where one is missing."""
+    return column.astype(object).where(column.notna(), "").astype(str)

@@ -130,7 +130,7 @@ def _of_table(table: Table, frame: pd.DataFrame, cells: int) -> Iterator[Measure
         for kind, part in parts:
             values = _spread(part, pd.to_numeric(part[metric.column], errors="coerce"), cells)
             if not np.isnan(values).all():
-                null = metric.null_of(part)
+                null = metric.null_of(part) if not isinstance(metric.null, str) or metric.null in part else None
                 yield Measure(metric, table, kind, values, None if null is None else _spread(part, null, cells))
 
 

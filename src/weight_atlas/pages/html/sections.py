@@ -147,7 +147,11 @@ def _table(path: Path, table: pd.DataFrame, registered: Table | None, results: P
     excerpt = shown(table.head(0) if table.empty else table, registered)
     known = registered.by_column if registered else {}
     words = {**(registered.words if registered else {}), **(registered.lists if registered else {})}
-    first = [str(column) for column in excerpt[0].columns] if excerpt else [str(column) for column in rows.columns[:16]]
+    first = [
+        str(column)
+        for column in (excerpt[0] if excerpt else rows.iloc[:, :16]).columns
+        if not _says_nothing(rows, column)
+    ]
     columns = [
         {
             "name": str(column),
@@ -166,6 +170,13 @@ def _table(path: Path, table: pd.DataFrame, registered: Table | None, results: P
         "of": len(table),
         "file": path.relative_to(results).as_posix(),
     }
+
+
+def _says_nothing(rows: pd.DataFrame, column: Any) -> bool:
+    """Whether a column is empty throughout, or repeats the names of the tensors."""
+    return bool(rows[column].isna().all()) or (
+        column == "tensor" and "id" in rows and rows["id"].equals(rows["tensor"])
+    )
 
 
 def _told_of(metric: Metric) -> dict[str, str]:

@@ -1,0 +1,208 @@
+"""The atlas in a real browser, driven as somebody would who reads it."""
+
+from urllib.parse import quote
+
+import pytest
+from atlas_results import HOSTILE, write_atlas, write_shared
+from watched_browser import opened, started
+
+from weight_atlas.artifacts import read_json, read_table
+from weight_atlas.metrics import metric, tables
+from weight_atlas.pages.html.index_page import write_index
+
+pytestmark = pytest.mark.slow
+
+PLAIN, EXPERTS, OWNED = "plain", "experts", "hostile"
+
+
+@pytest.fixture(scope="module")
+def atlas(tmp_path_factory):
+    """The folder of an atlas of three models: a small one, one with experts, one whose texts are hostile."""
+    results = tmp_path_factory.mktemp("atlas") / "results"
+    write_atlas(results, PLAIN)
+    write_atlas(results, EXPERTS, experts=8)
+    write_atlas(results, OWNED, texts=HOSTILE)
+    write_shared(results)
+    folder = results / "atlas"
+    summaries = [read_json(folder / f"models/{name}.json") for name in (PLAIN, EXPERTS, OWNED)]
+    write_index(folder / "index.html", folder / "index", summaries, [], [], {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with started() as browser:
+        yield browser
+
+
+def page_of(atlas, model):
+    return atlas / f"models/{model}.html"
+
+
+@pytest.mark.parametrize("model", [PLAIN, EXPERTS, OWNED, None])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_a_page_opens_without_a_word_a_request_or_a_scroll_to_the_side(browser, atlas, model, width, theme):
+    with opened(browser, page_of(atlas, model) if model else atlas / "index.html", width=width, theme=theme) as page:
+        for details in page.locator("details").all():
+            details.evaluate("each => (each.open = true)")
+        page.wait_for_timeout(300)
+        dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 20, 23)"
+        assert dark == (theme == "dark")
+
+
+def test_the_number_of_every_cell_and_metric_is_that_of_the_table(browser, atlas):
+    """Walked by the keys, read back from the card."""
+    tensors = read_table(atlas.parent / f"tensor_inventory/{PLAIN}.parquet")["id"]
+    with opened(browser, page_of(atlas, PLAIN)) as page:
+        page.focus("#canvas")
+        seen = {}
+        page.keyboard.press("Home")
+        page.keyboard.press("Enter")
+        for key in ["ArrowDown", "ArrowRight", "ArrowDown", "ArrowDown", "ArrowRight", "ArrowDown", "End"]:
+            name = page.get_attribute("#card", "data-cell")
+            page.locator("#card details.numbers summary", has_text="All numbers").click()
+            page.wait_for_selector("#card tr[data-metric]")
+            rows = page.locator("#card tr[data-metric]").all()
+            seen[name] = {
+                row.get_attribute("data-metric"): (
+                    row.get_attribute("data-value"),
+                    row.locator("td").first.inner_text(),
+                )
+                for row in rows
+            }
+            page.focus("#canvas")
+            page.keyboard.press(key)
+            page.wait_for_selector(f"#card:not([data-cell='{name}'])")
+            page.wait_for_selector("#card details.numbers")
+    assert len(seen) == 7 and set(seen) <= set(tensors)
+    for name, numbers in seen.items():
+        for identity, (value, said) in numbers.items():
+            known = metric(identity)
+            table = read_table(atlas.parent / table_of_metric(identity).replace("{model}", PLAIN)).set_index("id")
+            truth = table.loc[name, known.column]
+            assert float(value) == pytest.approx(truth, rel=1e-6), (name, identity)
+            if not (1e4 <= abs(truth) < 1e9 and known.format.endswith("g")):
+                assert said.replace("−", "-") == known.written(truth).replace("inf", "∞"), (name, identity)
+
+
+def table_of_metric(identity):
+    return next(table.file for table in tables().values() if identity.rpartition(".")[0] == table.name)
+
+
+def test_a_picked_metric_and_an_opened_cell_are_in_the_address_which_restores_them(browser, atlas):
+    with opened(browser, page_of(atlas, PLAIN)) as page:
+        page.click("#metric")
+        page.keyboard.type("kurt")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("html[data-painted='tensor/weight_statistics.kurtosis']")
+        assert "median of the role" not in page.inner_text("#legend")  # kurtosis has a null
+        page.focus("#canvas")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#card .big")
+        cell, value = page.get_attribute("#card", "data-cell"), page.inner_text("#card .big b")
+        address = page.url
+    assert "metric=weight_statistics.kurtosis" in address
+    with opened(browser, page_of(atlas, PLAIN), "#" + address.partition("#")[2]) as page:
+        page.wait_for_selector("#card .big")
+        assert page.get_attribute("#card", "data-cell") == cell and page.inner_text("#card .big b") == value
+        assert page.input_value("#metric") == metric("weight_statistics.kurtosis").title
+
+
+def test_heads_have_a_map_and_cards_of_their_own(browser, atlas):
+    address = f"#metric=head/{quote('attention_head.erank:QK')}&cell={quote('layer 1 head 2')}"
+    heads = read_table(atlas.parent / f"attention_head/{PLAIN}.csv")
+    (truth,) = heads.erank[(heads.layer == 1) & (heads["head"] == 2) & (heads.circuit == "QK")]
+    with opened(browser, page_of(atlas, PLAIN), address) as page:
+        page.wait_for_selector("#card .pair svg")
+        assert page.inner_text("#card h3") == "layer 1 head 2"
+        assert page.inner_text("#card .big b") == format(truth, ".4g")
+
+
+def test_a_finding_leads_to_its_cell(browser, atlas):
+    with opened(browser, page_of(atlas, PLAIN)) as page:
+        page.click(".finding.notable a.tocell")
+        page.wait_for_selector("#card .big")
+        assert page.get_attribute("#card", "data-cell") == "layers.1.norm1" or page.get_attribute("#card", "data-cell")
+        assert page.inner_text("#card .marks summary").startswith("1 finding here")
+        page.click("#card .close")
+        assert page.is_hidden("#card") and "cell=" not in page.url
+
+
+def test_tables_are_sorted_filtered_and_copied(browser, atlas):
+    truth = read_table(atlas.parent / f"weight_statistics/{PLAIN}.csv")
+    with opened(browser, page_of(atlas, PLAIN)) as page:
+        table = page.locator("#weight_statistics details.table").first
+        table.scroll_into_view_if_needed()
+        if not table.evaluate("each => each.open"):
+            table.locator("summary").click()
+        table.locator("tbody tr").first.wait_for()
+        table.locator("thead button", has_text="kurtosis").click()
+        first = table.locator("tbody tr").first.get_attribute("data-row")
+        assert int(first) == truth["kurtosis"].idxmax()
+        table.locator("input[type=search]").fill("layers.1. w_q")
+        assert table.locator("tbody tr").count() == truth.id.str.contains(r"layers\.1\.W_Q", regex=True).sum()
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        table.locator("button", has_text="Copy as CSV").click()
+        page.wait_for_selector("text=Copied")
+        copied = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert copied[0].startswith("id,role") and len(copied) == 3
+    assert {line.split(",")[0] for line in copied[1:]} == {"layers.1.W_Q", "layers.1.W_Q.bias"}
+
+
+def test_the_theme_is_switched(browser, atlas):
+    with opened(browser, page_of(atlas, PLAIN)) as page:
+        before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.click("#theme")
+        assert page.get_attribute("html", "data-theme") == "dark"
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+
+
+def test_texts_of_others_are_shown_and_never_run(browser, atlas):
+    with opened(browser, page_of(atlas, OWNED)) as page:
+        assert page.title() == f"{OWNED} · weight-atlas"
+        table = page.locator("#neuron_effects details.table").first
+        table.scroll_into_view_if_needed()
+        if not table.evaluate("each => each.open"):
+            table.locator("summary").click()
+        table.locator("tbody tr").first.wait_for()
+        shown = table.locator("tbody").inner_text()
+        for text in HOSTILE[:2]:
+            assert text in shown
+        assert "U+202E" in shown and "U+001B" in shown and "U+2028" in shown
+        page.click(".finding.critical a.tocell")
+        page.wait_for_selector("#card .big")
+        assert HOSTILE[0] in page.inner_text("#card h3")
+        assert page.locator("img[src=x], script:not([src]):not([type])").count() == 0
+        assert page.title() == f"{OWNED} · weight-atlas"
+
+
+def test_models_lie_side_by_side(browser, atlas):
+    with opened(browser, atlas / "index.html") as page:
+        assert page.locator(".model").count() == 3
+        assert page.locator("#scatter-chart svg").count() == 1 and page.locator("#depth-chart svg").count() == 1
+        page.click("#depth-metric")
+        page.keyboard.type("kurtosis")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#depth-chart[data-label^='excess kurtosis']")
+        assert "metric=weight_statistics.kurtosis" in page.url
+        page.locator("#table a", has_text=EXPERTS).click()
+        page.wait_for_selector("#canvas")
+        assert page.url.endswith(f"models/{EXPERTS}.html")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("model", [EXPERTS, None])
+def test_axe_finds_nothing_serious(browser, atlas, model, theme):
+    from axe_core_python.sync_playwright import Axe
+
+    file = page_of(atlas, model) if model else atlas / "index.html"
+    with opened(browser, file, theme=theme, bypass_csp=True) as page:
+        if model:
+            page.click(".finding.critical a.tocell")
+            page.wait_for_selector("#card details.numbers")
+        found = Axe().run(page)["violations"]
+    grave = [
+        (each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")
+    ]
+    assert grave == []

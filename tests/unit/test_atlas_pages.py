@@ -1,0 +1,150 @@
+"""The pages of the atlas as files: what they hold is what the tables hold, and texts of others stay texts."""
+
+import base64
+import json
+import re
+
+import html5lib
+import numpy as np
+import pandas as pd
+import pytest
+from atlas_results import HOSTILE, findings_of, inventory, write_atlas, write_results
+
+from weight_atlas.artifacts import read_json, read_table
+from weight_atlas.pages.html.encoding import in_chunks, json_text, packed
+from weight_atlas.pages.html.evidence import strip
+from weight_atlas.pages.html.grids import tensor_grid
+from weight_atlas.pages.html.index_page import write_index
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    return write_atlas(tmp_path_factory.mktemp("pages") / "results", "m", experts=4)
+
+
+def map_of(page):
+    """The data of the map in a page."""
+    (found,) = re.findall(r'<script type="application/json" id="page">(.*?)</script>', page.read_text(), flags=re.S)
+    return json.loads(found)
+
+
+def chunk(path):
+    """The value that a chunk hands over."""
+    return json.loads(re.fullmatch(r'atlas\.take\("[^"]*",(.*)\);\n', path.read_text(), flags=re.S)[1])
+
+
+def unpacked(packed):
+    return np.frombuffer(base64.b64decode(packed["data"]), dtype=f"<{packed['type']}")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [([1.5, np.nan, np.inf], "f4"), ([1.0, 16_777_215.0], "f4"), ([1.0, 16_777_217.0], "f8"), ([1e300, 0.5], "f8")],
+)
+def test_packed_numbers_come_back(values, kind):
+    sent = packed(np.array(values))
+    assert sent["type"] == kind
+    np.testing.assert_allclose(unpacked(sent), values, rtol=6e-8)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_json_in_a_page_is_plain_letters(text):
+    written = json_text({"x": text})
+    assert json.loads(written) == {"x": text} and written.isascii() and not set("<>&'") & set(written)
+
+
+def test_chunks_are_filled_in_order():
+    assert in_chunks([4, 5, 2, 20, 1], 10) == [0, 0, 1, 2, 3]
+
+
+def test_the_map_has_each_tensor_once_where_it_is_in_the_model():
+    tensors = inventory(3, experts=4)
+    grid = tensor_grid(tensors)
+    cells = grid["cells"]
+    assert sorted(cells["id"]) == sorted(tensors["id"])
+    place = {name: (cells["row"][i], grid["columns"][cells["column"][i]]) for i, name in enumerate(cells["id"])}
+    assert place["embed"][1] == "in" and place["head"][1] == "out" == place["norm"][1]
+    assert [place[f"layers.{layer}.W_Q"] for layer in range(3)] == [
+        (place["layers.0.W_Q"][0], str(i)) for i in range(3)
+    ]
+    assert len({place[f"layers.1.experts.{expert}.W_up"] for expert in range(4)}) == 1
+    labels = [row["label"] for row in grid["rows"]]
+    assert labels.index("W_Q") < labels.index("bias of W_Q") < labels.index("W_K") < labels.index("W_gate")
+    assert labels.index("pre attention norm") < labels.index("W_Q") and labels[-2:] == ["final norm", "W_U"]
+
+
+def test_all_numbers_of_the_map_are_those_of_the_tables(page):
+    data, tensors = map_of(page), read_table(page.parents[2] / "weight_statistics/m.csv").set_index("id")
+    ids = data["grids"][0]["cells"]["id"]
+    seen = set()
+    for metric in data["metrics"]:
+        if metric["step"] == "weight_statistics":
+            values = chunk(page.with_suffix("") / f"metrics/{metric['chunk']}.js")[f"tensor/{metric['id']}"]
+            column = metric["id"].rpartition(".")[2]
+            np.testing.assert_allclose(unpacked(values["v"]), tensors.loc[ids, column], rtol=6e-8)
+            seen.add(column)
+            assert column != "dynamic_range" or values["n"] == 5.0
+    assert seen == {"kurtosis", "std", "dynamic_range"}, "nulls and sizes are no metrics by themselves"
+    heads = [metric["id"] for metric in data["metrics"] if metric["grid"] == "head"]
+    assert heads == ["attention_head.erank:QK", "attention_head.erank:OV"]
+
+
+def test_super_weights_and_findings_are_marks_on_their_cells(page):
+    data = map_of(page)
+    ids = data["grids"][0]["cells"]["id"]
+    (star,) = data["stars"]
+    assert ids[star["cell"]] == "layers.0.experts.0.W_down" and (star["row"], star["column"]) == (3, 5)
+    marks = {ids[mark["cell"]]: mark for mark in data["marks"]}
+    tensors = inventory(3, experts=4)
+    assert marks[tensors["id"].iloc[9]]["grade"] == "notable"
+    assert marks["layers.0.experts.0.W_down"] == {"cell": star["cell"], "grade": "critical", "findings": [1]}
+
+
+def test_the_chart_of_a_finding_has_all_that_was_looked_at():
+    tensors = inventory(3)
+    table = pd.DataFrame(
+        {"id": tensors["id"], "rows": 16, "cols": 16, "absmax": 1.0, "role": "W_Q", "dynamic_range": 5.0, "std": 1.0,
+         "dynamic_range_null": 5.0, "zeros": 0, "n": 256, "max": 1.0, "min": -1.0, "rms": 1.0}
+    )  # fmt: skip
+    table.loc[9, "dynamic_range"] = 400.0
+    finding = {**findings_of(tensors, "x")[0], "id": "outlier_weight"}
+    chart = strip(finding, {"weight_statistics/m.csv": table})
+    assert len(chart["dots"]) == len(table) and sum(hit for *_, hit in chart["dots"]) == 1
+    assert max(x for x, _, hit in chart["dots"] if not hit) < next(x for x, _, hit in chart["dots"] if hit)
+    assert strip({**finding, "value": None}, {}) is None
+
+
+@pytest.mark.parametrize("texts", [("a", "b"), HOSTILE])
+def test_pages_are_valid_html_and_texts_stay_texts(tmp_path, texts):
+    page = write_atlas(tmp_path / "results", "m", texts=texts)
+    index = tmp_path / "results/atlas/index.html"
+    write_index(index, index.parent / "index", [read_json(page.with_suffix(".json"))], [], [], {})
+    for file in (page, index):
+        tree = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(file.read_text())
+        assert [each for each in tree.iter("img") if each.get("src") == "x"] == []
+        assert all(each.get("src") or each.get("type") == "application/json" for each in tree.iter("script"))
+    chunks = "".join(path.read_text() for path in page.with_suffix("").rglob("*.js"))
+    assert chunks.isascii() and "<" not in chunks
+
+
+def test_a_page_is_written_twice_with_the_same_bytes(tmp_path):
+    pages = [write_atlas(tmp_path / each / "results", "m") for each in "ab"]
+    files = [sorted(path for path in page.parent.rglob("*") if path.is_file()) for page in pages]
+    assert len(files[0]) > 10
+    assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
+
+
+def test_a_model_without_tensors_on_record_has_a_page_without_a_map(tmp_path):
+    from weight_atlas.pages.html.model_page import write_model_page
+    from weight_atlas.pages.html.sources import Artifacts
+    from weight_atlas.pages.page import Product
+
+    write_results(tmp_path / "results", "m")
+    page = tmp_path / "results/atlas/models/m.html"
+    products = [(Product("token_counts", "How to read it.", not_applicable="no tokenizer"), {})]
+    write_model_page(
+        page, page.with_suffix(""), page.with_suffix(".json"), "m", products, [], [], Artifacts(), [("x", "<b>")]
+    )
+    text = page.read_text()
+    assert '<canvas id="canvas"' not in text and "no tokenizer" in text and "&lt;b&gt;" in text
+    html5lib.HTMLParser(strict=True).parse(text)

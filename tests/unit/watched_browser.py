@@ -1,0 +1,46 @@
+"""A real browser whose pages may say, ask and show nothing that they should not."""
+
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+SCRIPT = Path(__file__).parents[1] / "browser.sh"
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@contextmanager
+def started():
+    """A headless Chromium; tests/browser.sh finds or installs one."""
+    path = subprocess.run(["bash", SCRIPT], check=True, capture_output=True, text=True).stdout.strip()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser, file: Path, hash: str = "", *, width: int = 1280, theme: str = "light", **options):
+    """A page from the disk, ready; on leaving, nothing was printed, failed, asked of a network, or scrolls sideways."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, **options)
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: said.append(f"error: {error}"))
+    page.on("requestfailed", lambda request: said.append(f"failed: {request.url}"))
+    page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(file.as_uri() + hash)
+    page.wait_for_selector("html[data-ready=yes]")
+    yield page
+    page.wait_for_timeout(100)
+    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    inside = file.parents[1 if file.parent.name == "models" else 0].as_uri()
+    outside = [url for url in asked if not url.startswith((inside, "data:", "blob:"))]
+    context.close()
+    assert said == [] and outside == [] and wide <= 0, (said, outside, wide)
