@@ -199,7 +199,8 @@ CARDS = {
 def cards_of(model):
     read = {str(path) for name in selection.analyses_of(model) for path in getattr(rules, name).input}
     results = config["pathvars"]["results"]
-    return {name: path for name, path in CARDS.items() if path.replace("<results>", results) in read}
+    made = [name for name, path in CARDS.items() if path.replace("<results>", results) in read]
+    return {name: CARDS[name] for name in ("checkpoint", "tensor_inventory", *made)}
 
 
 def products_of_vector(vector):

@@ -3,8 +3,9 @@
 Required: of both models <results>/checkpoints/{model}.json and <results>/tensor_inventory/{model}.parquet, and the
 tables of those analyses that both have.
 Produces: <results>/comparison/{pair}.parquet, .csv, .json with their views and figures,
-<results>/side_by_side/{pair}.csv, <results>/pair_page/{pair}.md; <results>/weight_sketch/{model}.parquet, and of the
-models of `lineage` <results>/lineage/models.csv, merges.csv, models.json and models.png.
+<results>/side_by_side/{pair}.csv, <results>/pair_page/{pair}.md, <results>/atlas/pairs/{pair}.html;
+<results>/weight_sketch/{model}.parquet, and of the models of `lineage` <results>/lineage/models.csv, merges.csv,
+models.json and models.png.
 """
 
 from weight_atlas.settings.comparison import Compared, ComparisonPart
@@ -101,10 +102,27 @@ use rule per_job as pair_page with:
         **step("pair_page"),
 
 
+use rule per_job as atlas_pair with:
+    """The page of a pair of models for a browser: findings, a map of what changed, figures and tables."""
+    input:
+        products=[*rules.comparison.output, *rules.side_by_side.output],
+        captions=[ROOT / f"report/{name}.rst" for name in ("comparison", "side_by_side")],
+        tensor_inventory=lambda wildcards: pairs.files(wildcards.pair, MODEL_FILES)["inventory"],
+    output:
+        page="<results>/atlas/pairs/{pair}.html",
+        data=directory("<results>/atlas/pairs/{pair}"),
+        summary="<results>/atlas/pairs/{pair}.json",
+    pathvars:
+        job="atlas_pair/{pair}",
+    params:
+        **step("atlas_pair"),
+
+
 rule pair_pages:
     """The pages of all pairs of models, and all that they show."""
     input:
         expand(rules.pair_page.output, pair=pairs.names),
+        expand(rules.atlas_pair.output, pair=pairs.names),
         expand(rules.comparison.output, pair=pairs.names),
         expand(rules.side_by_side.output, pair=pairs.names),
 

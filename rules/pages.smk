@@ -99,6 +99,9 @@ use rule per_job as atlas_index with:
     """The first page of the atlas: all models side by side, and what compares them."""
     input:
         summaries=expand("<results>/atlas/models/{model}.json", model=config["models"]),
+        pairs=expand("<results>/atlas/pairs/{pair}.json", pair=pairs.names),
+        series=expand("<results>/atlas/series/{series}.json", series=runs.names),
+        vectors=expand("<results>/atlas/vectors/{vector}.json", vector=vectors.names),
         products=[path for name in COMPARISONS for path in getattr(rules, name).output],
         captions=[ROOT / f"report/{name}.rst" for name in COMPARISONS],
     output:

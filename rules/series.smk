@@ -3,7 +3,7 @@
 Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet, and the outputs of the analyses
 of the models of each series.
 Produces: per model <results>/scalars/{model}.parquet; per series and later checkpoint <results>/drift/{series}/{model}.csv;
-per series <results>/series/{series}.parquet, .json, .png, <results>/series/{series}/ and <results>/atlas/series/{series}.md.
+per series <results>/series/{series}.parquet, .json, .png, <results>/series/{series}/ and <results>/atlas/series/{series}.md and .html.
 
 A new checkpoint adds its own jobs, and the series is told anew.
 """
@@ -79,7 +79,23 @@ use rule per_job as series_page with:
         **step("series_page"),
 
 
+use rule per_job as atlas_series with:
+    """The page of a series of checkpoints for a browser."""
+    input:
+        products=lambda wildcards: expand(rules.series.output, series=wildcards.series),
+        captions=lambda wildcards: [ROOT / "report/series.rst"],
+    output:
+        page="<results>/atlas/series/{series}.html",
+        data=directory("<results>/atlas/series/{series}"),
+        summary="<results>/atlas/series/{series}.json",
+    pathvars:
+        job="atlas_series/{series}",
+    params:
+        **step("atlas_series"),
+
+
 rule series_pages:
     """The pages of all series."""
     input:
+        expand(rules.atlas_series.output, series=runs.names),
         expand("<results>/atlas/series/{series}.md", series=runs.names),

@@ -3,8 +3,9 @@
 Required: the files that `token_weights` names in the configuration; of a model's rows <results>/checkpoints/{model}.json
 and <results>/tensor_inventory/{model}.parquet; <results>/token_classes/{model}.parquet;
 <results>/token_counts/{model}/{corpus}.npy where counts are those of a corpus.
-Produces: <results>/fetch_vector/{vector}.json of files on the hub; <results>/token_weights/{vector}.parquet, .csv, .json, .png, and per vector token_weight_frequency and
-token_weight_evolution; <results>/vector_page/{vector}.md.
+Produces: <results>/fetch_vector/{vector}.json of files on the hub; <results>/token_weights/{vector}.parquet, .csv,
+.json, .png, and per vector token_weight_frequency and token_weight_evolution; <results>/vector_page/{vector}.md,
+<results>/atlas/vectors/{vector}.html.
 """
 
 from weight_atlas.settings.token_weights import Counted, Evolution, Vector, VectorFile
@@ -119,8 +120,24 @@ use rule per_job as vector_page with:
         **step("vector_page"),
 
 
+use rule per_job as atlas_vector with:
+    """The page of a vector of token weights for a browser."""
+    input:
+        products=lambda wildcards: products_of_vector(wildcards.vector),
+        captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in vectors.products_of(wildcards.vector)],
+    output:
+        page="<results>/atlas/vectors/{vector}.html",
+        data=directory("<results>/atlas/vectors/{vector}"),
+        summary="<results>/atlas/vectors/{vector}.json",
+    pathvars:
+        job="atlas_vector/{vector}",
+    params:
+        **step("atlas_vector"),
+
+
 rule vector_pages:
     """The pages of all vectors of token weights."""
     input:
         expand("<results>/vector_page/{vector}.md", vector=vectors.names),
+        expand(rules.atlas_vector.output, vector=vectors.names),
         [products_of_vector(vector) for vector in vectors.names],

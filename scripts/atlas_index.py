@@ -11,17 +11,21 @@ def main(
     summaries: list[Path],
     products: list[Path] | None = None,
     captions: list[Path] | None = None,
+    pairs: list[Path] | None = None,
+    series: list[Path] | None = None,
+    vectors: list[Path] | None = None,
     *,
     page: Path,
     data: Path,
 ) -> None:
     """Write the page and the folder of its data.
 
-    summaries: of the models' pages, in their order. products: what compares models, below the results folder;
-    captions: one .rst a comparison.
+    summaries: of the models' pages, in their order; pairs, series, vectors: of the other pages. products: what compares
+    models, below the results folder; captions: one .rst a comparison.
     """
+    others = {"pairs": pairs or [], "series": series or [], "token weights": vectors or []}
     found = [product for product, _ in collected(captions or [], products or [], page.parents[1])]
-    write_index(page, data, [read_summary(path) for path in summaries], found, products or [], {})
+    write_index(page, data, [read_summary(path) for path in summaries], found, products or [], others)
 
 
 if __name__ == "__main__":

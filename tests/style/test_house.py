@@ -31,6 +31,9 @@ ALSO_WRITES = {
     "run_configs": ["run_config.json"],
     "series_page": ["atlas"],
     "atlas_page": ["atlas"],
+    "atlas_pair": ["atlas"],
+    "atlas_vector": ["atlas"],
+    "atlas_series": ["atlas"],
     "atlas_index": ["atlas"],
     "atlas_assets": ["atlas"],
 }

@@ -123,7 +123,15 @@ def write_unfinished_index(dag: Any, failed: Collection[Any], job: Any, summarie
         for path in _paths(job.input.summaries)
     ]
     products = [product for product, _ in _collected(dag, failed, job, results)]
-    write_index(page, Path(job.output.data), models, products, there, {}, _failures(dag, failed, job))
+    others = {
+        what: [path for path in _paths(paths) if path.exists()]
+        for what, paths in (
+            ("pairs", job.input.get("pairs")),
+            ("series", job.input.get("series")),
+            ("token weights", job.input.get("vectors")),
+        )
+    }
+    write_index(page, Path(job.output.data), models, products, there, others, _failures(dag, failed, job))
     os.utime(page, (LONG_AGO, LONG_AGO))
 
 
@@ -161,7 +169,7 @@ def _collected(dag: Any, failed: Collection[Any], job: Any, results: Path) -> It
 
 def _paths(given: Any) -> list[Path]:
     """Snakemake gives a single file of a list as a string."""
-    return [Path(path) for path in ([given] if isinstance(given, str) else given)]
+    return [Path(path) for path in ([given] if isinstance(given, str) else given or [])]
 
 
 def _cause(dag: Any, failed: Collection[Any], makers: Iterable[Any]) -> str:

@@ -90,6 +90,9 @@ NEEDS = {
     "atlas": Need(1000),
     "overview": Need(1000),
     "atlas_page": Need(4000),
+    "atlas_pair": Need(2000),
+    "atlas_vector": Need(2000),
+    "atlas_series": Need(2000),
     "atlas_index": Need(1000),
     "atlas_assets": Need(1000),
 }

@@ -4,7 +4,10 @@
 (() => {
   const page = JSON.parse(document.getElementById("page").textContent);
   atlas.sections(page.data);
-  if (!page.grids.length) return;
+  if (!page.grids.length) {
+    document.documentElement.dataset.ready = "yes";
+    return;
+  }
 
   const metrics = new Metrics(page);
   const card = new Card(document.getElementById("card"), page, metrics);

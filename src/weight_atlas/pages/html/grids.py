@@ -77,9 +77,9 @@ def tensor_grid(inventory: pd.DataFrame) -> dict[str, Any]:
 def _row_key(each: dict[str, Any]) -> tuple:
     """Stack, part, place within the part, and what tells rows of the same role apart."""
     role, of_role, component = each["role"], each["of_role"] or "", each["component"] or ""
-    if role == "norm":
+    if "norm" in (role, of_role):
         part, side = NORMS.get(component, ("other", 0))
-        return each["stack"], GROUPS.index(part), side, -1 if side < 0 else 99, "norm", component
+        return each["stack"], GROUPS.index(part), side, -1 if side < 0 else 99, "norm", component, role
     of = of_role if role == "bias" else role
     part = PART_OF.get(of, "other")
     return each["stack"], GROUPS.index(part), 0, ORDER.get(of, 98), component, role, of_role
@@ -87,7 +87,8 @@ def _row_key(each: dict[str, Any]) -> tuple:
 
 def _row_label(key: tuple) -> str:
     if key[4] == "norm":
-        return f"{key[5].replace('_', ' ')} norm".strip()
+        label = f"{key[5].replace('_', ' ')} norm".strip()
+        return label if key[6] == "norm" else f"{key[6]} of {label}"
     _, _, _, _, component, role, of_role = key
     label = f"bias of {of_role}" if role == "bias" and of_role else role
     return f"{label} · {component.replace('_', ' ')}" if component else label

@@ -33,7 +33,7 @@ def write_index(
     """Write the index and the folder of its data.
 
     summaries: of the models, as write_model_page leaves them, in their order. products: of the comparisons, and paths:
-    their outputs. others: other pages to link to, by what they are.
+    their outputs. others: summaries of other pages, by what they are.
     """
     results = page.parents[1]
     shutil.rmtree(data, ignore_errors=True)
@@ -52,9 +52,12 @@ def write_index(
         parts=in_parts([each for each in sections if each.tables or each.figures or each.files]),
         left_out=[each for each in sections if each.not_applicable or each.missing],
         others={
-            what: [(path.stem, path.relative_to(page.parent).as_posix()) for path in found]
-            for what, found in others.items()
-            if found
+            what: [
+                {**read_summary(path), "href": path.with_suffix(".html").relative_to(page.parent).as_posix()}
+                for path in paths
+            ]
+            for what, paths in others.items()
+            if paths
         },
         index=_compared(models, data),
         failures=failures,

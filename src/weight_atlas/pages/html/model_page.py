@@ -25,7 +25,12 @@ from weight_atlas.pages.page import Failures, Product
 # Bytes of a chunk of metrics; the first one is loaded with the page.
 CHUNK = 300_000
 # The metrics that the map begins with, the first that there is.
-FIRST = ("weight_statistics.dynamic_range", "effective_rank.erank_relative", "weight_statistics.kurtosis")
+FIRST = (
+    "comparison.changed_share",
+    "weight_statistics.dynamic_range",
+    "effective_rank.erank_relative",
+    "weight_statistics.kurtosis",
+)
 
 
 def write_model_page(
