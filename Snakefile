@@ -66,6 +66,7 @@ rule all:
 
 onstart:
     hold_run_lock()
+    say_cost()
 
 
 onerror:

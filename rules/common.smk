@@ -18,6 +18,7 @@ from weight_atlas.workflow.configuration import (
     typed,
 )
 from weight_atlas.comparison.choices import Pairs, related_models
+from weight_atlas.costs.announce import announce
 from weight_atlas.errors import AtlasError
 from weight_atlas.token_weights.choices import Vectors, states
 from weight_atlas.failed_run import write_unfinished_pages
@@ -137,6 +138,17 @@ def hold_run_lock():
         workflow.globals["_run_lock"] = hold(Path(".snakemake/weight-atlas.lock"))
     except AtlasError as error:
         raise WorkflowError(str(error)) from None
+
+
+def say_cost():
+    """Say what the jobs that run models will cost, before the first one runs."""
+    names = ("ablation", "corpus", "task", "recipe")
+    due = {
+        (job.rule.params.step, job.wildcards.model, *filter(None, map(job.wildcards.get, names)))
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.script and job.wildcards.get("model")
+    }
+    announce(config, due, workflow.resource_settings.cores or 1, logger.info)
 
 
 def products_of(model):

@@ -51,8 +51,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "failed_run": {"pages"},
     # The ways in.
     "workflow": {"checkpoint", "settings", "tokens"},
+    "costs": {"ablations", "checkpoint", "families", "settings", "workflow"},
     "command": {
-        "checkpoint", "comparison", "families", "figures", "findings", "metrics", "settings", "token_weights",
+        "checkpoint", "comparison", "costs", "families", "figures", "findings", "metrics", "settings", "token_weights",
         "tokens", "workflow",
     },
     "__main__": {"command"},
@@ -69,7 +70,7 @@ BASE = {
 }  # fmt: skip
 # These never need a library of models, and those need one in some functions only.
 TABLES_ONLY = {"figures", "findings", "metrics", "pages", "failed_run", "command", "__main__", *BASE}
-IMPORTED_LATE = {"checkpoint", "families", "weights", "statistics", "workflow", "api", "__init__"}
+IMPORTED_LATE = {"checkpoint", "families", "weights", "statistics", "workflow", "costs", "api", "__init__"}
 MODEL_LIBRARIES = {"torch", "transformers", "lm_eval"}
 HEAVY = {*MODEL_LIBRARIES, "matplotlib", "seaborn", "datasets", "scipy", "pandas"}
 

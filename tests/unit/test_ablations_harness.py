@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from weight_atlas.ablations import harness
 from weight_atlas.ablations.bundled import bundled_items
 from weight_atlas.ablations.encoder import encoder
 from weight_atlas.ablations.harness import Harness, evaluate_variants
@@ -69,6 +70,20 @@ def prepared(task, data, checkpoint, live, tokenizer, tmp_path):
     return loaded, lm
 
 
+def test_equal_changes_are_evaluated_once(data, checkpoint, live, tokenizer, tmp_path, monkeypatch):
+    loaded, lm = prepared("order", data, checkpoint, live, tokenizer, tmp_path)
+    expansion = variants_of("sw", {"zero": {}, "each": {}}, live, [Coordinate(1, 7, 11)])
+    made = []
+    once = harness.evaluate_once
+    monkeypatch.setattr(harness, "evaluate_once", lambda *given, **named: made.append(1) or once(*given, **named))
+    record, items = evaluate_variants(live, lm, loaded, expansion, limit=None)
+    together, alone = record["variants"]
+    assert made == [1] and together["results"] == alone["results"]
+    assert [each["kind"] for each in record["variants"]] == ["zero", "each"]
+    values = [part["value"].tolist() for _, part in items.groupby("variant", sort=False)]
+    assert len(values) == 2 and values[0] == values[1]
+
+
 @pytest.mark.parametrize("task", ["order", "documents", "phrase"])
 def test_scores_are_those_of_the_harness_and_come_back_after_an_edit(
     task, data, checkpoint, live, tokenizer, tmp_path, monkeypatch
@@ -80,7 +95,7 @@ def test_scores_are_those_of_the_harness_and_come_back_after_an_edit(
     loaded, lm = prepared(task, data, checkpoint, live, tokenizer, tmp_path)
     changes = [Coordinate(1, 7, 11)]
     unchanged, zeroed = (variants_of(name, {"zero": {}}, live, changes).variants[0] for name in ("baseline", "sw"))
-    expansion = Expansion([unchanged, zeroed, replace(unchanged, name="again")], [])
+    expansion = Expansion([unchanged, zeroed, replace(unchanged, name="like it")], [])
 
     def never(*_, **__):
         raise AssertionError("tokenized again")
@@ -89,6 +104,8 @@ def test_scores_are_those_of_the_harness_and_come_back_after_an_edit(
         monkeypatch.setattr(tokenizer.__class__, "encode", never)
     record, items = evaluate_variants(live, lm, loaded, expansion, limit=None)
     records = record["variants"]
+    again, _ = evaluate_variants(live, lm, loaded, Expansion([unchanged], []), limit=None)
+    assert again["variants"][0]["results"] == records[0]["results"]
     monkeypatch.undo()
     monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)  # takes seconds
     empty = TaskManager(include_defaults=False)

@@ -59,3 +59,41 @@ def test_a_wrong_name_is_answered_with_the_nearest(command, arguments, near):
 def test_version_and_snakefile(command):
     assert command("--version")[1].strip() == version("weight-atlas")
     assert Path(command("snakefile")[1].strip()) == ROOT / "Snakefile"
+
+
+def test_estimate_says_what_a_configuration_costs_by_effort(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        "{models: {mine: {source: 'bundled:demo', analyses: [super_weights, cascade]}, far: {source: 'hf://a/b'}}}"
+    )
+    code, out, _ = command("estimate", str(config), "--cores", "2")
+    assert code == 0 and "mine (1 million parameters, effort standard)" in out
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("  ")] == [
+        "no", "super_weights", "cascade", "together", "on",
+    ]  # fmt: skip
+    assert "far: unknown until it is fetched" in out
+    assert "All models by effort, with one super weight each, on 2 cores: quick" in out
+    assert "effort quick)" in command("estimate", str(config), "--effort", "quick")[1]
+    config.write_text("{models: {mine: {source: 'bundled:demo', analyses: [effective_rank]}}}")
+    assert command("estimate", str(config))[1] == "No step of this configuration runs a model.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "parts"),
+    [
+        (None, [], ["cannot read", "absent.yaml"]),
+        ("{models: {m: {source: x}}, effort: fast}", [], ["effort: should be 'quick'"]),
+        ("{models: {m: {source: x, effort: 3}}}", ["--effort", "quick"], ["models.m.effort"]),
+        ("[1, 2]", [], ["should be a mapping"]),
+        ("{a: [", [], ["not valid YAML"]),
+        ("{models: {m: {source: x}}}", ["--cores", "0"], ["0 cores"]),
+        ("{models: {m: {source: x}}}", ["--effort", "fast"], ["fast"]),
+    ],
+)
+def test_estimate_has_one_message_for_what_is_wrong(command, tmp_path, text, arguments, parts):
+    config = tmp_path / "absent.yaml"
+    if text is not None:
+        config.write_text(text)
+    code, _, wrong = command("estimate", str(config), *arguments)
+    assert code == 1 and all(part in wrong for part in parts), wrong

@@ -20,7 +20,7 @@ from weight_atlas.ablations.loglikelihoods import Request, log_likelihoods
 from weight_atlas.ablations.tasks import seed_everything
 from weight_atlas.ablations.variants import Expansion, described, without
 from weight_atlas.errors import AtlasError
-from weight_atlas.interventions.changes import one_by_one
+from weight_atlas.interventions.changes import Change, one_by_one
 from weight_atlas.interventions.intervention import Intervention, Refused, applied
 from weight_atlas.interventions.kinds import BASELINE
 from weight_atlas.live.anatomy import Anatomy
@@ -76,13 +76,16 @@ def evaluate_variants(
     """
     records, tables = {}, [pd.DataFrame(columns=list(ITEM_COLUMNS))]
     refused: dict[str, Refused] = {}
+    known: dict[Change, dict[str, Any]] = {}  # of equal changes one is made, as of a single weight alone and of all
     for variant in expansion.variants:
         try:
-            with applied(live, variant), _batches_for(lm, variant):
-                outcome = evaluate_once(lm, loaded, limit=limit)
+            if variant.change not in known:
+                with applied(live, variant), _batches_for(lm, variant):
+                    known[variant.change] = evaluate_once(lm, loaded, limit=limit)
         except Refused as error:
             refused[variant.name] = error
             continue
+        outcome = dict(known[variant.change])
         if not outcome.pop("finite"):
             outcome = _not_finite(variant, outcome)
         tables.append(outcome.pop("items").assign(variant=variant.name))

@@ -18,6 +18,7 @@ COMMANDS = {
     "recipe": ("recipe:recipe", "Choose number formats for a size, and write what a tool reads."),
     "open": ("look:open_page", "Open the pages of the results in a browser."),
     "where": ("look:where", "Print where results and logs lie, and what failed."),
+    "estimate": ("estimate:estimate", "Estimate what the steps that run models will cost; nothing runs."),
     "run": ("steps:app", "Run one step of the workflow on files."),
     "weight-cdf": ("token_weights:weight_cdf", "Draw the distribution of token weights."),
     "token-count-cdf": ("token_weights:token_count_cdf", "Draw how rare tokens are in a corpus."),

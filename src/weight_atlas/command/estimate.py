@@ -1,0 +1,73 @@
+"""The command `weight-atlas estimate`: what the steps of a configuration that run models will cost."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from cyclopts import Parameter
+
+from weight_atlas.errors import AtlasError
+from weight_atlas.settings.base import Effort
+
+
+def estimate(
+    configuration: Annotated[Path | None, Parameter(help="A configuration; without one, the embedded default.")] = None,
+    *,
+    cores: Annotated[int, Parameter(help="Cores that a run may use.")] = os.cpu_count() or 1,
+    effort: Annotated[Effort | None, Parameter(help="In place of the configuration's own, for all models.")] = None,
+) -> None:
+    """Estimate what running the models costs, step by step, in CPU seconds and in time on some cores; nothing runs.
+
+    ```
+    weight-atlas estimate my.yaml --cores 2
+    weight-atlas estimate my.yaml --effort quick
+    ```
+    """
+    from weight_atlas.costs.estimate import as_text, duration, estimates, least
+    from weight_atlas.costs.machine import probe
+
+    if cores < 1:
+        raise AtlasError(f"{cores} cores cannot run anything", where="--cores", remedy="give 1 or more")
+    path, values = _read(configuration)
+    machine = probe(cores)
+    found = estimates(_complete(values, effort, path), lambda: machine)
+    if not found:
+        print("No step of this configuration runs a model.")
+        return
+    print(as_text(found, machine))
+    totals = {}
+    for other in get_args(Effort):
+        others = estimates(_complete(values, other, path), lambda: machine)
+        totals[other] = sum(max(least(each, machine)[:2]) for each in others if each.sizes)
+    if any(totals.values()):
+        said = ", ".join(f"{name} {duration(seconds)}" for name, seconds in totals.items())
+        print(f"\nAll models by effort, with one super weight each, on {cores} cores: {said}.")
+
+
+def _read(configuration: Path | None) -> tuple[Path, dict[str, Any]]:
+    import yaml
+
+    from weight_atlas.workflow.configuration import refuse_repeated_keys
+    from weight_atlas.workflow.location import workflow_folder
+
+    path = configuration or workflow_folder() / "config/config.yaml"
+    try:
+        refuse_repeated_keys([path])
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AtlasError(f"cannot read: {error.strerror}", where=path, remedy="check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AtlasError(f"not valid YAML: {error}", where=path, remedy="correct the file") from error
+    return path, values
+
+
+def _complete(values: dict[str, Any], effort: str | None, path: Path) -> dict[str, Any]:
+    """The configuration with all defaults; of an effort in place of its own and its models', if one is given."""
+    from weight_atlas.workflow.configuration import check_paths, configured
+
+    complete = configured(values, str(path))
+    if effort is not None:
+        models = {name: {**(entry or {}), "effort": None} for name, entry in values["models"].items()}
+        complete = configured({**values, "effort": effort, "models": models}, str(path))
+    check_paths(complete)
+    return complete

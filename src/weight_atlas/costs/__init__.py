@@ -1,0 +1,1 @@
+"""What the steps that run a model will cost: counted from its sizes and the settings, timed by a short probe."""
