@@ -22,8 +22,9 @@ TRIALS = 7
 TOGETHER = 1024
 # Functions that interventions make of each logit (entropy, margins, stop words), and a cascade of a pair, in float64.
 PREDICTION, COMPARED = 4.0, 8.0
-# Draws, rows and columns that a verification makes for a candidate beside its draws.
-OWN_VARIANTS = 3
+# Variants of a candidate beside its draws: itself, its row and its column. Where there are super weights, removals
+# mostly show one more weight that is verified with them, and a row or column that is searched for a set.
+OWN_VARIANTS, SUSPECTS, SET_VARIANTS = 3, 1, 100
 # Requests of an item of the bundled tasks, and their tokens.
 REQUESTS, REQUEST = 2, 110
 # Of a recipe: the model as it is, the recipe and the best single types.
@@ -67,12 +68,12 @@ def super_weight_verification(sizes: Sizes, settings: Settings, found: Found) ->
     windows = max(1, _tokens(settings) // window)
     part = max(min(4, windows), windows // 4)
     work = Work((_scored((settings["removals"] + 1) * part * window, window, scored),), seconds=FIGURE)
-    count = min(found.count, settings["max_candidates"])
-    if not count:
+    if not min(found.count, settings["max_candidates"]):
         return work
+    count = min(found.count + SUSPECTS, settings["max_candidates"])
     alone = OWN_VARIANTS + 2 * settings["draws"]
     together = 1 + count + 2 * settings["draws"] if count > 1 else 0
-    tokens = (count * alone + together) * windows * window
+    tokens = (count * alone + together + SET_VARIANTS) * windows * window
     beside = (windows + 2 * TRIALS + 2) * window + (2 + count) * PROMPTS
     batched = _batched(tokens * found.above(sizes), window, settings)._replace(head=tokens * scored)
     return work + Work((batched, _plain(beside, window)), loads=0)
