@@ -4,6 +4,12 @@ import pytest
 import yaml
 from in_process import jobs_of
 
+from weight_atlas.ablations.choices import Choices
+from weight_atlas.costs.plan import STEPS, planned
+from weight_atlas.settings.analyses import ANALYSES
+from weight_atlas.workflow.configuration import configured
+from weight_atlas.workflow.selection import Selection
+
 pytestmark = pytest.mark.slow
 
 MODELS = {
@@ -60,3 +66,19 @@ def test_a_models_own_section_changes_the_jobs_of_that_model_alone(values):
     before, after = values(models={**models, "two": MODELS["one"]}), values(models=models)
     again = {(rule, of) for (rule, of), options in after.items() if before[rule, of] != options}
     assert again == {("cascade", "two"), ("run_config", "two")}
+
+
+def test_the_cost_is_estimated_of_all_jobs_that_run_a_model_and_no_others(tmp_path):
+    recipes = {"six": {"format": "llama.cpp", "bits": 6}, "four": {"format": "llama.cpp", "bits": 4}}
+    config = {"models": {"all": {"source": "bundled:demo"}}, "recipes": recipes}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    names = ("ablation", "corpus", "task", "recipe")
+    jobs = {
+        (job.rule.name, job.wildcards.model, *filter(None, map(job.wildcards.get, names)))
+        for job in jobs_of(tmp_path)
+        if job.rule.name in STEPS
+    }
+    complete = configured(config, "c")
+    selection, choices = Selection(complete, ANALYSES), Choices(complete)
+    assert {(each.step, each.model, *each.of) for each in planned(complete, "all", selection, choices)} == jobs
+    assert len(jobs) > 20

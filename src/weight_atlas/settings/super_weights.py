@@ -94,7 +94,7 @@ class SuperWeightVerification(FirstCorpus):
     )
     tokens: Several = by_effort(
         4096,
-        quick=1024,
+        quick=512,
         thorough=16384,
         description="Tokens that every variant is run on, of passages drawn from all over the corpus.",
     )
