@@ -7,11 +7,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from weight_atlas.settings.token_weights import Vector
 from weight_atlas.token_weights.diagnoses import diagnoses, findings_of
 from weight_atlas.token_weights.modes import two_modes
 from weight_atlas.token_weights.pruning import pruned, pruning_study
+from weight_atlas.token_weights.reading import TokenWeights
 from weight_atlas.token_weights.shapes import shape_of
 from weight_atlas.token_weights.statistics import statistics, statistics_by_set
+from weight_atlas.token_weights.study import study
 from weight_atlas.token_weights.token_table import class_columns, extreme_tokens, token_table
 
 PERCENTILES = (0.1, 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9)
@@ -189,3 +192,12 @@ def test_pruning_sets_the_lowest_to_zero():
         assert row["corpus"] == counts[stays].sum() / counts[kept].sum()
         assert row["weight"] == pytest.approx(np.abs(weights[stays]).sum() / np.abs(weights[kept]).sum())
         assert row["corpus_null"] == stays.sum() / kept.sum() and row["corpus_best"] >= row["corpus"]
+
+
+def test_the_summary_is_of_the_tokens_that_are_kept():
+    kept = np.arange(400) >= 100
+    weights = np.where(kept, np.random.default_rng(0).normal(1, 0.2, 400), 0)
+    found = study(TokenWeights(weights, kept, "w"), Vector(source="w.npy"), None)
+    assert found.summary["mean"] == pytest.approx(weights[kept].mean())
+    assert found.summary["min"] == weights[kept].min() and found.summary["masked"] == 100
+    assert found.summary["dip"] < found.summary["dip_of_chance"]

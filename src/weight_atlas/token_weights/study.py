@@ -17,7 +17,7 @@ from weight_atlas.token_weights.diagnoses import table_of as diagnoses_table
 from weight_atlas.token_weights.hub_file import open_vector
 from weight_atlas.token_weights.pruning import pruned, pruning_study
 from weight_atlas.token_weights.reading import TokenWeights, matrix_row_norms, read_token_weights
-from weight_atlas.token_weights.statistics import NEAR_ZERO, statistics_by_set
+from weight_atlas.token_weights.statistics import KEPT, NEAR_ZERO, statistics_by_set
 from weight_atlas.token_weights.token_table import class_columns, extreme_tokens, token_table, with_texts
 from weight_atlas.weights.cdf import value_cdf
 
@@ -68,7 +68,9 @@ def study(read: TokenWeights, settings: Vector, classes: pd.DataFrame | None, to
     statistics = statistics_by_set(tokens, class_columns(tokens))
     used = read.weights[kept & np.isfinite(read.weights)]
     values, counts = np.unique(used, return_counts=True)
-    whole = statistics.iloc[0].to_dict() if len(statistics) else {}
+    # Of the kept tokens, as all the rest of the summary is.
+    of_kept = statistics[statistics["tokens"] == KEPT]
+    whole = (of_kept if len(of_kept) else statistics).iloc[0].to_dict() if len(statistics) else {}
     summary = {
         "weights": read.made_of,
         "vocabulary": len(tokens),
