@@ -15,6 +15,7 @@ from weight_atlas.pages.html.encoding import in_chunks, json_text, packed
 from weight_atlas.pages.html.evidence import strip
 from weight_atlas.pages.html.grids import tensor_grid
 from weight_atlas.pages.html.index_page import write_index
+from weight_atlas.pages.html.measures import measures
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +149,11 @@ def test_a_model_without_tensors_on_record_has_a_page_without_a_map(tmp_path):
     text = page.read_text()
     assert '<canvas id="canvas"' not in text and "no tokenizer" in text and "&lt;b&gt;" in text
     html5lib.HTMLParser(strict=True).parse(text)
+
+
+def test_of_tables_with_the_same_metrics_the_fuller_one_colours_the_map():
+    """spectrum_view has the columns of effective_rank for a few matrices, and comes later."""
+    grid = tensor_grid(inventory(2))
+    ranks = pd.DataFrame({"id": grid["cells"]["id"], "erank_relative": 0.5})
+    found = measures(grid, {"effective_rank": ranks, "spectrum_view": ranks.head(3)})
+    assert [each.id for each in found] == ["effective_rank.erank_relative"]

@@ -29,6 +29,8 @@ DERIVED = {
     ("impact_comparison", ""),
     ("atlas", ""),
     ("overview", ""),
+    ("atlas_page", ""),
+    ("atlas_index", ""),
 }
 
 

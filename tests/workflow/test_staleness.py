@@ -90,7 +90,11 @@ CHANGES = {
         append(f"{CODE}/families/bloom.yaml", "# tables are data: this counts\n"),
         {"tensor_inventory"},
     ),
-    "a caption": ("report/effective_rank.rst", append("report/effective_rank.rst", "\nMore.\n"), {"atlas"}),
+    "a caption": (
+        "report/effective_rank.rst",
+        append("report/effective_rank.rst", "\nMore.\n"),
+        {"atlas", "atlas_page"},
+    ),
     "a text": ("texts/one.txt", append("texts/one.txt", "\nOne more sentence.\n"), {"corpus"}),
     "one more text": ("texts/two.txt", append("texts/two.txt", "Another text.\n"), {"corpus"}),
     "the weights": ("model/model.safetensors", flip_one_bit, {"fetch_checkpoint"}),

@@ -2,6 +2,7 @@
 
 import re
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -17,12 +18,24 @@ Directory = Annotated[Path, Parameter(name="--directory", help="Folder of weight
 _PAGES = ("atlas/index.html", "overview/models.md")
 
 
-def open_page(model: str | None = None, *, directory: Directory = Path()) -> None:
+def open_page(
+    model: str | None = None,
+    *,
+    directory: Directory = Path(),
+    serve: Annotated[
+        bool, Parameter(help="Serve the pages on this machine alone; they show single weights, too.")
+    ] = False,
+    port: Annotated[int, Parameter(help="To serve at; 0: any that is free.")] = 0,
+) -> None:
     """Open the pages of the results in a browser: the overview, or the page of a model.
 
-    Without a page yet, `snakemake` makes it; without a browser, the path is printed.
+    Without a page yet, `snakemake` makes it; without a browser, the path is printed. With --serve it runs until Ctrl-C,
+    and the card of a matrix leads to its elements, read from the checkpoint.
     """
     project = Project(directory)
+    if serve:
+        _serve(project, "index.html" if model is None else f"models/{project.model(model)}.html", port)
+        return
     wanted = _PAGES
     if model is not None:
         name = project.model(model)
@@ -37,6 +50,21 @@ def open_page(model: str | None = None, *, directory: Directory = Path()) -> Non
         "there is no page yet", where=project.results,
         remedy='make it: snakemake --snakefile "$(weight-atlas snakefile)" --configfile weight-atlas.yaml --cores all',
     )  # fmt: skip
+
+
+def _serve(project: Project, page: str, port: int) -> None:
+    from weight_atlas.command.serve import HOST, server
+
+    if not (project.results / "atlas" / page).is_file():
+        raise AtlasError(
+            "there is no page yet", where=project.results / "atlas" / page, remedy="run the workflow first"
+        )
+    with server(project.results, port) as made:
+        address = f"http://{HOST}:{made.server_address[1]}/{page}"
+        print_lines([f"{address} (Ctrl-C ends it)"])
+        webbrowser.open(address)
+        with suppress(KeyboardInterrupt):
+            made.serve_forever()
 
 
 def where(step: str | None = None, *, directory: Directory = Path()) -> None:

@@ -77,11 +77,48 @@ class Card {
       if (!mine()) return;
       if (drawn.values) await this.chart(content, "Values, with the normal of the same spread", atlas.valuesChart(drawn.values), beyond(drawn.values));
       if (drawn.spectrum) await this.chart(content, "Singular values, with the edges of a random matrix", atlas.spectrumChart(drawn.spectrum));
-      if (drawn.picture) content.append(picture(drawn.picture, this.page.stars.filter((star) => star.cell === cell)));
+      if (drawn.picture) {
+        const figure = picture(drawn.picture, this.page.stars.filter((star) => star.cell === cell));
+        content.append(figure);
+        if (atlas.elements.served()) await this.elements(figure, cell, drawn, mine);
+      }
     } else if (this.page.cards.experts_left_out) {
       content.append(atlas.make("p", { class: "reason" }, "Values and spectrum of single experts are not drawn on the page of a model with so many tensors; the files have them."));
     }
     await this.schemes(content, cell, mine);
+  }
+
+  // Where the page is served: the elements at the place of a click on the picture, or at the first super weight.
+  async elements(figure, cell, drawn, mine) {
+    const { cells, columns } = this.metrics.grids.get("tensor");
+    const beside = (step) => cells.id.findIndex((_, other) => cells.row[other] === cells.row[cell] && cells.column[other] === cells.column[cell] + step && (cells.expert[other] ?? null) === (cells.expert[cell] ?? null));
+    const matrices = [-1, 0, 1].map((step) => (step ? beside(step) : cell)).filter((other) => other >= 0).map((other) => ({ id: cells.id[other], label: `layer ${columns[cells.column[other]]}`, own: other === cell }));
+    const stars = this.page.stars.map((star) => ({ ...star, id: cells.id[star.cell] }));
+    const channels = await this.channels(cells.id[cell]);
+    if (!mine()) return;
+    const view = new ElementView(this.page.model, matrices, { stars, channels, spread: drawn.values?.std ?? 1 });
+    figure.after(view.element);
+    const { rows, columns: across } = atlas.elements;
+    const first = stars.find((star) => star.cell === cell);
+    figure.querySelectorAll("canvas").forEach((canvas) =>
+      canvas.addEventListener("click", (event) => {
+        const box = canvas.getBoundingClientRect();
+        const y = ((event.clientY - box.top) / box.height) * drawn.picture.height * drawn.picture.rows;
+        const x = ((event.clientX - box.left) / box.width) * drawn.picture.width * drawn.picture.cols;
+        view.show(y - rows / 2, x - across / 2);
+      }),
+    );
+    await view.show((first?.row ?? rows / 2) - rows / 2, (first?.column ?? across / 2) - across / 2);
+  }
+
+  // The channels of a matrix that stand out, from the table of channels.
+  async channels(id) {
+    const known = this.page.card_tables.find((each) => each.key.includes("channels"));
+    if (!known) return [];
+    const { columns, cells } = await atlas.chunk(this.page.data, known.key);
+    const at = (name) => cells[columns.findIndex((column) => column.name === name)];
+    const [ids, axes, channels] = [at(known.column), at("axis"), at("channel")];
+    return (axes && channels ? ids : []).flatMap((value, row) => (value === id ? [{ axis: axes[row], channel: channels[row] }] : []));
   }
 
   async schemes(content, cell, mine) {

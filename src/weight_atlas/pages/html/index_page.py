@@ -87,7 +87,8 @@ def _compared(models: list[dict[str, Any]], data: Path) -> dict[str, Any]:
     cells: dict[str, list[Any]] = {"model": [each["model"] for each in models]}
     cells |= {grade: [each.get("grades", {}).get(grade, 0) for each in models] for grade in GRADES}
     cells |= {fact: [_fact(each.get("facts", {}).get(fact)) for each in models] for fact in facts}
-    cells |= {about["title"]: [each.get("numbers", {}).get(name) for each in models] for name, about in known.items()}
+    for name, about in known.items():
+        cells.setdefault(about["title"], [each.get("numbers", {}).get(name) for each in models])
     return {
         "data": data.name,
         "table": {"columns": columns, "cells": [cells[column["name"]] for column in columns]},

@@ -81,14 +81,15 @@ def measures(grid: dict[str, Any], tables: Mapping[str, pd.DataFrame]) -> Iterat
 
 def _repeated(name: str, rows: dict[str, pd.DataFrame]) -> bool:
     """Whether another of these tables has all metrics of one, for no fewer cells: more of them, or it comes later."""
-    own, names = set(of(name).by_column) - SIZES, list(rows)
-    for other in names:
-        theirs = set(of(other).by_column) - SIZES
-        if other == name or not own <= theirs or rows[other]["_cell"].nunique() < rows[name]["_cell"].nunique():
-            continue
-        if own != theirs or names.index(other) > names.index(name):
-            return True
-    return False
+
+    def rank(table: str) -> tuple[int, int, int]:
+        """How much of the metrics and cells a table has, and how late it comes."""
+        metrics = len(set(of(table).by_column) - SIZES)
+        return metrics, rows[table]["_cell"].nunique(), list(rows).index(table)
+
+    own = set(of(name).by_column) - SIZES
+    more = (other for other in rows if other != name and own <= set(of(other).by_column))
+    return any(rank(other)[1] >= rank(name)[1] and rank(other) > rank(name) for other in more)
 
 
 def _rows(grid: dict[str, Any], table: Table, frame: pd.DataFrame) -> pd.DataFrame | None:
