@@ -57,7 +57,7 @@ class Handler(SimpleHTTPRequestHandler):
         """A page that is looked at is no news."""
 
     def _is_for_this_address(self) -> bool:
-        port = self.server.server_address[1]
+        port = self.connection.getsockname()[1]
         return self.headers.get("Host") in (f"{HOST}:{port}", f"localhost:{port}")
 
     def _is_inside(self, path: str) -> bool:
