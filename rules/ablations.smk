@@ -3,7 +3,8 @@
 Every (model, ablation, corpus) and every (model, ablation, task) is a job of its own: adding an ablation, a corpus or a
 task runs no other again.
 
-Required: <results>/checkpoints/{model}.json, <results>/super_weights/{model}.json, <results>/corpus/{corpus}.parquet.
+Required: <results>/checkpoints/{model}.json, <results>/super_weights/{model}.json, <results>/expert_routing/{model}.csv,
+<results>/corpus/{corpus}.parquet.
 Produces: <results>/variant_perplexity/{model}/{ablation}/{corpus}.parquet, <results>/ablation_perplexity/{model}.csv,
 <results>/bundled_tasks/*.jsonl, <results>/task_requests/{model}/{task}.parquet,
 <results>/ablation_eval/{model}/{ablation}/{task}.parquet, <results>/ablation_impact/{model}/{ablation}.csv, and per
@@ -17,6 +18,7 @@ WEIGHT_FILES = {
     "super_weights": "<results>/super_weights/{model}.json",
     "inventory": "<results>/tensor_inventory/{model}.parquet",
     "token_weights": "<results>/token_weights/{vector}.parquet",
+    "expert_routing": "<results>/expert_routing/{model}.csv",
 }
 TASK_FILES = {
     "definition": f"{LIBRARY}/data/demo/tasks/{{bundled}}.yaml",

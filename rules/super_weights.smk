@@ -4,7 +4,7 @@ Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}
 <results>/corpus/{corpus}.parquet.
 Produces: <results>/super_weight_screening/{model}.csv, <results>/super_weights/{model}.json,
 <results>/super_weight_verification/{model}.json, <results>/super_activations/{model}.csv,
-<results>/expert_routing/{model}.csv and .json, with tables and figures beside them.
+<results>/generation/{model}.csv, <results>/expert_routing/{model}.csv and .json, with tables and figures beside them.
 """
 
 shown = shown_under("Super weights")
@@ -118,6 +118,25 @@ use rule per_model as super_activations with:
         options=options("super_activations", "dtype", "trust_remote_code"),
 
 
+use rule per_model as generation with:
+    """Text that a model continues as it is, without its super weights, and with their activations restored."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        super_weight_verification="<results>/super_weight_verification/{model}.json",
+    output:
+        table=shown("<results>/generation/{model}.csv", "table"),
+        figure=shown("<results>/generation/{model}.png", "figure"),
+    pathvars:
+        step="generation",
+    conda:
+        "../envs/lm.yaml"
+    resources:
+        **needs(gpu=one_gpu),
+    params:
+        **step("generation"),
+        options=options("generation", "dtype", "trust_remote_code"),
+
+
 use rule per_model as expert_routing with:
     """Every expert of a mixture of experts: how often it is asked, and its largest activations."""
     input:
@@ -167,6 +186,12 @@ rule super_activation_tables:
     """The super activations of all models."""
     input:
         for_models("super_activations", "<results>/super_activations/{model}.csv"),
+
+
+rule generations:
+    """The generated texts of all models."""
+    input:
+        for_models("generation", "<results>/generation/{model}.csv"),
 
 
 rule expert_routings:

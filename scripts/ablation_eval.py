@@ -15,6 +15,7 @@ def main(
     super_weights: Path | None = None,
     inventory: Path | None = None,
     token_weights: Path | None = None,
+    expert_routing: Path | None = None,
     definition: Path | None = None,
     data: Path | None = None,
     *,
@@ -43,6 +44,7 @@ def main(
     how = {"folders": folders, "mirror": mirror, "fewshot": task["fewshot"], "seed": task["seed"]}
     loaded = load_tasks(task["name"], definition=definition, data=data, **how)
     files = {"super_weights": super_weights, "inventory": inventory, "token_weights": token_weights}
+    files["expert_routing"] = expert_routing
     opened = open_ablation(checkpoint, ablation, ablation_settings(changes, ablation), running, **files, device=device)
     lm = Harness(opened.live, opened.tokenizer, batch_size=settings.batch_size)
     fill_requests(loaded, read_table(requests), lm, limit=task["limit"])

@@ -14,6 +14,7 @@ def main(
     super_weights: Path | None = None,
     inventory: Path | None = None,
     token_weights: Path | None = None,
+    expert_routing: Path | None = None,
     *,
     windows: Path,
     description: Path,
@@ -27,7 +28,7 @@ def main(
     """Write the summed log-likelihood of every window under every variant, and what the variants are.
 
     text: the corpus. inventory: of tensors, to look up weights by hand. token_weights: by which rows of tokens are
-    pruned. changes: the ablation's settings, as JSON.
+    pruned. expert_routing: which experts are super experts. changes: the ablation's settings, as JSON.
     """
     from weight_atlas.ablations.prepare import ablation_settings, open_ablation
     from weight_atlas.ablations.window_scores import corpus_scores
@@ -40,6 +41,7 @@ def main(
         super_weights=super_weights,
         inventory=inventory,
         token_weights=token_weights,
+        expert_routing=expert_routing,
         device=device,
     )
     about, scores = corpus_scores(

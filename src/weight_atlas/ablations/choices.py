@@ -8,6 +8,8 @@ from weight_atlas.ablations.task_files import task_state
 from weight_atlas.errors import AtlasError, unknown_name
 from weight_atlas.interventions.kinds import ABLATIONS, INTO_NEURONS, KINDS, NEURON, SOME
 
+# Kinds of change that are made of other than the weights in question, whichever these are.
+WITHOUT_WEIGHTS = ("token_rows", "super_experts")
 # Products whose variants are ablations of their own, beside those that the configuration lists.
 SECTIONS = ("scaling_sweep", "quantization_ablation")
 QUANTIZATION = (
@@ -65,15 +67,17 @@ class Choices:
     def weight_files(self, model: str, ablation: str, patterns: dict[str, str]) -> dict[str, str]:
         """The file that gives the weights of an ablation, by name of the input: none for the unchanged model.
 
-        patterns: the paths of `super_weights`, those detected, of the `inventory`, in which given weights lie, and of
-        `token_weights`, with {vector} in it.
+        patterns: the paths of `super_weights`, those detected, of the `inventory`, in which given weights lie, of
+        `token_weights`, with {vector} in it, and of `expert_routing`, which names super experts.
         """
         settings = self._settings[model][ablation]
         if not settings:
             return {}
         rows = settings.get("token_rows")
         files = {"token_weights": patterns["token_weights"].replace("{vector}", rows["vector"])} if rows else {}
-        if all(settings.get(kind) is None for kind in ABLATIONS if kind != "token_rows"):
+        if settings.get("super_experts") is not None:
+            files["expert_routing"] = patterns["expert_routing"]
+        if all(settings.get(kind) is None for kind in ABLATIONS if kind not in WITHOUT_WEIGHTS):
             return files
         name = "super_weights" if settings["weights"] is None else "inventory"
         return {name: patterns[name], **files}

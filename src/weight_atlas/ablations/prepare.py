@@ -15,6 +15,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Anatomy
 from weight_atlas.live.load import open_live
 from weight_atlas.live.windows import prefix_ids
+from weight_atlas.not_applicable import if_applicable
 from weight_atlas.settings.ablations import Ablation
 from weight_atlas.settings.messages import checked
 from weight_atlas.settings.models import Live
@@ -51,13 +52,15 @@ def open_ablation(
     super_weights: Path | None,
     inventory: Path | None,
     token_weights: Path | None = None,
+    expert_routing: Path | None = None,
     device: str,
 ) -> Opened:
     """Load a model and expand an ablation of the configuration on it.
 
     super_weights: the detection's artifact, where the ablation is about detected weights. inventory: the checkpoint's
     tensors, in which given weights are looked up before anything is loaded. token_weights: of the vector by which rows
-    of tokens are pruned. running, device: see live.load.open_live.
+    of tokens are pruned. expert_routing: the table of experts, where super experts are removed; one that does not apply
+    is that of a model without experts. running, device: see live.load.open_live.
     """
     if inventory is not None:
         settings = located(settings, read_table(inventory), f"ablation {name}")
@@ -65,7 +68,9 @@ def open_ablation(
     if artifact is not None:
         coordinates_of(artifact, super_weights)  # one of another schema is refused before anything is loaded
     weights = read_table(token_weights) if token_weights else None
-    return expanded(*open_live(checkpoint, running, device=device), name, settings, artifact, weights)
+    experts = if_applicable(expert_routing) if expert_routing else None
+    live, tokenizer = open_live(checkpoint, running, device=device)
+    return expanded(live, tokenizer, name, settings, artifact, weights, experts)
 
 
 def expanded(
@@ -75,15 +80,16 @@ def expanded(
     settings: dict[str, Any],
     artifact: dict | None = None,
     token_weights: pd.DataFrame | None = None,
+    experts: pd.DataFrame | None = None,
 ) -> Opened:
     """Expand an ablation of the configuration on a live model.
 
-    artifact: of the detected super weights, if any; token_weights: see variants.Targets.
+    artifact: of the detected super weights, if any; token_weights, experts: see variants.Targets.
     """
     records: Sequence[dict] = artifact["super_weights"] if artifact else []
     found = coordinates_of(artifact, f"the super weights of ablation {name}") if artifact else []
     inputs, prompt = [record["input_value"] for record in records], sink_prompt(tokenizer, records)
-    return Opened(live, tokenizer, variants_of(name, settings, live, found, inputs, prompt, token_weights))
+    return Opened(live, tokenizer, variants_of(name, settings, live, found, inputs, prompt, token_weights, experts))
 
 
 def sink_prompt(tokenizer: Any, records: Sequence[dict] = ()) -> list[int]:

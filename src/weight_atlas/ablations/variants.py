@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from weight_atlas.ablations.choices import check_weights
+from weight_atlas.ablations.choices import WITHOUT_WEIGHTS, check_weights
 from weight_atlas.ablations.given_weights import Target, refuse_overlaps, target_of, tied
 from weight_atlas.ablations.impossible import Impossible
 from weight_atlas.ablations.quantization_variants import quantization_variants
+from weight_atlas.ablations.super_experts import NoExperts, super_expert_variants
 from weight_atlas.ablations.token_rows import token_row_variants
 from weight_atlas.interventions.activation_restoring import Sink
 from weight_atlas.interventions.changes import (
@@ -30,13 +31,13 @@ from weight_atlas.interventions.kinds import ABLATIONS, BASELINE
 from weight_atlas.interventions.pruning import Largest, check_largest, largest_size
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.matrices import MLP
-from weight_atlas.settings.ablations import Kinds, Plain, Quantize, Random, Scale, TokenRows
+from weight_atlas.settings.ablations import Kinds, Plain, Quantize, Random, Scale, SuperExperts, TokenRows
 from weight_atlas.settings.ablations import Largest as LargestSettings
 from weight_atlas.settings.base import whole
 from weight_atlas.settings.messages import checked
 
 # Kinds of change that are made of other than the weights in question.
-WITHOUT_PLACES = ("quantize", "token_rows")
+WITHOUT_PLACES = ("quantize", *WITHOUT_WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,14 @@ class Targets:
 
     targets: each is changed as one. inputs: for each, the activation that set it off where it was detected, None for a
     given one. prompt: token ids that set off their massive activations. token_weights: of the vector that says which
-    tokens are of low weight.
+    tokens are of low weight. experts: the table of expert_routing, None for a model without experts.
     """
 
     targets: tuple[Target, ...]
     inputs: tuple[float | None, ...]
     prompt: tuple[int, ...]
     token_weights: pd.DataFrame | None = None
+    experts: pd.DataFrame | None = None
 
     @property
     def places(self) -> tuple[Coordinate, ...]:
@@ -109,13 +111,14 @@ def variants_of(
     inputs: Sequence[float] = (),
     prompt: Sequence[int] = (),
     token_weights: pd.DataFrame | None = None,
+    experts: pd.DataFrame | None = None,
 ) -> Expansion:
     """Expand an ablation of the configuration; the one named "baseline" is the model as it is.
 
     settings: for each kind of change that is wanted, its settings (None: not wanted), and `weights`, which take the
-    place of `found`, the detected super weights. inputs, prompt: of the detected weights; token_weights:
-    see Targets. What the model does not allow is skipped, and the log says so. Raises AtlasError for weights that the
-    model does not have, and for settings that settings.ablations.Kinds does not allow.
+    place of `found`, the detected super weights. inputs, prompt: of the detected weights; token_weights, experts: see
+    Targets. What the model does not allow is skipped, and the log says so. Raises AtlasError for weights that the model
+    does not have, and for settings that settings.ablations.Kinds does not allow.
     """
     if name == BASELINE:
         return Expansion([replace(UNCHANGED, name=BASELINE)], [])
@@ -130,7 +133,7 @@ def variants_of(
     refuse_overlaps(live, list(resolved))
     wanted = {kind: settings[kind] for kind in ABLATIONS if settings.get(kind) is not None}
     kinds = checked(Kinds, wanted, f"ablation {name}")
-    targets = Targets(tuple(resolved), tuple(resolved.values()), tuple(prompt), token_weights)
+    targets = Targets(tuple(resolved), tuple(resolved.values()), tuple(prompt), token_weights, experts)
     both = " (W_E and W_U, which are one)" if tied(live, targets.targets) else ""
     variants: list[Intervention] = []
     skipped = []
@@ -141,7 +144,8 @@ def variants_of(
             made = MAKERS[kind](live, targets, getattr(kinds, kind))
             variants += [replace(variant, name=f"{name}: {variant.name}{both}") for variant in made]
         except Impossible as error:
-            skipped.append(Skipped(f"{name}: {kind}", kind, str(error)))
+            if not (isinstance(error, NoExperts) and len(wanted) > 1):
+                skipped.append(Skipped(f"{name}: {kind}", kind, str(error)))
             print(f"{name}: no variants of {kind}: {error}", flush=True)
     return Expansion(variants, skipped)
 
@@ -211,6 +215,10 @@ def _token_rows(live: Anatomy, targets: Targets, settings: TokenRows) -> list[In
     return token_row_variants(live, targets.token_weights, settings)
 
 
+def _super_experts(live: Anatomy, targets: Targets, settings: SuperExperts) -> list[Intervention]:
+    return super_expert_variants(live, targets.experts, settings)
+
+
 MAKERS: dict[str, Callable[..., list[Intervention]]] = {
     "zero": _zero,
     "each": _each,
@@ -218,6 +226,7 @@ MAKERS: dict[str, Callable[..., list[Intervention]]] = {
     "neurons": _neurons,
     "restore": _restore,
     "experts": _experts,
+    "super_experts": _super_experts,
     "random": _random,
     "largest": _largest,
     "quantize": _quantize,

@@ -117,19 +117,27 @@ class LiveAnalyses(WeightAnalyses):
 
     def perplexity(self, corpus: Corpus, **settings: Any) -> pd.DataFrame:
         """Perplexity on a corpus, a row of the table of ablate (settings.ablations.WindowScores)."""
-        return self._perplexities(corpus, {}, None, settings)
+        return self._perplexities(corpus, settings)
 
     def ablate(
-        self, changes: Mapping[str, Any], corpus: Corpus, found: "Survey | None" = None, **settings: Any
+        self,
+        changes: Mapping[str, Any],
+        corpus: Corpus,
+        found: "Survey | None" = None,
+        *,
+        experts: pd.DataFrame | None = None,
+        **settings: Any,
     ) -> pd.DataFrame:
         """Perplexity after each of some changes of weights, the unchanged model first (ablations.perplexity).
 
         changes: an ablation as in the configuration, such as {"zero": {}} or {"scale": {"factors": [0.5]}}, and
         `weights` for given ones, [{"layer": 1, "row": 7, "col": 11}] or [{"layer": 1, "role": "W_O", "head": 2}], in
-        place of super weights. found: of
-        super_weights(); None looks for them where they are needed. settings: see perplexity.
+        place of super weights. found: of super_weights(); None looks for them where they are needed. experts: of
+        expert_routing(), for {"super_experts": {}}. settings: see perplexity.
         """
-        return self._perplexities(corpus, {"ablation": dict(changes)}, self._changed(changes, found), settings)
+        survey = self._changed(changes, found)
+        opened = self._expanded("ablation", dict(changes), survey, experts)
+        return self._perplexities(corpus, settings, opened, detected=survey is not None)
 
     def quantization_error(
         self, found: "Survey | None" = None, *, weights: list[dict[str, Any]] | None = None, **settings: Any
@@ -201,18 +209,23 @@ class LiveAnalyses(WeightAnalyses):
         return self.super_weights() if found is None else found
 
     def _changed(self, changes: Mapping[str, Any], found: "Survey | None") -> "Survey | None":
-        """The super weights that changes are made to; None where the changes name their weights."""
-        return self._survey(found) if changes.get("weights") is None else None
+        """The super weights that changes are made to; None where the changes name their weights, or need none."""
+        from weight_atlas.ablations.choices import WITHOUT_WEIGHTS
 
-    def _expanded(self, ablation: str, changes: dict[str, Any], found: "Survey | None") -> "Opened":
+        needed = any(changes[key] is not None for key in changes.keys() - {"weights", *WITHOUT_WEIGHTS})
+        return self._survey(found) if needed and changes.get("weights") is None else None
+
+    def _expanded(
+        self, ablation: str, changes: dict[str, Any], found: "Survey | None", experts: pd.DataFrame | None = None
+    ) -> "Opened":
         from weight_atlas.ablations.prepare import expanded
         from weight_atlas.ablations.stored_weights import located
 
         changes = located(changes, self.inventory, "ablation")
-        return expanded(*self.live, ablation, changes, None if found is None else found.artifact)
+        return expanded(*self.live, ablation, changes, None if found is None else found.artifact, experts=experts)
 
     def _perplexities(
-        self, corpus: Corpus, ablations: dict[str, dict], found: "Survey | None", settings: dict[str, Any]
+        self, corpus: Corpus, settings: dict[str, Any], ablation: "Opened | None" = None, *, detected: bool = False
     ) -> pd.DataFrame:
         from weight_atlas.ablations.perplexity import perplexity_table
         from weight_atlas.ablations.window_scores import corpus_scores
@@ -222,14 +235,11 @@ class LiveAnalyses(WeightAnalyses):
         name = corpus if isinstance(corpus, str) else "corpus"
         documents = _documents(corpus)
 
-        def scored(ablation: str, changes: dict, survey: "Survey | None") -> tuple[dict, pd.DataFrame]:
-            opened = self._expanded(ablation, changes, survey)
-            return corpus_scores(opened, documents, ablation, wanted, detected=survey is not None, where=name)
+        def scored(what: str, opened: "Opened") -> tuple[dict, pd.DataFrame]:
+            return corpus_scores(opened, documents, what, wanted, detected=detected, where=name)
 
-        _, unchanged = scored(_BASELINE, {}, None)
-        return perplexity_table(
-            name, unchanged, [scored(ablation, changes, found) for ablation, changes in ablations.items()]
-        )
+        _, unchanged = scored(_BASELINE, self._expanded(_BASELINE, {}, None))
+        return perplexity_table(name, unchanged, [scored("ablation", ablation)] if ablation else [])
 
 
 def _documents(corpus: Corpus) -> pd.DataFrame:

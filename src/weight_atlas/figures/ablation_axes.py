@@ -10,10 +10,17 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullForm
 
 from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, PALETTE
 
-COLOURS = {"baseline": MUTED, "random": NEUTRAL, "largest": NEUTRAL, "random_tokens": NEUTRAL}
+COLOURS = {
+    "baseline": MUTED,
+    "random": NEUTRAL,
+    "largest": NEUTRAL,
+    "random_tokens": NEUTRAL,
+    "random_experts": NEUTRAL,
+}
 WORDS = {
     "baseline": "unchanged", "zero": "zeroed", "each": "one by one", "scale": "scaled", "neurons": "neurons zeroed",
     "restore": "activation restored", "experts": "experts removed", "random": "random instead",
+    "super_experts": "super experts removed", "random_experts": "as many random experts removed",
     "largest": "largest others instead", "quantize": "quantized", "token_rows": "tokens of low weight pruned",
     "random_tokens": "as many random tokens pruned",
 }  # fmt: skip

@@ -31,6 +31,8 @@ KINDS = {
     "neurons": Kind("the neurons of all weights, whole columns, set to zero", needs=NEURON),
     "restore": Kind("all weights set to zero, the massive activations that they make kept"),
     "experts": Kind("the experts of all weights set to zero", needs=()),
+    "super_experts": Kind("the super experts, those with the largest outputs, set to zero", needs=()),
+    "random_experts": Kind("as many random experts of the same layers set to zero", needs=(), control=True),
     "random": Kind("random weights of the same matrices, nearest in size, set to zero", needs=SOME, control=True),
     "largest": Kind("the largest other weights of every matrix set to zero", control=True),
     "quantize": Kind("all matrices of the layers, or their inputs, quantized, the weights spared or not"),
@@ -60,6 +62,18 @@ KINDS = {
     "random_shift": Kind("any weight of the target's matrix, changed by the same amount", control=True),
 }
 # Of an ablation in the configuration, in the order of its variants.
-ABLATIONS = ("zero", "each", "scale", "neurons", "restore", "experts", "random", "largest", "quantize", "token_rows")
+ABLATIONS = (
+    "zero",
+    "each",
+    "scale",
+    "neurons",
+    "restore",
+    "experts",
+    "super_experts",
+    "random",
+    "largest",
+    "quantize",
+    "token_rows",
+)
 # Of a target of the vocabulary's analyses, in the order of their table.
 VOCABULARY = ("edit", "neuron_zero", "mean_contribution", "no_op", "random_coord", "random_shift")

@@ -76,6 +76,13 @@ class Largest(Settings):
     )
 
 
+class SuperExperts(Settings):
+    """Random experts of the same layers in place of the super experts."""
+
+    draws: Natural = Field(3, description="Draws of as many other experts of the same layers, one variant each.")
+    seed: Natural = Field(0, description="Seed of the draws.")
+
+
 class TokenRows(Settings):
     """Rows of tokens of low weight, by a vector of `token_weights`."""
 
@@ -152,6 +159,12 @@ class Kinds(Settings):
     )
     experts: Plain | None = Field(
         None, description="Set the weights' whole experts to zero. {} does it, null does not."
+    )
+    super_experts: SuperExperts | None = Field(
+        None,
+        description="Set the super experts of a mixture of experts, which `expert_routing` names, to zero, and as many "
+        "random experts of the same layers. {draws: 3, seed: 0} does it, null does not; a model without experts has no "
+        "such variants.",
     )
     random: Random | None = Field(
         None,

@@ -28,6 +28,7 @@ Analysis = Literal[
     "weight_attribution",
     "super_weight_verification",
     "super_activations",
+    "generation",
     "expert_routing",
     "ablation_perplexity",
     "scaling_sweep",

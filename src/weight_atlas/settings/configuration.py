@@ -33,6 +33,7 @@ from weight_atlas.settings.spectra import (
 )
 from weight_atlas.settings.super_weights import (
     ExpertRouting,
+    Generation,
     SuperActivations,
     SuperWeights,
     SuperWeightScreening,
@@ -146,9 +147,10 @@ class Configuration(Settings):
     weight_attribution: WeightAttribution = DEFAULTS
     super_weight_verification: SuperWeightVerification = DEFAULTS
     super_activations: SuperActivations = DEFAULTS
+    generation: Generation = DEFAULTS
     expert_routing: ExpertRouting = DEFAULTS
     ablations: dict[AblationName, Entry[Ablation]] = Field(
-        {"super_weights": {"zero": {}, "each": {}, "restore": {}, "random": {}}},
+        {"super_weights": {"zero": {}, "each": {}, "restore": {}, "super_experts": {}, "random": {}}},
         validate_default=True,
         description="Named changes of a model whose cost is measured; the unchanged model always is.",
     )

@@ -144,6 +144,16 @@ class SuperActivations(FirstCorpus):
     )
 
 
+class Generation(Settings):
+    """Text that a model continues, as it is, without its super weights, and with the activations that they write."""
+
+    prompts: Annotated[Distinct[Text], Field(min_length=1)] | None = Field(
+        None, description="Beginnings of texts to continue; null: three that come with weight-atlas, as a base model's."
+    )
+    tokens: Several = Field(32, description="Tokens to generate after each prompt, the likeliest each time.")
+    each: Natural = Field(4, description="Weights that are also removed one by one, at most, the most harmful first.")
+
+
 class ExpertRouting(FirstCorpus):
     """Routing and activations of the experts of a mixture of experts."""
 
