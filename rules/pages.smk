@@ -9,6 +9,7 @@ shown = shown_under("Findings")
 
 
 COMPARISONS = selection.comparisons(
+    super_weight_patterns=["super_weight_verification"],
     impact_comparison=["impact_summary"],
     vocabulary_summary=["neuron_labels", "neuron_effects", "super_weight_cards"],
 )

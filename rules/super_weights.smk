@@ -2,7 +2,7 @@
 
 Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet,
 <results>/corpus/{corpus}.parquet.
-Produces: <results>/super_weight_screening/{model}.csv, <results>/super_weights/{model}.json,
+Produces: over models <results>/super_weight_patterns/models.csv; <results>/super_weight_screening/{model}.csv, <results>/super_weights/{model}.json,
 <results>/super_weight_verification/{model}.json, <results>/super_activations/{model}.csv,
 <results>/generation/{model}.csv, <results>/expert_routing/{model}.csv and .json, with tables and figures beside them.
 """
@@ -156,6 +156,21 @@ use rule per_model as expert_routing with:
     params:
         **step("expert_routing"),
         options=options("expert_routing", "dtype", "trust_remote_code"),
+
+
+use rule per_job as super_weight_patterns with:
+    """How many super weights models have, of which kind, how deep, and which share a channel or a neuron."""
+    input:
+        verdicts=for_models("super_weight_verification", "<results>/super_weight_verification/{model}.json"),
+        summaries=for_models("super_weight_verification", "<results>/architecture_summary/{model}.json"),
+    output:
+        table=shown("<results>/super_weight_patterns/models.csv", "models"),
+        weights=shown("<results>/super_weight_patterns/weights.csv", "weights"),
+        figure=shown("<results>/super_weight_patterns/models.png", "figure"),
+    pathvars:
+        job="super_weight_patterns",
+    params:
+        **step("super_weight_patterns"),
 
 
 rule super_weight_tables:
