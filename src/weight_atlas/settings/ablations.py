@@ -79,7 +79,9 @@ class Largest(Settings):
 class SuperExperts(Settings):
     """Random experts of the same layers in place of the super experts."""
 
-    draws: Natural = Field(3, description="Draws of as many other experts of the same layers, one variant each.")
+    draws: Natural = by_effort(
+        3, quick=1, thorough=10, description="Draws of as many other experts of the same layers, one variant each."
+    )
     seed: Natural = Field(0, description="Seed of the draws.")
 
 

@@ -16,6 +16,7 @@ from weight_atlas.settings.base import Distinct, Effort, Settings, Text
 from weight_atlas.settings.quantization import InputSecondMoments, RecipePerplexity
 from weight_atlas.settings.super_weights import (
     ExpertRouting,
+    Generation,
     SuperActivations,
     SuperWeights,
     SuperWeightScreening,
@@ -90,6 +91,7 @@ class OwnSettings(Settings):
     weight_attribution: WeightAttribution | None = _own("weight_attribution")
     super_weight_verification: SuperWeightVerification | None = _own("super_weight_verification")
     super_activations: SuperActivations | None = _own("super_activations")
+    generation: Generation | None = _own("generation")
     expert_routing: ExpertRouting | None = _own("expert_routing")
     variant_perplexity: WindowScores | None = _own("variant_perplexity")
     ablation_eval: AblationEval | None = _own("ablation_eval")

@@ -150,8 +150,12 @@ class Generation(Settings):
     prompts: Annotated[Distinct[Text], Field(min_length=1)] | None = Field(
         None, description="Beginnings of texts to continue; null: three that come with weight-atlas, as a base model's."
     )
-    tokens: Several = Field(32, description="Tokens to generate after each prompt, the likeliest each time.")
-    each: Natural = Field(4, description="Weights that are also removed one by one, at most, the most harmful first.")
+    tokens: Several = by_effort(
+        32, quick=16, thorough=64, description="Tokens to generate after each prompt, the likeliest each time."
+    )
+    each: Natural = by_effort(
+        4, quick=1, thorough=16, description="Weights also removed one by one, at most, the most harmful first."
+    )
 
 
 class ExpertRouting(FirstCorpus):
