@@ -19,6 +19,7 @@ SIZES = {
     "weight_attribution": ("tokens",),
     "super_weight_verification": ("tokens", "draws", "removals", "max_candidates"),
     "super_activations": ("tokens",),
+    "generation": ("tokens", "each"),
     "expert_routing": ("router_analysis_samples",),
     "variant_perplexity": ("tokens",),
     "scaling_sweep": ("factors",),
