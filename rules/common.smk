@@ -182,6 +182,16 @@ def checkpoints_before(wildcards):
     }
 
 
+def steps_of_pair(pair):
+    """The steps whose products a pair's page shows: super weights are compared where those of both are verified."""
+    verified = "super_weight_verification" in pairs.shared(pair, selection.analyses_of)
+    return ["comparison", "side_by_side", *(["super_weight_inheritance"] if verified else [])]
+
+
+def products_of_pair(pair):
+    return [path for name in steps_of_pair(pair) for path in expand(getattr(rules, name).output, pair=pair)]
+
+
 def of_a_model(pattern):
     return isinstance(pattern, str) and re.findall(r"{(\w+)", pattern) == ["model"]
 

@@ -3,9 +3,9 @@
 Required: of both models <results>/checkpoints/{model}.json and <results>/tensor_inventory/{model}.parquet, and the
 tables of those analyses that both have.
 Produces: <results>/comparison/{pair}.parquet, .csv, .json with their views and figures,
-<results>/side_by_side/{pair}.csv, <results>/pair_page/{pair}.md, <results>/atlas/pairs/{pair}.html;
-<results>/weight_sketch/{model}.parquet, and of the models of `lineage` <results>/lineage/models.csv, merges.csv,
-models.json and models.png.
+<results>/side_by_side/{pair}.csv, <results>/super_weight_inheritance/{pair}.csv, <results>/pair_page/{pair}.md,
+<results>/atlas/pairs/{pair}.html; <results>/weight_sketch/{model}.parquet, and of the models of `lineage`
+<results>/lineage/models.csv, merges.csv, models.json and models.png.
 """
 
 from weight_atlas.settings.comparison import Compared, ComparisonPart
@@ -17,6 +17,7 @@ MODEL_FILES = {
     "checkpoint": "<results>/checkpoints/{model}.json",
     "inventory": "<results>/tensor_inventory/{model}.parquet",
 }
+VERDICT = "<results>/super_weight_verification/{model}.json"
 # What is shown side by side of each analysis that both models have.
 BESIDE = {
     "super_weights": "<results>/super_weights/{model}.csv",
@@ -88,11 +89,36 @@ use rule per_job as side_by_side with:
         **step("side_by_side"),
 
 
+use rule per_job as super_weight_inheritance with:
+    """Super weights of two models: same places, values, and what their removal costs in both."""
+    input:
+        checkpoints=lambda wildcards: expand("<results>/checkpoints/{model}.json", model=pairs.models(wildcards.pair)),
+        verdicts=lambda wildcards: expand(VERDICT, model=pairs.models(wildcards.pair)),
+        text=corpus_of("super_weight_verification"),
+    output:
+        table=shown("<results>/super_weight_inheritance/{pair}.csv", "table"),
+        summary="<results>/super_weight_inheritance/{pair}.json",
+        figure=shown("<results>/super_weight_inheritance/{pair}.png", "figure"),
+    pathvars:
+        job="super_weight_inheritance/{pair}",
+    conda:
+        "../envs/lm.yaml"
+    resources:
+        **needs(gpu=one_gpu),
+    params:
+        **step("super_weight_inheritance"),
+        options=lambda wildcards: {
+            **config["super_weight_verification"],
+            **pairs.running(wildcards.pair),
+            "models": pairs.models(wildcards.pair),
+        },
+
+
 use rule per_job as pair_page with:
     """The page of a pair of models: findings, figures and tables of their comparison."""
     input:
-        products=[*rules.comparison.output, *rules.side_by_side.output],
-        captions=[ROOT / f"report/{name}.rst" for name in ("comparison", "side_by_side")],
+        products=lambda wildcards: products_of_pair(wildcards.pair),
+        captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in steps_of_pair(wildcards.pair)],
     output:
         page=shown("<results>/pair_page/{pair}.md", "page"),
         summary="<results>/pair_page/{pair}.json",
@@ -105,8 +131,8 @@ use rule per_job as pair_page with:
 use rule per_job as atlas_pair with:
     """The page of a pair of models for a browser: findings, a map of what changed, figures and tables."""
     input:
-        products=[*rules.comparison.output, *rules.side_by_side.output],
-        captions=[ROOT / f"report/{name}.rst" for name in ("comparison", "side_by_side")],
+        products=lambda wildcards: products_of_pair(wildcards.pair),
+        captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in steps_of_pair(wildcards.pair)],
         tensor_inventory=lambda wildcards: pairs.files(wildcards.pair, MODEL_FILES)["inventory"],
     output:
         page="<results>/atlas/pairs/{pair}.html",
@@ -123,8 +149,7 @@ rule pair_pages:
     input:
         expand(rules.pair_page.output, pair=pairs.names),
         expand(rules.atlas_pair.output, pair=pairs.names),
-        expand(rules.comparison.output, pair=pairs.names),
-        expand(rules.side_by_side.output, pair=pairs.names),
+        [products_of_pair(pair) for pair in pairs.names],
 
 
 use rule per_model as weight_sketch with:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from weight_atlas.artifacts import read_json, read_table, write_json, write_table
-from weight_atlas.settings.ablations import AblationEval, TaskFolders
+from weight_atlas.settings.ablations import AblationEval
 from weight_atlas.settings.models import Live
+from weight_atlas.settings.tasks import TaskFolders
 from weight_atlas.workflow.step import run_step
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from weight_atlas.ablations.bundled import bundled_items
 from weight_atlas.artifacts import read_table, write_table
-from weight_atlas.settings.ablations import BundledItems
+from weight_atlas.settings.tasks import BundledItems
 from weight_atlas.workflow.step import run_step
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from weight_atlas.artifacts import read_table, write_json, write_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
-from weight_atlas.settings.ablations import Task
 from weight_atlas.settings.models import OwnCode
+from weight_atlas.settings.tasks import Task
 from weight_atlas.workflow.step import run_step
 
 

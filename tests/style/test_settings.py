@@ -31,7 +31,9 @@ WILDCARDS = {
     "pair": "same",
 }
 # What a rule works out from the whole configuration, and no class of settings holds.
-FROM_THE_WHOLE = {"beginning", "changes", "configuration", "corpora", "models", "own_code", "shares", "steps"}
+FROM_THE_WHOLE = {
+    "beginning", "changes", "configuration", "corpora", "dtypes", "models", "own_code", "shares", "steps",
+}  # fmt: skip
 
 
 def classes(above: type[Settings] = Settings) -> Iterator[type[Settings]]:

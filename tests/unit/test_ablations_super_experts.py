@@ -97,7 +97,7 @@ def test_a_planted_super_expert_is_found_and_its_loss_collapses():
 def test_the_default_ablation_reads_which_experts_are_super_experts():
     choices = Choices(configured({"models": {"m": {"source": "bundled:demo"}}}, "c"))
     patterns = {"super_weights": "found", "inventory": "tensors", "expert_routing": "experts"}
-    files = choices.weight_files("super_weights", patterns)
+    files = choices.weight_files("m", "super_weights", patterns)
     assert files == {"expert_routing": "experts", "super_weights": "found"}
     given = {"ablations": {"mine": {"super_experts": {}}}, "models": {"m": {"source": "bundled:demo"}}}
-    assert Choices(configured(given, "c")).weight_files("mine", patterns) == {"expert_routing": "experts"}
+    assert Choices(configured(given, "c")).weight_files("m", "mine", patterns) == {"expert_routing": "experts"}

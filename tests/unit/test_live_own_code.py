@@ -15,8 +15,8 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.fetch import make_manifest
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.load import load_model, open_live
-from weight_atlas.settings.ablations import Task
 from weight_atlas.settings.models import CheckpointSpec, OwnCode
+from weight_atlas.settings.tasks import Task
 from weight_atlas.tokens.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[2]

@@ -11,6 +11,7 @@ from live_models import drawn, plant, tiny, word_tokenizer
 
 from weight_atlas.figures.super_weight_inheritance import inheritance
 from weight_atlas.live.anatomy import Coordinate, anatomy
+from weight_atlas.pages.headline import headline
 from weight_atlas.settings.super_weights import SuperWeightVerification
 from weight_atlas.super_weights.inheritance import Side, inheritance_table, side_of, summary_of, super_places
 
@@ -72,6 +73,8 @@ def test_a_tuned_model_keeps_a_weight_and_grows_one_of_its_own():
     first, _, second = summary["findings"][0]["text"].partition("; ")
     assert first == "1 of 1 super weights of base are super weights of tuned too, with 1.25 times their values"
     assert second == "tuned has 1 of its own."
+    lines = headline({"super_weight_inheritance": {"a-vs-b.json": summary}})
+    assert lines == [("super weights of a that b has", "1 of 1; b has 2 in all")]
     told = drawn(inheritance(table, ["base", "tuned"]))
     assert "no numbers" not in told
 

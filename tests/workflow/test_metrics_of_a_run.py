@@ -32,7 +32,7 @@ def frames(results: Path) -> Iterator[tuple[str, metrics.Table, pd.DataFrame]]:
 NOT_IN_THE_DEFAULT_RUN = (
     "expert_routing", "token_weight_evolution", "token_counts_part", "quantization_recipe", "input_second_moments",
     "recipe_perplexity", "comparison_part", "comparison", "side_by_side", "scalars", "drift", "series",
-    "weight_sketch", "lineage",
+    "weight_sketch", "lineage", "super_weight_inheritance",
 )  # fmt: skip
 
 

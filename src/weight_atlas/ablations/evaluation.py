@@ -21,7 +21,7 @@ from weight_atlas.ablations.requests import build_requests, chance_levels, fill_
 from weight_atlas.ablations.tasks import load_tasks
 from weight_atlas.artifacts import write_table
 from weight_atlas.errors import AtlasError
-from weight_atlas.settings.ablations import BundledItems, Task
+from weight_atlas.settings.tasks import BundledItems, Task
 
 
 @dataclass(frozen=True)

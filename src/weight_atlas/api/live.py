@@ -176,7 +176,7 @@ class LiveAnalyses(WeightAnalyses):
         limit=100 documents; and of a bundled task `items`, at most, drawn by `item_seed`.
         """
         from weight_atlas.ablations.evaluation import evaluate_task
-        from weight_atlas.settings.ablations import BundledItems, Task
+        from weight_atlas.settings.tasks import BundledItems, Task
 
         own = {"items": "items", "item_seed": "seed"}
         items = checked(BundledItems, {own[key]: settings[key] for key in own if key in settings}, "evaluate")

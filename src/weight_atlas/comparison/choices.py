@@ -39,9 +39,20 @@ class Pairs:
 
         patterns: by analysis, with {model} in them. analyses_of: gives the analyses of a model.
         """
-        shared = set.intersection(*(set(analyses_of(model)) for model in self._pairs[pair]))
-        model = self._pairs[pair][number]
+        shared, model = self.shared(pair, analyses_of), self._pairs[pair][number]
         return [pattern.format(model=model) for name, pattern in patterns.items() if name in shared]
+
+    def shared(self, pair: str, analyses_of: Callable[[str], Iterable[str]]) -> set[str]:
+        """The analyses that both models have. analyses_of: gives those of a model."""
+        return set.intersection(*(set(analyses_of(model)) for model in self._pairs[pair]))
+
+    def running(self, pair: str) -> dict[str, list]:
+        """How forward passes of each model are made: its type, and whether code that it brings may run."""
+        entries = [self._config["models"][model] for model in self._pairs[pair]]
+        return {
+            "dtypes": [entry["dtype"] for entry in entries],
+            "own_code": [entry["trust_remote_code"] for entry in entries],
+        }
 
     def options(self, pair: str, section: type[Settings]) -> dict[str, Any]:
         """The keys of a class of settings of the comparison, and whether code of each model may run."""

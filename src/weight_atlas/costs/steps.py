@@ -15,6 +15,8 @@ from weight_atlas.costs.work import Passes, Work
 Settings = dict[str, Any]
 # Tokens of the built-in prompts of the detection, each with the tokenizer's prefix and without, padded: 16 of about 40.
 PROMPTS, PROMPT = 640, 40
+# Texts that are continued where none are given.
+BEGINNINGS = 3
 LONGEST_WINDOW = 2048
 # Windows that tests of shortcuts take; see live.shortcuts.
 TRIALS = 7
@@ -82,6 +84,18 @@ def super_weight_verification(sizes: Sizes, settings: Settings, found: Found) ->
 def super_activations(sizes: Sizes, settings: Settings, found: Found) -> Work:
     window, tokens = _window(settings, sizes), _tokens(settings)
     return Work((_plain(tokens, window)._replace(kept=1.0),), seconds=2 * FIGURE)
+
+
+def generation(sizes: Sizes, settings: Settings, found: Found) -> Work:
+    if not found.count:
+        return Work(loads=0)  # no text is made without super weights
+    variants = 3 + (min(found.count, settings["each"]) if found.count > 1 else 0)
+    texts = variants * (BEGINNINGS if settings["prompts"] is None else len(settings["prompts"]))
+    steps = texts * settings["tokens"]
+    # A token at a time, then the unchanged model's continuation at once.
+    one_by_one = Passes(steps, PROMPT, steps, head=steps)
+    whole = _plain(texts * (PROMPT + settings["tokens"]), PROMPT + settings["tokens"])._replace(head=steps)
+    return Work((one_by_one, whole), seconds=FIGURE)
 
 
 def expert_routing(sizes: Sizes, settings: Settings, found: Found) -> Work:
@@ -186,6 +200,7 @@ STEPS: dict[str, Callable[[Sizes, Settings, Found], Work]] = {
     "weight_attribution": weight_attribution,
     "super_weight_verification": super_weight_verification,
     "super_activations": super_activations,
+    "generation": generation,
     "expert_routing": expert_routing,
     "variant_perplexity": variant_perplexity,
     "ablation_eval": ablation_eval,

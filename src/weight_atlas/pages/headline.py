@@ -168,6 +168,12 @@ def _comparison(tables: Tables) -> Iterator[tuple[str, str]]:
                 yield known[column].title, "missing" if value is None else known[column].written(value)
 
 
+def _super_weight_inheritance(tables: Tables) -> Iterator[tuple[str, str]]:
+    for summary in _summaries(tables, "inherited"):
+        kept, of_a, of_b = (f"{summary[key]:,}" for key in ("inherited", "super_weights_a", "super_weights_b"))
+        yield "super weights of a that b has", f"{kept} of {of_a}; b has {of_b} in all"
+
+
 def _token_weights(tables: Tables) -> Iterator[tuple[str, str]]:
     known = of("token_weights.statistics").by_column
     for summary in _summaries(tables, "shape", "vocabulary"):
@@ -197,6 +203,7 @@ def _summaries(tables: Tables, *keys: str) -> Iterator[dict[str, Any]]:
 
 LINES = {
     "comparison": _comparison,
+    "super_weight_inheritance": _super_weight_inheritance,
     "token_counts": _token_counts,
     "effective_rank": _effective_rank,
     "super_weights": _super_weights,

@@ -9,10 +9,8 @@ from weight_atlas.settings.ablations import (
     AblationEval,
     AblationImpact,
     AblationName,
-    BundledTasks,
     QuantizationAblation,
     ScalingSweep,
-    Task,
     VariantPerplexity,
 )
 from weight_atlas.settings.base import Effort, Entry, Name, Natural, Settings, Text
@@ -40,6 +38,7 @@ from weight_atlas.settings.super_weights import (
     SuperWeightVerification,
     WeightAttribution,
 )
+from weight_atlas.settings.tasks import BundledTasks, Task
 from weight_atlas.settings.token_weights import TokenWeights
 from weight_atlas.settings.tokenizers import TokenizerSpec
 from weight_atlas.settings.vocabulary import (

@@ -67,6 +67,7 @@ NEEDS = {
     "weight_attribution": Need(16000, 120, LIVE),
     "super_weight_verification": Need(16000, 720, LIVE),
     "super_activations": Need(16000, 120, LIVE),
+    "super_weight_inheritance": Need(16000, 120, LIVE),
     "generation": Need(16000, 120, LIVE),
     "expert_routing": Need(32000, 240, LIVE),
     "windows": Need(4000, 60),
