@@ -78,7 +78,7 @@ def test_variants_are_as_many_as_an_ablation_has(count):
         settings = choices.settings("demo", name)
         made = variants_of(name, settings, live, found, [1.0] * count, [1, 2]).variants
         distinct = {one.change for one in made}  # equal changes are measured once
-        assert sum(steps._variants(settings, Found(count))) == len(distinct), (name, [one.name for one in made])
+        assert sum(steps._variants(settings, Found(count), SMALL)) == len(distinct), (name, [one.name for one in made])
 
 
 def test_plans_are_of_what_a_model_is_analysed_for():

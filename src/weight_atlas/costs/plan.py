@@ -12,6 +12,7 @@ NEEDED = {
     "weight_attribution": ("weight_attribution",),
     "super_weight_verification": ("super_weights", "weight_attribution", "super_weight_verification"),
     "super_activations": ("super_weights", "super_activations"),
+    "generation": ("super_weights", "weight_attribution", "super_weight_verification", "generation"),
     "expert_routing": ("expert_routing",),
     "scaling_sweep": ("super_weights",),
     "quantization_ablation": ("super_weights", "quantization_ablation"),

@@ -112,13 +112,13 @@ def variant_perplexity(sizes: Sizes, settings: Settings, found: Found) -> Work:
     changes = json.loads(settings["changes"])
     if not changes:
         return Work((_scored(tokens, window, 1.0),))
-    edits, whole, rounded = _variants(changes, found)
+    edits, whole, rounded = _variants(changes, found, sizes)
     batched = _batched(edits * tokens * found.above(sizes), window, settings)._replace(head=edits * tokens)
     begun = _scored(tokens if edits else 0, window, 1.0)
     return Work((batched, begun, _scored((whole + rounded) * tokens, window, 1.0)), rounded=rounded * sizes.matrices)
 
 
-def _variants(changes: Settings, found: Found) -> tuple[int, int, int]:
+def _variants(changes: Settings, found: Found, sizes: Sizes) -> tuple[int, int, int]:
     """Variants of an ablation: edits of the super weights' layer and up, whole passes, and quantizations."""
     count = found.count if changes.get("weights") is None else len(changes["weights"])
     edits = whole = rounded = 0
@@ -129,6 +129,8 @@ def _variants(changes: Settings, found: Found) -> tuple[int, int, int]:
         edits += len((changes.get("scale") or {}).get("factors", ()))
         edits += (changes.get("random") or {}).get("draws", 0)
         whole += sum(changes.get(kind) is not None for kind in ("restore", "largest"))
+    if changes.get("super_experts") is not None and sizes.products < sizes.matrices:
+        edits += 1 + changes["super_experts"]["draws"]
     if quantize := changes.get("quantize"):
         ways = 2 if count else 1  # sparing super weights, or keeping what they write, and not
         beside = len(quantize["activations_beside"]) * ways
@@ -144,14 +146,14 @@ def ablation_eval(sizes: Sizes, settings: Settings, found: Found) -> Work:
     if settings["items"] is None:
         raise Unforeseen("the requests of a task are not built yet")
     changes = json.loads(settings["changes"])
-    edits, whole, rounded = _variants(changes, found) if changes else (0, 1, 0)
+    edits, whole, rounded = _variants(changes, found, sizes) if changes else (0, 1, 0)
     tokens = (edits + whole + rounded) * settings["items"] * REQUESTS * REQUEST
     passes = _scored(tokens, REQUEST, 0.5)._replace(calls=tokens / TOGETHER)
     return Work((passes,), rounded=rounded * sizes.matrices, seconds=FIGURE)
 
 
 def quantization_ablation(sizes: Sizes, settings: Settings, found: Found) -> Work:
-    _, _, rounded = _variants(json.loads(settings["changes"]), found)
+    _, _, rounded = _variants(json.loads(settings["changes"]), found, sizes)
     return Work(rounded=rounded * sizes.matrices, seconds=2 * FIGURE)
 
 
