@@ -11,6 +11,8 @@ from weight_atlas.errors import AtlasError, explained
 COMMANDS = {
     "scan": ("scan:scan", "Scan the weights of models: graded findings, and the worst of each table beside its null."),
     "compare": ("compare:compare", "Compare two models: what changed, where, and how much."),
+    "series": ("across:series", "Follow the checkpoints of a training run."),
+    "lineage": ("across:lineage", "Tell which models come from which."),
     "inspect": ("inspect_headers:inspect", "Show what a model is made of, from the headers of its files alone."),
     "super-weights": ("super_weights:super_weights", "Find the weights that a model depends on, and prove them."),
     "vocabulary": ("vocabulary:vocabulary", "Measure what neurons and super weights do to the words predicted."),

@@ -9,7 +9,7 @@ from weight_atlas import metrics
 from weight_atlas.command.formats import check_outputs
 from weight_atlas.command.options import DEFAULTS, Options
 from weight_atlas.command.project import FILE, Project
-from weight_atlas.command.results import Extract, Result, Row, extract
+from weight_atlas.command.results import Extract, Result, extract, stated
 from weight_atlas.command.scan import Methods, ask, conclude, make, targets
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.methods import analyses_of
@@ -89,19 +89,16 @@ def _results(project: Project, pair: str, most: int) -> list[Result]:
     facts = {"relation": summary["relation"], **{key: whole[key] for key in ("relative", "cosine") if key in whole}}
     tables = [found for name in _TABLES for found in _table(project, name, pair, most)]
     source = f"{summary['a']} -> {summary['b']}: {summary['relation']}"
-    return [Result(pair, source, facts, [*_findings(summary, pair)], [], extracts=tables)]
-
-
-def _findings(summary: Row, pair: str) -> list[Row]:
-    """The findings that the comparison states, as the record of a finding."""
-    nothing: Row = {"place": "", "value": None, "null_value": None, "remedy": ""}
     return [
-        {
-            **nothing, **each, "id": f"comparison.{number + 1}", "analysis": "comparison",
-            "evidence": {"file": f"comparison/{pair}.json", "rows": [number]},
-        }
-        for number, each in enumerate(summary["findings"])
-    ]  # fmt: skip
+        Result(
+            pair,
+            source,
+            facts,
+            stated(summary["findings"], "comparison", f"comparison/{pair}.json"),
+            [],
+            extracts=tables,
+        )
+    ]
 
 
 def _table(project: Project, name: str, pair: str, most: int) -> list[Extract]:

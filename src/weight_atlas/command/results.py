@@ -104,10 +104,29 @@ def result_of(project: Project, name: str, analyses: Iterable[str], most: int) -
     )  # fmt: skip
 
 
-def extract(project: Project, title: str, file: str, columns: Iterable[str]) -> list[Extract]:
-    """A table below the results, as many of the columns as say something; none where it is not there, or empty."""
+def stated(findings: Iterable[Row], analysis: str, file: str) -> list[Row]:
+    """Findings that an analysis states in a JSON file below the results, as records of findings."""
+    nothing: Row = {"place": "", "value": None, "null_value": None, "remedy": ""}
+    return [
+        {
+            **nothing, **each, "id": f"{analysis}.{number + 1}", "analysis": analysis,
+            "evidence": {"file": file, "rows": [number]},
+        }
+        for number, each in enumerate(findings)
+    ]  # fmt: skip
+
+
+def extract(
+    project: Project, title: str, file: str, columns: Iterable[str], *, only: str = "", where: Row | None = None
+) -> list[Extract]:
+    """A table below the results, as many of the columns as say something; none where it is not there, or empty.
+
+    only: a column of truths, of which those rows are left that are true. where: values that rows must have.
+    """
     path = project.results / file
     rows = read_rows(path) if path.exists() else []
+    rows = [row for row in rows if not only or row[only] == "True"]
+    rows = [row for row in rows if all(row[column] == value for column, value in (where or {}).items())]
     columns = [column for column in columns if any(row.get(column) is not None for row in rows)]
     return [Extract(title, file, columns, rows)] if columns else []
 

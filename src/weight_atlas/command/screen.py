@@ -57,7 +57,9 @@ def print_extract(found: Extract, screen: Console | None = None) -> None:
     )  # fmt: skip
     for column in found.columns:
         number = all(isinstance(row.get(column), int | float | None) for row in found.rows)
-        table.add_column(Text(plain(column)), justify="right" if number else "left", overflow="fold")
+        null = column.endswith("_null") and column.removesuffix("_null") in found.columns
+        title, style = ("by chance", "dim") if null else (plain(column), None)
+        table.add_column(Text(title), justify="right" if number else "left", overflow="fold", style=style)
     # Names of tensors are long, and what all of them begin with says nothing.
     named = found.columns[0] in ("id", "id_a")
     names = _short([row.get(found.columns[0]) for row in found.rows]) if named else []
