@@ -89,16 +89,8 @@ def _results(project: Project, pair: str, most: int) -> list[Result]:
     facts = {"relation": summary["relation"], **{key: whole[key] for key in ("relative", "cosine") if key in whole}}
     tables = [found for name in _TABLES for found in _table(project, name, pair, most)]
     source = f"{summary['a']} -> {summary['b']}: {summary['relation']}"
-    return [
-        Result(
-            pair,
-            source,
-            facts,
-            stated(summary["findings"], "comparison", f"comparison/{pair}.json"),
-            [],
-            extracts=tables,
-        )
-    ]
+    findings = stated(summary["findings"], "comparison", path.relative_to(project.results).as_posix())
+    return [Result(pair, source, facts, findings, [], extracts=tables)]
 
 
 def _table(project: Project, name: str, pair: str, most: int) -> list[Extract]:

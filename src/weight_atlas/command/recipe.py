@@ -9,6 +9,7 @@ from weight_atlas.command.options import DEFAULTS, OneModel, Options
 from weight_atlas.command.project import Project
 from weight_atlas.command.results import Extract, extract
 from weight_atlas.command.scan import show
+from weight_atlas.errors import AtlasError
 
 _RECIPE = ("unit", "matrices", "type", "bits", "bytes", "sqnr_db", "weighted_by", "spared")
 _PERPLEXITY = ("variant", "bits", "perplexity", "low", "high", "delta_nll")
@@ -31,6 +32,8 @@ def recipe(
     weight-atlas recipe ./my-model --gb 4 --format torchao --perplexity
     ```
     """
+    if (bits is None) == (gb is None):
+        raise AtlasError("a recipe has one size", remedy="give --bits (per weight) or --gb (of the whole model)")
     name = f"{format}-{bits if bits is not None else f'{gb}GB'}"
 
     def prepare(project: Project) -> None:

@@ -51,10 +51,7 @@ def print_table(title: str, table: Any) -> None:
 
 def print_extract(found: Extract, screen: Console | None = None) -> None:
     """Some columns of a table."""
-    table = Table(
-        title=Text(found.title, style="bold"), title_justify="left", header_style="bold",
-        caption=Text(plain(found.file), style="dim"), caption_justify="left",
-    )  # fmt: skip
+    table = Table(title=Text(found.title, style="bold"), title_justify="left", header_style="bold")
     for column in found.columns:
         number = all(isinstance(row.get(column), int | float | None) for row in found.rows)
         null = column.endswith("_null") and column.removesuffix("_null") in found.columns
@@ -66,7 +63,9 @@ def print_extract(found: Extract, screen: Console | None = None) -> None:
     for place, row in enumerate(found.rows):
         cells = [_cell(row.get(column)) for column in found.columns]
         table.add_row(*map(Text, [names[place], *cells[1:]] if named else cells))
-    (screen or console()).print(table)
+    screen = screen or console()
+    screen.print(table)
+    screen.print(Text(plain(found.file), style="dim"), soft_wrap=True)
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -107,6 +106,7 @@ def print_result(result: Result, *, quiet: bool = False, screen: Console | None 
         for table in result.tables:
             screen.print()
             screen.print(_ranked(table))
+            screen.print(Text(f"{table.file}{_null_note(table)}", style="dim"), soft_wrap=True)
     for found in result.extracts:
         screen.print()
         print_extract(found, screen)
@@ -151,10 +151,8 @@ def _print_finding(screen: Console, finding: dict[str, Any]) -> None:
 def _ranked(shown: Shown) -> Table:
     metric = shown.metric
     way = {"lower": "lowest", "both": "farthest from its null"}.get(metric.direction, "highest")
-    table = Table(
-        title=Text(f"{metric.title}: {way} {len(shown.rows)} of {shown.of}", style="bold"), title_justify="left",
-        caption=Text(f"{shown.file}{_null_note(shown)}", style="dim"), caption_justify="left", header_style="bold",
-    )  # fmt: skip
+    said = f"{metric.title}: {way} {len(shown.rows)} of {shown.of}"
+    table = Table(title=Text(said, style="bold"), title_justify="left", header_style="bold")
     names = _short([row[shown.columns[0]] for row in shown.rows])
     for column in shown.columns:
         number = any(isinstance(row[column], int | float) for row in shown.rows)
