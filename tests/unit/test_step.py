@@ -61,6 +61,19 @@ def test_binds_inputs_outputs_options_and_what_main_asks_for(tmp_path):
     assert (seen["figure"], seen["phases"], seen["model"], seen["threads"]) == (Path("b.png"), 5, "demo", 4)
 
 
+def test_a_file_that_a_rule_gives_as_a_list_is_one_or_none(tmp_path):
+    seen = []
+
+    def main(table: Path | None = None) -> None:
+        seen.append(table)
+
+    for files in (["a.csv"], [], "a.csv"):
+        run_step(main, {"snakemake": job(tmp_path, inputs={"table": files})})
+    assert seen == [Path("a.csv"), None, Path("a.csv")]
+    with pytest.raises(ValueError, match="too many"):
+        run_step(main, {"snakemake": job(tmp_path, inputs={"table": ["a.csv", "b.csv"]})})
+
+
 class Phases(Settings):
     """Settings of a step."""
 

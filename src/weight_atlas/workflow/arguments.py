@@ -116,6 +116,8 @@ def _as_hinted(hint: Any, value: Any) -> Any:
     if get_origin(hint) is UnionType:
         hint = next((part for part in get_args(hint) if part is not type(None)), hint)
     if hint is Path:
+        if value is not None and not isinstance(value, str | Path):  # a rule's function gives a file as a list, or none
+            (value,) = value or (None,)
         return value if value is None else Path(value)
     if get_origin(hint) is list and value is not None:
         (item,) = get_args(hint)
