@@ -75,6 +75,10 @@ def test_estimate_says_what_a_configuration_costs_by_effort(command, tmp_path, m
     assert "far: unknown until it is fetched" in out
     assert "All models by effort, with one super weight each, on 2 cores: quick" in out
     assert "effort quick)" in command("estimate", str(config), "--effort", "quick")[1]
+    own = "{models: {mine: {source: 'bundled:demo', analyses: [cascade], effort: thorough}}}"
+    config.write_text(own)
+    assert "effort thorough)" in command("estimate", str(config))[1]
+    assert "effort quick)" in command("estimate", str(config), "--effort", "quick")[1]
     config.write_text("{models: {mine: {source: 'bundled:demo', analyses: [effective_rank]}}}")
     assert command("estimate", str(config))[1] == "No step of this configuration runs a model.\n"
 

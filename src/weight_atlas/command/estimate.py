@@ -65,9 +65,15 @@ def _complete(values: dict[str, Any], effort: str | None, path: Path) -> dict[st
     """The configuration with all defaults; of an effort in place of its own and its models', if one is given."""
     from weight_atlas.workflow.configuration import check_paths, configured
 
-    complete = configured(values, str(path))
+    complete = configured(values, str(path))  # what is wrong is said of what is written
     if effort is not None:
-        models = {name: {**(entry or {}), "effort": None} for name, entry in values["models"].items()}
-        complete = configured({**values, "effort": effort, "models": models}, str(path))
+        own = {section: _without_effort(values[section]) for section in ("models", "series") if values.get(section)}
+        complete = configured({**values, **own, "effort": effort}, str(path))
     check_paths(complete)
     return complete
+
+
+def _without_effort(entries: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: {key: value for key, value in (entry or {}).items() if key != "effort"} for name, entry in entries.items()
+    }
