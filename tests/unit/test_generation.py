@@ -162,8 +162,12 @@ def test_weights_of_attention_are_removed_and_have_nothing_to_restore():
     assert list(dict.fromkeys(table.variant)) == ["baseline", "removed"]
     both = verdict_of((query, "critical", 5.0), (output, "critical", 1.0))
     table = generated(live, word_tokenizer(bos=True), both, settings)
-    assert list(dict.fromkeys(table.variant)) == ["baseline", "all removed", "removed, activation restored"]
-    assert table.weights.tolist() == [0, 2, 2] * 2
+    restored = "those of W_down removed, activation restored"
+    assert list(dict.fromkeys(table.variant)) == ["baseline", "all removed", restored, "only layer 1 [5, 9] removed"]
+    assert table.weights.tolist() == [0, 2, 1, 1] * 2
+    more = verdict_of((query, "mild", 5.0), (output, "mild", 1.0), (live.projections[2].coordinate(1, 2), "mild", 1.0))
+    names = list(dict.fromkeys(generated(live, word_tokenizer(bos=True), more, settings).variant))
+    assert names == ["baseline", "all removed", "those of W_down removed", restored]
 
 
 def test_which_weights_are_removed():

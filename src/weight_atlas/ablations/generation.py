@@ -11,7 +11,7 @@ import torch
 from weight_atlas.ablations.prepare import sink_prompt
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.interventions.activation_restoring import Sink
-from weight_atlas.interventions.changes import ActivationsRestored, Together, zeroed
+from weight_atlas.interventions.changes import ActivationsRestored, zeroed
 from weight_atlas.interventions.intervention import UNCHANGED, Intervention, Refused, applied
 from weight_atlas.interventions.kinds import BASELINE
 from weight_atlas.live.anatomy import Anatomy, Coordinate
@@ -68,24 +68,26 @@ def super_weights_of(verdict: dict) -> list[SuperWeight]:
 
 
 def removals(weights: Sequence[SuperWeight], each: int, prompt: Sequence[int]) -> list[Intervention]:
-    """The unchanged model, all weights removed, all removed with their activations restored, and each of the first.
+    """The unchanged model, all weights removed, those of W_down with their activations restored, each of the first.
 
-    prompt: token ids that set off the massive activations. Activations are those that weights of W_down write; other
-    weights stay removed, and where there are none of W_down, nothing is restored.
+    prompt: token ids that set off the massive activations. Weights of W_down write these; where others are super
+    weights too, those of W_down are also removed by themselves, for comparison with their activations restored.
     """
     places = [weight.place for weight in weights]
     down = [weight for weight in weights if weight.place.role == "W_down"]
-    others = zeroed(weight.place for weight in weights if weight not in down)
     due = [replace(UNCHANGED, name=BASELINE)]
     due.append(Intervention("zero", zeroed(places), name="all removed" if len(places) > 1 else "removed"))
+    which = "" if len(down) == len(weights) else "those of W_down "
+    if which and len(down) > 1:
+        due.append(Intervention("zero", zeroed(weight.place for weight in down), name=f"{which}removed"))
+    first = list(places[:each]) if len(places) > 1 else []
     if down:
         sinks = tuple(Sink(weight.place, weight.input) for weight in down)
-        restored = ActivationsRestored(sinks, tuple(prompt))
-        change = Together((others, restored)) if others.edits else restored
-        due.append(Intervention("restore", change, name="removed, activation restored"))
-    if len(places) > 1:
-        due += [Intervention("each", zeroed([place]), name=f"only {_short(place)} removed") for place in places[:each]]
-    return due
+        change = ActivationsRestored(sinks, tuple(prompt))
+        due.append(Intervention("restore", change, name=f"{which}removed, activation restored"))
+        if which and len(down) == 1:
+            first = list(dict.fromkeys([*first, down[0].place]))
+    return due + [Intervention("each", zeroed([place]), name=f"only {_short(place)} removed") for place in first]
 
 
 def _short(place: Coordinate) -> str:

@@ -89,7 +89,7 @@ def super_activations(sizes: Sizes, settings: Settings, found: Found) -> Work:
 def generation(sizes: Sizes, settings: Settings, found: Found) -> Work:
     if not found.count:
         return Work(loads=0)  # no text is made without super weights
-    variants = 3 + (min(found.count, settings["each"]) if found.count > 1 else 0)
+    variants = 4 + (min(found.count, settings["each"]) if found.count > 1 else 0)
     texts = variants * (BEGINNINGS if settings["prompts"] is None else len(settings["prompts"]))
     steps = texts * settings["tokens"]
     # A token at a time, then the unchanged model's continuation at once.

@@ -198,28 +198,6 @@ class Forced:
             yield
 
 
-@dataclass(frozen=True)
-class Together:
-    """Changes of different weights made at once."""
-
-    changes: tuple["Change", ...]
-
-    @property
-    def weights(self) -> int:
-        return sum(change.weights for change in self.changes)
-
-    @property
-    def places(self) -> tuple[Coordinate, ...]:
-        return tuple(place for change in self.changes for place in change.places)
-
-    @contextmanager
-    def applied(self, live: Anatomy) -> Iterator[None]:
-        with ExitStack() as stack:
-            for change in self.changes:
-                stack.enter_context(change.applied(live))
-            yield
-
-
 Change = (
     Edits
     | MeanContribution
@@ -230,7 +208,6 @@ Change = (
     | RoundedAs
     | RowsZeroed
     | Forced
-    | Together
 )
 
 
