@@ -51,7 +51,7 @@ def test_a_tuned_model_keeps_a_weight_and_grows_one_of_its_own():
     of_a, of_b = super_places(a), super_places(b)
     sides = [side_of(anatomy(each), word_tokenizer(bos=True), corpus(), of_a, of_b, SETTINGS) for each in (base, tuned)]
     table = inheritance_table(a, b, *sides)
-    assert table.weight.tolist() == [str(place), str(own), "all of b, 2"]
+    assert table.weight.tolist() == [str(place), str(own), "all 2 of b"]
     assert table.of.tolist() == ["both", "b", "b"] and table.inherited.tolist() == [True, pd.NA, pd.NA]
     assert table.verdict_a.tolist()[:2] == ["critical", "no candidate"]
     assert table.value_ratio[0] == pytest.approx(1.25)

@@ -44,4 +44,6 @@ def _dots(axis: Axes, table: pd.DataFrame, column: str, models: list[str]) -> No
             axis.annotate("no numbers", (0.98, place), xycoords=("axes fraction", "data"), ha="right", fontsize=7)
     for side, name, values in zip("ab", models, (one, other), strict=True):
         finite = np.isfinite(values)
-        axis.scatter(values[finite], np.flatnonzero(finite), color=COLOURS[side], s=30, lw=0, zorder=3, label=name)
+        axis.scatter(
+            values[finite], np.flatnonzero(finite), color=COLOURS[side], s=30, lw=0, zorder=3, label=f"{side}: {name}"
+        )

@@ -128,7 +128,7 @@ def inheritance_table(artifact_a: dict, artifact_b: dict, a: Side, b: Side) -> p
         )
     for name, of, places in ((ALL_OF_A, "a", of_a), (ALL_OF_B, "b", of_b)):
         if len(places) > 1:
-            rows.append({"weight": f"{name}, {len(places)}", "of": of, **_effects(name, a, b)})
+            rows.append({"weight": f"all {len(places)} of {of}", "of": of, **_effects(name, a, b)})
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({**dict.fromkeys(("layer", "expert", "row", "column"), "Int64"), "inherited": "boolean"})
 
@@ -140,9 +140,10 @@ def summary_of(table: pd.DataFrame, models: Sequence[str]) -> dict[str, Any]:
     kept = of_a[of_a.inherited.fillna(False).astype(bool)]
     ratios = kept.value_ratio.dropna()
     span = "" if ratios.empty else f", with {_span(ratios)} times their values"
+    own = len(of_b) - int((of_b.of == "both").sum())
     text = (
         f"{len(kept)} of {len(of_a)} super weights of {models[0]} are super weights of {models[1]} too{span}; "
-        f"{models[1]} has {len(of_b) - int((of_b.of == 'both').sum())} of its own."
+        f"{models[1]} has {own or 'none'} of its own."
     )
     return {
         "schema": 1,
