@@ -4,7 +4,7 @@ Required: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}
 <results>/corpus/{corpus}.parquet.
 Produces: over models <results>/super_weight_patterns/models.csv; <results>/super_weight_screening/{model}.csv, <results>/super_weights/{model}.json,
 <results>/super_weight_verification/{model}.json, <results>/super_activations/{model}.csv,
-<results>/generation/{model}.csv, <results>/expert_routing/{model}.csv and .json, with tables and figures beside them.
+<results>/massive_activations/{model}.json, <results>/generation/{model}.csv, <results>/expert_routing/{model}.csv and .json, with tables and figures beside them.
 """
 
 shown = shown_under("Super weights")
@@ -137,6 +137,30 @@ use rule per_model as generation with:
         options=options("generation", "dtype", "trust_remote_code"),
 
 
+use rule per_model as massive_activations with:
+    """Massive activations from where they arise to where they are removed, and the attention that they draw."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        super_weights="<results>/super_weights/{model}.json",
+        text=corpus_of("massive_activations"),
+    output:
+        found="<results>/massive_activations/{model}.json",
+        sites=shown("<results>/massive_activations/{model}.csv", "sites"),
+        weights=shown("<results>/massive_activations/{model}.weights.csv", "weights"),
+        heads="<results>/massive_activations/{model}.heads.csv",
+        definitions=shown("<results>/massive_activations/{model}.definitions.csv", "definitions"),
+        figure=shown("<results>/massive_activations/{model}.png", "figure"),
+    pathvars:
+        step="massive_activations",
+    conda:
+        "../envs/lm.yaml"
+    resources:
+        **needs(gpu=one_gpu),
+    params:
+        **step("massive_activations"),
+        options=options("massive_activations", "dtype", "trust_remote_code"),
+
+
 use rule per_model as expert_routing with:
     """Every expert of a mixture of experts: how often it is asked, and its largest activations."""
     input:
@@ -207,6 +231,12 @@ rule generations:
     """The generated texts of all models."""
     input:
         for_models("generation", "<results>/generation/{model}.csv"),
+
+
+rule massive_activation_tables:
+    """The massive activations of all models."""
+    input:
+        for_models("massive_activations", "<results>/massive_activations/{model}.csv"),
 
 
 rule expert_routings:

@@ -20,6 +20,7 @@ SIZES = {
     "super_weight_verification": ("tokens", "draws", "removals", "max_candidates"),
     "super_activations": ("tokens",),
     "generation": ("tokens", "each"),
+    "massive_activations": ("tokens", "removals", "draws"),
     "expert_routing": ("router_analysis_samples",),
     "variant_perplexity": ("tokens",),
     "scaling_sweep": ("factors",),

@@ -188,6 +188,22 @@ def test_super_activations_of_the_api_are_those_of_the_step(files, model, found)
 
 
 @pytest.mark.slow
+def test_massive_activations_of_the_api_are_those_of_the_step(files, model, found):
+    tables = {name: files / f"massive.{name}.csv" for name in ("sites", "weights", "heads", "definitions")}
+    step(
+        "massive_activations", files / "manifest.json", files / "super_weights.json", files / "text.parquet",
+        "--found", files / "massive.json", *(each for name, path in tables.items() for each in (f"--{name}", path)),
+        "--figure", files / "massive.png", "--window", 64, "--tokens", 256, "--removals", 2, "--draws", 3,
+    )  # fmt: skip
+    text = read_table(files / "text.parquet")
+    made = model.massive_activations(text, found, window=64, tokens=256, removals=2, draws=3)
+    assert len(made.sites) and made.weights.delta_nll.notna().sum() == 2
+    for name, path in tables.items():
+        write_table(files / f"api-{name}.csv", getattr(made, name))
+        assert (files / f"api-{name}.csv").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.slow
 def test_neurons_and_interventions_of_the_api_are_those_of_the_steps(files, model, found):
     manifest, tensors, classes = (files / name for name in ("manifest.json", "tensors.parquet", "classes.parquet"))
     artifact, labels, targets = (files / name for name in ("super_weights.json", "labels.parquet", "targets.json"))

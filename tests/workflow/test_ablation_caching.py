@@ -21,7 +21,12 @@ CONFIG = {
     "bundled_tasks": {"items": 8},
     "variant_perplexity": {"tokens": 1024},
     "scaling_sweep": {"factors": [0, 1], "tasks": []},
-    "quantization_ablation": {"formats": ["int4"], "granularities": ["tensor"], "matrices": "W_down"},
+    "quantization_ablation": {
+        "formats": ["int4"],
+        "granularities": ["tensor"],
+        "matrices": "W_down",
+        "activations": [],
+    },
 }
 DERIVED = {
     ("ablation_impact", "second"),

@@ -26,10 +26,11 @@ QUICK = {
     "ablations": {"super_weights": {"zero": {}}},
     "bundled_tasks": {"items": 4},
     "variant_perplexity": {"tokens": 1024},
-    "quantization_ablation": {"formats": ["int4"], "granularities": ["channel"]},
+    "quantization_ablation": {"formats": ["int4"], "granularities": ["channel"], "activations": ["int8/tensor"]},
     "scaling_sweep": {"factors": [0, 1]},
     "super_weight_verification": {"tokens": 1024, "draws": 2},
     "super_activations": {"tokens": 512},
+    "massive_activations": {"tokens": 512, "removals": 2, "draws": 2},
     "windows": {"tokens": 1024},
     "interventions": {"draws": 2, "shift_draws": 2, "control_tokens": 128},
 }

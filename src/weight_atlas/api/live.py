@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from weight_atlas.ablations.prepare import Opened
     from weight_atlas.live.anatomy import Anatomy
     from weight_atlas.live.windows import Windows
+    from weight_atlas.super_weights.massive_report import MassiveReport
     from weight_atlas.super_weights.super_activations import Activations
     from weight_atlas.super_weights.survey import Survey
     from weight_atlas.super_weights.verification import Verification
@@ -100,6 +101,20 @@ class LiveAnalyses(WeightAnalyses):
         windows = self._windows(corpus, self._window(wanted.window), wanted.tokens, wanted.seed)
         live, tokenizer = self._loaded(attention="eager")
         return super_activations(live, windows, coordinates, tokenizer, ratio=wanted.residual_ratio)
+
+    def massive_activations(self, corpus: Corpus, found: "Survey | None" = None, **settings: Any) -> "MassiveReport":
+        """Massive activations from where they arise to where they are removed, and the attention on them.
+
+        found: of super_weights(); None looks for them. The model is loaded once more, with attention that gives its
+        weights. settings: settings.super_weights.MassiveActivations.
+        """
+        from weight_atlas.settings.super_weights import MassiveActivations
+        from weight_atlas.super_weights.massive_report import massive_report
+
+        wanted = checked(MassiveActivations, settings, "massive_activations")
+        artifact = self._survey(found).artifact
+        live, tokenizer = self._loaded(attention="eager")
+        return massive_report(live, tokenizer, _documents(corpus), artifact, wanted)
 
     def expert_routing(self, corpus: Corpus, **settings: Any) -> pd.DataFrame:
         """Every expert of a mixture of experts on text: routing, largest activations, weights that carry them.

@@ -13,6 +13,7 @@ NEEDED = {
     "super_weight_verification": ("super_weights", "weight_attribution", "super_weight_verification"),
     "super_activations": ("super_weights", "super_activations"),
     "generation": ("super_weights", "weight_attribution", "super_weight_verification", "generation"),
+    "massive_activations": ("super_weights", "massive_activations"),
     "expert_routing": ("expert_routing",),
     "scaling_sweep": ("super_weights",),
     "quantization_ablation": ("super_weights", "quantization_ablation"),

@@ -31,6 +31,8 @@ OWN_VARIANTS, SUSPECTS, SET_VARIANTS = 3, 1, 100
 REQUESTS, REQUEST = 2, 110
 # Of a recipe: the model as it is, the recipe and the best single types.
 RECIPE_VARIANTS = 3
+# Share of the layers that an edit of a weight of any layer passes.
+HALFWAY = 0.5
 # Sizes of figures and tables do not depend on the model.
 FIGURE = 1.5
 
@@ -96,6 +98,18 @@ def generation(sizes: Sizes, settings: Settings, found: Found) -> Work:
     one_by_one = Passes(steps, PROMPT, steps, head=steps)
     whole = _plain(texts * (PROMPT + settings["tokens"]), PROMPT + settings["tokens"])._replace(head=steps)
     return Work((one_by_one, whole), seconds=FIGURE)
+
+
+def massive_activations(sizes: Sizes, settings: Settings, found: Found) -> Work:
+    window, tokens = _window(settings, sizes), _tokens(settings)
+    # Twice for the activations, and once for attention, again without the super weights.
+    looked = _plain((4 if found.count else 2) * tokens, window)._replace(kept=1.0)
+    if not found.count:
+        return Work((looked,), seconds=2 * FIGURE)
+    edits = (found.count + settings["removals"] * (1 + settings["draws"])) * tokens
+    batched = _batched(edits * HALFWAY, window, settings)._replace(head=edits)
+    alone = 2 * (settings["channels"] + settings["removals"]) * window
+    return Work((looked, batched, _plain(alone + 2 * TRIALS * window, window)), seconds=2 * FIGURE)
 
 
 def expert_routing(sizes: Sizes, settings: Settings, found: Found) -> Work:
@@ -203,6 +217,7 @@ STEPS: dict[str, Callable[[Sizes, Settings, Found], Work]] = {
     "super_weight_verification": super_weight_verification,
     "super_activations": super_activations,
     "generation": generation,
+    "massive_activations": massive_activations,
     "expert_routing": expert_routing,
     "variant_perplexity": variant_perplexity,
     "ablation_eval": ablation_eval,

@@ -29,6 +29,7 @@ Analysis = Literal[
     "super_weight_verification",
     "super_activations",
     "generation",
+    "massive_activations",
     "expert_routing",
     "ablation_perplexity",
     "scaling_sweep",

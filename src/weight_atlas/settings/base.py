@@ -71,8 +71,10 @@ ENDS = (
     "changes",
     "contributions",
     "csv",
+    "definitions",
     "gguf",
     "groups",
+    "heads",
     "html",
     "iterations",
     "json",
@@ -89,6 +91,7 @@ ENDS = (
     "tokens",
     "tsv",
     "variants",
+    "weights",
 )
 # A part that stands 20 times in a row is a wildcard without end to Snakemake.
 NAME = rf"^(?!.*\.\.)(?!.*\.(?:{'|'.join(ENDS)})$)(?!.*?(.+)\1{{19}}$)[A-Za-z0-9][A-Za-z0-9._-]*(?!\n)$"

@@ -32,6 +32,7 @@ from weight_atlas.settings.spectra import (
 from weight_atlas.settings.super_weights import (
     ExpertRouting,
     Generation,
+    MassiveActivations,
     SuperActivations,
     SuperWeights,
     SuperWeightScreening,
@@ -147,6 +148,7 @@ class Configuration(Settings):
     super_weight_verification: SuperWeightVerification = DEFAULTS
     super_activations: SuperActivations = DEFAULTS
     generation: Generation = DEFAULTS
+    massive_activations: MassiveActivations = DEFAULTS
     expert_routing: ExpertRouting = DEFAULTS
     ablations: dict[AblationName, Entry[Ablation]] = Field(
         {"super_weights": {"zero": {}, "each": {}, "restore": {}, "super_experts": {}, "random": {}}},

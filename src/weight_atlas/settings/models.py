@@ -17,6 +17,7 @@ from weight_atlas.settings.quantization import InputSecondMoments, RecipePerplex
 from weight_atlas.settings.super_weights import (
     ExpertRouting,
     Generation,
+    MassiveActivations,
     SuperActivations,
     SuperWeights,
     SuperWeightScreening,
@@ -92,6 +93,7 @@ class OwnSettings(Settings):
     super_weight_verification: SuperWeightVerification | None = _own("super_weight_verification")
     super_activations: SuperActivations | None = _own("super_activations")
     generation: Generation | None = _own("generation")
+    massive_activations: MassiveActivations | None = _own("massive_activations")
     expert_routing: ExpertRouting | None = _own("expert_routing")
     variant_perplexity: WindowScores | None = _own("variant_perplexity")
     ablation_eval: AblationEval | None = _own("ablation_eval")

@@ -158,6 +158,28 @@ class Generation(Settings):
     )
 
 
+class MassiveActivations(FirstCorpus):
+    """Massive activations from where they arise to where they are removed, and the attention that they draw."""
+
+    window: WindowLength = Field(256, description="Tokens in a window.")
+    tokens: Several = by_effort(
+        1024, quick=512, thorough=4096, description="Tokens of the corpus, drawn all over it, to look at and to score."
+    )
+    seed: Natural = Field(0, description="Seed of the pieces of text and of the random weights for comparison.")
+    residual_ratio: Ratio = Field(50.0, description="A massive activation is at least this many times the median.")
+    channels: Count = Field(8, description="Massive channels to trace, the largest first.")
+    min_share: PositiveShare = Field(
+        0.1, description="Weights are named that contribute this share of what their site adds, or more."
+    )
+    removals: Natural = by_effort(
+        8, quick=4, thorough=24, description="Weights that are set to zero, one at a time, those that do most first."
+    )
+    draws: Natural = by_effort(
+        10, quick=5, thorough=40, description="Random weights of its matrix that each of them is compared with."
+    )
+    batch_size: Count = Field(16, description="Variants in one forward pass, at most: fewer for long windows.")
+
+
 class ExpertRouting(FirstCorpus):
     """Routing and activations of the experts of a mixture of experts."""
 

@@ -76,18 +76,42 @@ def attribute(
         has_mlp = any(projection.layer == layer for projection in live.projections)
         reason = "born in attention" if has_mlp else "born in a layer without an MLP"
         return Attribution(massive, layer, 0.0, float("nan"), (), (), reason)
-    parts = [_part(flow, place, massive.channel) for flow in flows]
-    written = sum(float(factor * y[massive.channel]) for _, y, factor in parts)
-    outputs = [(flow, factor * y) for flow, (_, y, factor) in zip(flows, parts, strict=True)]
-    total = float(added_by_mlps(live, layer, outputs)[massive.channel])
-    mlp_share = total / massive.jump(layer)
-    values = torch.cat([(factor * contribution).double().cpu() for contribution, _, factor in parts])
-    participation = float(values.abs().sum() ** 2 / (values**2).sum()) if values.any() else float("nan")
-    strongest = _strongest(flows, parts, place, massive.channel, written, REPORTED)
+    written = written_by_mlps(live, flows, layer, place, massive.channel)
+    mlp_share = written.added / massive.jump(layer)
+    participation, strongest = written.participation_ratio, written.strongest
     accepted, reason = _chosen(strongest, coverage, min_share)
     if not mlp_share > 0.5:
         accepted, reason = [], "born in attention"
-    return Attribution(massive, layer, mlp_share, participation, tuple(strongest), tuple(accepted), reason)
+    return Attribution(massive, layer, mlp_share, participation, strongest, tuple(accepted), reason)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one part of a layer adds to a channel at one token.
+
+    added: to the residual stream, after norms and factors. participation_ratio: see Attribution. strongest: the largest
+    contributions with the sign of their sum.
+    """
+
+    added: float
+    participation_ratio: float
+    strongest: tuple[Contribution, ...]
+
+
+def written_by_mlps(live: Anatomy, flows: Sequence[Flow], layer: int, place: int, channel: int) -> Written:
+    """What the flows of a layer's MLPs, all with the token at a flat position, add to a channel there."""
+    parts = [_part(flow, place, channel) for flow in flows]
+    written = sum(float(factor * y[channel]) for _, y, factor in parts)
+    outputs = [(flow, factor * y) for flow, (_, y, factor) in zip(flows, parts, strict=True)]
+    added = float(added_by_mlps(live, layer, outputs)[channel])
+    values = torch.cat([(factor * contribution).double().cpu() for contribution, _, factor in parts])
+    strongest = _strongest(flows, parts, place, channel, written, REPORTED)
+    return Written(added, participation_ratio(values), tuple(strongest))
+
+
+def participation_ratio(values: torch.Tensor) -> float:
+    """(sum |c|)^2 / sum c^2 of contributions: the effective number of them; NaN where all are zero."""
+    return float(values.abs().sum() ** 2 / (values**2).sum()) if values.any() else float("nan")
 
 
 def _part(flow: Flow, place: int, channel: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

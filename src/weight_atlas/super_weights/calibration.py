@@ -11,10 +11,10 @@ from weight_atlas.errors import finite
 from weight_atlas.live.anatomy import Anatomy, Coordinate, Projection
 from weight_atlas.live.experts import ExpertActivation, expert_activations, routing_of
 from weight_atlas.live.memory import out_of_memory_explained
+from weight_atlas.live.residual_stream import residual_output
 from weight_atlas.live.windows import Windows
 from weight_atlas.super_weights.expert_modules import blocks_of, hook_block
 from weight_atlas.super_weights.massive_activations import persistence_after
-from weight_atlas.super_weights.recording import residual_output
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from weight_atlas.interventions.intervention import UNCHANGED, Intervention
 from weight_atlas.interventions.measure import measure
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.memory import out_of_memory_explained
+from weight_atlas.live.residual_stream import residual_output
 from weight_atlas.live.windows import Windows
 from weight_atlas.statistics.paired import paired_difference
 from weight_atlas.super_weights.prompts import Prompts
-from weight_atlas.super_weights.recording import residual_output
 
 # Roles whose rows are channels of the residual stream.
 WRITES = ("W_down", "W_O")

@@ -8,15 +8,15 @@ that are separate modules are read from the modules.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 
-from weight_atlas.errors import NotApplicable, not_finite
+from weight_atlas.errors import not_finite
 from weight_atlas.families.roles import Role
 from weight_atlas.live.anatomy import SHARED_EXPERT, Anatomy, Projection
 from weight_atlas.live.experts import ExpertActivation, Routing, expert_activations, routing_of
 from weight_atlas.live.memory import out_of_memory_explained
+from weight_atlas.live.residual_stream import residual_output
 from weight_atlas.super_weights.expert_modules import blocks_of, hook_block
 from weight_atlas.super_weights.prompts import Prompts
 
@@ -64,13 +64,15 @@ class Recording:
         return bool((self.kept[layer] == position + prompt * self.prompts.ids.shape[1]).any())
 
 
-def record(live: Anatomy, prompts: Prompts, *, tokens: int = 3) -> Recording:
+def record(live: Anatomy, prompts: Prompts, *, tokens: int = 3, places: torch.Tensor | None = None) -> Recording:
     """Run the model once over all prompts. tokens: of each prompt, how many tokens' inputs are kept per projection.
+
+    places: the tokens themselves, the same in every layer, as flat positions in the (prompt, position) grid.
 
     Raises AtlasError where an activation is not a finite number.
     """
     recording = Recording(prompts)
-    hooks = _hooks(live, recording, tokens)
+    hooks = _hooks(live, recording, tokens, places)
     try:
         with torch.no_grad(), out_of_memory_explained(f"a forward pass of {tuple(prompts.ids.shape)} tokens"):
             live.head.run(prompts.ids)
@@ -82,19 +84,7 @@ def record(live: Anatomy, prompts: Prompts, *, tokens: int = 3) -> Recording:
     return recording
 
 
-def residual_output(output: Any) -> torch.Tensor:
-    """The residual stream (n, length, d_model) in what a layer returns; AtlasError for another kind of stream."""
-    stream = output[0] if isinstance(output, tuple) else output
-    if stream.ndim != 3:
-        raise NotApplicable(
-            f"the layers pass on a tensor of shape {tuple(stream.shape)}, not one residual stream",
-            remedy="families with several streams side by side (Gemma 3n) are not supported: switch off super_weights, "
-            "super_activations and expert_routing for this model",
-        )
-    return stream
-
-
-def _hooks(live: Anatomy, recording: Recording, tokens: int) -> list:
+def _hooks(live: Anatomy, recording: Recording, tokens: int, places: torch.Tensor | None) -> list:
     pending: list[Callable[[torch.Tensor], None]] = []
 
     def keep_embedding(module, inputs, keywords):
@@ -105,7 +95,8 @@ def _hooks(live: Anatomy, recording: Recording, tokens: int) -> list:
             h = residual_output(output).detach()
             change = (h - recording.residual[-1].to(h.device)).abs().amax(-1)
             recording.residual.append(h)
-            recording.kept[layer] = _strongest(change, recording.prompts.valid, tokens)
+            strongest = _strongest(change, recording.prompts.valid, tokens) if places is None else places
+            recording.kept[layer] = strongest
             while pending:
                 pending.pop()(recording.kept[layer])
 

@@ -11,8 +11,8 @@ from weight_atlas.errors import finite
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import edited, zero
 from weight_atlas.live.memory import out_of_memory_explained
+from weight_atlas.live.residual_stream import residual_output
 from weight_atlas.live.windows import Windows
-from weight_atlas.super_weights.recording import residual_output
 
 # Sun et al. (arXiv 2402.17762): a massive activation is above this, and above so many times the median of its layer.
 SUN_LEAST, SUN_RATIO = 100.0, 1000.0

@@ -69,6 +69,7 @@ NEEDS = {
     "super_activations": Need(16000, 120, LIVE),
     "super_weight_inheritance": Need(16000, 120, LIVE),
     "generation": Need(16000, 120, LIVE),
+    "massive_activations": Need(16000, 240, LIVE),
     "expert_routing": Need(32000, 240, LIVE),
     "windows": Need(4000, 60),
     "interventions": Need(16000, 480, LIVE),

@@ -1,0 +1,49 @@
+"""The attention weights of a live model, layer by layer while it runs, so that only one layer's exist at a time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from weight_atlas.live.anatomy import Anatomy
+
+# Weights of one query sum to one, or to less where a part of the attention goes nowhere (gpt-oss).
+SUM = 1.01
+
+
+@contextmanager
+def attention_observed(live: Anatomy, note: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
+    """Call note(layer, weights) in every pass: weights (n, heads, queries, keys) of each layer's attention.
+
+    live: loaded with eager attention (load_model), whose modules return their weights beside their output. Layers
+    without attention, or with one that gives no weights, are silent.
+    """
+    with ExitStack() as hooks:
+        for number, layer in enumerate(live.layers):
+            done: list[bool] = []
+
+            def start(module: torch.nn.Module, inputs: tuple, done: list[bool] = done) -> None:
+                done.clear()
+
+            def look(
+                module: torch.nn.Module, inputs: tuple, output: Any, done: list[bool] = done, number: int = number
+            ) -> None:
+                # An inner module is called back before the one around it, which may return the same again.
+                if not done and (weights := _weights_in(output)) is not None:
+                    done.append(True)
+                    note(number, weights.detach())
+
+            hooks.callback(layer.register_forward_pre_hook(start).remove)
+            for module in layer.modules():
+                hooks.callback(module.register_forward_hook(look).remove)
+        yield
+
+
+def _weights_in(output: Any) -> torch.Tensor | None:
+    """What in a module's output are attention weights over a whole sequence, if anything is."""
+    for value in output if isinstance(output, tuple | list) else ():
+        square = isinstance(value, torch.Tensor) and value.ndim == 4 and value.shape[2] == value.shape[3]
+        if square and value.is_floating_point() and bool((value >= 0).all()) and bool((value.sum(-1) <= SUM).all()):
+            return value
+    return None
