@@ -172,6 +172,7 @@ use rule per_job as lineage with:
         profiles=expand("<results>/weight_profile/{model}.parquet", model=related),
         singular_values=expand("<results>/singular_values/{model}.parquet", model=related),
     output:
+        told=shown("<results>/lineage/told.csv", "what is told"),
         table=shown("<results>/lineage/models.csv", "pairs of models"),
         merges=shown("<results>/lineage/merges.csv", "merges"),
         summary=shown("<results>/lineage/models.json", "summary"),

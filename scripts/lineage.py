@@ -4,7 +4,7 @@ from pathlib import Path
 
 from weight_atlas.artifacts import write_json, write_table
 from weight_atlas.comparison.kinship import KIN
-from weight_atlas.comparison.lineage import lineage
+from weight_atlas.comparison.lineage import lineage, told_table
 from weight_atlas.comparison.profiles import read_model_profile
 from weight_atlas.figures.lineage import lineage_map
 from weight_atlas.figures.style import save_figure
@@ -16,6 +16,7 @@ def main(
     profiles: list[Path],
     singular_values: list[Path],
     *,
+    told: Path,
     table: Path,
     merges: Path,
     summary: Path,
@@ -25,6 +26,7 @@ def main(
     """Write the relations of the models, in the order of their names."""
     files = zip(models, sketches, profiles, singular_values, strict=True)
     found = lineage([read_model_profile(*each) for each in files])
+    write_table(told, told_table(found.told))
     write_table(table, found.pairs)
     write_table(merges, found.merges)
     tree = {"order": [found.names[leaf] for leaf in found.order], "linkage": found.tree}

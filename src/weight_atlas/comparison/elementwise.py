@@ -8,6 +8,7 @@ import torch
 from weight_atlas.comparison.kernels import (
     BEYOND,
     CHANGED,
+    COUNTED,
     NOT_FINITE_A,
     NOT_FINITE_B,
     PLACE,
@@ -17,6 +18,9 @@ from weight_atlas.comparison.kernels import (
 from weight_atlas.comparison.sources import Source
 
 CHUNK = 1 << 22  # elements that are brought to a wider type together
+# Of large tensors the values of one of several blocks are counted, at most of so many, so that at least these are:
+# counting takes longer than all else together.
+STRIDE, COUNTED_AT_LEAST = 8, 1 << 19
 # Mean of sqrt(n m / (n + m)) times the distance of two samples of one distribution (Kolmogorov): sqrt(pi / 2) ln 2.
 KOLMOGOROV_MEAN = 0.8687
 # How the elements of a tensor fall into rows of sums: rows shorter than this are summed as one.
@@ -32,8 +36,8 @@ class Difference:
     signs that differ where neither value is zero. square_a, square_b, square_d: sums of squares, of b - a in the last,
     over the elements that are finite on both sides. largest: the largest |b - a|, infinite where one of both is not
     finite; place: of it, in memory order (-1: nothing changed), with value_a, value_b. ks: distance between the
-    distributions of values, see ks_distance. sums: (segments, 4), see compare_patterns, a row of the tensor or a part
-    of it each.
+    distributions of values, see ks_distance, from `counted` of them. sums: (segments, 4), see compare_patterns, a
+    row of the tensor or a part of it each.
     """
 
     n: int = 0
@@ -50,6 +54,7 @@ class Difference:
     value_a: float = float("nan")
     value_b: float = float("nan")
     ks: float = float("nan")
+    counted: int = 0
     sums: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
 
     @property
@@ -69,8 +74,8 @@ class Difference:
 
     @property
     def ks_null(self) -> float:
-        """Mean distance between the values of two independent samples of one distribution with n elements each."""
-        return KOLMOGOROV_MEAN * (2 / self.n) ** 0.5 if self.n else float("nan")
+        """Mean distance between two independent samples of one distribution with as many elements as were counted."""
+        return KOLMOGOROV_MEAN * (2 / self.counted) ** 0.5 if self.counted else float("nan")
 
 
 def ks_distance(moved: np.ndarray, n: int) -> float:
@@ -94,15 +99,17 @@ def difference(a: Source, b: Source, segment: int) -> Difference:
     """Compare two tensors of one shape; segment: elements that are summed together, a divisor of a row or of all."""
     found, moved = Difference(), np.zeros(1 << 16, np.int64)
     step, least = coarser_step(a.dtype, b.dtype)
-    counts, largest, parts = np.zeros(6, np.int64), -1, []
+    counts, largest, parts = np.zeros(7, np.int64), -1, []
     total = int(np.prod(a.shape, dtype=np.int64))
+    stride = max(1, min(STRIDE, total // COUNTED_AT_LEAST))
     width = max(1, total // a.shape[0]) if a.shape and a.shape[0] else 1
     many = a.shape[0] if segment > width else max(1, CHUNK // width)
     for start in range(0, a.shape[0], many) if total else ():
         one, other = (side.rows(slice(start, start + many)).reshape(-1) for side in (a, b))
         sums = np.zeros((one.numel() // segment, 4))
         before = largest
-        largest = _compare(one, other, segment, (step, least), largest, counts, sums, moved)
+        scale = (segment, step, least, stride)
+        largest = _compare(one, other, scale, largest, counts, sums, moved)
         if largest > before:
             found.place = start * width + int(counts[PLACE])
             inside = int(counts[PLACE])
@@ -115,7 +122,7 @@ def difference(a: Source, b: Source, segment: int) -> Difference:
     found.square_a, found.square_b, found.square_d = map(float, found.sums[:, :3].sum(axis=0))
     gap = abs(found.value_b - found.value_a)
     found.largest = 0.0 if found.place < 0 else gap if np.isfinite(gap) else float("inf")
-    found.ks = ks_distance(moved, total)
+    found.ks, found.counted = ks_distance(moved, int(counts[COUNTED])), int(counts[COUNTED])
     return found
 
 
@@ -130,12 +137,13 @@ def coarser_step(one: torch.dtype, other: torch.dtype) -> tuple[float, float]:
 
 
 def _compare(
-    one: torch.Tensor, other: torch.Tensor, segment: int, steps: tuple[float, float], largest: int,
+    one: torch.Tensor, other: torch.Tensor, scale: tuple[int, float, float, int], largest: int,
     counts: np.ndarray, sums: np.ndarray, moved: np.ndarray,
 ) -> int:  # fmt: skip
+    """Compare two parts; scale: segment, step, least step and stride of compare_patterns."""
     if one.dtype == other.dtype == torch.bfloat16:
         sides = [side.contiguous().view(torch.uint16).numpy() for side in (one, other)]
-        return int(compare_patterns(*sides, 16, segment, *steps, largest, counts, sums, moved))
+        return int(compare_patterns(*sides, 16, *scale, largest, counts, sums, moved))
     # float64 is told apart as float32: no model's weights differ by less and mean it.
     sides = [side.float().contiguous().view(torch.uint32).numpy() for side in (one, other)]
-    return int(compare_patterns(*sides, 0, segment, *steps, largest, counts, sums, moved))
+    return int(compare_patterns(*sides, 0, *scale, largest, counts, sums, moved))

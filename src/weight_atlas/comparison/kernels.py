@@ -11,42 +11,48 @@ from weight_atlas.weights.kernels import compiled
 BLOCK = 2_048  # elements that are looked at together
 LANES = 16  # sums side by side, as many as fill vector registers
 # What is counted over a tensor: changed elements, those changed by more than one step of the stored type, changed
-# signs where neither is zero, elements of each side that are not finite; and the place of the largest change.
-CHANGED, BEYOND, SIGNS, NOT_FINITE_A, NOT_FINITE_B, PLACE = range(6)
+# signs where neither is zero, elements of each side that are not finite, elements whose values were counted; and the
+# place of the largest change.
+CHANGED, BEYOND, SIGNS, NOT_FINITE_A, NOT_FINITE_B, COUNTED, PLACE = range(7)
+_SECOND, _THIRD, _FOURTH = np.uint64(LANES), np.uint64(2 * LANES), np.uint64(3 * LANES)
 _MAGNITUDE, _EXPONENT, _SIGN = np.uint32(0x7FFF_FFFF), np.uint32(0x7F80_0000), np.uint32(0x8000_0000)
 
 
 @compiled
-def compare_patterns(one, other, shift, segment, step, least_step, largest, counts, sums, moved):
+def compare_patterns(one, other, shift, segment, step, least_step, stride, largest, counts, sums, moved):
     """Compare two flat arrays of patterns of floats, segment by segment.
 
     one, other: uint32 patterns of float32, or uint16 ones of bfloat16 with shift 16. segment: elements that are summed
     together, a divisor of their number. step: spacing of the coarser stored type, over the power of two below a value;
-    least_step: its least spacing. counts (6,) int64 and moved (65536,) int64 are added to, except for the place: of the
-    largest change, the first of equal ones, where a change to or from what is not finite is the largest. largest: the
-    pattern of the largest change so far, -1 before any; returned with what these arrays have. moved: elements of other
-    less those of one, by the high 16 bits of their patterns in the order of their values. sums (segments, 4) float64:
-    sums of squares of one, of other, and of their difference over the elements that are finite in both, and the number
-    of changed elements.
+    least_step: its least spacing. stride: values are counted in one of so many blocks. counts (7,) int64 and moved
+    (65536,) int64 are added to, except for the place: of the largest change, the first of equal ones, where a change to
+    or from what is not finite is the largest. largest: the pattern of the largest change so far, -1 before any;
+    returned with what these arrays have. moved: elements of other less those of one, by the high 16 bits of their
+    patterns in the order of their values. sums (segments, 4) float64: sums of squares of one, of other, and of their
+    difference over the elements that are finite in both, and the number of changed elements.
     """
     bits = np.empty((4, BLOCK), np.uint32)
     floats = bits.view(np.float32)
-    lanes = np.empty((3, LANES))
+    lanes = np.empty((4, LANES))  # the last for one block
     for number in range(sums.shape[0]):
         lanes[:] = 0.0
         changed = 0
         for start in range(number * segment, (number + 1) * segment, BLOCK):
             size = min(BLOCK, (number + 1) * segment - start)
-            differing, odd = _widened(one, other, start, size, shift, bits)
-            if odd >= _EXPONENT:
-                found, top, place = _take_odd(bits, size, counts, moved)
+            counted = start // BLOCK % stride == 0
+            counts[COUNTED] += size * counted
+            differing, odd = _glanced(one, other, start, size)
+            if differing == 0 and odd < (_EXPONENT >> np.uint32(shift)):
+                _widen(one, start, size, shift, bits[0])
+                _add_one(floats[0], size, lanes)
+                continue
+            _widen(one, start, size, shift, bits[0])
+            _widen(other, start, size, shift, bits[1])
+            if odd >= (_EXPONENT >> np.uint32(shift)):
+                found, top, place = _take_odd(bits, size, counts, moved, counted)
                 changed += found
                 if found and top > largest:
                     largest, counts[PLACE] = top, start + place
-                differing = np.uint32(1)
-            if differing == 0:
-                _add_one(floats[0], size, lanes)
-                continue
             _add_three(floats[0], floats[1], size, lanes)
             top, found, beyond, flips = _measured(bits, floats, size, step, least_step)
             changed += found
@@ -55,7 +61,7 @@ def compare_patterns(one, other, shift, segment, step, least_step, largest, coun
             if top > largest and found:
                 largest = top
                 counts[PLACE] = start + _first(bits[2], top, size)
-            if found:
+            if found and counted:
                 _count_moved(bits, size, moved)
         for row in range(3):
             sums[number, row] = _folded(lanes[row])
@@ -65,22 +71,26 @@ def compare_patterns(one, other, shift, segment, step, least_step, largest, coun
 
 
 @compiled
-def _widened(one, other, start, size, shift, bits):
-    """Widen a block; returns the differing bits or-ed together, and the largest magnitude as an integer."""
-    differing, odd = np.uint32(0), np.uint32(0)
-    x, y, start, shift = bits[0], bits[1], np.uint64(start), np.uint32(shift)
+def _glanced(one, other, start, size):
+    """The differing bits of a block or-ed together, and its largest magnitude, of patterns as they are stored."""
+    kind = one.dtype.type
+    start = np.uint64(start)
+    differing, odd, magnitude = kind(0), kind(0), kind(~kind(0)) >> kind(1)
     for i in range(np.uint64(size)):
-        x[i] = np.uint32(one[start + i]) << shift
-        y[i] = np.uint32(other[start + i]) << shift
-    for i in range(np.uint64(size)):
-        differing |= x[i] ^ y[i]
-    for i in range(np.uint64(size)):
-        odd = max(odd, max(x[i] & _MAGNITUDE, y[i] & _MAGNITUDE))
+        differing |= one[start + i] ^ other[start + i]
+        odd = max(odd, max(one[start + i] & magnitude, other[start + i] & magnitude))
     return differing, odd
 
 
 @compiled
-def _take_odd(bits, size, counts, moved):
+def _widen(patterns, start, size, shift, out):
+    start, shift = np.uint64(start), np.uint32(shift)
+    for i in range(np.uint64(size)):
+        out[i] = np.uint32(patterns[start + i]) << shift
+
+
+@compiled
+def _take_odd(bits, size, counts, moved, counted):
     """Count what is not finite in a block, and set both sides to 0 there; returns how many changed, and the first."""
     x, y = bits[0], bits[1]
     changed, place = 0, 0
@@ -94,9 +104,9 @@ def _take_odd(bits, size, counts, moved):
                 changed += 1
                 counts[BEYOND] += 1
                 counts[SIGNS] += (x[i] ^ y[i]) >= _SIGN
-                if not a:
+                if counted and not a:
                     moved[_place_of(x[i])] -= 1
-                if not b:
+                if counted and not b:
                     moved[_place_of(y[i])] += 1
             x[i] = y[i] = 0
     return changed, np.int64(_MAGNITUDE), place
@@ -111,36 +121,39 @@ def _place_of(pattern):
 @compiled
 def _add_one(x, size, lanes):
     """Add a block in which nothing changed."""
-    whole = size - size % LANES
-    square, same = lanes[0], lanes[1]
-    for start in range(np.uint64(0), np.uint64(whole), np.uint64(LANES)):
+    whole = size - size % (4 * LANES)
+    part = lanes[3]
+    part[:] = 0.0
+    for start in range(np.uint64(0), np.uint64(whole), np.uint64(4 * LANES)):
         for lane in range(np.uint64(LANES)):
-            a = np.float64(x[start + lane])
-            square[lane] += a * a
-            same[lane] += a * a
-    for lane in range(np.uint64(size - whole)):
-        a = np.float64(x[np.uint64(whole) + lane])
-        square[lane] += a * a
-        same[lane] += a * a
+            a, b = np.float64(x[start + lane]), np.float64(x[start + _SECOND + lane])
+            c, d = np.float64(x[start + _THIRD + lane]), np.float64(x[start + _FOURTH + lane])
+            part[lane] += (a * a + b * b) + (c * c + d * d)
+    for i in range(whole, size):
+        part[i % LANES] += np.float64(x[i]) * np.float64(x[i])
+    lanes[0] += part
+    lanes[1] += part
 
 
 @compiled
 def _add_three(x, y, size, lanes):
-    whole = size - size % LANES
+    """Add a block; four elements of each lane at a time, so that sums stay in registers."""
+    whole = size - size % (4 * LANES)
     first, second, third = lanes[0], lanes[1], lanes[2]
-    for start in range(np.uint64(0), np.uint64(whole), np.uint64(LANES)):
+    for start in range(np.uint64(0), np.uint64(whole), np.uint64(4 * LANES)):
         for lane in range(np.uint64(LANES)):
-            a, b = np.float64(x[start + lane]), np.float64(y[start + lane])
-            d = b - a
-            first[lane] += a * a
-            second[lane] += b * b
-            third[lane] += d * d
-    for lane in range(np.uint64(size - whole)):
-        a, b = np.float64(x[np.uint64(whole) + lane]), np.float64(y[np.uint64(whole) + lane])
-        d = b - a
-        first[lane] += a * a
-        second[lane] += b * b
-        third[lane] += d * d
+            a, b = np.float64(x[start + lane]), np.float64(x[start + _SECOND + lane])
+            c, d = np.float64(x[start + _THIRD + lane]), np.float64(x[start + _FOURTH + lane])
+            e, f = np.float64(y[start + lane]), np.float64(y[start + _SECOND + lane])
+            g, h = np.float64(y[start + _THIRD + lane]), np.float64(y[start + _FOURTH + lane])
+            first[lane] += (a * a + b * b) + (c * c + d * d)
+            second[lane] += (e * e + f * f) + (g * g + h * h)
+            third[lane] += ((e - a) * (e - a) + (f - b) * (f - b)) + ((g - c) * (g - c) + (h - d) * (h - d))
+    for i in range(whole, size):
+        a, b = np.float64(x[i]), np.float64(y[i])
+        first[i % LANES] += a * a
+        second[i % LANES] += b * b
+        third[i % LANES] += (b - a) * (b - a)
 
 
 @compiled
@@ -154,18 +167,21 @@ def _measured(bits, floats, size, step, least_step):
     step, least_step = np.float32(step), np.float32(least_step)
     for i in range(np.uint64(size)):
         d[i] = b[i] - a[i]
-    top, changed, flips, beyond = np.uint32(0), np.uint32(0), np.uint32(0), np.uint32(0)
+        power[i] = max(x[i] & _EXPONENT, y[i] & _EXPONENT)
+    for i in range(np.uint64(size)):
+        spacing[i] = max(spacing[i] * step, least_step)
+    top, changed, beyond, flips = np.uint32(0), 0, 0, 0
+    # A loop for each: together they do not fit into vector registers.
     for i in range(np.uint64(size)):
         z[i] &= _MAGNITUDE
-        power[i] = max(x[i] & _EXPONENT, y[i] & _EXPONENT)
         top = max(top, z[i])
     for i in range(np.uint64(size)):
-        changed += np.uint32(x[i] != y[i])
-        both = np.uint32((x[i] & _MAGNITUDE) != 0) & np.uint32((y[i] & _MAGNITUDE) != 0)
-        flips += ((x[i] ^ y[i]) >> np.uint32(31)) & both
+        changed += x[i] != y[i]
     for i in range(np.uint64(size)):
-        beyond += np.uint32(d[i] > max(spacing[i] * step, least_step))
-    return np.int64(top), np.int64(changed), np.int64(beyond), np.int64(flips)
+        beyond += z[i] > power[i]  # floats that are not negative order as their bits do
+    for i in range(np.uint64(size)):
+        flips += ((x[i] ^ y[i]) >= _SIGN) & ((x[i] & _MAGNITUDE) != 0) & ((y[i] & _MAGNITUDE) != 0)
+    return np.int64(top), changed, beyond, flips
 
 
 @compiled

@@ -14,6 +14,9 @@ from weight_atlas.comparison.kinship import FORMAT, KIN, SAME, Kinship, kinship
 from weight_atlas.comparison.merges import COLUMNS, Merge, merge_of
 from weight_atlas.comparison.profiles import ModelProfile
 
+# Two models lie this much farther from each other than from a third that both were tuned from; sqrt 2 by chance.
+OWN_WAYS = 1.15
+TOLD_COLUMNS = ["model", "text", "value", "null_value"]
 PAIR_COLUMNS = [*[each.name for each in fields(Kinship)], "text"]
 
 
@@ -67,6 +70,12 @@ def lineage(profiles: Sequence[ModelProfile]) -> Lineage:
     )
 
 
+def told_table(told: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """What is told of each model, a row for each sentence: TOLD_COLUMNS."""
+    rows = [{"model": each["place"], **{name: each[name] for name in TOLD_COLUMNS[1:]}} for each in told]
+    return pd.DataFrame(rows, columns=TOLD_COLUMNS)
+
+
 def _between(a: str, b: str, found: dict[tuple[str, str], Kinship]) -> Kinship:
     return found[(a, b)] if (a, b) in found else found[(b, a)]
 
@@ -96,18 +105,21 @@ def _merges(
 
 
 def centre(family: Sequence[str], found: dict[tuple[str, str], Kinship], apart: set[str]) -> str | None:
-    """The member of a family from which the others are nearest together; None where two alone do not tell.
+    """The member of a family that the others were tuned from; None where the distances do not tell.
 
-    apart: members that come from others, copies and merges: they are no centre. What several models were tuned from
-    lies between them, since each went its own way.
+    apart: members that come from others, copies and merges: they are no centre. Models that were tuned from one each in
+    its own way lie farther from each other than from it; tuned alike, or one after the other, they do not.
     """
     own = [name for name in family if name not in apart]
     if len(own) == 1:
         return own[0]
-    if len(own) < 3:
-        return None
-    sums = {name: sum(_between(name, other, found).sign_distance for other in own if other != name) for name in own}
-    return min(sums, key=lambda name: sums[name])
+    for name in own if len(own) > 2 else ():
+        away = {other: _between(name, other, found).sign_distance for other in own if other != name}
+        if all(
+            _between(x, y, found).sign_distance > OWN_WAYS * max(away[x], away[y]) for x, y in combinations(away, 2)
+        ):
+            return name
+    return None
 
 
 def _told(
@@ -117,11 +129,8 @@ def _told(
     merged = {merge.model: merge for merge in merges}
     middle = centre(family, found, {*copies, *merged})
     told = []
-    for name in family:
-        others = [other for other in family if other != name]
-        if not others:
-            continue
-        near = min(others, key=lambda other: (_between(name, other, found).sign_distance, others.index(other)))
+    for number, name in enumerate(family):
+        earlier = [other for other in family[:number] if other not in {*copies, *merged}]
         if name in copies:
             pair = _between(name, copies[name], found)
             how = "in another format" if pair.relation == FORMAT else "itself"
@@ -130,8 +139,10 @@ def _told(
             told.append(_merge_told(merged[name]))
         elif middle is not None and name != middle:
             told.append(_finding(name, f"{name} is a fine-tune of {middle}", _between(name, middle, found)))
-        elif middle is None and near in family[: family.index(name)]:
-            text = f"{name} and {near} come from one another, by fine-tuning (which was first, two models do not tell)"
+        elif middle is None and earlier:
+            near = min(earlier, key=lambda other: (_between(name, other, found).sign_distance, earlier.index(other)))
+            text = f"{name} and {near} come from one another or from one beginning"
+            text += " (which was first, the weights do not tell)"
             told.append(_finding(name, text, _between(name, near, found)))
     return told
 

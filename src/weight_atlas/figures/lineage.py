@@ -37,7 +37,7 @@ def lineage_map(names: list[str], distances: np.ndarray, tree: np.ndarray, kin: 
     for row, column in np.ndindex(*ordered.shape) if len(labels) <= WRITTEN else ():
         value = ordered[row, column]
         text = "" if row == column else f"{value:.2g}"
-        below.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if value > 0.03 else "black")
+        below.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if value > 0.003 else "black")
     bar = figure.colorbar(image, ax=below, fraction=0.05, pad=0.02)
     bar.set_label("2 x share of signs that differ", fontsize=8)
     figure.suptitle("Kinship of the models (families below the dashed line)")
