@@ -29,7 +29,7 @@ from weight_atlas.workflow.gpu_lease import visible_devices
 from weight_atlas.workflow.needs import megabytes, minutes, stored_bytes
 from weight_atlas.workflow.location import LIBRARY
 from weight_atlas.workflow.paths import check_place, for_snakemake
-from weight_atlas.workflow.provenance import code_digest
+from weight_atlas.workflow.provenance import code_digest, library_versions
 from weight_atlas.workflow.run_lock import hold
 from weight_atlas.workflow.selection import Selection
 from weight_atlas.workflow.series import Runs
@@ -67,6 +67,13 @@ wildcard_constraints:
 @functools.cache
 def digest_of(step):
     return code_digest(ROOT / f"scripts/{step}.py", LIBRARY)
+
+
+@functools.cache
+def versions_of(step):
+    """Versions of libraries that show that a step is stale, where the configuration says so."""
+    found = library_versions(ROOT / f"scripts/{step}.py", LIBRARY) if config["rerun_on_versions"] else {}
+    return [f"{name} {number}" for name, number in found.items()]
 
 
 @functools.cache
@@ -273,7 +280,10 @@ def step(name, *states):
 
     states: functions of wildcards, of what else shows that the step is stale.
     """
-    return {"step": name, "code": lambda wildcards: [digest_of(name), *(state(wildcards) for state in states)]}
+    return {
+        "step": name,
+        "code": lambda wildcards: [digest_of(name), *versions_of(name), *(state(wildcards) for state in states)],
+    }
 
 
 def shown_under(category):

@@ -21,6 +21,7 @@ COMMANDS = {
     "open": ("look:open_page", "Open the pages of the results in a browser."),
     "where": ("look:where", "Print where results and logs lie, and what failed."),
     "estimate": ("estimate:estimate", "Estimate what the steps that run models will cost; nothing runs."),
+    "why": ("why:why", "Say what made a file of the results: step, inputs, settings, code, versions."),
     "run": ("steps:app", "Run one step of the workflow on files."),
     "weight-cdf": ("token_weights:weight_cdf", "Draw the distribution of token weights."),
     "token-count-cdf": ("token_weights:token_count_cdf", "Draw how rare tokens are in a corpus."),

@@ -216,11 +216,15 @@ def last_words(log: Path | None) -> str:
     try:
         with Path(log or "").open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
-            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+            lines = [line for line in file.read().decode(errors="replace").splitlines() if _says_something(line)]
     except OSError:
         return "it left no log"
     begin = max((number for number, line in enumerate(lines) if line.startswith("error: ")), default=len(lines) - 1)
     return _one_line("; ".join(line.strip() for line in lines[max(begin, 0) :])) or "its log is empty"
+
+
+def _says_something(line: str) -> bool:
+    return bool(line.strip()) and not line.startswith("versions: ")  # which every log begins with
 
 
 def _one_line(text: str) -> str:

@@ -117,6 +117,11 @@ class Configuration(Settings):
         description="Pairs of models to compare, as {tuned: [base, finetune]} by a name of your choice; all: every two "
         "models; {base: a}: each other model with a. Names are made then, as a-vs-b.",
     )
+    rerun_on_versions: bool = Field(
+        False,
+        description="Run steps again whose numbers may depend on a library of which there is another major or minor "
+        "version: torch, transformers, tokenizers, lm_eval, numpy, scipy. Each log begins with those that made it.",
+    )
     pathvars: Pathvars = DEFAULTS
     weight_statistics: WeightStatistics = DEFAULTS
     weight_profile: WeightProfile = DEFAULTS

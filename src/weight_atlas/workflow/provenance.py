@@ -9,9 +9,15 @@ reaches a step as values of its parameters, which Snakemake tracks by themselves
 import ast
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+# Libraries that can give other numbers in another version.
+LIBRARIES = ("torch", "transformers", "tokenizers", "lm_eval", "numpy", "scipy")
+VERSIONS = "versions: "  # what the line with them begins with in a step's log
 
 
 def code_digest(script: Path, package: Path) -> str:
@@ -24,6 +30,22 @@ def code_digest(script: Path, package: Path) -> str:
         if not name.startswith(f"{package.name}/settings/")
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def versions(names: Iterable[str] = LIBRARIES) -> dict[str, str]:
+    """Major and minor version of libraries, of those that are installed."""
+    found = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = ".".join(version(name).split(".")[:2])
+    return found
+
+
+def library_versions(script: Path, package: Path) -> dict[str, str]:
+    """The versions of those LIBRARIES that the files in a script's import closure import."""
+    files = closure(script, package).values()
+    imported = {module.split(".")[0] for path in files for module in _imports_and_digest(path)[0]}
+    return versions(name for name in LIBRARIES if name in imported)
 
 
 def closure(script: Path, package: Path) -> dict[str, Path]:

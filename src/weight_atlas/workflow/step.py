@@ -5,6 +5,7 @@ One typed function serves both: weight_atlas.workflow.arguments binds its parame
 
 import ctypes
 import os
+import platform
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 
 from weight_atlas.errors import AtlasError, NotApplicable, explained, missing_extra
 from weight_atlas.workflow.arguments import from_command_line, from_job, outputs_of
+from weight_atlas.workflow.provenance import VERSIONS, versions
 
 # Where a job's output went before its log took it: a descriptor.
 _TERMINAL = [2]
@@ -34,6 +36,8 @@ def run_step(main: Callable[..., None], namespace: dict[str, Any]) -> None:
         else:
             _capture_output(job.log)
             _die_with_workflow()
+            if job.log:
+                _record_versions()
             arguments, gpus = from_job(main, job)
         try:
             with _held_device(gpus) as device:
@@ -90,6 +94,12 @@ def _capture_output(log: Any) -> None:
         os.close(descriptor)
         # A progress bar in a file never overwrites itself: now and then is enough.
         os.environ.setdefault("TQDM_MININTERVAL", "30")
+
+
+def _record_versions() -> None:
+    """Begin the log with the versions of libraries that the numbers may depend on."""
+    found = {"python": platform.python_version(), **versions()}
+    print(VERSIONS + ", ".join(f"{name} {number}" for name, number in found.items()), flush=True)
 
 
 def _die_with_workflow() -> None:
