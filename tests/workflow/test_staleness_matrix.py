@@ -22,8 +22,8 @@ HARMLESS = {
 }  # fmt: skip
 # Of other kinds all.
 QUICK = {
-    "module": 1, "family": 1, "data": 1, "template": 1, "script": 1, "caption": 1,
-    "key": 2, "key of a model": 1, "key of all": 1, "input": 1, "older input": 1, "touched input": 1, "new input": 1, **dict.fromkeys(HARMLESS, 0),
+    "module": 1, "family": 1, "data": 1, "template": 1, "script": 1, "caption": 1, "key": 2, "key of a model": 1,
+    "key of all": 1, "input": 1, "older input": 1, "touched input": 1, "new input": 1, **dict.fromkeys(HARMLESS, 0),
 }  # fmt: skip
 SLOW = {
     "module": 40, "family": 6, "data": 8, "template": 3, "script": 15, "caption": 12, "key": 55,
