@@ -1,10 +1,12 @@
 """What a failure says: a step's own message out of its log, or Snakemake's without the lines that are about itself."""
 
+import errno
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from weight_atlas.errors import CONTROL
+from weight_atlas.errors import CONTROL, explained
 
 _LAST_LINES = 15
 _ABOUT_ITSELF = re.compile(r'^(  File ".*", line \d+.*|Traceback \(most recent call last\):|Full Traceback.*)$')
@@ -25,7 +27,10 @@ def of_log(paths: Iterable[str | Path]) -> str | None:
 
 
 def of_snakemake(message: str) -> str:
-    """Snakemake's message, without where in its files it arose."""
+    """Snakemake's message without where in its files it arose; what the file system refused as a step would say it."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if f"[Errno {number}]" in message:
+            return str(explained(OSError(number, os.strerror(number)), Path.cwd()))
     lines = [line for line in message.strip().splitlines() if not _ABOUT_ITSELF.match(line)]
     return shown(_HEAD.sub("", "\n".join(lines)).strip() or message.strip())
 

@@ -51,6 +51,7 @@ class View:
         self.running: dict[int, Step] = {}
         self.planned: Counter[str] = Counter()
         self.done = self.total = 0
+        self.told: set[str] = set()
         self.began = time.monotonic()
         self.live: Live | None = None
 
@@ -115,7 +116,10 @@ class View:
 
     def _fail(self, record: Any) -> None:
         step = self.running.pop(record.jobid, None) or self.jobs.get(record.jobid) or Step(record.rule_name, "")
-        self._say(of_log(record.log) or "the step failed and said nothing", step=step.title, logs=list(record.log))
+        said = of_log(record.log)
+        if said is None and self.told:  # Snakemake could not so much as start it, and told why
+            return
+        self._say(said or "the step failed and said nothing", step=step.title, logs=list(record.log))
 
     def _error(self, record: Any) -> None:
         message = record.getMessage()
@@ -123,7 +127,10 @@ class View:
             return
         if message.startswith("Incomplete, since steps failed"):
             return
-        self._say(of_snakemake(message))
+        said = of_snakemake(message)
+        if said not in self.told:
+            self.told.add(said)
+            self._say(said)
 
     def _say(self, message: str, step: str = "", logs: list[str] | None = None) -> None:
         if self.failures is not None:

@@ -96,7 +96,7 @@ def print_result(result: Result, *, quiet: bool = False, screen: Console | None 
     screen.print(_headline(result), soft_wrap=True)
     for finding in result.findings:
         _print_finding(screen, finding)
-    if result.judged and not result.findings:
+    if result.judged and not result.findings and not result.missing:
         screen.print(Text("  no findings: nothing here is unusual", style="green"))
     for analysis, reason in result.skipped.items():
         screen.print(Text(f"  {analysis} does not apply: {plain(reason)}", style="dim"), soft_wrap=True)
