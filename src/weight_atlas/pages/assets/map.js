@@ -78,6 +78,8 @@ class GridMap {
       y += place.height + (experts > 1 ? 4 : 0);
       return place;
     });
+    this.boxes = new Float32Array(4 * this.grid.cells.row.length); // placed once: recolouring only fills them
+    for (let i = 0; i < this.grid.cells.row.length; i++) this.boxes.set(this.placed(i), 4 * i);
     this.width = this.left + columns * this.wide + 2;
     this.height = y + 4;
     const ratio = window.devicePixelRatio || 1;
@@ -93,8 +95,12 @@ class GridMap {
     return Math.max(9, Math.min(26, Math.floor(520 / rows)));
   }
 
-  // x, y, width, height of a cell; without the gap to the next one.
   box(cell) {
+    return this.boxes.subarray(4 * cell, 4 * cell + 4);
+  }
+
+  // x, y, width, height of a cell; without the gap to the next one.
+  placed(cell) {
     const { row, column } = this.grid.cells;
     const place = this.rows[row[cell]];
     const part = this.part[cell];
@@ -131,13 +137,16 @@ class GridMap {
     this.labels(context);
     const palette = colours();
     const empty = atlas.colour("cell-empty");
-    const count = this.grid.cells.row.length;
-    for (let i = 0; i < count; i++) {
-      const [x, y, width, height] = this.box(i);
+    const byColour = palette.map(() => []).concat([[]]);
+    for (let i = 0; i < this.grid.cells.row.length; i++) {
       const score = this.scores ? this.scores[i] : NaN;
-      context.fillStyle = Number.isNaN(score) ? empty : palette[Math.round((score + 1) * 127.5)];
-      context.fillRect(x, y, width, height);
+      byColour[Number.isNaN(score) ? palette.length : Math.round((score + 1) * 127.5)].push(4 * i);
     }
+    // A colour after the other: to change it costs more than a cell.
+    byColour.forEach((cells, number) => {
+      context.fillStyle = palette[number] ?? empty;
+      for (const at of cells) context.fillRect(this.boxes[at], this.boxes[at + 1], this.boxes[at + 2], this.boxes[at + 3]);
+    });
     this.drawMarks(context);
     if (this.cell >= 0) this.ring(context, this.cell);
   }
