@@ -57,7 +57,7 @@ def seen(plans: Plans, change: Change, given: dict[Job, dict]) -> tuple[set[Job]
     if change.of_rules is not None and rules:
         wrong = (rules ^ change.of_rules) - OWN_RECORD & {job[0] for job in plans.jobs}
         odd = f", given to others than take it: {sorted(wrong)}" if wrong else ""
-    return plans.downstream(others) | others, odd
+    return (plans.downstream(others) | others) & given.keys(), odd  # of another effort, there are other jobs
 
 
 def _reads(given: dict, file: str) -> bool:
