@@ -26,7 +26,7 @@ QUICK = {
     "key of all": 1, "input": 1, "older input": 1, "touched input": 1, "new input": 1, **dict.fromkeys(HARMLESS, 0),
 }  # fmt: skip
 SLOW = {
-    "module": 40, "family": 6, "data": 8, "template": 3, "script": 15, "caption": 12, "key": 55,
+    "module": 30, "family": 6, "data": 8, "template": 3, "script": 12, "caption": 12, "key": 40,
     "comment in a module": 5, "comment in a script": 4, "comment in rules": 2, "touched data": 4, "touched script": 4,
     "touched caption": 2,
 }  # fmt: skip
