@@ -74,6 +74,8 @@ def test_headline_reads_the_tables():
         name: np.log(factor) for name, factor in (("delta_nll", 8e3), ("delta_nll_low", 7e3), ("delta_nll_high", 1e4))
     }
     card = {"delta_loss": [np.log(2e4)], "delta_loss_ci_2.5": [np.log(1e4)], "delta_loss_ci_97.5": [np.log(3e4)]}
+    suspect = {**verification["m.json"]["super_weights"][0], "found_by": ["attribution"], "delta_nll": 0.0}
+    verification["m.json"]["super_weights"].append(suspect)
     beside = {"super_weight_verification": verification, "super_weight_cards": {"m.csv": pd.DataFrame(card)}}
     assert dict(headline({**tables, **beside}))["the same removal on other text"] == (
         "super_weight_verification 8,000 times (95 %: 7,000 to 10,000), on 1,024 tokens of 16 documents, in windows "

@@ -138,8 +138,9 @@ def _verification_says(verified: dict | None, weights: int) -> Iterator[str]:
     """What the verification measured for removing these weights and no others, if it did."""
     if verified is None:
         return
-    records, joint = verified["super_weights"], verified["joint"]
-    row = records[0] if len(records) == weights == 1 else joint if joint and joint["weights"] == weights else None
+    detected = [each for each in verified["super_weights"] if not _found_by(each)]
+    joint = verified["joint"] if len(detected) == len(verified["super_weights"]) else None
+    row = detected[0] if len(detected) == weights == 1 else joint if joint and joint["weights"] == weights else None
     if row is not None:
         yield (
             f"super_weight_verification {_factor(row['delta_nll'], row['delta_nll_low'], row['delta_nll_high'])}, on "
