@@ -20,7 +20,7 @@ from weight_atlas.ratios import ratio_of, times
 from weight_atlas.settings.super_weights import SuperWeights, SuperWeightVerification, WeightAttribution
 from weight_atlas.statistics.paired import mean_nll
 from weight_atlas.statistics.severity import severity
-from weight_atlas.super_weights import verdict
+from weight_atlas.super_weights import outliers, trials, verdict
 from weight_atlas.super_weights.artifact import artifact, detected_records
 from weight_atlas.super_weights.detection import detect, unattributed
 from weight_atlas.super_weights.findings import findings as graded
@@ -72,7 +72,11 @@ def test_a_weight_of_the_last_layer_is_found_by_its_size_and_verified(said):
     assert "only after the last layer, where W_down [9, 21] stands out" in text
 
 
-def test_a_weight_of_attention_is_found_by_the_activation_that_it_writes(said):
+@pytest.mark.parametrize("source", ["screening", "activation"])
+def test_a_weight_of_attention_is_found_by_its_size_or_the_activation_that_it_writes(said, source, monkeypatch):
+    if source == "activation":
+        monkeypatch.setattr(outliers, "STANDS_OUT", math.inf)
+        monkeypatch.setattr(trials, "partners", lambda *given: [])
     live = anatomy(tiny("llama", sharp=True))
     seen = []
     projection = live.layers[1].self_attn.o_proj
@@ -84,7 +88,7 @@ def test_a_weight_of_attention_is_found_by_the_activation_that_it_writes(said):
     written, page, findings = said(live)
     record = written["super_weights"][0]
     assert (record["role"], record["layer"], record["row"], record["column"]) == ("W_O", 1, CHANNEL, column)
-    assert (record["verdict"], record["found_by"]) == ("critical", ["activation"])
+    assert (record["verdict"], record["found_by"]) == ("critical", [source])
     # Its removal costs what brute force says.
     matrix, windows = projection.weight.data, own_text(live, windows=6, length=16)
     before = score_windows(live, windows, batch_size=6)
@@ -92,10 +96,24 @@ def test_a_weight_of_attention_is_found_by_the_activation_that_it_writes(said):
     after = score_windows(live, windows, batch_size=6)
     assert record["delta_nll"] == pytest.approx(mean_nll(after) - mean_nll(before), rel=1e-4)
     at = f"layer 1 W_O self_attn.o_proj [9, {column}]"
-    assert page["super weights"].startswith(f"{at} (critical, found by what writes an activation)")
+    how = "its size" if source == "screening" else "what writes an activation"
+    assert page["super weights"].startswith(f"{at} (critical, found by {how})")
     assert findings[0][1].startswith(f"L{at[1:]} is critical")
     (text,) = [text for _, text in findings if "channel 9 at layer 1" in text]
     assert "born in attention" in text
+
+
+@pytest.mark.parametrize("role", ["W_down", "W_O"])
+def test_a_bias_that_writes_a_massive_activation_is_named(said, role):
+    live = anatomy(tiny("gpt2", sharp=True))
+    block = live.layers[1]
+    (block.mlp if role == "W_down" else block.attn).c_proj.bias.data[CHANNEL] = 300.0
+    written, _, findings = said(live)
+    (record,) = [each for each in written["super_weights"] if each["role"] == f"{role}.bias"]
+    assert (record["layer"], record["row"], record["verdict"]) == (1, CHANNEL, "critical")
+    (text,) = [text for _, text in findings if f"channel {CHANNEL} at layer 1" in text]
+    assert ("written by a bias" if role == "W_down" else "born in attention") in text
+    assert f"where {role}.bias [{CHANNEL}] stands out" in text and "spread" not in text
 
 
 def test_a_weight_of_the_embedding_is_found(said):
@@ -106,6 +124,25 @@ def test_a_weight_of_the_embedding_is_found(said):
     assert (record["role"], record["row"], record["column"], record["verdict"]) == ("W_E", 1, CHANNEL, "critical")
     (text,) = [text for _, text in findings if "channel 9 at the embedding" in text]
     assert "born in the embedding" in text
+
+
+def test_a_weight_that_another_balances_is_found_by_its_size_and_the_gain_behind_it_as_its_partner(said):
+    """Two constants cancel in the logit of one token, so that no loss depends on either to first order."""
+    live = anatomy(tiny("llama", sharp=True))
+    live.model.get_input_embeddings().weight.data[:, 40:42] = 0.02
+    for layer in live.layers:
+        layer.self_attn.o_proj.weight.data[40:42] = layer.mlp.down_proj.weight.data[40:42] = 0.0
+    head = live.model.get_output_embeddings().weight.data
+    head[:, 40:42], head[7, 40], head[7, 41] = 0.0, 300.0, -300.0
+    written, page, findings = said(live)
+    told = {each["place"]: each for each in written["super_weights"]}
+    head, gain = told["W_U lm_head [7, 41]"], told["norm model.norm [41]"]
+    assert (head["found_by"], gain["found_by"]) == (["screening"], ["partner"])
+    # The same change does as much harm in many other places of a head; that it is catastrophic is said all the same.
+    assert head["verdict"] in ("critical", "harmful but not special") and head["severity"] == "catastrophic"
+    assert gain["verdict"] == "critical" and gain["delta_nll"] == pytest.approx(head["delta_nll"], rel=1e-4)
+    assert "norm model.norm [41] (critical, found beside a harmful weight)" in page["super weights"]
+    assert "that harmful or detected weights work through, removed one at a time" in findings[-1][1]
 
 
 def test_twelve_weights_that_share_an_activation_are_found_as_a_set(said):
@@ -169,6 +206,8 @@ def test_the_largest_outliers_are_tried_and_the_rest_is_counted(said):
         matrix[number, number] = matrix.abs().max() * (4 + number)
     written, _, findings = said(live, removals=7)
     tried = pd.DataFrame(written["screened"])
+    assert (tried.found_by == "partner").sum() <= 3
+    tried = tried[tried.found_by != "partner"]
     by_size = tried[tried.found_by == "screening"]
     assert len(tried) == 7 and len(by_size) == 4 and by_size["size"].is_monotonic_decreasing
     assert "not tried were 1 by their size and" in findings[-1][1]
@@ -181,7 +220,8 @@ def test_outliers_that_nobody_tries_are_not_said_to_be_none(said):
     live = anatomy(tiny("llama", sharp=True))
     plant(live, 3, CHANNEL, NEURON)
     _, _, findings = said(live, removals=0)
-    assert "not tried were 1 by their size and" in findings[-1][1]
+    # Beside the planted weight the four largest that make its neuron fire.
+    assert "not tried were 5 by their size and" in findings[-1][1]
 
 
 def test_an_outlier_whose_harm_is_uncertain_is_verified_and_not_passed_over(said):
@@ -224,6 +264,14 @@ def test_weights_that_are_harmless_alone_and_not_together_are_no_decoys():
                                      "layer 1 mlp.down_proj [9, 21]"}  # fmt: skip
 
 
+def test_a_set_without_any_single_weight_is_told_alone():
+    group = {"line": "layer 1 mlp.down_proj [9, :]", "places": ["a", "b"], "whole": False}
+    written = {"super_weights": [], "verdict": "critical", "sets": [group]}
+    found = pd.DataFrame({"layer": [], "row": [], "column": [], "component": []})
+    page = dict(headline({"super_weights": {"m.csv": found}, "super_weight_verification": {"m.json": written}}))
+    assert page == {"super weights": "2 weights of layer 1 mlp.down_proj [9, :] together"}
+
+
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_losses_that_are_not_finite_are_drawn_and_not_called_minimal(loss):
     row = {"layer": 1, "row": 9, "column": 21, "role": "W_down", "component": "", "expert": pd.NA}
@@ -233,7 +281,9 @@ def test_losses_that_are_not_finite_are_drawn_and_not_called_minimal(loss):
                              "delta_nll": [0.0, loss, loss]})  # fmt: skip
     assert "What removing super weights costs" in drawn(figures.verification(table, variants))
     assert severity(ratio_of(loss)) == ("catastrophic" if loss > 0 else "not finite")
-    tried = pd.DataFrame({"layer": [0, 1], "row": [1, 1], "column": [2, 2], "delta_nll": [0.1, loss]})
+    tried = pd.DataFrame(
+        {"layer": [0, 1], "row": [1, 1], "column": [2, 2], "delta_nll": [0.1, loss], "found_by": "screening"}
+    )
     text = searched("critical", Trial(tried, (), (), {}), [], 0)[-1]["text"]
     assert f"perplexity times {times(loss)} at most" in text
 

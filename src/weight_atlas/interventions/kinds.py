@@ -44,7 +44,7 @@ KINDS = {
     "set": Kind("some weights of one row or column set to zero"),
     "single": Kind("one candidate set to zero"),
     "joint": Kind("all candidates set to zero"),
-    "kept": Kind("all candidates but one set to zero"),
+    "kept": Kind("all candidates but one, and what it works through, set to zero"),
     "neuron": Kind("the neuron of one candidate, a whole column, set to zero"),
     "row": Kind("the row of one candidate set to zero"),
     "column": Kind("the column of one candidate set to zero"),

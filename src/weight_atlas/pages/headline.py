@@ -74,7 +74,7 @@ def _super_weights(tables: Tables) -> Iterator[tuple[str, str]]:
     told = [f"{_place(each)} ({each['verdict']}{_found_by(each)})" for each in grave]
     verdict = verified["verdict"]
     together = verdict == "critical together" or (not told and verdict not in ("not confirmed", "none found"))
-    if not told and together:
+    if not told and together and records:
         what = verdict.removesuffix(" together")
         told = [f"{len(records)} weights, {what} together only: {'; '.join(map(_place, records))}"]
     told += [_together(each) for each in verified.get("sets", ())]
@@ -101,6 +101,7 @@ def _found_by(record: dict) -> str:
         "screening": ", found by its size",
         "attribution": ", found by its first-order effect",
         "activation": ", found by what writes an activation",
+        "partner": ", found beside a harmful weight",
     }.get(record["found_by"][0] if len(record["found_by"]) == 1 else "", "")
 
 

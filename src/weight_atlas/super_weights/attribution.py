@@ -11,6 +11,7 @@ from functools import reduce
 
 import torch
 
+from weight_atlas.families.roles import Role
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.super_weights.massive_activations import Massive
 from weight_atlas.super_weights.recording import Flow, Recording
@@ -80,6 +81,8 @@ def attribute(
     mlp_share = written.added / massive.jump(layer)
     participation, strongest = written.participation_ratio, written.strongest
     accepted, reason = _chosen(strongest, coverage, min_share)
+    if not accepted and written.bias_share > 0.5:
+        reason = "written by a bias"
     if not mlp_share > 0.5:
         accepted, reason = [], "born in attention"
     return Attribution(massive, layer, mlp_share, participation, strongest, tuple(accepted), reason)
@@ -90,12 +93,13 @@ class Written:
     """What one part of a layer adds to a channel at one token.
 
     added: to the residual stream, after norms and factors. participation_ratio: see Attribution. strongest: the largest
-    contributions with the sign of their sum.
+    contributions with the sign of their sum. bias_share: part of the sum, before norms, that biases write.
     """
 
     added: float
     participation_ratio: float
     strongest: tuple[Contribution, ...]
+    bias_share: float = 0.0
 
 
 def written_by_mlps(live: Anatomy, flows: Sequence[Flow], layer: int, place: int, channel: int) -> Written:
@@ -106,7 +110,8 @@ def written_by_mlps(live: Anatomy, flows: Sequence[Flow], layer: int, place: int
     added = float(added_by_mlps(live, layer, outputs)[channel])
     values = torch.cat([(factor * contribution).double().cpu() for contribution, _, factor in parts])
     strongest = _strongest(flows, parts, place, channel, written, REPORTED)
-    return Written(added, participation_ratio(values), tuple(strongest))
+    biases = _by_biases(flows, parts, channel)
+    return Written(added, participation_ratio(values), tuple(strongest), biases / written if written else 0.0)
 
 
 def participation_ratio(values: torch.Tensor) -> float:
@@ -119,6 +124,14 @@ def _part(flow: Flow, place: int, channel: int) -> tuple[torch.Tensor, torch.Ten
     at = int((flow.token == place).nonzero()[0, 0])
     row = flow.projection.matrix(flow.expert if flow.projection.stacked else None)[channel].float()
     return flow.x[at] * row, flow.y[at], flow.factor[at]
+
+
+def _by_biases(flows: Sequence[Flow], parts: Sequence[tuple], channel: int) -> float:
+    """What the biases of the output projections write into a channel."""
+    biases = [flow.projection.bias(Role.W_DOWN, flow.expert) for flow in flows]
+    return sum(
+        float(factor * bias[channel]) for bias, (_, _, factor) in zip(biases, parts, strict=True) if bias is not None
+    )
 
 
 def _strongest(

@@ -105,10 +105,12 @@ def searched(verdict: str, trial: Trial, unattributed: Sequence[dict], unverifie
     text = "Searched: massive activations of the residual stream, attributed to MLP output projections"
     if len(trial.table):
         worst = trial.table.delta_nll.max(skipna=False)
-        count = len(trial.table)
+        beside = int((trial.table.found_by == "partner").sum())
+        count = len(trial.table) - beside
         what = "what stands out most" if count == 1 else f"the {count} weights, rows and columns that stand out most"
-        text += f"; of all matrices, norms and biases {what} by size or by first-order effect, removed one at a time"
-        text += f" (perplexity times {times(worst)} at most)"
+        text += f"; of all matrices, norms and biases {what} by size or by first-order effect"
+        text += f", and {beside} that harmful or detected weights work through" if beside else ""
+        text += f", removed one at a time (perplexity times {times(worst)} at most)"
     left = [
         *([f"{trial.left['screening']} by their size"] if trial.left.get("screening") else []),
         *([f"{trial.left['attribution']} by their first-order effect"] if trial.left.get("attribution") else []),
@@ -129,11 +131,13 @@ def _tried(trial: Trial, activation: dict) -> str:
     if rows.empty:
         return ""
     # What writes into the residual stream has its channels as rows; an embedding as columns.
-    writes = rows.role.isin(["W_down", "W_O"]) & (rows.layer == activation["layer"])
+    writes = rows.role.isin(["W_down", "W_O", "W_down.bias", "W_O.bias"]) & (rows.layer == activation["layer"])
     own = rows[(rows.kind == "element") & writes & (rows.row == activation["channel"])]
-    return "".join(
-        f", where {each.role} [{each.row:.0f}, {each.column:.0f}] stands out" for each in own.head(2).itertuples()
-    )
+    named = [
+        f"{each.role} [{each.row:.0f}{'' if each.role.endswith('.bias') else f', {each.column:.0f}'}]"
+        for each in own.sort_values("delta_nll", ascending=False, kind="stable").head(2).itertuples()
+    ]
+    return "".join(f", where {each} stands out" for each in named)
 
 
 def _unattributed(layer: int, reason: str, rows: pd.DataFrame) -> str:

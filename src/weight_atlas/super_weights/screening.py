@@ -7,7 +7,7 @@ the rows of neuron j.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -73,25 +73,36 @@ def _blocks(matrix: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
 
 
 def _screened(down: Any, matrix: torch.Tensor, norms: torch.Tensor | None, top: int) -> list[dict]:
-    places, values, scores = [], [], []
-    energy, count = 0.0, 0
+    found, rms = largest_of(matrix, top)
+    score = None if norms is None else _scores(matrix, norms)
+    return [_row(down, matrix, rank, place, rms, norms, score) for rank, (*place, _) in enumerate(found, start=1)]
+
+
+def _scores(matrix: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
+    """The score of every row, float64 (rows,); see the head of this module."""
+    weights, scores = norms.square().float(), []
+    for _, block in _blocks(matrix):
+        block.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+        scores.append((block.square_() @ weights).double())
+    return torch.cat(scores).sqrt()
+
+
+def largest_of(matrix: torch.Tensor, top: int) -> tuple[list[tuple[int, int, float]], float]:
+    """The `top` largest |w| of a matrix, each as (row, column, |w|), and the root mean square of all.
+
+    In float32, block by block; values that are not finite count as zeros.
+    """
+    places, values, energy = [], [], 0.0
     for start, block in _blocks(matrix):
         block.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
-        squared = block.square()
-        energy += float(squared.sum(dtype=torch.float64))
-        count += block.numel()
+        energy += float(block.square().sum(dtype=torch.float64))
         magnitude, place = largest(block.abs_().flatten(), top)
         places.append(place + start * matrix.shape[1])
         values.append(magnitude)
-        if norms is not None:
-            scores.append((squared @ norms.square().float()).double())
-    rms = math.sqrt(energy / max(count, 1))
-    order = torch.cat(values).sort(descending=True, stable=True).indices[:top]
-    score = torch.cat(scores).sqrt() if scores else None
-    return [
-        _row(down, matrix, rank, int(torch.cat(places)[place]), rms, count, norms, score)
-        for rank, place in enumerate(order.tolist(), start=1)
-    ]
+    place, value = torch.cat(places), torch.cat(values)
+    order = value.sort(descending=True, stable=True).indices[:top]
+    found = [(*divmod(int(place[at]), matrix.shape[1]), float(value[at])) for at in order.tolist()]
+    return found, math.sqrt(energy / max(matrix.numel(), 1))
 
 
 def largest(values: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -107,10 +118,9 @@ def largest(values: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]
     return values[place[order]], place[order]
 
 
-def _row(
-    down: Any, matrix: torch.Tensor, rank: int, place: int, rms: float, count: int, norms: Any, score: Any
-) -> dict:
-    row, column = divmod(place, matrix.shape[1])
+def _row(down: Any, matrix: torch.Tensor, rank: int, place: Sequence[int], rms: float, norms: Any, score: Any) -> dict:
+    row, column = place
+    count = matrix.numel()
     weight = float(matrix[row, column])
     scored = score is not None and float(score.median()) > 0
     return {

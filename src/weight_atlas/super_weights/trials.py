@@ -14,45 +14,29 @@ from typing import Any
 
 import pandas as pd
 
-from weight_atlas.errors import AtlasError
 from weight_atlas.families.roles import Role
 from weight_atlas.interventions.changes import zeroed
 from weight_atlas.interventions.intervention import Intervention
-from weight_atlas.live.anatomy import OUTSIDE, Anatomy, Coordinate
-from weight_atlas.live.edits import value_at
+from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.matrices import place_of
 from weight_atlas.live.windows import Windows
+from weight_atlas.super_weights.outliers import OF_A_MATRIX, Promise, outliers
+from weight_atlas.super_weights.partners import partners
 from weight_atlas.super_weights.verification import costly, intervened
 
-# An outlier is this many times as large as the largest of as many Gaussian numbers, which happens by chance with a
-# probability of n * n^-4.
-STANDS_OUT = 2.0
-# Of one matrix at most so many weights, and one row and column, are tried: its first effects mostly have one cause.
-OF_A_MATRIX = 2
 # Rows of an embedding or head are tokens, which of course matter to the text that holds them.
 OF_TOKENS = ("W_E", "W_U")
 # Channels of a layer, of those with a massive activation and no weight, whose writers are tried.
 OF_A_LAYER = 4
 # One window in so many, and no fewer than the least, shows which removals to look at closely.
 ONE_IN, LEAST = 4, 4
+# Rounds of trying what harmful weights work through, and one in so many of the removals, beside them, for it.
+ROUNDS, FOR_PARTNERS = 3, 2
 RECORD = (
     "kind", "found_by", "layer", "role", "component", "expert", "row", "column", "size", "gaussian_size", "effect",
     "random_p99",
 )  # fmt: skip
 MEASURED = ("delta_nll", "delta_nll_low", "ratio")
-
-
-@dataclass(frozen=True)
-class Promise:
-    """Weights worth a removal.
-
-    kind: element, row or column. found_by: screening, attribution or activation. row: of that table.
-    """
-
-    place: Coordinate
-    kind: str
-    found_by: str
-    row: Any
 
 
 @dataclass(frozen=True)
@@ -85,27 +69,50 @@ def try_promising(
     """Remove what the screening and the attribution name, the most promising first, until the budget is spent.
 
     unattributed: massive activations without a weight (detection.unattributed): what writes their channels in their
-    layers is tried first. known: candidates that are verified anyway. removals: the budget. ratio: of perplexity, from
-    which on a weight is suspected.
+    layers is tried first. known: candidates that are verified anyway. removals: the budget; half as many more go to
+    what known and harmful weights work through (partners.partners). ratio: of perplexity, from which on a weight is
+    suspected.
     """
     sources = {"screening": outliers(live, screening, known), "attribution": effects(live, attribution, known)}
-    tried = _in_turns([*writers(live, unattributed), *_in_turns(*sources.values())])[:removals]
-    left = {
-        name: len({each.place for each in found} - {each.place for each in tried}) for name, found in sources.items()
-    }
-    if not tried:
-        return Trial(pd.DataFrame(columns=[*RECORD, *MEASURED]), (), (), left)
-    plan = [Intervention("screened", zeroed([each.place])) for each in tried]
+    due = _in_turns([*writers(live, unattributed), *_in_turns(*sources.values())])[:removals]
+    left = {name: len({each.place for each in found} - {each.place for each in due}) for name, found in sources.items()}
     part = windows.first(max(min(LEAST, len(windows)), len(windows) // ONE_IN))
-    variants = intervened(live, part, plan, batch_size=batch_size).iloc[1:].reset_index(drop=True)
-    table = pd.DataFrame([_record(each) for each in tried], columns=list(RECORD))
-    table = pd.concat([table, variants[list(MEASURED)]], axis=1)
-    harmful = [
-        (each, row.delta_nll) for each, row in zip(tried, variants.itertuples(), strict=True) if costly(row, ratio)
-    ]
+    tried: list[Promise] = []
+    tables: list[pd.DataFrame] = []
+    harmful: list[tuple[Promise, float]] = []
+    for _ in range(1 + ROUNDS):
+        if due:
+            table, worse = _removed(live, part, due, ratio, batch_size)
+            tables, harmful, tried = [*tables, table], [*harmful, *worse], [*tried, *due]
+        due = _due(live, [*known, *_single(harmful)], [each.place for each in tried])
+        due = due[: removals + removals // FOR_PARTNERS - len(tried)]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*RECORD, *MEASURED])
     harmful.sort(key=lambda pair: -pair[1] if pair[1] == pair[1] else float("-inf"))
     suspects = tuple(each for each, _ in harmful if each.kind == "element")
     return Trial(table, suspects, tuple(each for each, _ in harmful if each.kind != "element"), left)
+
+
+def _removed(
+    live: Anatomy, windows: Windows, tried: Sequence[Promise], ratio: float, batch_size: int
+) -> tuple[pd.DataFrame, list[tuple[Promise, float]]]:
+    """Rows (RECORD and MEASURED) of promises removed one at a time, and those whose removal costs enough, with it."""
+    plan = [Intervention("screened", zeroed([each.place])) for each in tried]
+    variants = intervened(live, windows, plan, batch_size=batch_size).iloc[1:].reset_index(drop=True)
+    table = pd.DataFrame([_record(each) for each in tried], columns=list(RECORD))
+    harmful = [
+        (each, row.delta_nll) for each, row in zip(tried, variants.itertuples(), strict=True) if costly(row, ratio)
+    ]
+    return pd.concat([table, variants[list(MEASURED)]], axis=1), harmful
+
+
+def _single(harmful: Sequence[tuple[Promise, float]]) -> list[Coordinate]:
+    return [each.place for each, _ in harmful if each.kind == "element"]
+
+
+def _due(live: Anatomy, harmful: Sequence[Coordinate], tried: Sequence[Coordinate]) -> list[Promise]:
+    """What harmful weights work through, what is tried or known left out."""
+    done = {*harmful, *tried}
+    return [each for each in _in_turns(*(partners(live, place) for place in harmful)) if each.place not in done]
 
 
 def _record(promise: Promise) -> dict[str, Any]:
@@ -134,55 +141,30 @@ def _in_turns(*sources: Sequence[Promise]) -> list[Promise]:
 
 
 def writers(live: Anatomy, unattributed: Sequence[dict]) -> list[Promise]:
-    """The rows of W_down and W_O of a layer, or the column of W_E, that write a channel whose activation has no weight.
+    """What writes a channel whose activation has no weight: the biases and the rows of W_down and W_O of the layer.
 
-    The largest activation of each layer first.
+    Or the column of W_E. The largest activation of each layer first.
     """
     found: list[Promise] = []
     for each in sorted(unattributed, key=lambda each: -each["ratio"]):
         layer, channel = int(each["layer"]), int(each["channel"])
-        if layer < 0:
-            places = [Coordinate(OUTSIDE, None, channel, role="W_E")]
-        else:
-            parts = [*live.parts_of(Role.W_O, layer, None, None), *live.parts_of(Role.W_DOWN, layer, None, None)]
-            places = [replace(place_of(live, part), row=channel) for part in parts]
-        named = [Promise(place, "column" if layer < 0 else "row", "activation", each) for place in places]
         if sum(one.row["layer"] == layer for one in found) < OF_A_LAYER:
-            found += named
+            found += [Promise(*one, "activation", each) for one in _writing(live, layer, channel)]
     return found
 
 
-def outliers(live: Anatomy, screening: pd.DataFrame, known: Sequence[Coordinate]) -> list[Promise]:
-    """The weights of a screening that stand out, the farthest out first; known ones are left out."""
-    far = screening[screening["size"] >= STANDS_OUT * screening.gaussian_size]
-    far = far.assign(far=far["size"] / far.gaussian_size).sort_values("far", ascending=False, kind="stable")
-    found = []
-    for row in far.itertuples():
-        place = _live_place(live, row)
-        if place is not None and place not in known:
-            found.append(Promise(place, "element", "screening", row))
-    return found
-
-
-def _live_place(live: Anatomy, row: Any) -> Coordinate | None:
-    """The coordinate of a stored weight in the live model; None where the live model holds another value there."""
-    expert = None if pd.isna(row.expert) else int(row.expert)
-    shared = "shared" in str(row.component)
-    here = [
-        projection
-        for projection in live.projections
-        if projection.layer == row.layer and projection.shared_expert == shared
-        and (expert is not None if projection.stacked else projection.expert == expert)
-    ]  # fmt: skip
-    if len(here) != 1:
-        return None
-    place = here[0].coordinate(row.row, row.column, expert)
-    try:
-        value = value_at(live, place)
-    except (AtlasError, IndexError):
-        return None
-    # The live model may compute in fewer bits than are stored.
-    return place if abs(value - row.weight) <= 0.01 * abs(row.weight) else None
+def _writing(live: Anatomy, layer: int, channel: int) -> Iterator[tuple[Coordinate, str]]:
+    """Each place, with its kind."""
+    if layer < 0:
+        for part in live.parts_of(Role.W_E, None, None, None):
+            yield replace(place_of(live, part), col=channel), "column"
+        return
+    biases = [part for part in live.parts_of(Role.BIAS, layer, None, None) if part.of_role in (Role.W_O, Role.W_DOWN)]
+    for part in biases:
+        yield replace(place_of(live, part), row=channel, col=0), "element"
+    for role in (Role.W_O, Role.W_DOWN):
+        for part in live.parts_of(role, layer, None, None):
+            yield replace(place_of(live, part), row=channel), "row"
 
 
 def effects(live: Anatomy, attribution: pd.DataFrame, known: Sequence[Coordinate]) -> list[Promise]:

@@ -13,9 +13,10 @@ from weight_atlas.settings.super_weights import SuperWeightVerification
 from weight_atlas.super_weights.artifact import SCHEMA, coordinates_of, tried_record
 from weight_atlas.super_weights.causal import interventional_impacts, residual_after
 from weight_atlas.super_weights.findings import findings, of_sets, searched
+from weight_atlas.super_weights.outliers import Promise
 from weight_atlas.super_weights.prompts import tokenized
 from weight_atlas.super_weights.sets import Group, Search, grown
-from weight_atlas.super_weights.trials import Promise, Trial, try_promising
+from weight_atlas.super_weights.trials import Trial, try_promising
 from weight_atlas.super_weights.verification import Verification, every_token, verify
 from weight_atlas.super_weights.verification_plan import cost, plan
 

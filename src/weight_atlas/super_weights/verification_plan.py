@@ -13,6 +13,7 @@ from weight_atlas.live.edits import value_at
 from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.shortcuts import PASSES, TRIAL, site_of
 from weight_atlas.live.windows import Windows
+from weight_atlas.super_weights.partners import works_through
 
 # Below this ratio of magnitudes removing a control takes clearly less away than removing the weight does.
 FAIR = 0.9
@@ -21,7 +22,8 @@ FAIR = 0.9
 def plan(live: Anatomy, candidates: Sequence[Coordinate], *, draws: int, seed: int) -> list[Intervention]:
     """All interventions that verify some candidates. draws: random weights per candidate, and sets of them jointly.
 
-    For each candidate: single, its row and its column, and kept (all others removed); for several also joint. Beside
+    For each candidate: single, its row and its column, and kept (all others removed, but for what it works through:
+    without the rest of its neuron or head a weight does nothing that could be kept); for several also joint. Beside
     them the null: random, other weights removed, and shifted, the same change made at random places; of each candidate,
     and of all together (random_together, shifted_together). A super weight mostly has no equals in its matrix: removing
     smaller weights would be a null that any large weight exceeds. Then the same change, -w, is made elsewhere as well.
@@ -32,7 +34,8 @@ def plan(live: Anatomy, candidates: Sequence[Coordinate], *, draws: int, seed: i
         due.append(Intervention("row", zeroed([replace(place, col=None)]), number))
         due.append(Intervention("column", zeroed([replace(place, row=None)]), number))
         if len(candidates) > 1:
-            others = [other for other in candidates if other != place]
+            spared = {place, *works_through(live, place, candidates)}
+            others = [other for other in candidates if other not in spared]
             due.append(Intervention("kept", zeroed(others), number))
     if len(candidates) > 1:
         due.append(Intervention("joint", zeroed(candidates)))
