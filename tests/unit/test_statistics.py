@@ -10,7 +10,7 @@ from scipy.stats import binomtest, false_discovery_control, ttest_1samp
 from weight_atlas.statistics import bootstrap
 from weight_atlas.statistics.bootstrap import Resampled, bootstrap_ratio
 from weight_atlas.statistics.corrections import false_discovery_rates
-from weight_atlas.statistics.paired import mean_changes, mean_nll, paired_difference, paired_p, window_differences
+from weight_atlas.statistics.paired import document_differences, mean_changes, mean_nll, paired_difference, paired_p
 from weight_atlas.statistics.proportions import chance_corrected_drop, mcnemar, wilson
 from weight_atlas.statistics.severity import severity, severity_of_drop
 
@@ -32,7 +32,8 @@ def test_wilson_ends_exactly_at_zero_and_one():
 
 
 def windows(nll, tokens):
-    return pd.DataFrame({"nll": nll, "tokens": tokens})
+    numbers = range(len(nll))
+    return pd.DataFrame({"window": numbers, "document": numbers, "nll": nll, "tokens": tokens})
 
 
 def test_paired_p_is_scipys_and_agrees_with_the_interval():
@@ -105,8 +106,9 @@ def test_paired_interval_is_students_t_of_the_windows():
     rng = np.random.default_rng(0)
     tokens = np.full(12, 50)
     base, change = rng.normal(100, 10, 12), rng.normal(5, 2, 12)
-    baseline = pd.DataFrame({"nll": base, "tokens": tokens})
-    variant = pd.DataFrame({"nll": base + change, "tokens": tokens})
+    numbers = {"window": range(12), "document": range(12), "tokens": tokens}
+    baseline = pd.DataFrame({"nll": base, **numbers})
+    variant = pd.DataFrame({"nll": base + change, **numbers})
     delta, low, high = paired_difference(baseline, variant)
     expected = ttest_1samp(change / 50, 0).confidence_interval(0.95)
     assert delta == pytest.approx(change.mean() / 50)
@@ -124,12 +126,14 @@ def test_severity_bands():
 
 def sums(random, n=40):
     tokens = random.integers(5, 20, n)
-    base = pd.DataFrame({"window": range(n), "tokens": tokens, "loss": random.gamma(4.0, size=n) * tokens})
+    base = pd.DataFrame(
+        {"window": range(n), "document": range(n), "tokens": tokens, "loss": random.gamma(4.0, size=n) * tokens}
+    )
     return base, base.assign(loss=base.loss + tokens * random.normal(0.3, 0.5, n))
 
 
 def of_windows(base, changed, seed):
-    differences, tokens = window_differences(base, changed, ["loss"])
+    differences, tokens = document_differences(base, changed, ["loss"])
     return bootstrap_ratio(differences["loss"], tokens, resamples=4000, seed=seed)
 
 
