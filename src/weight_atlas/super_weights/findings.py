@@ -133,6 +133,10 @@ def _tried(trial: Trial, activation: dict) -> str:
     # What writes into the residual stream has its channels as rows; an embedding as columns.
     writes = rows.role.isin(["W_down", "W_O", "W_down.bias", "W_O.bias"]) & (rows.layer == activation["layer"])
     own = rows[(rows.kind == "element") & writes & (rows.row == activation["channel"])]
+    # A bias is tried because it lies there: it stands out if its removal does harm.
+    harmful = [(each.place.role, each.place.layer, each.place.row) for each in trial.suspects]
+    told = [each.found_by != "activation" or (each.role, each.layer, each.row) in harmful for each in own.itertuples()]
+    own = own[pd.Series(told, index=own.index, dtype=bool)]
     named = [
         f"{each.role} [{each.row:.0f}{'' if each.role.endswith('.bias') else f', {each.column:.0f}'}]"
         for each in own.sort_values("delta_nll", ascending=False, kind="stable").head(2).itertuples()
