@@ -28,6 +28,7 @@ CONFIG = {
         "activations": [],
     },
 }
+RECORDS = {"run_config", "run_configs"}
 DERIVED = {
     ("ablation_impact", "second"),
     ("impact_summary", ""),
@@ -56,7 +57,10 @@ def run(project, *arguments, **keywords):
 
 
 def jobs(project):
-    """(rule, what it is about) of every job that a run would run now: ablation, task and corpus of its wildcards."""
+    """(rule, what it is about) of every job that a run would run now: ablation, task and corpus of its wildcards.
+
+    Without the records of all settings, which any change of them makes again.
+    """
     shown = run(project, "--dry-run", "--quiet", "progress")
     found = set()
     for block in re.split(r"\n\s*\n|\n(?=\[)", shown.stdout + shown.stderr):
@@ -64,7 +68,7 @@ def jobs(project):
             wildcards = dict(re.findall(r"(\w+)=([^,\n]+)", (re.search(r"wildcards: (.*)", block) or [""])[0]))
             about = [wildcards[name] for name in ("ablation", "task", "corpus") if name in wildcards]
             found.add((match[1], " ".join(about)))
-    return {job for job in found if job[0] not in ("all", "impact_summaries")}
+    return {job for job in found if job[0] not in ("all", "impact_summaries", *RECORDS)}
 
 
 def changed(**sections):
