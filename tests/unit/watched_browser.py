@@ -12,6 +12,9 @@ QUIET = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
+# Of pages below the first one.
+FOLDERS = ("models", "pairs", "series", "vectors")
+
 
 @contextmanager
 def started():
@@ -40,7 +43,7 @@ def opened(browser, file: Path, hash: str = "", *, width: int = 1280, theme: str
     yield page
     page.wait_for_timeout(100)
     wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    inside = file.parents[1 if file.parent.name == "models" else 0].as_uri()
+    inside = file.parents[1 if file.parent.name in FOLDERS else 0].as_uri()
     outside = [url for url in asked if not url.startswith((inside, "data:", "blob:"))]
     context.close()
     assert said == [] and outside == [] and wide <= 0, (said, outside, wide)

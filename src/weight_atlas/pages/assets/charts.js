@@ -82,7 +82,8 @@ atlas.spectrumChart = ({ place, sigma, rows, cols, frobenius, count }) => () => 
 
 // A number of each scheme of rounding beside its null.
 atlas.schemesChart = (rows, metric) => () => ({
-  height: { step: 15 },
+  // A number, since Vega warns of a height by steps beside a width that fits.
+  height: 15 * rows.length,
   data: { values: rows },
   encoding: { y: { field: "scheme", type: "nominal", sort: null, title: null, axis: { labelLimit: 150 } }, x: { type: "quantitative", title: metric.label } },
   layer: [
