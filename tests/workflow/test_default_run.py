@@ -46,7 +46,9 @@ def test_the_page_shows_every_figure(finished):
     page = finished.folder / "results/atlas/demo.md"
     text = page.read_text()
     figures = [path.relative_to(finished.folder / "results") for path in (finished.folder / "results").rglob("*.png")]
-    own = [figure for figure in figures if any(part.startswith("demo") for part in figure.parts)]
+    # The pages of the browser hold copies.
+    apart = [figure for figure in figures if figure.parts[0] != "atlas"]
+    own = [figure for figure in apart if any(part.startswith("demo") for part in figure.parts)]
     assert len(own) > 30
     for relative in own:
         shown = reason_of(finished.folder / "results" / relative) is None
