@@ -209,6 +209,7 @@ def test_a_rotated_matrix_is_told_apart_though_its_moments_agree(against):
     assert rows["overlap_left"].iloc[1] < 0.5
 
 
+@pytest.mark.slow
 def test_a_vocabulary_that_was_resized_and_renumbered(base, tmp_path):
     tokens = [f"t{number}" for number in range(TOKENS)]
     a = write(tmp_path / "a", weights(), tokens)
@@ -268,6 +269,7 @@ def test_shapes_that_do_not_fit_are_said(base, tmp_path):
     assert made.summary["alone"] == {"a": 0, "b": 0, "both": 6}
 
 
+@pytest.mark.slow
 def test_an_unrelated_model_of_the_same_shape(base, tmp_path):
     made = tables(base, write(tmp_path / "other", weights(seed=9)))
     assert made.summary["relation"] == "unrelated"
@@ -277,6 +279,7 @@ def test_an_unrelated_model_of_the_same_shape(base, tmp_path):
     assert (matrices["relative"] / matrices["relative_null"] - 1).abs().max() < 0.1
 
 
+@pytest.mark.slow
 def test_a_model_that_was_trained_on(against):
     def edit(tensors):
         random = torch.Generator().manual_seed(8)
@@ -394,6 +397,7 @@ def test_an_adapter_is_compared_as_what_it_makes_of_its_model(base, tmp_path, ma
     assert np.allclose(heads["norm_d"], wanted, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_adapters_are_compared_by_their_updates(tmp_path):
     one, other = lora(tmp_path)[0], lora(tmp_path, scale=2.0, seed=21)[0]
     made = tables(one, other)

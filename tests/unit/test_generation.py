@@ -79,6 +79,7 @@ def test_a_continuation_ends_where_logits_are_no_numbers():
     assert continuation_nll(live, IDS, found) == math.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["llama", "mixtral"])
 def test_removal_and_restoring_beside_a_model_that_is_edited_by_hand(layout):
     model = tiny(layout, sharp=True)
@@ -125,6 +126,7 @@ def shown(*places):
     ]
 
 
+@pytest.mark.slow
 def test_the_restored_activation_is_that_of_the_sinks_alone():
     """Beside the plain model without the weight, to whose projection w x is added back where |x| is large."""
     model = tiny("llama", sharp=True)

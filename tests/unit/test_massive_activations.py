@@ -63,6 +63,7 @@ def loss(live, windows):
     return float(each[windows.scored[:, 1:]].mean())
 
 
+@pytest.mark.slow
 def test_the_sites_of_a_planted_activation_are_those_that_hooks_see():
     live = quiet(live_of())
     place = plant(live, 1, CHANNEL, NEURON)
@@ -153,6 +154,7 @@ def test_a_weight_of_the_last_layer_is_named_before_and_after_the_final_norm():
     assert f"channel {CHANNEL} of token '<s>' arises in MLP of layer 3" in text
 
 
+@pytest.mark.slow
 def test_a_scalar_and_a_column_of_the_embedding_are_told_apart():
     live = quiet(live_of())
     live.model.get_input_embeddings().weight.data[1, CHANNEL] = 300.0
@@ -204,6 +206,7 @@ def test_published_definitions_with_their_numbers():
     assert report.artifact["definitions"]["super activation"]
 
 
+@pytest.mark.slow
 def test_a_super_expert_is_told_from_the_others():
     live = anatomy(tiny("mixtral", sharp=True, attn_implementation="eager"))
     place = plant(live, 1, CHANNEL, NEURON)
@@ -265,6 +268,7 @@ def lower_median(norms):
     return others[(len(others) - 1) // 2]
 
 
+@pytest.mark.slow
 def test_sinks_before_and_after_the_super_weight_and_a_drain():
     live = quiet(live_of())
     model, embedding = live.model.model, live.model.get_input_embeddings().weight.data
@@ -341,6 +345,7 @@ def test_a_budget_bounds_what_is_removed():
     assert none.weights.delta_nll.isna().all() and len(none.weights) == len(report.weights)
 
 
+@pytest.mark.slow
 def test_an_embedding_of_positions_is_named():
     live = anatomy(tiny("gpt2", sharp=True, attn_implementation="eager"))
     live.model.transformer.wpe.weight.data[0, CHANNEL] = 300.0
@@ -350,6 +355,7 @@ def test_an_embedding_of_positions_is_named():
     assert row.share == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.slow
 def test_experts_are_named_by_their_own_weight():
     for layout in ("mixtral", "gpt_oss"):
         assert layout in LAYOUTS

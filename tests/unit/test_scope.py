@@ -8,6 +8,8 @@ import weight_atlas as wa
 from weight_atlas.artifacts import write_json, write_table
 from weight_atlas.metrics import metric
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def scope():

@@ -41,6 +41,7 @@ def mean_nll(model, windows):
     return torch.nn.functional.cross_entropy(logits, windows[:, 1:].flatten()).item()
 
 
+@pytest.mark.slow
 def test_a_tuned_model_keeps_a_weight_and_grows_one_of_its_own():
     base = tiny("llama", sharp=True)
     place = plant(anatomy(base), 1, 5, 9)

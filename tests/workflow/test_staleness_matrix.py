@@ -93,6 +93,7 @@ def all_changes(config: str, *, by_class: bool) -> list[Change]:
     return [*code_changes(), *setting_changes(config, by_class=by_class), *input_changes()]
 
 
+@pytest.mark.slow
 def test_one_change_of_each_kind(tmp_path):
     plans = finished_plans(tmp_path / "project", "small.yaml")
     changes = all_changes("small.yaml", by_class=False)
