@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from weight_atlas.artifacts import read_json, write_json
-from weight_atlas.workflow.run_config import read
+from weight_atlas.workflow.recorded import read
 from weight_atlas.workflow.step import run_step
 
 

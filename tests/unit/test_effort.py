@@ -7,8 +7,8 @@ import pytest
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.base import Settings
 from weight_atlas.settings.configuration import Configuration
-from weight_atlas.settings.models import OwnSettings
-from weight_atlas.workflow import run_config
+from weight_atlas.settings.model_entries import OwnSettings
+from weight_atlas.workflow import recorded, run_config
 from weight_atlas.workflow.configuration import configured
 from weight_atlas.workflow.selection import Selection
 
@@ -176,17 +176,17 @@ def test_one_message_for_what_is_wrong(change, parts):
 
 def test_the_record_of_a_model_says_what_holds_for_it():
     told = configured({"models": {"a": {"source": "x", "effort": "quick"}, "b": {"source": "y"}}, "seed": 5}, "c")
-    record = run_config.read(run_config.of_model(told, "a", ["super_weights"]))
+    record = recorded.read(run_config.of_model(told, "a", ["super_weights"]))
     assert (record["source"], record["effort"], record["seed"]) == ("x", "quick", 5)
     assert record["analyses"] == ["super_weights"]
     assert record["settings"]["super_weight_verification"]["draws"] == 25
     assert record["settings"]["ablations"]["super_weights"]["random"] == {"draws": 3, "seed": 5}
-    whole = run_config.read(run_config.of_run(told))
+    whole = recorded.read(run_config.of_run(told))
     assert "models" not in whole and whole["super_weight_verification"]["draws"] == 50
 
 
 def test_an_infinite_factor_can_be_recorded():
     told = complete(scaling_sweep={"factors": [float("inf"), 1.0]})
-    factors = run_config.read(run_config.of_run(told))["scaling_sweep"]["factors"]
+    factors = recorded.read(run_config.of_run(told))["scaling_sweep"]["factors"]
     assert factors == ["Infinity", 1.0]
     json.dumps(factors, allow_nan=False)

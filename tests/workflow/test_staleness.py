@@ -60,11 +60,11 @@ CODE = "src/weight_atlas"
 # What changes, how, in which file, and the first steps that can see it; what stands downstream of them runs as well.
 CHANGES = {
     "nothing": (None, None, set()),
-    "a parameter": ("small.yaml", configure("effective_rank", phases=4), {"effective_rank"}),
+    "a parameter": ("small.yaml", configure("effective_rank", phases=4), {"effective_rank", "run_configs"}),
     "a parameter of the model": (
         "small.yaml",
         configure("models", "mine", dtype="float32"),
-        {"super_weights", "variant_perplexity"},
+        {"super_weights", "variant_perplexity", "run_config"},
     ),
     "the revision": ("small.yaml", configure("models", "mine", revision="x"), {"fetch_checkpoint"}),
     "a script": ("scripts/weight_cdf.py", append("scripts/weight_cdf.py", NEW_CODE), {"weight_cdf"}),
@@ -82,7 +82,7 @@ CHANGES = {
     "a module of all steps": (
         f"{CODE}/artifacts.py",
         append(f"{CODE}/artifacts.py", NEW_CODE),
-        {"fetch_checkpoint", "corpus"},
+        {"fetch_checkpoint", "corpus", "atlas_assets"},
     ),
     "a module's comment": (f"{CODE}/artifacts.py", append(f"{CODE}/artifacts.py", "# why\n"), set()),
     "a family table": (

@@ -18,7 +18,7 @@ from weight_atlas.settings.circuits import HeadComposition, SingularDirections
 from weight_atlas.settings.comparison import Base, Comparison, Lineage
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.embeddings import EmbeddingGeometry, HeadSimilarity, ProjectionPca
-from weight_atlas.settings.models import Model
+from weight_atlas.settings.model_entries import Model
 from weight_atlas.settings.quantization import InputSecondMoments, QuantizationSensitivity, Recipe, RecipePerplexity
 from weight_atlas.settings.series import SeriesEntry
 from weight_atlas.settings.spectra import (

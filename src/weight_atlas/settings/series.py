@@ -6,7 +6,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from weight_atlas.settings.base import Distinct, Name, Settings, Text
-from weight_atlas.settings.models import Analysed, Live, Model, Stored
+from weight_atlas.settings.model_entries import Analysed, Model
+from weight_atlas.settings.models import Live, Stored
 
 HUB = "hf:"
 

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from weight_atlas.settings.base import Settings
 from weight_atlas.settings.configuration import Configuration
-from weight_atlas.settings.models import OwnSettings
+from weight_atlas.settings.model_entries import OwnSettings
 
 # Sections of entries by name of which a model has all, with the values of its own effort.
 _BY_NAME = ("ablations", "tasks")

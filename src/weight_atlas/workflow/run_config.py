@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from weight_atlas.settings.models import Opened, OwnSettings
+from weight_atlas.settings.model_entries import OwnSettings
+from weight_atlas.settings.models import Opened
 
 
 def of_model(config: dict[str, Any], model: str, analyses: Sequence[str]) -> str:
@@ -19,10 +20,3 @@ def of_model(config: dict[str, Any], model: str, analyses: Sequence[str]) -> str
 def of_run(config: dict[str, Any]) -> str:
     """All settings of a checked configuration but those of its models."""
     return json.dumps({name: value for name, value in config.items() if name != "models"})
-
-
-def read(text: str) -> dict[str, Any]:
-    """The values of such a text; an infinite factor, for which JSON has no number, is the text "Infinity"."""
-    values = json.loads(text, parse_constant=str)
-    assert isinstance(values, dict)
-    return values

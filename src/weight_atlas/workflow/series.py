@@ -12,7 +12,7 @@ from weight_atlas.natural_order import natural, numbers_of
 from weight_atlas.paths import user_path
 from weight_atlas.settings.configuration import Configuration
 from weight_atlas.settings.messages import checked
-from weight_atlas.settings.models import Model
+from weight_atlas.settings.model_entries import Model
 from weight_atlas.settings.series import Checkpoints, Series
 
 # Label, source and revision of a checkpoint.
