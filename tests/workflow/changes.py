@@ -126,7 +126,7 @@ def setting_changes(config: str, *, by_class: bool) -> Iterator[Change]:
 
 
 # Keys that say what there is to do, not how: other jobs, or other inputs.
-STRUCTURE = {"corpus", "corpora", "tasks", "weights", "parts", "neurons", "coordinates", "ablations"}
+STRUCTURE = {"corpus", "corpora", "tasks", "weights", "parts", "neurons", "coordinates", "ablations", "models"}
 
 
 def _set(section: str, key: str, value: Any) -> Callable[[Path], None]:
