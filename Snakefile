@@ -69,5 +69,10 @@ onstart:
     say_cost()
 
 
+onsuccess:
+    say_what_steps_took()
+
+
 onerror:
     write_unfinished_pages(workflow, logger.error)
+    say_what_steps_took()

@@ -158,6 +158,13 @@ def say_cost():
     announce(config, due, workflow.resource_settings.cores or 1, logger.info)
 
 
+def say_what_steps_took():
+    """Write the time and memory of all steps beside the pages, of this run and of those before."""
+    from weight_atlas.pages.step_costs import write_step_costs
+
+    write_step_costs(*(Path(workflow.pathvars.apply(path)) for path in ("<benchmarks>", "<results>/atlas")))
+
+
 def products_of(model):
     """All outputs of a model's analyses: what the rule named like the analysis writes."""
     names = {"corpus": list(config["corpora"]), "recipe": list(config["recipes"])}

@@ -1,6 +1,6 @@
 """The findings of each model, its page, and the page over all of them.
 
-Required: the outputs of the models' analyses and of the comparisons, report/*.rst.
+Required: the outputs of the models' analyses and of the comparisons of models, report/*.rst.
 Produces: <results>/findings/{model}.json and .csv, <results>/atlas/{model}.md and .json, <results>/overview/models.md;
 for a browser <results>/atlas/index.html, <results>/atlas/models/{model}.html and what they share.
 """
@@ -74,6 +74,8 @@ use rule per_model as atlas_page with:
         products=lambda wildcards: products_of(wildcards.model),
         captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in selection.analyses_of(wildcards.model)],
         findings="<results>/findings/{model}.json",
+        comparisons=lambda wildcards: pairs.of_model(wildcards.model, "<results>/comparison/{pair}.csv"),
+        compared=lambda wildcards: pairs.of_model(wildcards.model, "<results>/comparison/{pair}.json"),
     output:
         page="<results>/atlas/models/{model}.html",
         data=directory("<results>/atlas/models/{model}"),

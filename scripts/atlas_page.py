@@ -5,7 +5,7 @@ from pathlib import Path
 from weight_atlas.artifacts import read_json
 from weight_atlas.pages.collect import collected
 from weight_atlas.pages.html.model_page import write_model_page
-from weight_atlas.pages.html.sources import Artifacts
+from weight_atlas.pages.html.sources import Artifacts, changes_against
 from weight_atlas.workflow.step import run_step
 
 
@@ -19,6 +19,8 @@ def main(
     weight_profile: Path | None = None,
     singular_values: Path | None = None,
     attention_kernel: Path | None = None,
+    comparisons: list[Path] | None = None,
+    compared: list[Path] | None = None,
     *,
     page: Path,
     data: Path,
@@ -28,13 +30,16 @@ def main(
     """Write the page, the folder of its data beside it, and what the index says of the model.
 
     products: outputs of the analyses, below the results folder; captions: one .rst an analysis, in the order of the
-    sections. findings: of the analyses together. The other inputs are what cards are drawn from, where they are made.
+    sections. findings: of the analyses together. comparisons, compared: tables and summaries of the comparisons with
+    other models. The other inputs are what cards are drawn from, where they are made.
     """
     found = list(collected(captions, products, page.parents[2]))
     artifacts = Artifacts(
         checkpoint, tensor_inventory, value_histogram, weight_profile, singular_values, attention_kernel
     )
-    write_model_page(page, data, summary, model, found, products, read_json(findings)["findings"], artifacts)
+    changed = changes_against(model, comparisons or [], compared or [])
+    told = read_json(findings)["findings"]
+    write_model_page(page, data, summary, model, found, products, told, artifacts, changed=changed)
 
 
 if __name__ == "__main__":

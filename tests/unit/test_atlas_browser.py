@@ -4,11 +4,12 @@ from urllib.parse import quote
 
 import pytest
 from atlas_results import HOSTILE, write_atlas, write_shared
-from watched_browser import opened, started
+from watched_browser import opened, plotted, started
 
 from weight_atlas.artifacts import read_json, read_table
 from weight_atlas.metrics import metric, tables
 from weight_atlas.pages.html.index_page import write_index
+from weight_atlas.pages.step_costs import write_step_costs
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +25,15 @@ def atlas(tmp_path_factory):
     write_atlas(results, OWNED, texts=HOSTILE)
     write_shared(results)
     folder = results / "atlas"
+    for name, seconds, cpu in (
+        (f"heavy_tail/{PLAIN}", 2, "NA"),
+        (f"sparsity/{PLAIN}/part", 10, 3.25),
+        ("corpus/a", 9, 9),
+    ):
+        file = results.parent / f"benchmarks/{name}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"s\th:m:s\tmax_rss\tcpu_time\n{seconds}\t0:00:02\t200.5\t{cpu}\n")
+    write_step_costs(results.parent / "benchmarks", folder)
     summaries = [read_json(folder / f"models/{name}.json") for name in (PLAIN, EXPERTS, OWNED)]
     write_index(folder / "index.html", folder / "index", summaries, [], [], {})
     return folder
@@ -148,6 +158,45 @@ def test_tables_are_sorted_filtered_and_copied(browser, atlas):
         copied = page.evaluate("navigator.clipboard.readText()").splitlines()
     assert copied[0].startswith("id,role") and len(copied) == 3
     assert {line.split(",")[0] for line in copied[1:]} == {"layers.1.W_Q", "layers.1.W_Q.bias"}
+
+
+def test_charts_of_sections_draw_the_numbers_of_the_tables(browser, atlas):
+    ranks = read_table(atlas.parent / f"effective_rank/{PLAIN}.csv")
+    heads = read_table(atlas.parent / f"attention_head/{PLAIN}.csv")
+    with opened(browser, page_of(atlas, PLAIN)) as page:
+        assert page.locator("figure.plot svg").count() == 0, "drawn when they are scrolled to"
+        lines = plotted(page.locator("#effective_rank figure.plot"))
+        cells = plotted(page.locator("#attention_head figure.plot").first)
+        choices = page.locator("#effective_rank .plot select").last.locator("option").all_inner_texts()
+        page.locator("#attention_head .plot select").first.select_option(label="OV")
+        page.wait_for_selector("#attention_head figure[data-drawn^='erank OV']")
+        others = plotted(page.locator("#attention_head figure.plot").first)
+    drawn = ranks[ranks.layer.notna()].groupby(["layer", "role"]).erank_relative.median()
+    assert {(each["x"], each["by"]): each["value"] for each in lines} == pytest.approx(dict(drawn), rel=1e-12)
+    assert choices == [metric(f"effective_rank.{each}").title for each in ("erank", "erank_relative")]
+    for circuit, found in (("QK", cells), ("OV", others)):
+        assert len(found) == (heads.circuit == circuit).sum()
+        for each in found:
+            row = heads.loc[each["row"]]
+            assert (row.circuit, row.layer, row["head"]) == (circuit, each["y"], each["x"])
+            assert each["value"] == pytest.approx(row.erank, rel=1e-12)
+
+
+def test_a_cell_of_a_chart_leads_to_its_card(browser, atlas):
+    with opened(browser, page_of(atlas, PLAIN)) as page:
+        plotted(page.locator("#attention_head figure.plot").first)
+        page.locator("#attention_head .plot .mark-rect path").first.click()
+        page.wait_for_selector("#card .pair svg")
+        assert page.inner_text("#card h3") == "layer 0 head 0"
+        assert "metric=head%2Fattention_head.erank%3AQK" in page.url
+
+
+def test_what_steps_took_is_loaded_when_it_is_asked_for(browser, atlas):
+    with opened(browser, page_of(atlas, PLAIN)) as page:
+        page.locator("details.steps summary").click()
+        page.wait_for_selector("details.steps tbody tr")
+        assert page.locator("details.steps tbody tr").count() == 2, "those of this model"
+        assert page.inner_text("details.steps p").startswith("2 steps took 12 s one after the other, 3.25 s of CPU")
 
 
 def test_the_theme_is_switched(browser, atlas):

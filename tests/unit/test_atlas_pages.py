@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 from atlas_results import HOSTILE, findings_of, inventory, write_atlas, write_results
 
-from weight_atlas.artifacts import read_json, read_table
+from weight_atlas.artifacts import read_json, read_table, write_json, write_table
+from weight_atlas.not_applicable import write_not_applicable
 from weight_atlas.pages.html.encoding import in_chunks, json_text, packed
 from weight_atlas.pages.html.evidence import strip
 from weight_atlas.pages.html.grids import tensor_grid
 from weight_atlas.pages.html.index_page import write_index
-from weight_atlas.pages.html.measures import measures
+from weight_atlas.pages.html.measures import changes, measures
+from weight_atlas.pages.html.sources import changes_against
+from weight_atlas.pages.step_costs import write_step_costs
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +160,36 @@ def test_of_tables_with_the_same_metrics_the_fuller_one_colours_the_map():
     ranks = pd.DataFrame({"id": grid["cells"]["id"], "erank_relative": 0.5})
     found = measures(grid, {"effective_rank": ranks, "spectrum_view": ranks.head(3)})
     assert [each.id for each in found] == ["effective_rank.erank_relative"]
+
+
+@pytest.mark.parametrize(("model", "other", "side"), [("tuned", "base", "b"), ("base", "tuned", "a")])
+def test_what_tells_a_model_from_another_colours_its_own_map(tmp_path, model, other, side):
+    write_json(tmp_path / "pair.json", {"a": "base", "b": "tuned"})
+    both = {
+        "id_a": ["x.W_Q", "gone"],
+        "id_b": ["y.W_Q", "new"],
+        "relative": [0.25, 1.0],
+        "relative_null": 1.4,
+        "n": 256,
+    }
+    write_table(tmp_path / "pair.csv", pd.DataFrame(both))
+    write_not_applicable(tmp_path / "none.csv", "nothing in common")
+    tables = [tmp_path / "pair.csv", tmp_path / "none.csv"]
+    found = changes_against(model, tables, [tmp_path / "pair.json", tmp_path / "pair.json"])
+    grid = tensor_grid(inventory(1))
+    own = {"a": "x", "b": "y"}[side]
+    grid["cells"]["id"] = [f"{own}.W_Q" if name == "layers.0.W_Q" else name for name in grid["cells"]["id"]]
+    (change,) = changes(grid, found)
+    assert change.about["title"] == f"relative change · against {other}"
+    (cell,) = np.flatnonzero(np.isfinite(change.values))
+    assert grid["cells"]["id"][cell] == f"{own}.W_Q" and (change.values[cell], change.nulls[cell]) == (0.25, 1.4)
+
+
+def test_what_steps_took_is_written_beside_pages_only(tmp_path):
+    (tmp_path / "benchmarks/heavy_tail").mkdir(parents=True)
+    (tmp_path / "benchmarks/heavy_tail/m.tsv").write_text("s\tcpu_time\tmax_rss\n1.5\tNA\t7")
+    write_step_costs(tmp_path / "benchmarks", tmp_path / "atlas")
+    assert not (tmp_path / "atlas").exists()
+    (tmp_path / "atlas/assets").mkdir(parents=True)
+    write_step_costs(tmp_path / "benchmarks", tmp_path / "atlas")
+    assert chunk(tmp_path / "atlas/steps.js")["cells"] == [["heavy_tail"], ["m"], [1.5], [None], [7.0]]

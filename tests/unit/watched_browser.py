@@ -12,6 +12,17 @@ QUIET = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
+# What the marks of a chart were drawn from, each once.
+MARKS = """holder => {
+  const found = new Map();
+  const walk = (item) => {
+    if (item.datum && "row" in item.datum) found.set(item.datum.row, item.datum);
+    (item.items ?? []).forEach(walk);
+  };
+  walk(holder.view.scenegraph().root);
+  return [...found.values()].map(({ row, x, y, value, by, rows }) => ({ row, x, y, value, by, rows }));
+}"""
+
 # Of pages below the first one.
 FOLDERS = ("models", "pairs", "series", "vectors")
 
@@ -47,3 +58,11 @@ def opened(browser, file: Path, hash: str = "", *, width: int = 1280, theme: str
     outside = [url for url in asked if not url.startswith((inside, "data:", "blob:"))]
     context.close()
     assert said == [] and outside == [] and wide <= 0, (said, outside, wide)
+
+
+def plotted(figure):
+    """What is drawn in a chart of a section, after scrolling to it: {row, x, y, value, by, rows} a mark."""
+    figure.scroll_into_view_if_needed()
+    figure.locator("xpath=self::*[contains(@class, 'ready')]").wait_for()
+    holder = figure.locator(".drawing")
+    return holder.evaluate(MARKS) if holder.is_visible() else []

@@ -14,6 +14,7 @@ import forked
 ROOT = Path(__file__).parents[2]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 SMALL = ("--configfile", "small.yaml")
+TOOK = "atlas/steps.js"  # below the results: stands outside the promise of equal bytes
 Done = subprocess.CompletedProcess[str]
 PARTS = ("Snakefile", "rules", "scripts", "src", "config", "schemas", "profiles", "envs", "report")
 
@@ -85,9 +86,6 @@ class Project:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    """SHA-256 of every file below a folder, but of what says how long steps took."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if name != TOOK}

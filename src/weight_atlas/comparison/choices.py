@@ -26,6 +26,10 @@ class Pairs:
         """The names of models a and b."""
         return self._pairs[pair]
 
+    def of_model(self, model: str, pattern: str) -> list[str]:
+        """A pattern filled for each pair that a model is one of. pattern: with {pair} in it."""
+        return [pattern.format(pair=name) for name, pair in self._pairs.items() if model in pair]
+
     def files(self, pair: str, patterns: Mapping[str, str]) -> dict[str, str]:
         """Files of both models, by input: those of b end in _b. patterns: their paths, with {model} in them."""
         a, b = self._pairs[pair]

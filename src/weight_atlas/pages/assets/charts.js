@@ -32,10 +32,17 @@ function config() {
   };
 }
 
+// Ticks at whole numbers, few enough to read.
+atlas.wholeTicks = (values) => {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500].find((each) => (high - low) / each <= 10) ?? Math.ceil((high - low) / 10);
+  return Array.from({ length: Math.floor((high - low) / step) + 1 }, (_, number) => low + number * step);
+};
+
 // A metric by layer, a line a role, with the null dashed.
 atlas.depthChart = (points, nulls, metric) => () => {
   const y = { field: "value", type: "quantitative", title: metric.label, scale: metric.scale === "log" && points.every((p) => p.value > 0) ? { type: "log", nice: false } : { zero: false }, axis: { tickCount: 5 } };
-  const x = { field: "layer", type: "quantitative", title: "layer", axis: { tickMinStep: 1, format: "d" } };
+  const x = { field: "layer", type: "quantitative", title: "layer", axis: { values: atlas.wholeTicks(points.map((point) => point.layer)), format: "d" } };
   const layers = [
     { data: { values: points }, mark: { type: "line", point: { filled: true, size: 28 }, strokeWidth: 1.6, tooltip: true }, encoding: { x, y, color: { field: "role", type: "nominal", title: null, sort: null }, tooltip: [{ field: "role" }, { field: "layer" }, { field: "value", format: ".4g" }, { field: "null", format: ".4g" }] } },
   ];

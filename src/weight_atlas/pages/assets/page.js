@@ -139,6 +139,15 @@
     document.getElementById("map").scrollIntoView();
   }
 
+  // From a mark of a chart to the cell that it is of: metric of the registry, which of its several rows, names of cells.
+  atlas.follow = (grid, id, of, names) => {
+    const cell = names.find((name) => metrics.grids.get(grid)?.cells.id.includes(name));
+    if (!cell) return;
+    const own = [`${id}:${of}`, id].find((each) => metrics.byId.has(`${grid}/${each}`)) ?? metrics.all.find((each) => each.grid === grid)?.id;
+    location.hash = `#${new URLSearchParams({ metric: grid === "tensor" ? own : `${grid}/${own}`, cell })}`;
+    document.getElementById("map").scrollIntoView();
+  };
+
   for (const link of document.querySelectorAll("a.tocell")) {
     const chart = link.closest(".finding").querySelector("a.def[data-metric]");
     const id = chart && metrics.byId.has(`tensor/${chart.dataset.metric}`) ? chart.dataset.metric : page.first;

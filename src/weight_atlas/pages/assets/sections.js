@@ -1,4 +1,5 @@
-// What all pages with sections do: names of numbers lead to their definitions, tables are drawn when they come into view.
+// What all pages with sections do: names of numbers lead to their definitions, and tables and charts are drawn when they
+// come into view.
 "use strict";
 
 // folder: of the page's data, relative to it.
@@ -11,7 +12,35 @@ atlas.sections = (folder) => {
     watch.observe(details);
     details.addEventListener("toggle", () => details.open && draw(details));
   }
+  const near = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) if (isIntersecting) plot(target);
+  }, { rootMargin: "300px" });
+  document.querySelectorAll("figure.plot").forEach((figure) => near.observe(figure));
   addEventListener("beforeprint", () => document.querySelectorAll("details.caption").forEach((details) => (details.open = true)));
+
+  async function plot(figure) {
+    near.unobserve(figure);
+    const about = JSON.parse(figure.dataset.chart);
+    await new Plot(figure, about, await atlas.chunk(folder, about.key)).draw();
+    figure.classList.add("ready");
+  }
+
+  const steps = document.querySelector("details.steps");
+  steps?.addEventListener("toggle", () => steps.open && took(steps), { once: true });
+
+  // Time and memory of the steps that are of the page's model; on the index, of all.
+  async function took({ dataset: { folder: above, of }, lastElementChild: holder }) {
+    try {
+      const { columns, cells } = await atlas.chunk(above, "steps");
+      const kept = cells[0].flatMap((_, row) => (!of || cells[1][row].split("/")[0] === of ? [row] : []));
+      const own = cells.map((values) => kept.map((row) => values[row]));
+      const sum = (number) => own[number].reduce((all, value) => all + (value ?? 0), 0);
+      const said = `${kept.length} steps took ${atlas.written(sum(2), ".3g")} s one after the other, ${atlas.written(sum(3), ".3g")} s of CPU, and at most ${atlas.written(own[4].reduce((most, value) => Math.max(most, value ?? 0), 0), ".4g")} MB of memory.`;
+      holder.replaceChildren(atlas.make("p", {}, said), new DataTable({ columns, cells: own }, "Time and memory of every step").element);
+    } catch {
+      holder.replaceChildren(atlas.make("p", { class: "reason" }, "This is not recorded here: a run of the workflow writes it beside the pages, as steps.js, when it ends."));
+    }
+  }
 
   async function draw(details) {
     if (details.drawn) return;

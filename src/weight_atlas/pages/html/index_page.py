@@ -49,7 +49,7 @@ def write_index(
         "index.html.jinja",
         models=models,
         grades=GRADES,
-        parts=in_parts([each for each in sections if each.tables or each.figures or each.files]),
+        parts=in_parts([each for each in sections if each.tables or each.charts or each.figures or each.files]),
         left_out=[each for each in sections if each.not_applicable or each.missing],
         others={
             what: [

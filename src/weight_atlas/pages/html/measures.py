@@ -79,6 +79,24 @@ def measures(grid: dict[str, Any], tables: Mapping[str, pd.DataFrame]) -> Iterat
             yield from _of_table(of(name), frame, len(grid["cells"]["id"]))
 
 
+def changes(grid: dict[str, Any], others: Mapping[str, pd.DataFrame]) -> Iterator[Measure]:
+    """What tells a model's tensors apart from those of other models: the metrics of comparisons that can be unusual.
+
+    others: by the other model's name, the table `comparison` with the column `id` of this model's tensors.
+    """
+    table, cells = of("comparison"), {name: number for number, name in enumerate(grid["cells"]["id"])}
+    for other, frame in others.items():
+        rows = frame.assign(_cell=frame["id"].map(cells)).dropna(subset="_cell")
+        for metric in table.metrics:
+            if metric.direction == "none" or metric.column not in rows:
+                continue
+            values = _spread(rows, pd.to_numeric(rows[metric.column], errors="coerce"), len(cells))
+            if not np.isnan(values).all():
+                null = metric.null_of(rows)
+                nulls = None if null is None else _spread(rows, null, len(cells))
+                yield Measure(metric, table, f"against {other}", values, nulls)
+
+
 def _repeated(name: str, rows: dict[str, pd.DataFrame]) -> bool:
     """Whether another of these tables has all metrics of one, for no fewer cells: more of them, or it comes later."""
 

@@ -1,7 +1,7 @@
 """The page of a model: what is unusual first, then the map with its cards, then the sections of all analyses."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from weight_atlas.pages.html.encoding import grouped, in_chunks, packed, write_c
 from weight_atlas.pages.html.evidence import WIDTH, strip
 from weight_atlas.pages.html.grids import numbered_grid, tensor_grid
 from weight_atlas.pages.html.marks import marks_of, super_weight_marks
-from weight_atlas.pages.html.measures import Measure, measures
+from weight_atlas.pages.html.measures import Measure, changes, measures
 from weight_atlas.pages.html.sections import Section, in_parts, section, tables_in
 from weight_atlas.pages.html.sources import Artifacts
 from weight_atlas.pages.html.templates import rendered
@@ -43,12 +43,13 @@ def write_model_page(
     findings: list[dict[str, Any]],
     artifacts: Artifacts,
     failures: Failures | None = None,
+    changed: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
     """Write a model's page, the folder of its data, and what the index says of it.
 
     page: two folders below the results; data: a folder beside it. products: of the analyses, with their tables, in the
     order of the sections; paths: their outputs. failures: what keeps the page from being complete; None for a whole
-    one.
+    one. changed: comparisons with other models, see sources.changes_against.
     """
     results = page.parents[2]
     shutil.rmtree(data, ignore_errors=True)
@@ -56,7 +57,8 @@ def write_model_page(
     tables = tables_in(paths, results)
     grids = _grids(artifacts, tables, results)
     found = [(grid, measure) for grid in grids for measure in measures(grid, _of_registry(tables, results))]
-    about = _write_measures(data, found)
+    against = [(grid, measure) for grid in grids[:1] for measure in changes(grid, changed or {})]
+    about = _write_measures(data, [*found, *against])
     by_file = {path.relative_to(results).as_posix(): table for path, table in tables.items()}
     sections = [section(product, tables, results, data, page) for product, _ in products]
     facts = _facts(by_file, model)
@@ -85,7 +87,7 @@ def write_model_page(
             for number, each in enumerate(findings)
         ],
         chart_width=WIDTH,
-        parts=in_parts([each for each in sections if each.tables or each.figures or each.files]),
+        parts=in_parts([each for each in sections if each.tables or each.charts or each.figures or each.files]),
         left_out=[each for each in sections if each.not_applicable or each.missing],
         map=map_data,
         has_map=bool(grids),

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from weight_atlas.metrics import Metric, Table, table_of
 from weight_atlas.not_applicable import if_applicable, reason_of
 from weight_atlas.pages.excerpts import shown
+from weight_atlas.pages.html.charts import charts_of, pictures
 from weight_atlas.pages.html.encoding import columns_of, write_chunk
 from weight_atlas.pages.page import Product, title_of
 
@@ -40,12 +41,16 @@ MOST_CELLS = 200_000
 
 @dataclass
 class Section:
-    """One analysis on a page. tables: {key, title, rows, of, columns}: what to load, and how much of it there is."""
+    """One analysis on a page.
+
+    charts: of charts.charts_of. tables: {key, title, rows, of, columns}: what to load, and how much of it there is.
+    """
 
     id: str
     title: str
     part: str
     caption: Markup
+    charts: list[dict[str, Any]] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
     tables: list[dict[str, Any]] = field(default_factory=list)
     files: list[tuple[str, str]] = field(default_factory=list)
@@ -81,7 +86,7 @@ def _read(path: Path, results: Path) -> pd.DataFrame:
 
 
 def section(product: Product, tables: dict[Path, pd.DataFrame], results: Path, folder: Path, page: Path) -> Section:
-    """The section of a product; its tables become chunks in folder, and its figures are copied there.
+    """The section of a product; its tables become chunks in folder, and the figures that it shows are copied there.
 
     tables: of all products, by their paths; links are relative to the page's own folder.
     """
@@ -89,17 +94,24 @@ def section(product: Product, tables: dict[Path, pd.DataFrame], results: Path, f
     registered = {path: table_of(path.relative_to(results).as_posix()) for path in own}
     part = part_of(product.name)
     up = "../" * len(page.parent.relative_to(results).parts)
+    shown_first = sorted(registered.items(), key=lambda item: item[1] is None or item[1].page is None)
+    of_page = [_table(path, own[path], known, results, folder) for path, known in shown_first]
+    known = {
+        each["key"]: (of, own[path]) for each, (path, of) in zip(of_page, shown_first, strict=True) if of is not None
+    }
+    rows = {each["key"]: {"rows": each["rows"], "of": each["of"]} for each in of_page}
     return Section(
         id=product.name,
         title=title_of(product.name),
         part=part if part in PARTS else "",
         caption=_caption(product.caption),
-        figures=[_copied(link, results, folder, page) for link in product.figures],
-        tables=[
-            _table(path, own[path], known, results, folder)
-            for path, known in sorted(registered.items(), key=lambda item: item[1] is None or item[1].page is None)
+        charts=[{**chart, **rows[chart["key"]]} for chart in charts_of(product.name, known)],
+        figures=[_copied(link, results, folder, page) for link in pictures(product.name, product.figures)],
+        tables=of_page,
+        files=[
+            (link.removeprefix("../"), up + link.removeprefix("../"))
+            for link in [*product.files, *product.figures, *product.more]
         ],
-        files=[(link.removeprefix("../"), up + link.removeprefix("../")) for link in [*product.files, *product.more]],
         not_applicable=product.not_applicable,
         missing=product.missing,
     )
@@ -179,8 +191,15 @@ def _says_nothing(rows: pd.DataFrame, column: Any) -> bool:
     )
 
 
-def _told_of(metric: Metric) -> dict[str, str]:
-    return {"metric": metric.id, "title": metric.title, "format": metric.format}
+def _told_of(metric: Metric) -> dict[str, Any]:
+    about = {
+        "label": metric.label if metric.label != metric.title else None,
+        "scale": metric.scale if metric.scale != "linear" else None,
+        "null": metric.null,
+        "interval": metric.interval,
+    }
+    known = {key: value for key, value in about.items() if value is not None}
+    return {"metric": metric.id, "title": metric.title, "format": metric.format, **known}
 
 
 def _told(table: pd.DataFrame, registered: Table | None) -> pd.DataFrame:

@@ -1,0 +1,237 @@
+// The kinds of charts that sections have, each as a specification of Vega-Lite from the rows of a table.
+"use strict";
+
+const MOST_POINTS = 3000;
+
+const plots = (() => {
+  const quantitative = (column, values, more = {}) => ({
+    type: "quantitative",
+    title: column.label ?? column.title ?? column.name.replaceAll("_", " "),
+    scale: column.scale === "log" && values.length && values.every((value) => value > 0) ? { type: "log", nice: false } : { zero: false },
+    axis: { tickCount: 5, ...(column.scale === "log" ? { format: "~g" } : {}) },
+    ...more,
+  });
+  const narrow = () => innerWidth < 720;
+  const coloured = (column, values) => {
+    const kinds = new Set(values).size;
+    const ordered = values.every((value) => typeof value === "number") && kinds > 8;
+    const legend = narrow() ? { orient: "bottom", columns: 3, symbolLimit: 24 } : { symbolLimit: 24 };
+    const title = ordered || typeof values[0] !== "string" ? column.name.replaceAll("_", " ") : null;
+    return ordered
+      ? { field: "by", type: "quantitative", title, scale: { range: ["below", "accent", "above-2"].map(atlas.colour) }, legend: { ...legend, gradientLength: 120 } }
+      : { field: "by", type: "nominal", title, sort: null, legend: kinds > 1 ? legend : null };
+  };
+  const middle = (values) => atlas.median(Float64Array.from(values.filter(Number.isFinite)).sort());
+
+  function lines(plot, rows, curve = false) {
+    const [x, y, by] = [plot.column(plot.about.x), plot.number, plot.column(plot.about.by)];
+    const groups = new Map();
+    for (const row of rows) {
+      const [at, value] = [x.values[row], finite(y.values[row])];
+      if (at === null || Number.isNaN(value)) continue;
+      const kind = by ? said(by.values[row]) : "";
+      const key = `${kind}\n${at}`;
+      if (!groups.has(key)) groups.set(key, { at, kind, rows: [] });
+      groups.get(key).rows.push(row);
+    }
+    const points = [...groups.values()].map(({ at, kind, rows: own }) => {
+      const [low, high] = (y.interval ?? []).map((name) => (own.length === 1 ? finite(plot.column(name)?.values[own[0]]) : NaN));
+      return { x: at, by: kind, value: middle(own.map((row) => finite(y.values[row]))), null: middle(own.map((row) => plot.base(row))), low, high, rows: own.length, row: own[0] };
+    });
+    if (!points.length) return null;
+    const numeric = points.every((point) => typeof point.x === "number");
+    const places = new Set(points.map((point) => point.x)).size;
+    const whole = points.every((point) => Number.isInteger(point.x));
+    const values = points.map((point) => point.value);
+    const across = numeric ? { field: "x", ...quantitative(x, curve ? points.map((point) => point.x) : []), ...(curve ? {} : { axis: whole ? { values: atlas.wholeTicks(points.map((point) => point.x)), format: "d" } : { tickCount: 8, format: "~g" } }) } : { field: "x", type: "ordinal", sort: null, title: x.name.replaceAll("_", " ") };
+    const up = quantitative(y, values);
+    const colour = by ? coloured(by, points.map((point) => point.by)) : { value: atlas.colour("accent") };
+    const detail = by ? { detail: { field: "by" } } : {};
+    const nulls = points.filter((point) => Number.isFinite(point.null) && (up.scale.type !== "log" || point.null > 0)).map((point) => ({ ...point, value: point.null }));
+    const bands = points.filter((point) => Number.isFinite(point.low) && Number.isFinite(point.high));
+    const line = { type: "line", strokeWidth: 1.6, tooltip: true, ...(places <= 60 && !curve ? { point: { filled: true, size: 26 } } : {}) };
+    const tooltip = [{ field: "by", title: by?.name ?? "number" }, { field: "x", title: x.name }, { field: "value", format: ".4g" }, ...(nulls.length ? [{ field: "null", format: ".4g" }] : []), { field: "rows", title: "rows (their median)" }];
+    const layer = [{ data: { values: points }, mark: line, encoding: { x: across, y: { field: "value", ...up }, color: colour, ...detail, tooltip } }];
+    if (nulls.length) layer.unshift({ data: { values: nulls }, mark: { type: "line", strokeDash: [4, 3], strokeWidth: 1, opacity: 0.8 }, encoding: { x: across, y: { field: "value", ...up }, ...detail, color: colour } });
+    if (bands.length && up.scale.type !== "log") layer.unshift({ data: { values: bands }, mark: { type: "errorband", opacity: 0.18 }, encoding: { x: across, y: { field: "low", ...up }, y2: { field: "high" }, ...detail, color: colour } });
+    const dashed = plot.about.beside && nulls.length ? `Dashed: ${plot.column(plot.about.beside)?.title ?? plot.about.beside}.` : nulls.length ? "Dashed: the null." : "";
+    return { specification: () => ({ height: 230, layer }), note: dashed };
+  }
+
+  function said(value) {
+    return value === null ? "none" : typeof value === "string" ? shown(value) : value;
+  }
+
+  function heat(plot, rows) {
+    const [x, y, column] = [plot.column(plot.about.x), plot.column(plot.about.y), plot.number];
+    const cells = new Map();
+    for (const row of rows) {
+      if (x.values[row] === null || y.values[row] === null || Number.isNaN(finite(column.values[row]))) continue;
+      const key = `${x.values[row]}\n${y.values[row]}`;
+      if (!cells.has(key)) cells.set(key, []);
+      cells.get(key).push(row);
+    }
+    if (!cells.size) return null;
+    const points = [...cells.values()].map((own) => ({ x: said(x.values[own[0]]), y: said(y.values[own[0]]), value: middle(own.map((row) => finite(column.values[row]))), null: middle(own.map((row) => plot.base(row))), name: plot.named(own[0]), row: own[0] }));
+    const values = points.map((point) => point.value);
+    const scores = points.every((point) => Number.isFinite(point.null)) ? againstNull(column, values, points.map((point) => point.null)) : null;
+    const logarithmic = column.scale === "log" && values.every((value) => value > 0);
+    const of = (value) => (logarithmic ? Math.log(value) : value);
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    points.forEach((point, i) => (point.score = scores ? scores.score[i] : (of(point.value) - of(low)) / (of(high) - of(low) || 1)));
+    const sorted = (name) => [...new Set(points.map((point) => point[name]))].sort((a, b) => (typeof a === "number" && typeof b === "number" ? a - b : 0));
+    const tall = sorted("y");
+    const axis = { labelOverlap: true, labelLimit: 150, labelAngle: 0, ticks: false, domain: false };
+    const tooltip = [...(plot.about.label ? [{ field: "name", title: "of" }] : []), { field: "y", title: y.name }, { field: "x", title: x.name }, { field: "value", format: ".4g" }, ...(scores ? [{ field: "null", format: ".4g" }] : [])];
+    const specification = () => ({
+      height: Math.max(60, Math.min(26, Math.max(5, 420 / tall.length)) * tall.length),
+      data: { values: points },
+      mark: { type: "rect", tooltip: true, cursor: plot.about.cell ? "pointer" : undefined },
+      encoding: {
+        x: { field: "x", type: "ordinal", title: x.name.replaceAll("_", " "), sort: sorted("x"), axis },
+        y: { field: "y", type: "ordinal", title: y.name.replaceAll("_", " "), sort: tall, axis },
+        color: { field: "score", type: "quantitative", legend: null, scale: scores ? { domain: [-1, -0.5, 0, 0.5, 1], range: ["below-2", "below", "middle", "above", "above-2"].map(atlas.colour) } : { domain: [0, 0.5, 1], range: ["cell-empty", "accent", "ink"].map(atlas.colour) } },
+        tooltip,
+      },
+    });
+    const ends = scores
+      ? [atlas.make("span", {}, "below"), atlas.make("span", { class: "ramp", "aria-hidden": "true" }), atlas.make("span", {}, "above"), atlas.make("span", { class: "quietly" }, `middle: the null; full colour: ${scores.full}`)]
+      : [atlas.make("span", {}, atlas.said(low, column.format)), atlas.make("span", { class: "ramp plain", "aria-hidden": "true" }), atlas.make("span", {}, atlas.said(high, column.format)), atlas.make("span", { class: "quietly" }, logarithmic ? "log scale" : "")];
+    return { specification, legend: ends, note: plot.about.cell && atlas.follow ? "A click on a cell opens its card on the map." : "" };
+  }
+
+  function bars(plot, rows) {
+    const column = plot.number;
+    const by = plot.column(plot.about.by);
+    const [lower, upper] = column.interval ?? [];
+    let points = rows.map((row) => ({ name: plot.named(row) || `row ${row}`, value: finite(column.values[row]), null: plot.base(row), low: finite(plot.column(lower)?.values[row]), high: finite(plot.column(upper)?.values[row]), by: by ? said(by.values[row]) : "", row })).filter((point) => Number.isFinite(point.value));
+    if (!points.length) return null;
+    const all = points.length;
+    if (plot.about.most && all > plot.about.most) points = points.sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, plot.about.most);
+    const seen = new Map();
+    for (const point of points) {
+      seen.set(point.name, (seen.get(point.name) ?? 0) + 1);
+      if (seen.get(point.name) > 1) point.name += ` (${seen.get(point.name)})`;
+    }
+    const up = quantitative(column, points.map((point) => point.value));
+    const logarithmic = up.scale.type === "log";
+    if (!logarithmic) up.scale = { zero: true };
+    const least = logarithmic ? 0 : -Infinity;
+    const bounds = points.filter((point) => point.low > least && Number.isFinite(point.high));
+    const nulls = points.filter((point) => Number.isFinite(point.null) && point.null > least);
+    const colour = by ? coloured(by, points.map((point) => point.by)) : { value: atlas.colour("accent") };
+    const y = { field: "name", type: "nominal", sort: null, title: null, axis: { labelLimit: narrow() ? 130 : 320 } };
+    const tooltip = [{ field: "name", title: "of" }, { field: "value", format: ".4g" }, ...(bounds.length ? [{ field: "low", format: ".4g" }, { field: "high", format: ".4g" }] : []), ...(nulls.length ? [{ field: "null", title: plot.about.beside ? "beside" : "null", format: ".4g" }] : [])];
+    const layer = [{ data: { values: points }, mark: logarithmic ? { type: "point", filled: true, size: 55, opacity: 1 } : { type: "bar", height: { band: 0.7 }, opacity: 0.85 }, encoding: { y, x: { field: "value", ...up }, color: colour, tooltip } }];
+    if (bounds.length) layer.push({ data: { values: bounds }, mark: { type: "rule", color: atlas.colour("ink"), strokeWidth: 1.2 }, encoding: { y, x: { field: "low", ...up }, x2: { field: "high" } } });
+    if (nulls.length) layer.push({ data: { values: nulls }, mark: { type: "tick", color: atlas.colour("ink"), thickness: 1.5, size: 12 }, encoding: { y, x: { field: "null", ...up } } });
+    const parts = [points.length < all ? `The ${points.length} largest of ${all.toLocaleString("en")}.` : "", nulls.length ? `Tick: ${plot.about.beside ? (plot.column(plot.about.beside)?.title ?? plot.about.beside) : "the null"}.` : "", bounds.length ? "Line: 95 % interval." : ""];
+    return { specification: () => ({ height: 16 * points.length, layer }), note: parts.filter(Boolean).join(" ") };
+  }
+
+  function points(plot, rows) {
+    const [x, y, by] = [plot.column(plot.drawn.x), plot.number, plot.column(plot.about.by)];
+    let found = rows.map((row) => ({ x: finite(x.values[row]), y: finite(y.values[row]), by: by ? said(by.values[row]) : "", name: plot.named(row), row })).filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y));
+    if (!found.length) return null;
+    const all = found.length;
+    const step = Math.ceil(all / MOST_POINTS);
+    if (step > 1) {
+      const order = found.slice().sort((a, b) => Math.abs(b.y) - Math.abs(a.y));
+      const most = new Set(order.slice(0, 200));
+      found = found.filter((point, i) => i % step === 0 || most.has(point));
+    }
+    const specification = () => ({
+      height: 260,
+      data: { values: found },
+      mark: { type: "point", filled: true, size: all > 300 ? 16 : 40, opacity: all > 300 ? 0.55 : 0.8, tooltip: true },
+      encoding: {
+        x: { field: "x", ...quantitative(x, found.map((point) => point.x)) },
+        y: { field: "y", ...quantitative(y, found.map((point) => point.y)) },
+        color: by ? coloured(by, found.map((point) => point.by)) : { value: atlas.colour("accent") },
+        tooltip: [{ field: "name", title: "of" }, { field: "x", title: x.title ?? x.name, format: ".4g" }, { field: "y", title: y.title ?? y.name, format: ".4g" }, ...(by ? [{ field: "by", title: by.name }] : [])],
+      },
+    });
+    return { specification, note: step > 1 ? `${found.length.toLocaleString("en")} of ${all.toLocaleString("en")} points are drawn, the extreme ones among them.` : "" };
+  }
+
+  function stack(plot, rows) {
+    const { x: across, several, by } = plot.about;
+    const x = plot.column(across);
+    const sums = new Map();
+    for (const row of rows)
+      for (const name of several ?? [plot.about.y]) {
+        const kind = several ? name : said(plot.column(by).values[row]);
+        const at = x.values[row] === null ? `no ${across}` : x.values[row];
+        const key = `${at}\n${kind}`;
+        if (!sums.has(key)) sums.set(key, { x: at, by: kind, value: 0 });
+        sums.get(key).value += finite(plot.column(name).values[row]) || 0;
+      }
+    if (!sums.size) return null;
+    const found = [...sums.values()];
+    const places = [...new Set(found.map((each) => each.x))].sort((a, b) => (typeof a === "number") - (typeof b === "number") || (typeof a === "number" ? a - b : 0)).reverse();
+    const order = [...places.filter((each) => typeof each === "number").reverse(), ...places.filter((each) => typeof each !== "number")];
+    const title = several ? "number" : plot.number.label ?? plot.number.title;
+    return { specification: () => ({ height: 220, data: { values: found }, mark: { type: "bar", tooltip: true }, encoding: { x: { field: "x", type: "ordinal", sort: order, title: across, axis: { labelOverlap: true, labelAngle: 0 } }, y: { field: "value", type: "quantitative", title, axis: { tickCount: 5, format: "~s" } }, color: { ...coloured(plot.column(by) ?? { name: "kind" }, found.map((each) => each.by)) }, tooltip: [{ field: "x", title: across }, { field: "by", title: "of" }, { field: "value", format: "," }] } }) };
+  }
+
+  function histogram(plot, rows) {
+    const [column, by] = [plot.number, plot.column(plot.about.by)];
+    const values = rows.map((row) => [finite(column.values[row]), by ? said(by.values[row]) : ""]).filter(([value]) => Number.isFinite(value));
+    if (!values.length) return null;
+    const low = values.reduce((least, [value]) => Math.min(least, value), Infinity);
+    const high = values.reduce((most, [value]) => Math.max(most, value), -Infinity);
+    const wide = (high - low) / 80 || 1;
+    const bins = new Map();
+    for (const [value, kind] of values) {
+      const place = Math.min(79, Math.floor((value - low) / wide));
+      const key = `${place}\n${kind}`;
+      if (!bins.has(key)) bins.set(key, { from: low + place * wide, to: low + (place + 1) * wide, by: kind, count: 0 });
+      bins.get(key).count++;
+    }
+    const found = [...bins.values()];
+    return { specification: () => ({ height: 200, data: { values: found.map((bin) => ({ ...bin, floor: 0.5 })) }, mark: { type: "bar", opacity: 0.7, tooltip: true }, encoding: { x: { field: "from", ...quantitative({ ...column, scale: "linear" }, []) }, x2: { field: "to" }, y: { field: "count", type: "quantitative", stack: null, title: "rows", scale: { type: "log", domainMin: 0.5, nice: false }, axis: { tickCount: 4, format: "~s" } }, y2: { field: "floor" }, color: by ? coloured(by, found.map((each) => each.by)) : { value: atlas.colour("accent") }, tooltip: [{ field: "from", format: ".4g" }, { field: "to", format: ".4g" }, { field: "count", format: "," }] } }) };
+  }
+
+  // Average linkage of the things that pairs of rows have distances of: nearest first, joined at their mean distance.
+  function tree(plot, rows) {
+    const [a, b, column] = [plot.column(plot.about.x), plot.column(plot.about.y), plot.number];
+    const names = [...new Set(rows.flatMap((row) => [a.values[row], b.values[row]]))];
+    const apart = new Map(rows.flatMap((row) => [[`${a.values[row]}\n${b.values[row]}`, finite(column.values[row])], [`${b.values[row]}\n${a.values[row]}`, finite(column.values[row])]]));
+    let open = names.map((name) => ({ leaves: [name], at: 0 }));
+    const distance = (one, other) => {
+      const all = one.leaves.flatMap((first) => other.leaves.map((second) => apart.get(`${first}\n${second}`))).filter(Number.isFinite);
+      return all.length ? all.reduce((sum, each) => sum + each, 0) / all.length : Infinity;
+    };
+    while (open.length > 1) {
+      let best = [0, 1, Infinity];
+      open.forEach((one, i) => open.slice(i + 1).forEach((other, j) => {
+        const far = distance(one, other);
+        if (far < best[2]) best = [i, i + 1 + j, far];
+      }));
+      if (!Number.isFinite(best[2])) break;
+      const [i, j, at] = best;
+      const joined = { leaves: [...open[i].leaves, ...open[j].leaves], parts: [open[i], open[j]], at };
+      open = [...open.filter((_, place) => place !== i && place !== j), joined];
+    }
+    const leaves = open.flatMap((each) => each.leaves);
+    const segments = [];
+    const place = (node) => {
+      if (!node.parts) return leaves.indexOf(node.leaves[0]);
+      const [one, other] = node.parts.map(place);
+      for (const [part, y] of [[node.parts[0], one], [node.parts[1], other]]) segments.push({ x: part.at, x2: node.at, y, y2: y, at: node.at });
+      segments.push({ x: node.at, x2: node.at, y: one, y2: other, at: node.at });
+      return (one + other) / 2;
+    };
+    open.forEach(place);
+    if (!segments.length) return null;
+    const labels = leaves.map((name, y) => ({ name: shown(name), y, x: 0 }));
+    const y = { field: "y", type: "quantitative", axis: null, scale: { domain: [-0.5, leaves.length - 0.5], reverse: true } };
+    const title = column.label ?? column.title;
+    return { specification: () => ({ height: Math.max(70, 30 * leaves.length), layer: [
+      { data: { values: segments }, mark: { type: "rule", strokeWidth: 1.6, color: atlas.colour("accent") }, encoding: { x: { field: "x", type: "quantitative", title, scale: { zero: true, padding: 12 } }, x2: { field: "x2" }, y, y2: { field: "y2" }, tooltip: [{ field: "at", title, format: ".4g" }] } },
+      { data: { values: labels }, mark: { type: "text", align: "left", baseline: "bottom", dx: 2, dy: -3, fontSize: 12, color: atlas.colour("ink") }, encoding: { x: { field: "x", type: "quantitative" }, y, text: { field: "name" } } },
+    ] }), note: "Joined where they are alike: at the mean of the distances between the models of both sides." };
+  }
+
+  return { lines, curve: (plot, rows) => lines(plot, rows, true), heat, bars, points, stack, histogram, tree };
+})();
