@@ -25,7 +25,7 @@ from weight_atlas.failed_run import write_unfinished_pages
 from weight_atlas.findings.rules import files as files_of_findings
 from weight_atlas.settings.analyses import ANALYSES
 from weight_atlas.tokens.parts import corpus_parts
-from weight_atlas.workflow.gpu_lease import visible_devices
+from weight_atlas.workflow.gpus import visible_devices
 from weight_atlas.workflow.needs import megabytes, minutes, stored_bytes
 from weight_atlas.workflow.location import LIBRARY
 from weight_atlas.workflow.paths import check_place, for_snakemake

@@ -140,20 +140,23 @@ def _held_device(gpus: int | None) -> Iterator[str]:
 
     gpus: how many the step was given; None if it has no use for one.
     """
-    from weight_atlas.workflow.gpu_lease import lease, visible_devices
+    from weight_atlas.workflow.gpu_lease import lease
+    from weight_atlas.workflow.gpus import visible_devices
 
     if gpus is None:
         yield "cpu"
-    elif gpus and visible_devices():
-        with lease(gpus) as devices:
+        return
+    devices = visible_devices()
+    if gpus and devices:
+        with lease(gpus, devices=devices) as names:
             import torch
 
             usable = torch.cuda.is_available()
-            reason = f"leased {', '.join(devices)}" if usable else "this torch cannot use the CUDA device"
+            reason = f"leased {', '.join(names)}" if usable else "this torch cannot use the CUDA device"
             print(f"device: {'cuda' if usable else 'cpu'} ({reason})", flush=True)
             yield "cuda" if usable else "cpu"
     else:
-        reason = "no GPU was given to this step" if visible_devices() else "no CUDA device on this machine"
+        reason = "no GPU was given to this step" if devices else "no CUDA device on this machine"
         print(f"device: cpu ({reason})", flush=True)
         yield "cpu"
 
