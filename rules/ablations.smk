@@ -52,7 +52,7 @@ use rule per_job as variant_perplexity with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("variant_perplexity"),
         options=lambda wildcards: choices.variant_options("variant_perplexity", wildcards.model, wildcards.ablation),
@@ -136,7 +136,7 @@ use rule per_job as ablation_eval with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("ablation_eval", lambda wildcards: choices.task_state(wildcards.task)),
         options=lambda wildcards: {
@@ -199,7 +199,7 @@ use rule per_model as quantization_ablation with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("quantization_ablation"),
         options=lambda wildcards: {

@@ -26,7 +26,7 @@ from weight_atlas.findings.rules import files as files_of_findings
 from weight_atlas.settings.analyses import ANALYSES
 from weight_atlas.tokens.parts import corpus_parts
 from weight_atlas.workflow.gpus import visible_devices
-from weight_atlas.workflow.needs import megabytes, minutes, stored_bytes
+from weight_atlas.workflow.needs import SPECTRA_ON_GPU, megabytes, minutes, size_of
 from weight_atlas.workflow.location import LIBRARY
 from weight_atlas.workflow.paths import check_place, for_snakemake
 from weight_atlas.workflow.provenance import code_digest, library_versions
@@ -81,12 +81,23 @@ def has_gpu():
     return bool(visible_devices())
 
 
-def one_gpu(wildcards):
-    """For `resources: gpu=`: one GPU, but none where jobs run on this machine and it has none.
+def gpus(wildcards):
+    """For `resources: gpu=` of steps that run a model: as many GPUs as the configuration says.
 
-    There the steps would queue up for a device that does not exist.
+    None where jobs run on this machine and it has none: the steps would queue up for a device that does not exist.
     """
-    return 1 if has_gpu() or not workflow.local_exec else 0
+    own = config["models"].get(wildcards.get("model"), {}).get("gpus")
+    return (config["gpus"] if own is None else own) if has_gpu() or not workflow.local_exec else 0
+
+
+def one_gpu(wildcards):
+    """For `resources: gpu=` of steps that use one GPU, and do not run the model."""
+    return min(1, gpus(wildcards))
+
+
+def gpu_for_spectra(wildcards, input):
+    """For `resources: gpu=`: one GPU for the spectra of models that are large enough to gain by it."""
+    return one_gpu(wildcards) if model_size(wildcards, input).stored >= SPECTRA_ON_GPU else 0
 
 
 def options(section, *model_keys):
@@ -266,13 +277,22 @@ def spared_weights(wildcards):
     return {"super_weights": "<results>/super_weights/{model}.json"} if found else {}
 
 
+def model_size(wildcards, input):
+    """How large the model of a job is, of a pair the larger one, by the manifests and inventories that the job reads."""
+    names = pairs.models(wildcards.pair) if wildcards.get("pair") else [wildcards.get("model")]
+    return size_of(
+        [path for name, path in input.items() if name.startswith("checkpoint")],
+        [path for name, path in input.items() if "inventory" in name],
+        [config["models"][name] for name in names if name in config["models"]],
+        ask=not workflow.local_exec,  # jobs of this machine ask nobody
+    )
+
+
 def need(quantity):
-    """For `resources:`, quantity(step, bytes of the stored model, attempt) of the step that a rule runs."""
+    """For `resources:`, quantity(step, size of the model, attempt) of the step that a rule runs."""
 
     def needed(wildcards, input, attempt, rulename):
-        model = config["models"].get(wildcards.get("model"), {})
-        stored = stored_bytes(input.get("checkpoint"), model.get("source"))
-        return quantity(workflow.get_rule(rulename).params.step, stored, attempt)
+        return quantity(workflow.get_rule(rulename).params.step, model_size(wildcards, input), attempt)
 
     return needed
 

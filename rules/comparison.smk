@@ -104,7 +104,7 @@ use rule per_job as super_weight_inheritance with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("super_weight_inheritance"),
         options=lambda wildcards: {

@@ -61,7 +61,7 @@ use rule per_model as input_second_moments with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("input_second_moments"),
         options=options("input_second_moments", "dtype", "trust_remote_code"),
@@ -110,7 +110,7 @@ use rule per_job as recipe_perplexity with:
         "../envs/lm.yaml"
     threads: 4
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("recipe_perplexity"),
         options=options("recipe_perplexity", "dtype", "trust_remote_code"),

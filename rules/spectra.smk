@@ -20,6 +20,8 @@ use rule per_job as singular_values_part with:
     pathvars:
         job="singular_values_part/{model}/{scatteritem}",
     threads: 4
+    resources:
+        **needs(gpu=gpu_for_spectra),
     params:
         **step("singular_values_part"),
 

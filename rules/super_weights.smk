@@ -46,7 +46,7 @@ use rule per_model as super_weights with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("super_weights"),
         options=options("super_weights", "dtype", "trust_remote_code"),
@@ -67,7 +67,7 @@ use rule per_model as weight_attribution with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("weight_attribution"),
         options=options("weight_attribution", "dtype", "trust_remote_code"),
@@ -91,7 +91,7 @@ use rule per_model as super_weight_verification with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("super_weight_verification"),
         options=options("super_weight_verification", "dtype", "trust_remote_code"),
@@ -112,7 +112,7 @@ use rule per_model as super_activations with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("super_activations"),
         options=options("super_activations", "dtype", "trust_remote_code"),
@@ -131,7 +131,7 @@ use rule per_model as generation with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("generation"),
         options=options("generation", "dtype", "trust_remote_code"),
@@ -155,7 +155,7 @@ use rule per_model as massive_activations with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("massive_activations"),
         options=options("massive_activations", "dtype", "trust_remote_code"),
@@ -176,7 +176,7 @@ use rule per_model as expert_routing with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("expert_routing"),
         options=options("expert_routing", "dtype", "trust_remote_code"),

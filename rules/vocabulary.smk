@@ -133,7 +133,7 @@ use rule per_model as interventions with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("interventions"),
         options=options("interventions", "dtype", "trust_remote_code"),
@@ -155,7 +155,7 @@ use rule per_model as cascade with:
     conda:
         "../envs/lm.yaml"
     resources:
-        **needs(gpu=one_gpu),
+        **needs(gpu=gpus),
     params:
         **step("cascade"),
         options=options("cascade", "dtype", "trust_remote_code"),

@@ -101,9 +101,9 @@ def test_every_need_is_of_a_step():
 
 
 def test_steps_that_can_use_a_gpu_ask_for_one_where_they_stand():
-    """Not in a template, so that the rule itself shows it; singular values take one only where the user gives it."""
+    """Not in a template, so that the rule itself shows it."""
     can = {name for name in STEPS if "device: str" in (ROOT / f"scripts/{name}.py").read_text()}
-    assert {name for name, rule in parsed_steps().items() if "gpu" in rule.resources} == can - {"singular_values_part"}
+    assert {name for name, rule in parsed_steps().items() if "gpu" in rule.resources} == can
 
 
 @pytest.mark.parametrize("name", STEPS)

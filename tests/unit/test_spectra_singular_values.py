@@ -8,7 +8,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from weight_atlas.spectra import schedule
+from weight_atlas.spectra import schedule, singular_values
 from weight_atlas.spectra.singular_values import (
     GRAM_NOISE,
     relative_rounding,
@@ -187,6 +187,21 @@ def test_device_route_of_the_table(monkeypatch):
     on_cpu = singular_value_table(rows, load)
     assert list(on_device["method"]) == list(on_cpu["method"])
     for one, other in zip(on_device["sigma"], on_cpu["sigma"], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10)
+
+
+def test_a_device_without_enough_memory_leaves_matrices_to_the_cpu(monkeypatch, capsys):
+    def too_large(weights, device):
+        if weights[0].shape == (300, 300):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return computed(weights, device)
+
+    computed = spectra_of_equal_shapes
+    monkeypatch.setattr(singular_values, "spectra_of_equal_shapes", too_large)
+    rows = inventory(SHAPES)
+    found = singular_value_table(rows, load, device="cpu:0")
+    assert "1 matrices of (300, 300): on the CPU" in capsys.readouterr().out
+    for one, other in zip(found["sigma"], singular_value_table(rows, load)["sigma"], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10)
 
 

@@ -112,6 +112,11 @@ class Configuration(Settings):
     seed: Natural | None = Field(
         None, description="Seed of all steps that do not set their own; null: the default of each."
     )
+    gpus: Natural = Field(
+        1,
+        description="GPUs that each step asks for which runs a model: several share the model's layers. 0: all steps "
+        "run on the CPU, as on a cluster without GPUs. A model may have its own number.",
+    )
     pairs: Literal["all"] | Base | dict[Name, Pair] = Field(
         {},
         description="Pairs of models to compare, as {tuned: [base, finetune]} by a name of your choice; all: every two "

@@ -15,7 +15,7 @@ from weight_atlas.settings.ablations import (
     WindowScores,
 )
 from weight_atlas.settings.analyses import Analysis
-from weight_atlas.settings.base import Distinct, Effort, Settings
+from weight_atlas.settings.base import Distinct, Effort, Natural, Settings
 from weight_atlas.settings.models import Opened
 from weight_atlas.settings.quantization import InputSecondMoments, RecipePerplexity
 from weight_atlas.settings.super_weights import (
@@ -65,6 +65,9 @@ class Analysed(OwnSettings):
 
     analyses: Distinct[Analysis] | None = Field(None, description="The analyses to make of this model; null: all.")
     effort: Effort | None = Field(None, description="The `effort` for this model; null: that of the configuration.")
+    gpus: Natural | None = Field(
+        None, description="GPUs for each step that runs this model; null: the number of the configuration."
+    )
 
 
 class Model(Analysed, Opened):

@@ -80,13 +80,19 @@ def in_inventory_order(parts: list[pd.DataFrame], inventory: pd.DataFrame) -> pd
 
 
 def _in_batches(rows: list, load: Callable[[Any], "torch.Tensor"], device: str, threads: int) -> "list[Measured]":
-    from weight_atlas.spectra.singular_values import spectra_of_equal_shapes
+    import torch
+
+    from weight_atlas.spectra.singular_values import spectra_of_equal_shapes, spectrum
 
     measured: dict[int, Measured] = {}
     with ThreadPoolExecutor(threads) as pool:
         for batch in _batches(rows):
             weights = [load(rows[index]) for index in batch]
-            spectra = spectra_of_equal_shapes(weights, device)
+            try:
+                spectra = spectra_of_equal_shapes(weights, device)
+            except torch.OutOfMemoryError:
+                print(f"{len(batch)} matrices of {tuple(weights[0].shape)}: on the CPU, for lack of memory", flush=True)
+                spectra = [spectrum(weight) for weight in weights]
             measured.update(zip(batch, pool.map(_with_null, weights, spectra), strict=True))
     return [measured[index] for index in range(len(rows))]
 

@@ -1,4 +1,4 @@
-"""Kernel locks on files that all users of a machine share, safe from cleaners of the folder and from what others put there.
+"""Kernel locks on files that all users share, safe from cleaners of the folder and from what others put there.
 
 A lock is dropped when its holder dies, however it dies. Whoever gets one looks whether the path still names the file
 that it locked: files may go, and come again, at any time.
@@ -137,7 +137,7 @@ def _open(path: Path) -> int:
         raise _not_ours(path, "not a plain file of its own")
 
 
-def _not_ours(path: Path, reason: str) -> AtlasError:
+def _not_ours(path: Path, reason: str | None) -> AtlasError:
     return AtlasError(
         f"a lock that all users share cannot be opened: {reason}",
         where=path,

@@ -1,130 +1,156 @@
-"""Memory and time that a step asks for: by its name, the size of the stored model, and how often it was tried.
+"""Memory and time that a step asks for: by its name, the size of its model, and how often it was tried.
 
-Light: the workflow imports it for every dry run.
+Light: the workflow imports it for every dry run. Sizes are what headers say: in the manifest and the inventory of
+tensors, which are there when a job is submitted; before that, local files or the hub's list of files.
 """
 
 import json
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from weight_atlas.checkpoint.source import local_files
+from weight_atlas.checkpoint.source import HubSource, local_files, parse_source
 
-MEGABYTE = 1_000_000
+MEGABYTE, GIGABYTE = 1_000_000, 1_000_000_000
+# Bytes of a stored model from which a GPU is worth waiting for: of smaller ones the spectra take seconds or minutes.
+SPECTRA_ON_GPU = 2 * GIGABYTE
+LONGEST = 24 * 60  # minutes, on the first try: what most partitions allow
+
+
+class Size(NamedTuple):
+    """Of a stored model: its bytes, and the elements of its largest tensor; 0 where that is not known."""
+
+    stored: int = 0
+    largest: int = 0
 
 
 class Need(NamedTuple):
     """Of one step, on the first try.
 
-    copies: how often the stored model's bytes lie in memory at once, beside `megabytes`; 0 for what reads one tensor
-    after the other, or a table.
+    megabytes, minutes: with a small model. copies: how often the stored model's bytes lie in memory at once. tensors:
+    how often its largest tensor does, in float32. per_gigabyte: minutes for each GB of the stored model.
     """
 
-    megabytes: int = 2000
+    megabytes: int = 1500
     minutes: int = 30
     copies: float = 0
+    tensors: float = 0
+    per_gigabyte: float = 0
 
 
-# Of weights stored in 16 bits and run in 32, twice their bytes, and once more for what is edited and restored.
-LIVE = 3
-# Steps that are not here need what Need() says.
+# What reads tables, or writes pages, needs what Need() says; so does a step that is not here.
+READS = Need(2000, 60, tensors=4, per_gigabyte=5)  # one tensor after the other
+SPECTRA = Need(2000, 60, tensors=6, per_gigabyte=20)  # a matrix in float64, its Gram matrix, and its shuffled copy
+# Of weights stored in 16 bits and run in 32, twice their bytes, and once more for what is edited and restored. The
+# libraries of CUDA alone take some GB of the machine's memory.
+RUNS = Need(6000, 60, copies=3, per_gigabyte=15)
+RUNS_OFTEN = RUNS._replace(per_gigabyte=60)
+TEXTS = Need(4000, 240)  # as large as the corpora are, which nobody knows before
 NEEDS = {
-    "fetch_checkpoint": Need(1000, 720),
-    "tensor_inventory": Need(1000, 60),
-    "architecture_summary": Need(1000),
-    "value_histogram": Need(4000, 240),
-    "quantization_sensitivity": Need(4000, 240),
-    "sparsity": Need(8000, 240),
-    "untrained_rows": Need(8000, 120),
-    "quantization_recipe": Need(4000, 720),
-    "recipe_perplexity": Need(16000, 720, LIVE),
-    "input_second_moments": Need(16000, 120, LIVE),
-    "singular_values_part": Need(4000, 720),
-    "comparison_part": Need(4000, 720),
-    "comparison": Need(4000, 240),
-    "pair_page": Need(1000),
-    "weight_sketch": Need(2000, 120),
-    "lineage": Need(4000, 60),
-    "side_by_side": Need(1000),
-    "attention_kernel": Need(4000, 240),
-    "head_composition": Need(4000, 720),
-    "singular_directions": Need(8000, 480),
-    "head_circuits": Need(8000, 480),
-    "heavy_tail": Need(minutes=240),
-    "embedding_geometry": Need(4000, 120),
-    "projection_pca": Need(4000, 240),
-    "head_similarity": Need(4000, 240),
-    "corpus": Need(4000, 240),
-    "fetch_tokenizer": Need(1000, 60),
-    "token_counts_part": Need(4000, 480),
-    "token_counts": Need(4000, 480),
-    "fetch_vector": Need(1000, 60),
-    "token_weights": Need(4000, 60),
-    "token_weight_frequency": Need(4000),
-    "token_weight_evolution": Need(4000, 60),
-    "vector_page": Need(1000),
-    "super_weight_screening": Need(4000, 120),
-    "super_weights": Need(16000, 120, LIVE),
-    "weight_attribution": Need(16000, 120, LIVE),
-    "super_weight_verification": Need(16000, 720, LIVE),
-    "super_activations": Need(16000, 120, LIVE),
-    "super_weight_inheritance": Need(16000, 120, LIVE),
-    "generation": Need(16000, 120, LIVE),
-    "massive_activations": Need(16000, 240, LIVE),
-    "expert_routing": Need(32000, 240, LIVE),
-    "windows": Need(4000, 60),
-    "interventions": Need(16000, 480, LIVE),
-    "cascade": Need(16000, 240, LIVE),
-    "super_weight_cards": Need(8000, 60),
-    "neuron_scan": Need(8000, 240),
-    "neuron_labels": Need(4000),
-    "neuron_effects": Need(8000, 60),
-    "variant_perplexity": Need(16000, 720, LIVE),
-    "task_requests": Need(8000, 120),
-    "ablation_eval": Need(16000, 720, LIVE),
-    "ablation_impact": Need(4000, 60),
-    "quantization_ablation": Need(16000, 240, LIVE),
-    "scaling_sweep": Need(1000),
-    "run_config": Need(1000),
-    "run_configs": Need(1000),
-    "drift": Need(8000, 240),
-    "series": Need(4000, 60),
-    "series_page": Need(1000),
-    "findings": Need(1000),
-    "atlas": Need(1000),
-    "overview": Need(1000),
-    "atlas_page": Need(4000),
-    "atlas_pair": Need(2000),
-    "atlas_vector": Need(2000),
-    "atlas_series": Need(2000),
-    "atlas_index": Need(1000),
-    "atlas_assets": Need(1000),
-}
+    "fetch_checkpoint": Need(1000, 60, per_gigabyte=5),
+    **dict.fromkeys(
+        ("value_histogram", "weight_profile", "untrained_rows", "sparsity", "super_weight_screening", "weight_sketch",
+         "comparison_part", "comparison", "drift", "embedding_geometry", "projection_pca", "head_similarity",
+         "token_classes", "intervention_targets"),
+        READS,
+    ),
+    **dict.fromkeys(
+        ("singular_values_part", "attention_kernel", "head_composition", "singular_directions", "head_circuits",
+         "quantization_sensitivity", "quantization_recipe", "neuron_scan", "neuron_effects", "super_weight_cards"),
+        SPECTRA,
+    ),
+    **dict.fromkeys(
+        ("input_second_moments", "super_weights", "weight_attribution", "super_activations", "generation",
+         "super_weight_inheritance", "massive_activations", "expert_routing", "cascade"),
+        RUNS,
+    ),
+    **dict.fromkeys(
+        ("recipe_perplexity", "super_weight_verification", "interventions", "variant_perplexity", "ablation_eval",
+         "quantization_ablation"),
+        RUNS_OFTEN,
+    ),
+    **dict.fromkeys(("corpus", "token_counts_part", "token_counts", "task_requests", "windows"), TEXTS),
+    **dict.fromkeys(("heavy_tail", "token_weights", "token_weight_evolution", "lineage", "series"), Need(3000, 120)),
+    **dict.fromkeys(("neuron_labels", "ablation_impact", "token_weight_frequency", "atlas_page"), Need(3000, 60)),
+}  # fmt: skip
 
 
-def megabytes(step: str, stored: int, attempt: int) -> int:
-    """Memory of a step in MB: at least what small models need, more for large ones, and more with each try.
-
-    stored: bytes of the stored model. The least holds while the copies take at most half of it, so that the other half
-    is left for what does not grow with the model.
-    """
+def megabytes(step: str, model: Size, attempt: int) -> int:
+    """Memory of a step in MB: what small models need, what grows with the model, and as much again with each try."""
     need = NEEDS.get(step, Need())
-    copies = need.copies * stored / MEGABYTE
-    return attempt * max(need.megabytes, round(copies + need.megabytes / 2))
+    grown = need.copies * model.stored + need.tensors * 4 * model.largest
+    return attempt * (need.megabytes + round(grown / MEGABYTE))
 
 
-def minutes(step: str, stored: int, attempt: int) -> int:
-    """Time of a step in minutes, twice as much for the second try; wide enough on the first for models of any size."""
-    return attempt * NEEDS.get(step, Need()).minutes
+def minutes(step: str, model: Size, attempt: int) -> int:
+    """Time of a step in minutes, at most a day on the first try, and twice as much on the second."""
+    need = NEEDS.get(step, Need())
+    return attempt * min(LONGEST, need.minutes + round(need.per_gigabyte * model.stored / GIGABYTE))
 
 
-def stored_bytes(manifest: str | None, source: str | None) -> int:
-    """Bytes of a stored model by its manifest, by its local files where there is no manifest yet, else 0.
+def size_of(
+    manifests: Iterable[Any], inventories: Iterable[Any], entries: Iterable[Mapping[str, Any]], *, ask: bool
+) -> Size:
+    """The size of a job's model, of several the largest, as far as it is known.
 
-    A model of the hub that was never fetched has no size yet, and a run plans what its jobs ask for at its beginning.
+    manifests, inventories: where these are once they are made. entries: of the configuration, which say where a model
+    lies that has no manifest yet. ask: whether the hub may be asked for such.
     """
-    if manifest and Path(manifest).is_file():
-        try:
-            return sum(file["size"] for file in json.loads(Path(manifest).read_text())["files"])
-        except (OSError, ValueError, KeyError):  # the step that reads it says what is wrong with it
-            return 0
-    return sum(Path(file).stat().st_size for file in local_files(source) if Path(file).is_file()) if source else 0
+    stored = [_listed(*state) for path in manifests if (state := _state(path))]
+    stored = stored or [_at_source(entry["source"], entry["revision"], ask) for entry in entries]
+    return Size(
+        max(stored, default=0), max((_largest(*state) for path in inventories if (state := _state(path))), default=0)
+    )
+
+
+def _state(path: Any) -> tuple[str, int] | None:
+    """A file and when it was written: what is read of it is kept for as long as that stays. None if there is none."""
+    try:
+        return str(path), Path(path).stat().st_mtime_ns
+    except (OSError, TypeError):
+        return None
+
+
+@cache
+def _listed(manifest: str, written: int) -> int:
+    """Bytes of a model's files by its manifest."""
+    try:
+        return sum(file["size"] for file in json.loads(Path(manifest).read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError):  # the step that reads it says what is wrong with it
+        return 0
+
+
+@cache
+def _largest(inventory: str, written: int) -> int:
+    """Elements of the largest tensor of an inventory, from the statistics in the file's footer."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        footer = pyarrow.parquet.read_metadata(inventory)
+        groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+        columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+        return max(int(column.statistics.max) for column in columns if column.path_in_schema == "parameters")
+    except (OSError, ValueError, AttributeError, TypeError, pyarrow.ArrowException):  # as above
+        return 0
+
+
+def _at_source(source: str, revision: str | None, ask: bool) -> int:
+    """Bytes of the files that a model is read from."""
+    parsed = parse_source(source)
+    if isinstance(parsed, HubSource):
+        return _on_hub(parsed, revision) if ask else 0
+    return sum(Path(file).stat().st_size for file in local_files(source) if Path(file).is_file())
+
+
+@cache
+def _on_hub(source: HubSource, revision: str | None) -> int:
+    """Bytes of the files that a hub model has, from one request; 0 where the hub does not say."""
+    from weight_atlas.checkpoint.listed_size import listed_bytes
+    from weight_atlas.errors import AtlasError
+
+    try:
+        return listed_bytes(source, revision)
+    except (AtlasError, OSError):  # the step that fetches it says why
+        return 0
