@@ -43,10 +43,11 @@ include: "rules/series.smk"
 include: "rules/pages.smk"
 
 
-# The report shows the code of scripts only where their paths are written out.
 for made in workflow.rules:
     if made.script and "{params.step}" in made.script:
+        # The report shows the code of scripts only where their paths are written out.
         made.script = made.script.format(params=made.params)
+        made.run_func = renewals.recorded(made.run_func, made.benchmark.apply_wildcards)
 
 
 rule all:
@@ -65,14 +66,17 @@ rule all:
 
 
 onstart:
-    hold_run_lock()
+    hold_run_locks()
+    keep_outputs()
     say_cost()
 
 
 onsuccess:
     say_what_steps_took()
+    say_renewed()
 
 
 onerror:
     write_unfinished_pages(workflow, logger.error)
     say_what_steps_took()
+    say_renewed()

@@ -30,7 +30,8 @@ from weight_atlas.workflow.needs import SPECTRA_ON_GPU, megabytes, minutes, size
 from weight_atlas.workflow.location import LIBRARY
 from weight_atlas.workflow.paths import check_place, for_snakemake
 from weight_atlas.workflow.provenance import code_digest, library_versions
-from weight_atlas.workflow.run_lock import hold
+from weight_atlas.workflow.renewal import Renewals
+from weight_atlas.workflow.run_lock import hold_all, refuse_results_of_another
 from weight_atlas.workflow.selection import Selection
 from weight_atlas.workflow.series import Runs
 
@@ -50,9 +51,11 @@ try:
     related = related_models(config)
     runs = Runs(config)  # whose checkpoints are models
     check_place(ROOT, "weight-atlas")
+    refuse_results_of_another(Path(), Path(config["pathvars"]["results"]))
 except AtlasError as error:
     raise WorkflowError(str(error)) from None
 workflow.pathvars.update(Pathvars.from_config(config))  # Snakemake took them as they were written
+renewals = Renewals(Path(config["pathvars"]["results"]))
 
 
 wildcard_constraints:
@@ -151,11 +154,22 @@ def for_models(analysis, pattern, **wildcards):
     return expand(pattern, model=selection.models_with(analysis), **wildcards)
 
 
-def hold_run_lock():
+def hold_run_locks():
     try:
-        workflow.globals["_run_lock"] = hold(Path(".snakemake/weight-atlas.lock"))
+        workflow.globals["_run_locks"] = hold_all(Path(), Path(config["pathvars"]["results"]))
     except AtlasError as error:
         raise WorkflowError(str(error)) from None
+
+
+def keep_outputs():
+    """Keep what jobs may find that they would write again."""
+    due = [job for job in workflow.dag.needrun_jobs() if job.rule.script]
+    renewals.keep(due, lambda job: workflow.dag.reason(job).forced)
+
+
+def say_renewed():
+    if renewed := renewals.end():
+        logger.info(f"{renewed} steps were renewed, since their inputs, settings and code are as they were.")
 
 
 def say_cost():

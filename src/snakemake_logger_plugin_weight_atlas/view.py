@@ -17,6 +17,7 @@ from rich.text import Text
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_weight_atlas.failures import last_line, of_log, of_snakemake, shown
+from weight_atlas.workflow.renewal import is_renewed
 
 _MOST_SHOWN = 8  # running steps
 # What Snakemake says at the end of a run in which steps failed, or that was stopped: that was said before.
@@ -50,7 +51,7 @@ class View:
         self.jobs: dict[int, Step] = {}
         self.running: dict[int, Step] = {}
         self.planned: Counter[str] = Counter()
-        self.done = self.total = 0
+        self.done = self.total = self.renewed = 0
         self.told: set[str] = set()
         self.began = time.monotonic()
         self.live: Live | None = None
@@ -107,9 +108,11 @@ class View:
     def _finish(self, record: Any) -> None:
         if (step := self.running.pop(record.job_id, None)) is not None and not self.dry_run:
             self.done += 1
+            took = _time(time.monotonic() - step.started)
+            if any(is_renewed(Path(log)) for log in step.logs):
+                self.renewed, took = self.renewed + 1, "renewed"
             if self.live is None and not self.silent:
-                seconds = time.monotonic() - step.started
-                self.console.print(Text(f"[{self.done}/{self.total}] {step.title} ({_time(seconds)})"), soft_wrap=True)
+                self.console.print(Text(f"[{self.done}/{self.total}] {step.title} ({took})"), soft_wrap=True)
 
     def _progress(self, record: Any) -> None:
         self.done, self.total = record.done, record.total
@@ -147,6 +150,7 @@ class View:
         head.add_row(
             ProgressBar(total=max(self.total, 1), completed=self.done, width=30),
             Text(f"{self.done}/{self.total} steps", style="bold"),
+            Text(f"{self.renewed} renewed" if self.renewed else "", style="dim"),
             Text(f"{_time(now - self.began)}{self._left(now)}", style="dim"),
         )
         steps = Table.grid(padding=(0, 2))

@@ -1,7 +1,8 @@
 """The one place that writes artifacts: parquet, csv, json, jsonl, npy and text, atomic and deterministic.
 
 A file appears under its name only when it is complete: it is written beside its place, synced and renamed. Nothing
-written here carries a time, a host name or an unsorted key, so that two runs write the same bytes.
+written here carries a time, a host name or an unsorted key, so that two runs write the same bytes. What is read here is
+held to the digest that was recorded of it, if one was.
 """
 
 import json
@@ -16,10 +17,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weight_atlas.errors import AtlasError, NotApplicable, explained
+from weight_atlas.digest_records import check, forget
+from weight_atlas.errors import AtlasError, NotApplicable, explained, first_line
 
 # The one column or key of an artifact that says why there is nothing in it.
 NOT_APPLICABLE = "not_applicable"
+# How parquet files are written and read: pages carry checksums, which also a file taken elsewhere is held to.
+PARQUET: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+CHECKED: dict[str, Any] = {"page_checksum_verification": True}
 
 
 @contextmanager
@@ -36,6 +41,7 @@ def atomic(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(_default_mode())
+        forget(path)
         temporary.replace(path)
     except OSError as error:
         if (message := explained(error, path)) is not None:
@@ -62,7 +68,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     with atomic(path) as temporary:
         match Path(path).suffix:
             case ".parquet":
-                table.to_parquet(temporary, index=False, compression="zstd", engine="pyarrow")
+                table.to_parquet(temporary, index=False, engine="pyarrow", **PARQUET)
             case ".csv":
                 temporary.write_text(_csv(table), encoding="utf-8", newline="")
             case ".jsonl":
@@ -83,7 +89,7 @@ def write_frames(path: Path, frames: Iterable[pd.DataFrame]) -> None:
         try:
             for frame in frames:
                 table = pa.Table.from_pandas(frame, preserve_index=False)
-                writer = writer or ParquetWriter(temporary, table.schema, compression="zstd")
+                writer = writer or ParquetWriter(temporary, table.schema, **PARQUET)
                 writer.write_table(table)
         finally:
             if writer is not None:
@@ -122,13 +128,14 @@ def read_table(path: Path) -> pd.DataFrame:
 def reading(path: Path) -> Iterator[None]:
     """Say in an AtlasError which table is missing or damaged, should reading it here fail."""
     try:
+        check(path)
         yield
     except FileNotFoundError as error:
         raise AtlasError("a table is missing", where=path, remedy="make it first: snakemake PATH") from error
-    except (ValueError, OSError) as error:
-        # What pyarrow, pandas and the decoding of texts raise for damaged files is of these two kinds.
+    except (ValueError, OSError, LookupError, TypeError) as error:
+        # What pyarrow, pandas and the decoding of texts raise for damaged files is of these kinds.
         raise AtlasError(
-            f"a table cannot be read: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
+            f"a table cannot be read: {first_line(error)}",
             where=path,
             remedy="make it again: remove the file and run the same command",
         ) from error
@@ -137,7 +144,7 @@ def reading(path: Path) -> Iterator[None]:
 def _read(path: Path) -> pd.DataFrame:
     match Path(path).suffix:
         case ".parquet":
-            return pd.read_parquet(path)
+            return pd.read_parquet(path, **CHECKED)
         case ".csv":
             # A token may read "NA" or "null": only an empty cell is a missing value.
             return pd.read_csv(path, keep_default_na=False, na_values=[""])
@@ -153,6 +160,7 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file; a missing or broken one is an AtlasError, one that says why nothing is in it NotApplicable."""
     try:
+        check(path)
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise AtlasError("a file is missing", where=path) from error

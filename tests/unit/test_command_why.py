@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from weight_atlas.command.why import origin, why
+from weight_atlas.digest_records import DigestRecords
 from weight_atlas.errors import AtlasError
 from weight_atlas.workflow import provenance
 from weight_atlas.workflow.location import LIBRARY, workflow_folder
+from weight_atlas.workflow.renewal import RENEWED
 
 CODE = provenance.code_digest(workflow_folder() / "scripts/effective_rank.py", LIBRARY)
 RECORD = {
@@ -47,13 +49,28 @@ def test_what_made_a_file(folder, monkeypatch):
         "file": "results/effective_rank/m.csv", "rule": "effective_rank", "seconds": 2.5,
         "inputs": {"results/a.parquet": "as it was", "results/b.parquet": "as it was", "results/gone.csv": "gone"},
         "settings": {"phases": 3, "x": None}, "code": {"digest": CODE, "now": "as it was"},
-        "versions": "python 3.11, torch 2.9", "log": "logs/effective_rank/m.log",
+        "versions": "python 3.11, torch 2.9", "log": "logs/effective_rank/m.log", "content": "gone", "renewed": False,
     }  # fmt: skip
     found = origin(Path("results/effective_rank/m.csv"), folder)
     assert found.pop("ended").startswith("1970-01-01") and found == expected
     monkeypatch.chdir(folder / "results")
     assert origin(Path("effective_rank/m.csv"), Path(".."))["rule"] == "effective_rank"
     assert origin(folder / "results/effective_rank/m.csv", folder)["rule"] == "effective_rank"
+
+
+def test_a_file_is_held_to_its_record(folder, capsys):
+    file, records = folder / "results/effective_rank/m.csv", DigestRecords(folder / "results")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("a\n1\n")
+    assert origin(file, folder)["content"] == "without a record of its bytes"
+    records.write(file, "made from this")
+    with (folder / "logs/effective_rank/m.log").open("a") as log:
+        log.write(f"{RENEWED}\n")
+    why(file, directory=folder)
+    said = capsys.readouterr().out
+    assert "m.csv (as its step wrote it)" in said and "made from: renewed, not run again" in said
+    file.write_text("a\n2\n")
+    assert origin(file, folder)["content"] == "not what its step wrote: damaged, or changed by hand"
 
 
 def test_what_is_another_by_now(folder):

@@ -8,6 +8,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_weight_atlas.failures import last_line, of_log, of_snakemake
 from snakemake_logger_plugin_weight_atlas.view import View
+from weight_atlas.workflow.renewal import RENEWED
 
 
 def event(kind=None, level=logging.INFO, message="", **more):
@@ -44,6 +45,13 @@ def test_elsewhere_than_on_a_terminal_a_line_a_step(run, tmp_path):
     assert out.splitlines() == ["[1/2] first demo (0:00)", r"[2/2] se\x1bcond demo (0:00)"]
     assert failures == []
     assert run(*steps, silent=True)[0] == ""
+
+
+def test_renewed_steps_are_said_apart(run, tmp_path):
+    log = tmp_path / "a.log"
+    log.write_text(f"some\n{RENEWED}\n")
+    out, _ = run(job(1, "first", log), event(LogEvent.JOB_FINISHED, job_id=1))
+    assert out == "[1/2] first demo (renewed)\n"
 
 
 def test_a_step_that_fails_says_once_what_its_log_says(run, tmp_path):

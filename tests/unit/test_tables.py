@@ -15,7 +15,6 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.figures.style import save_figure
 from weight_atlas.tokens.corpora import document_batches
 from weight_atlas.weights.histogram_table import read_parts
-from weight_atlas.workflow.run_lock import hold
 
 TABLE = pd.DataFrame(
     {
@@ -112,14 +111,6 @@ def test_missing_and_broken_files_are_atlas_errors(tmp_path):
             read_json(tmp_path / "endless.json")
 
 
-def test_a_run_lock_is_exclusive_and_needs_no_cleaning(tmp_path):
-    descriptor = hold(tmp_path / ".snakemake/lock")
-    with pytest.raises(AtlasError, match="another run"):
-        hold(tmp_path / ".snakemake/lock")
-    os.close(descriptor)
-    os.close(hold(tmp_path / ".snakemake/lock"))
-
-
 @pytest.fixture
 def full_disk(tmp_path):
     """A folder on a device of 64 KB that is full but for two blocks."""
@@ -195,13 +186,3 @@ def test_a_truncated_table_that_is_read_in_parts_is_to_be_made_again(tmp_path, r
     path.unlink()
     with pytest.raises(AtlasError, match="a table is missing"):
         list(read(path))
-
-
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_where_there_are_no_locks_the_run_goes_on_with_a_warning(tmp_path, monkeypatch, capsys, number):
-    def refuse(descriptor, operation):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr("fcntl.flock", refuse)
-    os.close(hold(tmp_path / ".snakemake/lock"))
-    assert f"warning: the file system of {tmp_path} has no locks" in capsys.readouterr().err

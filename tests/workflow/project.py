@@ -11,6 +11,8 @@ from pathlib import Path
 
 import forked
 
+from weight_atlas.digest_records import OWN_FOLDER
+
 ROOT = Path(__file__).parents[2]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 SMALL = ("--configfile", "small.yaml")
@@ -86,6 +88,7 @@ class Project:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, but of what says how long steps took."""
+    """SHA-256 of every file below a folder, but of what says how long steps took, and of records, which know times."""
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if name != TOOK}
+    kept = {name: path for name, path in files.items() if name != TOOK and OWN_FOLDER not in path.parts}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in kept.items()}

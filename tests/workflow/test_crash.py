@@ -26,7 +26,7 @@ def start(project):
 
 
 def results(project):
-    return set((project.folder / "results").glob("*/*"))
+    return set((project.folder / "results").glob("[!.]*/*"))
 
 
 def test_whatever_is_killed_the_run_goes_on_and_ends_with_the_same_bytes(small, tmp_path):

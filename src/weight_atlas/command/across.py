@@ -12,6 +12,7 @@ from weight_atlas.command.project import Project
 from weight_atlas.command.requested import plain_name
 from weight_atlas.command.results import Extract, Result, extract, stated
 from weight_atlas.command.scan import Methods, ask, conclude, make, targets
+from weight_atlas.digest_records import check
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.methods import DEFAULT, analyses_of
 
@@ -107,6 +108,7 @@ def _result(project: Project, name: str, file: str, analysis: str, tables: list[
     path = project.results / file
     if not path.exists():
         return []
+    check(path)
     summary = json.loads(path.read_text(encoding="utf-8"))
     about = f"{len(summary['models'])} checkpoints" if "models" in summary else "relations of models"
     return [Result(name, about, {}, stated(summary["findings"], analysis, file), [], extracts=tables)]

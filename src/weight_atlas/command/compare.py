@@ -11,6 +11,7 @@ from weight_atlas.command.options import DEFAULTS, Options
 from weight_atlas.command.project import FILE, Project
 from weight_atlas.command.results import Extract, Result, extract, stated
 from weight_atlas.command.scan import Methods, ask, conclude, make, targets
+from weight_atlas.digest_records import check
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.methods import analyses_of
 
@@ -84,6 +85,7 @@ def _results(project: Project, pair: str, most: int) -> list[Result]:
     path = project.results / "comparison" / f"{pair}.json"
     if not path.exists():
         return []
+    check(path)
     summary = json.loads(path.read_text(encoding="utf-8"))
     whole = {key: value for key, value in summary["whole"].items() if value is not None}
     facts = {"relation": summary["relation"], **{key: whole[key] for key in ("relative", "cosine") if key in whole}}

@@ -13,6 +13,7 @@ from typing import Any
 
 from weight_atlas import metrics
 from weight_atlas.command.project import Project
+from weight_atlas.digest_records import check
 from weight_atlas.errors import AtlasError
 from weight_atlas.metrics.metric import Metric
 from weight_atlas.metrics.ranked import RANKED
@@ -133,6 +134,7 @@ def extract(
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a CSV file; a cell that is a number as one, an empty one as None."""
+    check(path)
     with path.open(encoding="utf-8", newline="") as file:
         return [{key: _value(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
 
@@ -154,6 +156,7 @@ def _findings(project: Project, name: str, analyses: list[str]) -> list[Row]:
     """The findings that the workflow gathered; of a model that asks for all analyses, those of the ones looked at."""
     if project.models[name].get("analyses") is not None:
         path = project.results / "findings" / f"{name}.json"
+        check(path)
         return json.loads(path.read_text(encoding="utf-8"))["findings"] if path.exists() else []
     from weight_atlas.findings.gather import gathered
     from weight_atlas.findings.rules import files
@@ -168,6 +171,7 @@ def _facts(project: Project, name: str) -> Row:
     path = project.results / "checkpoints" / f"{name}.json"
     if not path.exists():
         return {}
+    check(path)
     manifest = json.loads(path.read_text(encoding="utf-8"))
     return {
         "revision": manifest.get("revision"),

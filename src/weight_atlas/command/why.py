@@ -18,9 +18,11 @@ from cyclopts import Parameter
 
 from weight_atlas.command.look import Directory
 from weight_atlas.command.screen import print_lines
+from weight_atlas.digest_records import check
 from weight_atlas.errors import AtlasError
 from weight_atlas.workflow.location import LIBRARY, workflow_folder
 from weight_atlas.workflow.provenance import VERSIONS, code_digest
+from weight_atlas.workflow.renewal import RENEWED, is_renewed
 
 RECORDS = ".snakemake/metadata"
 CHECKSUM = "sha256:"
@@ -30,7 +32,7 @@ FileMade = Annotated[Path, Parameter(help="A file of the results, from here or f
 def why(file: FileMade, *, directory: Directory = Path(), json_: Annotated[bool, Parameter("--json")] = False) -> None:
     """Say what made a file of the results: the step, its inputs, settings, code and versions of libraries.
 
-    Of inputs and code also whether they are now as they were then. `snakemake -n` says what would run.
+    Of the file, inputs and code also whether they are now as they were then. `snakemake -n` says what would run.
     """
     found = origin(file, directory)
     print_lines([json.dumps(found, indent=2)] if json_ else _lines(found))
@@ -47,7 +49,9 @@ def origin(file: Path, directory: Path) -> dict[str, Any]:
     return {
         "file": key,
         "rule": record["rule"],
+        "content": _content(directory / key),
         "ended": _time(record.get("endtime")),
+        "renewed": log is not None and is_renewed(directory / log),
         "seconds": _seconds(record),
         "inputs": {path: _state(directory, path, record) for path in record.get("input") or []},
         "settings": next((each for each in parameters if isinstance(each, dict)), {}),
@@ -108,6 +112,16 @@ def _state(directory: Path, name: str, record: dict[str, Any]) -> str:
         return "gone"
 
 
+def _content(path: Path) -> str:
+    """Whether a file is what its step wrote, by the digest that was recorded of it."""
+    if not path.exists():
+        return "gone"
+    try:
+        return "as its step wrote it" if check(path) else "without a record of its bytes"
+    except AtlasError as error:
+        return error.what
+
+
 def _code(parameters: list[Any]) -> dict[str, str]:
     """The digest of the code that made it, and whether it is that of the installed code."""
     step = next((each for each in parameters if isinstance(each, str) and each.isidentifier()), "")
@@ -133,9 +147,11 @@ def _versions(log: Path) -> str:
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     took = f", in {found['seconds']} s" if found["seconds"] is not None else ""
-    yield found["file"]
+    yield f"{found['file']} ({found['content']})"
     ended = f", {found['ended']}" if found["ended"] else ""
     yield f"  made by   {found['rule']}{ended}{took}"
+    if found["renewed"]:
+        yield f"            {RENEWED.partition(': ')[2]}: renewed, not run again"
     for number, (path, state) in enumerate(found["inputs"].items()):
         yield f"  {'' if number else 'from':9} {path} ({state})"
     for number, (key, value) in enumerate(found["settings"].items()):

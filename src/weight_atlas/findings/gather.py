@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from weight_atlas import metrics
-from weight_atlas.artifacts import read_json, read_table, reading
+from weight_atlas.artifacts import CHECKED, read_json, read_table, reading
 from weight_atlas.findings.judge import judged
 from weight_atlas.findings.rules import GRADES, rules
 from weight_atlas.findings.views import LISTS
@@ -47,7 +47,7 @@ def _read(path: Path) -> pd.DataFrame:
     left = set(lists.lists if lists else ()) - {name for names in LISTS.values() for name in names}
     with reading(path):
         names = [name for name in parquet.read_schema(path).names if name not in left]
-        return pd.read_parquet(path, columns=names)
+        return pd.read_parquet(path, columns=names, **CHECKED)
 
 
 def findings_of(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:

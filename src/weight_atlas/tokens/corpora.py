@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from weight_atlas.artifacts import reading, write_frames
+from weight_atlas.artifacts import CHECKED, reading, write_frames
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.messages import checked
@@ -128,7 +128,7 @@ def document_batches(table: Path, characters: int = 1 << 22) -> Iterator[Documen
     """
     from pyarrow.parquet import ParquetFile
 
-    with reading(table), ParquetFile(table) as file:
+    with reading(table), ParquetFile(table, **CHECKED) as file:
         rows = file.iter_batches(batch_size=1024, columns=["text", "group"])
         yield from batched(
             (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from weight_atlas.artifacts import atomic, reading
+from weight_atlas.artifacts import CHECKED, PARQUET, atomic, reading
 from weight_atlas.errors import AtlasError
 
 
@@ -29,7 +29,7 @@ class PartFile:
             self._writer = pq.ParquetWriter(
                 self._path,
                 table.schema,
-                compression="zstd",
+                **PARQUET,
                 use_dictionary=[name for name in table.column_names if name not in self._lists],
                 # Neighbours share their leading bytes: a fourth of the size.
                 column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in self._lists},
@@ -61,6 +61,6 @@ def read_part_file(path: Path, columns: list[str] | None = None) -> Iterator[pd.
     """The parts of a table, one after the other; columns: None for all."""
     import pyarrow.parquet as pq
 
-    with reading(path), pq.ParquetFile(path) as file:
+    with reading(path), pq.ParquetFile(path, **CHECKED) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group, columns=columns).to_pandas()

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from weight_atlas.artifacts import CHECKED, reading
+
 BINS, SIGMAS, POINTS = 64, 8, 96
 # Tensors up to which single experts are drawn too, and the longest side of a picture by their number.
 MOST_TENSORS = 4000
@@ -123,7 +125,7 @@ def _rows(path: Path, columns: list[str], wanted: set[str]) -> Iterator[dict[str
     """Rows of a parquet table with large lists, few in memory at a time, only those of wanted ids."""
     from pyarrow.parquet import ParquetFile
 
-    with ParquetFile(path) as file:
+    with reading(path), ParquetFile(path, **CHECKED) as file:
         there = [name for name in columns if name in file.schema_arrow.names]
         if "id" not in there:
             return

@@ -70,7 +70,7 @@ def tables_in(paths: Iterable[Path], results: Path) -> dict[Path, pd.DataFrame]:
 
 
 def _read(path: Path, results: Path) -> pd.DataFrame:
-    from weight_atlas.artifacts import read_table, reading
+    from weight_atlas.artifacts import CHECKED, read_table, reading
 
     if path.suffix != ".parquet":
         return read_table(path)
@@ -82,7 +82,7 @@ def _read(path: Path, results: Path) -> pd.DataFrame:
         schema = parquet.read_schema(path)
         # Lists of texts, such as a neuron's tokens, are read; lists of numbers can be as large as the weights.
         read = [name for name in schema.names if name not in lists or "string" in str(schema.field(name).type)]
-        return pd.read_parquet(path, columns=read)
+        return pd.read_parquet(path, columns=read, **CHECKED)
 
 
 def section(product: Product, tables: dict[Path, pd.DataFrame], results: Path, folder: Path, page: Path) -> Section:

@@ -1,0 +1,157 @@
+"""Digests of the files that steps wrote, kept beside the results and checked by what reads them.
+
+An output has one record, below `.weight-atlas/records` in the results folder, written when its step has ended: the
+digest of the file, or of each file of a folder, and a digest of all that it was made from.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from weight_atlas.errors import AtlasError
+
+OWN_FOLDER = ".weight-atlas"  # below the results
+_NOT_CONTENT = ".snakemake_timestamp"  # Snakemake's own, in folders that are outputs
+# Larger files of users, checkpoints and corpora, are digested by the steps that read them.
+LARGE = 64 << 20  # bytes
+
+
+class Record(NamedTuple):
+    """files: digest by the name below the output, "" for the output itself; made_from: of inputs, settings, code."""
+
+    files: dict[str, str]
+    made_from: str
+
+
+class DigestRecords:
+    """The records of a folder of results."""
+
+    def __init__(self, results: Path):
+        self._results = Path(results)
+
+    def of(self, path: Path) -> Record | None:
+        """The record of an output, None where there is none; AtlasError for one that is damaged."""
+        if (file := self._file(path)) is None:
+            return None
+        try:
+            content = json.loads(file.read_bytes())
+            record = Record(content["files"], content["made_from"])
+            if content["digest"] != digest_of(record):
+                raise ValueError
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, TypeError, KeyError) as error:
+            raise AtlasError(
+                "the record of a file's digest is damaged",
+                where=file,
+                remedy=f"make both again: rm -r {file} {path}, then run the same command",
+            ) from error
+        return record
+
+    def write(self, path: Path, made_from: str) -> None:
+        """Record an output as it is now, unless it lies elsewhere than the results."""
+        if (file := self._file(path)) is None:
+            return
+        record = Record(digests(path), made_from)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.partial")
+        try:
+            with temporary.open("w", encoding="utf-8") as written:
+                json.dump({**record._asdict(), "digest": digest_of(record)}, written, indent=1, sort_keys=True)
+                written.flush()
+                os.fsync(written.fileno())
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def forget(self, path: Path) -> None:
+        """Remove the record of an output that is made anew."""
+        if (file := self._file(path)) is not None:
+            file.unlink(missing_ok=True)
+
+    def checked(self, paths: Iterable[Path]) -> dict[str, str]:
+        """What the content of files and folders is known by, by their names.
+
+        AtlasError that names those which are not what their steps wrote; one without a record is taken as it is.
+        """
+        found, damaged = {}, []
+        for path in map(Path, paths):
+            record = self.of(path)
+            if record is None and _is_large(path):
+                status = path.stat()
+                found[str(path)] = f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+                continue
+            now = digests(path)
+            found[str(path)] = digest_of(now)
+            if record is not None and now != record.files:
+                damaged.append(str(path))
+        if damaged:
+            raise AtlasError(
+                "not what its step wrote: damaged, or changed by hand",
+                where=", ".join(damaged),
+                remedy=f"make it again: rm -r {' '.join(damaged)}, then run the same command",
+            )
+        return found
+
+    def _file(self, path: Path) -> Path | None:
+        """The file of an output's record; None for what lies elsewhere, or is a link to it."""
+        place = Path(os.path.relpath(path, self._results))
+        if not place.parts or place.parts[0] in (os.pardir, OWN_FOLDER) or Path(path).is_symlink():
+            return None
+        return self._results / OWN_FOLDER / "records" / f"{place}.json"
+
+
+def check(path: Path) -> bool:
+    """Hold a file to its record, an AtlasError where it is another; return whether the results around it have one."""
+    recorded = [records for records in _around(path) if records.of(path) is not None]
+    for records in recorded:
+        records.checked([path])
+    return bool(recorded)
+
+
+def forget(path: Path) -> None:
+    """Remove the record of a file that is about to be another, if it lies in results that have one of it."""
+    for records in _around(path):
+        records.forget(path)
+
+
+def _around(path: Path) -> list[DigestRecords]:
+    """The records of the folder of results that a path lies in, if any."""
+    folders = Path(os.path.abspath(path)).parents  # noqa: PTH100 (links stay as they are named)
+    return [DigestRecords(folder) for folder in folders if (folder / OWN_FOLDER).is_dir()]
+
+
+def digests(path: Path) -> dict[str, str]:
+    """The digest of a file under the name "", or of every file of a folder by its name below it."""
+    path = Path(path)
+    if not path.is_dir():
+        return {"": _digest(path)}
+    return {
+        file.relative_to(path).as_posix(): _digest(file)
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and file.name != _NOT_CONTENT
+    }
+
+
+def digest_of(value: Any) -> str:
+    """The digest of a plain value."""
+    own = _new()
+    own.update(json.dumps(value, sort_keys=True).encode())
+    return own.hexdigest()
+
+
+def _is_large(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > LARGE
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, _new).hexdigest()
+
+
+def _new() -> Any:
+    # The fastest of the standard library where a processor has no instructions for others.
+    return hashlib.blake2b(digest_size=16)
