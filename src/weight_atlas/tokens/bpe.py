@@ -1,6 +1,5 @@
 """BPE models of tokenizer.json as tables for compiled code."""
 
-import re
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -88,14 +87,17 @@ def _check(model: dict[str, Any]) -> None:
 
 def _whole(vocabulary: dict[str, int], alphabet: list[str]) -> Whole:
     """All tokens as bytes: what a model that ignores merges takes a piece for at once."""
-    byte_of = {ord(character): chr(byte) for byte, character in enumerate(alphabet)}
+    byte_of = np.full(max(map(ord, alphabet)) + 2, -1, np.int16)  # the last: of all other characters
+    byte_of[[ord(character) for character in alphabet]] = range(256)
     tokens = [token for token in vocabulary if token]
-    if re.search(f"[^{re.escape(''.join(alphabet))}]", "".join(tokens)):
-        known = set(alphabet)
-        tokens = [token for token in tokens if known.issuperset(token)]
-    ends = np.cumsum([len(token) for token in tokens], dtype=np.int64)
-    content = "".join(tokens).translate(byte_of).encode("latin-1")
-    return Whole(content, ends, np.array([vocabulary[token] for token in tokens], np.int32))
+    points = np.frombuffer("".join(tokens).encode("utf-32-le"), np.uint32)
+    content = byte_of[np.minimum(points, len(byte_of) - 1)]
+    lengths = np.array(list(map(len, tokens)), np.int64)
+    known = np.ones(len(tokens), bool)
+    known[np.repeat(np.arange(len(tokens)), lengths)[content < 0]] = False
+    content = content[np.repeat(known, lengths)].astype(np.uint8)
+    ids = np.array([vocabulary[token] for token in tokens], np.int32)
+    return Whole(content.tobytes(), np.cumsum(lengths[known]), ids[known])
 
 
 def _parts(model: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,9 @@
 """Exact counts of the tokens of a corpus."""
 
+import gc
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,7 +22,6 @@ LEAST = 6_000_000
 SAMPLE = 1 << 17
 # Rows of sparse counts that are kept before they are added up.
 _ROWS = 1 << 22
-_WHITE_SPACE = np.array([chr(byte).isspace() for byte in range(128)] + [False] * 128)
 
 
 def count_tokens(
@@ -41,7 +42,10 @@ def count_tokens(
     batches = iter(batches)
     first = _beginning(batches)
     large = sum(len(text) for batch in first for text in batch.texts) >= LEAST
-    count = (_distinct_counter(tokenizer, encode, vocabulary, file, first, whole) if large else None) or whole
+    count: Counter = whole
+    if large:
+        with _no_garbage():
+            count = _distinct_counter(tokenizer, encode, vocabulary, file, first, whole) or whole
     sums = _Sums()
     for batch in chain(first, batches):
         texts = by_group(batch)
@@ -69,6 +73,18 @@ def encoder(tokenizer: Any) -> Encode:
     rust.no_truncation()
     rust.no_padding()
     return lambda texts: [encoding.ids for encoding in rust.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Let Python's collector rest: a vocabulary is a million objects, which it would look through many times."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _distinct_counter(
@@ -110,12 +126,16 @@ def _sample(batches: list[Documents]) -> list[str]:
     return texts
 
 
-def words_in(text: str, encoded: bytes) -> int:
-    """Words of a text, between white space, as str.split() finds them; encoded: the text in UTF-8."""
-    if len(encoded) > len(text):
-        return len(text.split())
-    white = _WHITE_SPACE[np.frombuffer(encoded, np.uint8)]
-    return int(np.count_nonzero(white[:-1] & ~white[1:])) + int(len(white) > 0 and not white[0])
+def words_in(texts: list[str]) -> int:
+    """Words of some texts, between white space, as str.split() finds them."""
+    plain = "\n".join(filter(str.isascii, texts)).encode()
+    return _ascii_words(plain) + sum(len(text.split()) for text in texts if not text.isascii())
+
+
+def _ascii_words(text: bytes) -> int:
+    codes = np.frombuffer(text, np.uint8)
+    white = (codes - 9 < 5) | (codes - 28 < 5)  # \t to \r and \x1c to the space: what lies below wraps around
+    return int(np.count_nonzero(white[:-1] > white[1:])) + int(len(white) > 0 and not white[0])
 
 
 class _Sums:
@@ -133,10 +153,8 @@ class _Sums:
             self._sizes.append([0, 0, 0])
         size = self._sizes[row]
         size[0] += len(texts)
-        for text in texts:
-            encoded = text.encode()
-            size[1] += len(encoded)
-            size[2] += words_in(text, encoded)
+        size[1] += sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
+        size[2] += words_in(texts)
         ids, counts, documents = tally
         self._tallies.append(
             pd.DataFrame({"group": np.full(len(ids), row), "id": ids, "count": counts, "document_frequency": documents})

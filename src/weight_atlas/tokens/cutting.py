@@ -9,14 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from weight_atlas.tokens.characters import GAP, LETTER, SIGN, SOLID
-from weight_atlas.tokens.kernels import compiled
-from weight_atlas.tokens.splitting import APOSTROPHE, BLANK, RETURN, decode, deepseek, gpt2, llama3, o200k
+from weight_atlas.tokens.characters import GAP, SIGN, SOLID
+from weight_atlas.tokens.kernels import compiled, inlined
+from weight_atlas.tokens.splitting import APOSTROPHE, BLANK, NEWLINE, RETURN, decode, deepseek, gpt2, llama3, o200k
 
 # As GPT-2's, Llama 3's and Qwen's, o200k's, DeepSeek's expression has it, where no merge joins, at white space and
 # signs, or before gaps.
 GPT2, LLAMA3, O200K, DEEPSEEK, JOINS, WORDS, WORDS_WITH_GAPS = range(7)
 _META = ord("▁")
+# What a byte of ASCII can be in a plain word: a letter, or what an expression takes along with the letters after it.
+SMALL, CAPITAL, BEFORE = 1, 2, 4
 
 
 class Cutting(NamedTuple):
@@ -24,7 +26,7 @@ class Cutting(NamedTuple):
 
     with the word before them, and slash: whether slashes stay with signs before them (both of o200k). joins: keys of
     pairs of characters that a merge can join, in a hash table; joins_ascii: (128, 128) the same of ASCII. meta: whether
-    a space stands for ▁.
+    a space stands for ▁. plain: (256,) of each byte what it can be in a plain word.
     """
 
     kind: int
@@ -35,9 +37,26 @@ class Cutting(NamedTuple):
     joins: np.ndarray
     joins_ascii: np.ndarray
     meta: int
+    plain: np.ndarray
 
 
-@compiled
+def plain_bytes(kind: int) -> np.ndarray:
+    """What each byte can be in a plain word of a kind of cutting, (256,) uint8."""
+    plain = np.zeros(256, np.uint8)
+    if kind > DEEPSEEK:
+        return plain
+    plain[ord("a") : ord("z") + 1], plain[ord("A") : ord("Z") + 1] = SMALL, CAPITAL
+    if kind == GPT2:
+        plain[BLANK] = BEFORE
+        return plain
+    digits = range(ord("0"), ord("9") + 1)
+    # In Llama 3's expression contractions come first.
+    not_before = (NEWLINE, RETURN, *digits, *([APOSTROPHE] if kind == LLAMA3 else []))
+    plain[[byte for byte in range(128) if not plain[byte] and byte not in not_before]] = BEFORE
+    return plain
+
+
+@inlined
 def joined(first, second, joins, joins_ascii, meta):
     """Whether some merge of the model can join two characters (code points)."""
     if first < 128 and second < 128:
@@ -102,26 +121,32 @@ def _words_with_gaps(text, at, end, classes):
     return at
 
 
-@compiled
-def _is_lower(text, at, end):
-    """Whether ASCII letters are small but for the first."""
-    for place in range(at + 1, end):
-        if text[place] < 97:
-            return False
-    return text[end - 1] >= 97
+@inlined
+def _plain_word(text, at, end, kind, plain):
+    """Where a word of ASCII letters ends, and what is taken along before it, if ASCII follows; `at` if there is none.
 
-
-@compiled
-def piece_end(text, at, end, kind, digits, suffix, slash, classes, joins, joins_ascii, meta):
-    """Where the piece ends that begins at a byte; the last eight: the fields of a Cutting."""
-    if kind <= DEEPSEEK:
-        # Most pieces are a word of ASCII letters, with or without a space before it, that ASCII follows.
-        stop = at + 1 if text[at] == BLANK else at
-        begin = stop
-        while stop < end and text[stop] < 128 and classes[text[stop]] & LETTER:
+    Most pieces are of this kind.
+    """
+    begin = at + 1 if plain[text[at]] & BEFORE else at
+    stop = begin
+    if kind == O200K:  # capitals, then small ones
+        while stop < end and plain[text[stop]] & CAPITAL:
             stop += 1
-        plain = stop > begin and stop < end and text[stop] < 128
-        if plain and (kind != O200K or (text[stop] != APOSTROPHE and _is_lower(text, begin, stop))):
+        while stop < end and plain[text[stop]] & SMALL:
+            stop += 1
+    else:
+        while stop < end and plain[text[stop]] & (SMALL | CAPITAL):
+            stop += 1
+    followed = stop < end and text[stop] < 128 and (kind != O200K or text[stop] != APOSTROPHE)
+    return stop if followed and stop > begin else at
+
+
+@inlined
+def piece_end(text, at, end, kind, digits, suffix, slash, classes, joins, joins_ascii, meta, plain):
+    """Where the piece ends that begins at a byte; the last nine: the fields of a Cutting."""
+    if kind <= DEEPSEEK:
+        stop = _plain_word(text, at, end, kind, plain)
+        if stop > at:
             return stop
     if kind == LLAMA3:
         return llama3(text, at, end, classes, digits)

@@ -8,13 +8,15 @@ import numpy as np
 from weight_atlas.tokens.bpe import starts_of
 from weight_atlas.tokens.characters import character_classes
 from weight_atlas.tokens.merges import tally
-from weight_atlas.tokens.piece_table import add_all, empty_pieces, enlarged
+from weight_atlas.tokens.piece_table import add_all, empty_pieces, enlarged, shorten
 from weight_atlas.tokens.pieces import BEGIN, cut, find, left_out, with_spaces
 from weight_atlas.tokens.plan import Plan
 from weight_atlas.tokens.tallies import Encode, Tally, count_whole, joined_tallies
 
-# Pieces that are kept, and their bytes: beyond, the table is begun anew, so that memory does not grow with the corpus.
-MOST_PIECES, MOST_BYTES = 1 << 22, 1 << 28
+# Pieces that are kept beside a model's own tokens, and their bytes: beyond, the later half is forgotten, so that memory
+# does not grow with the corpus. Frequent pieces are among the first. Less than a power of two, to which the table has
+# room, by what a batch of documents brings.
+MOST_PIECES, MOST_BYTES = 800_000, 1 << 26
 _WHOLE, _COMPOSE = 1, 2
 
 
@@ -30,11 +32,8 @@ class DistinctPieces:
         self._seen = np.zeros(vocabulary, np.int64)
         self._counts, self._frequency = np.zeros((2, vocabulary), np.int64)
         self._touched = np.zeros(vocabulary, np.int64)
-        self._begin()
-
-    def _begin(self) -> None:
-        """An empty table of pieces, but for those that are tokens by themselves."""
-        content, ends, ids = self._plan.model.whole
+        # Pieces at first: those that are tokens by themselves.
+        content, ends, ids = plan.model.whole
         most = 1 << max(16, (2 * len(ends)).bit_length())
         self._pieces = empty_pieces(most, max(1 << 20, 2 * len(content)))
         numbers = np.zeros(len(ends), np.int64)
@@ -44,11 +43,20 @@ class DistinctPieces:
         self._ids[numbers] = ids
         self._id_starts = np.zeros(most + 1, np.int64)
         self._id_starts[: self._known + 1] = np.arange(self._known + 1)
+        self._own = tuple(map(int, self._pieces.used))  # these pieces, and their bytes
+
+    def _forget(self) -> None:
+        """Forget the later half of the pieces where they are too many."""
+        own, own_bytes = self._own
+        starts, (count, size) = self._pieces.starts, map(int, self._pieces.used)
+        if count - own > MOST_PIECES or size - own_bytes > MOST_BYTES:
+            half = int(np.searchsorted(starts[:count], own_bytes + MOST_BYTES // 2, side="right")) - 1
+            self._known = max(own, min(half, own + MOST_PIECES // 2))
+            shorten(self._pieces, self._known)
 
     def count(self, texts: dict[str, list[str]]) -> dict[str, Tally]:
         """Count the documents of each group."""
-        if self._pieces.used[0] > MOST_PIECES or self._pieces.used[1] > MOST_BYTES:
-            self._begin()
+        self._forget()
         groups = [group for group, some in texts.items() for _ in some]
         encoded = [text.encode() for some in texts.values() for text in some]
         whole, encoded = self._left_to_the_library(encoded)

@@ -41,6 +41,11 @@ def compiled(function: Callable) -> Any:
     return dispatcher
 
 
+def inlined(function: Callable) -> Any:
+    """Compile a function into those that call it: handing arrays over takes longer than what is done for a piece."""
+    return numba.njit(nogil=True, forceinline=True)(function)
+
+
 @intrinsic
 def borrowed(typing_context: Any, array: Any) -> Any:
     """The same array, to which references are not counted: that takes longer than small functions that are given it.

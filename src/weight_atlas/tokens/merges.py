@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from weight_atlas.tokens.kernels import borrowed, compiled
+from weight_atlas.tokens.kernels import borrowed, compiled, inlined
 from weight_atlas.tokens.splitting import BLANK, decode
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -79,7 +79,7 @@ def _around(content, inner, keys):
         keys[row] = first << 21 | second
 
 
-@compiled
+@inlined
 def _merge_of(first, second, pairs):
     """The place of a pair's merge in the table, or -1."""
     key = (np.uint64(first) << np.uint64(32) | np.uint64(second)) + np.uint64(1)

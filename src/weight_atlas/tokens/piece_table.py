@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from weight_atlas.tokens.kernels import borrowed, compiled
+from weight_atlas.tokens.kernels import borrowed, compiled, inlined
 
 # Spread keys over a table (Fibonacci hashing; the second is another odd number without a pattern).
 _GOLDEN, _SPREAD, _SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(32)
@@ -49,7 +49,16 @@ def enlarged(pieces: Pieces, factor: int = 2) -> Pieces:
     return larger
 
 
-@compiled
+def shorten(pieces: Pieces, count: int) -> None:
+    """Leave the first `count` pieces in the table, with their numbers, and its room."""
+    kept = pieces.slots[(pieces.slots[:, 1] != 0) & (pieces.slots[:, 2] < count)]
+    if count < pieces.used[0]:
+        pieces.used[:] = count, pieces.starts[count]
+    pieces.slots[:] = 0
+    _move(kept, pieces.slots)
+
+
+@inlined
 def _place(low, high, mask):
     return ((low ^ high * _SPREAD) * _GOLDEN) >> _SHIFT & mask
 
@@ -83,7 +92,7 @@ def _same(text, start, length, store, begin):
     return same
 
 
-@compiled
+@inlined
 def _keys(text, start, stop):
     low, high, length = np.uint64(0), np.uint64(0), stop - start
     if length < 16:
@@ -97,7 +106,7 @@ def _keys(text, start, stop):
     return low, np.uint64(0xFF) << _TOP
 
 
-@compiled
+@inlined
 def number_of(text, start, stop, slots, starts, lengths, store, used):
     """The number of a piece, which is added if it is new; -1: no room. The last five: the fields of Pieces."""
     length = stop - start

@@ -131,7 +131,7 @@ def cut(text, ends, cutting, words, pieces, state, out, out_ends):
     """
     kind, digits, suffix, slash = cutting.kind, cutting.digits, cutting.suffix, cutting.slash
     classes, joins, meta = borrowed(cutting.classes), borrowed(cutting.joins), cutting.meta
-    joins_ascii, text = borrowed(cutting.joins_ascii), borrowed(text)
+    joins_ascii, plain, text = borrowed(cutting.joins_ascii), borrowed(cutting.plain), borrowed(text)
     slots, starts, lengths, store, used = fields(pieces)
     document, at, stop = state[0], state[1], state[2]
     match, after, taken = state[3], state[4], state[5]
@@ -144,7 +144,9 @@ def cut(text, ends, cutting, words, pieces, state, out, out_ends):
                 if kind == WORDS and (text[at] == BLANK or 9 <= text[at] <= 10 or text[at] == RETURN):
                     at += 1
                     continue
-                following = piece_end(text, at, stop, kind, digits, suffix, slash, classes, joins, joins_ascii, meta)
+                following = piece_end(
+                    text, at, stop, kind, digits, suffix, slash, classes, joins, joins_ascii, meta, plain
+                )
                 number = number_of(text, at, following, slots, starts, lengths, store, used)
                 if number < 0:
                     state[0], state[1], state[2] = document, at, stop

@@ -20,7 +20,7 @@ import numpy as np
 
 from weight_atlas.tokens.bpe import META, byte_pairs_of_bytes, byte_pairs_of_characters
 from weight_atlas.tokens.characters import character_classes, plainly_composed
-from weight_atlas.tokens.cutting import JOINS, WORDS, WORDS_WITH_GAPS, Cutting
+from weight_atlas.tokens.cutting import JOINS, WORDS, WORDS_WITH_GAPS, Cutting, plain_bytes
 from weight_atlas.tokens.expressions import GPT2_EXPRESSION, KNOWN, Known
 from weight_atlas.tokens.merges import key_table
 from weight_atlas.tokens.pieces import words_to_find
@@ -152,4 +152,5 @@ def _cutting(known: Known, joins: np.ndarray = _NOTHING, meta: bool = False) -> 
         key_table(joins),
         ascii_pairs,
         int(meta),
+        plain_bytes(known.kind),
     )

@@ -9,13 +9,13 @@ characters.character_classes.
 import numpy as np
 
 from weight_atlas.tokens.characters import KANA, LETTER, LOWER, MARK, NUMBER, SIGN, SPACE, UPPER
-from weight_atlas.tokens.kernels import compiled
+from weight_atlas.tokens.kernels import compiled, inlined
 
 APOSTROPHE, BLANK, NEWLINE, RETURN, SLASH = (ord(each) for each in "' \n\r/")
 _SINGLE, _R, _V, _E, _L = (1 << bit for bit in range(9, 14))
 
 
-@compiled
+@inlined
 def decode(text, at):
     """The code point at a byte that begins one, and where the next begins."""
     lead = np.int64(text[at])

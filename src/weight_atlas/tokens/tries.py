@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from weight_atlas.tokens.kernels import borrowed, compiled
+from weight_atlas.tokens.kernels import borrowed, compiled, inlined
 
 _GOLDEN, _SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(24)
 
@@ -54,7 +54,7 @@ def _fill(content, ends, given, roots, count, edges, children, values):
     return used
 
 
-@compiled
+@inlined
 def child_of(node, byte, edges, children):
     """The node that a byte leads to from a node, or -1."""
     key = (np.uint64(node) << np.uint64(8) | np.uint64(byte)) + np.uint64(1)
