@@ -25,6 +25,7 @@ include: "rules/steps.smk"
 
 scattergather:
     part=config["singular_values"]["parts"],
+    stream=config["stream_part"]["parts"],
 
 
 include: "rules/checkpoints.smk"

@@ -2,11 +2,13 @@
 
 Required: the sources of the models in the configuration.
 Produces: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet,
+of streamed models <results>/stream_part/{model}/{scatteritem}.json and tables;
 <results>/architecture_summary/{model}.csv with its tables and figures; <results>/run_config/{model}.json and
 <results>/run_config.json, which say what all of it was made with.
 """
 
 from weight_atlas.checkpoint.source import local_files, local_state
+from weight_atlas.settings.models import CheckpointSpec
 from weight_atlas.workflow import run_config
 from weight_atlas.workflow.paths import for_snakemake
 
@@ -25,9 +27,10 @@ use rule per_model as fetch_checkpoint with:
     params:
         # Being older than the manifest does not show that a file was replaced; its own state does.
         **step("fetch_checkpoint", lambda wildcards: local_state(config["models"][wildcards.model]["source"])),
-        options=options(
-            "fetch_checkpoint", "source", "revision", "family", "key", "prefix", "allow_other", "trust_remote_code"
-        ),
+        options=lambda wildcards: {
+            **{key: config["models"][wildcards.model][key] for key in CheckpointSpec.model_fields},
+            "spool_gb": spool_gb(wildcards),
+        },
 
 
 rule checkpoints:
@@ -81,6 +84,32 @@ rule tensor_inventories:
     """The tensor inventories of all models."""
     input:
         expand("<results>/tensor_inventory/{model}.parquet", model=config["models"]),
+
+
+use rule per_job as stream_part with:
+    """One part of a streamed model's shards: each fetched once, measured while it is here, and let go."""
+    input:
+        checkpoint="<results>/checkpoints/{model}.json",
+        inventory="<results>/tensor_inventory/{model}.parquet",
+    output:
+        histograms="<results>/stream_part/{model}/{scatteritem}/histograms.parquet",
+        profiles="<results>/stream_part/{model}/{scatteritem}/profiles.parquet",
+        spectra="<results>/stream_part/{model}/{scatteritem}/spectra.parquet",
+        kernels="<results>/stream_part/{model}/{scatteritem}/kernels.parquet",
+        errors="<results>/stream_part/{model}/{scatteritem}/errors.parquet",
+        channels="<results>/stream_part/{model}/{scatteritem}/channels.parquet",
+        screened="<results>/stream_part/{model}/{scatteritem}/screened.parquet",
+        structures="<results>/stream_part/{model}/{scatteritem}/structures.parquet",
+        window_values="<results>/stream_part/{model}/{scatteritem}/window_values.parquet",
+        record="<results>/stream_part/{model}/{scatteritem}.json",
+    pathvars:
+        job="stream_part/{model}/{scatteritem}",
+    threads: 4
+    resources:
+        **needs(gpu=gpu_for_spectra, disk_mb=lambda wildcards: round(1000 * config["stream_part"]["spool_gb"])),
+    params:
+        **step("stream_part"),
+        options=streamed_options,
 
 
 use rule per_model as architecture_summary with:

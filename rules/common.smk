@@ -24,6 +24,11 @@ from weight_atlas.token_weights.choices import Vectors, states
 from weight_atlas.failed_run import write_unfinished_pages
 from weight_atlas.findings.rules import files as files_of_findings
 from weight_atlas.settings.analyses import ANALYSES
+from weight_atlas.settings.quantization import QuantizationMeasures
+from weight_atlas.settings.spectra import AttentionKernel
+from weight_atlas.settings.super_weights import SuperWeightScreening
+from weight_atlas.settings.weights import MatrixWindows, Sparsity, Spooled
+from weight_atlas.streamed.tables import measured_for
 from weight_atlas.tokens.parts import corpus_parts
 from weight_atlas.workflow.gpus import visible_devices
 from weight_atlas.workflow.needs import SPECTRA_ON_GPU, megabytes, minutes, size_of
@@ -152,6 +157,49 @@ def tokenizer_of(wildcards):
 def for_models(analysis, pattern, **wildcards):
     """Fill a pattern for every model that has an analysis switched on."""
     return expand(pattern, model=selection.models_with(analysis), **wildcards)
+
+
+# What the parts of a streamed model have, by the name under which a step takes it.
+STREAMED = "<results>/stream_part/{model}/{{scatteritem}}/{name}.parquet"
+
+
+def from_stream(*names):
+    """For `unpack`, what steps put together of a streamed model in place of reading its weights; else nothing."""
+
+    def files(wildcards):
+        if not config["models"][wildcards.model]["stream"]:
+            return {}
+        return {name: gather.stream(STREAMED.format(model=wildcards.model, name=name)) for name in names}
+
+    return files
+
+
+def spectra_parts(wildcards):
+    """The spectra of the parts of a model, from its files or as its weights passed by."""
+    if streamed := from_stream("spectra")(wildcards):
+        return streamed["spectra"]
+    return gather.part("<results>/singular_values_part/{model}/{{scatteritem}}.parquet".format(model=wildcards.model))
+
+
+def streamed_options(wildcards):
+    """What is measured of a streamed model, and how: keys of other sections that bear on it."""
+    classes = (AttentionKernel, QuantizationMeasures, Sparsity, SuperWeightScreening, MatrixWindows)
+    sections = ("attention_kernel", "quantization_sensitivity", "sparsity", "super_weight_screening", "weight_profile")
+    return {
+        "steps": measured_for(selection.analyses_of(wildcards.model)),
+        "spool_gb": config["stream_part"]["spool_gb"],
+        **{
+            key: selection.section(section, wildcards.model)[key]
+            for section, keys in zip(sections, classes)
+            for key in keys.model_fields
+        },
+    }
+
+
+def spool_gb(wildcards):
+    """Of a streamed model the disk that a part takes; of others what the configuration says does not matter."""
+    default = Spooled.model_fields["spool_gb"].default
+    return config["stream_part"]["spool_gb"] if config["models"][wildcards.model]["stream"] else default
 
 
 def hold_run_locks():

@@ -22,6 +22,7 @@ shown = shown_under("Quantization")
 use rule per_model as quantization_sensitivity with:
     """What every quantization scheme costs every matrix, from the weights alone."""
     input:
+        unpack(from_stream("errors", "channels")),
         checkpoint="<results>/checkpoints/{model}.json",
         inventory="<results>/tensor_inventory/{model}.parquet",
         histograms="<results>/value_histogram/{model}.parquet",

@@ -29,7 +29,7 @@ use rule per_job as singular_values_part with:
 use rule per_model as singular_values with:
     """Singular values of every weight matrix of a model, the parts put together."""
     input:
-        parts=gather.part("<results>/singular_values_part/{{model}}/{scatteritem}.parquet"),
+        parts=spectra_parts,
         inventory="<results>/tensor_inventory/{model}.parquet",
     output:
         table="<results>/singular_values/{model}.parquet",
@@ -66,6 +66,7 @@ rule effective_ranks:
 use rule per_model as attention_kernel with:
     """Spectra of the kernels W_Q^T W_K and W_O W_V of every attention head."""
     input:
+        unpack(from_stream("kernels")),
         checkpoint="<results>/checkpoints/{model}.json",
         inventory="<results>/tensor_inventory/{model}.parquet",
     output:

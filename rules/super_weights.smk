@@ -13,6 +13,7 @@ shown = shown_under("Super weights")
 use rule per_model as super_weight_screening with:
     """Candidates for super weights from the weights alone."""
     input:
+        unpack(from_stream("screened")),
         checkpoint="<results>/checkpoints/{model}.json",
         tensor_inventory="<results>/tensor_inventory/{model}.parquet",
     output:

@@ -11,6 +11,7 @@ shown = shown_under("Distributions")
 use rule per_model as value_histogram with:
     """The exact distribution of the values of every tensor and the profile of every matrix, from one reading."""
     input:
+        unpack(from_stream("histograms", "profiles")),
         checkpoint="<results>/checkpoints/{model}.json",
         inventory="<results>/tensor_inventory/{model}.parquet",
     output:
@@ -101,6 +102,7 @@ rule untrained_row_tables:
 use rule per_model as weight_profile with:
     """Rows and columns of every matrix: variances, norms, channels that stand out, heat maps and windows."""
     input:
+        unpack(from_stream("window_values")),
         checkpoint="<results>/checkpoints/{model}.json",
         inventory="<results>/tensor_inventory/{model}.parquet",
         profile="<results>/weight_profile/{model}.parquet",
@@ -127,6 +129,7 @@ rule weight_profiles:
 use rule per_model as sparsity with:
     """Zeros, dead units, 2:4 patterns, repeated rows, and what magnitude pruning keeps."""
     input:
+        unpack(from_stream("structures")),
         checkpoint="<results>/checkpoints/{model}.json",
         inventory="<results>/tensor_inventory/{model}.parquet",
         histograms="<results>/value_histogram/{model}.parquet",

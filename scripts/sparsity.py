@@ -9,10 +9,11 @@ from weight_atlas.families.pieces import load_piece
 from weight_atlas.figures.sparsity import pruning_and_masks
 from weight_atlas.figures.style import save_figure
 from weight_atlas.settings.weights import Sparsity
+from weight_atlas.streamed.merging import in_order
 from weight_atlas.weights.histogram_table import read_parts
 from weight_atlas.weights.profile_table import read_profiles
 from weight_atlas.weights.sparsity import sparsity
-from weight_atlas.weights.structured_sparsity import dead_experts, dead_units, structure, with_structure
+from weight_atlas.weights.structured_sparsity import dead_experts, dead_units, near_methods, structure, with_structure
 from weight_atlas.workflow.step import run_step
 
 
@@ -21,6 +22,7 @@ def main(
     inventory: Path,
     histograms: Path,
     profile: Path,
+    structures: list[Path] | None = None,
     *,
     table: Path,
     curve: Path,
@@ -28,12 +30,18 @@ def main(
     figure: Path,
     settings: Sparsity,
 ) -> None:
-    """Write the sparsity of one model's tensors, their pruning curves, its experts of zeros, and the figure."""
+    """Write the sparsity of one model's tensors, their pruning curves, its experts of zeros, and the figure.
+
+    structures: of a streamed model, what its parts have of the structure of matrices.
+    """
     tensors, pruned = sparsity(read_parts(histograms))
     found = dead_units(read_profiles(profile))
     stored = read_table(inventory).set_index("id", drop=False).loc[found["id"]]
-    load = partial(load_piece, open_checkpoint(checkpoint))
-    found = found.merge(structure(stored, load, settings.near_rows_budget), on="id", how="left")
+    structured = in_order(structures) if structures else None
+    if structured is None:
+        load = partial(load_piece, open_checkpoint(checkpoint))
+        structured = structure(stored, load, near_methods(stored, settings.near_rows_budget))
+    found = found.merge(structured, on="id", how="left")
     tensors = with_structure(tensors, found)
     write_table(table, tensors)
     write_table(curve, pruned)

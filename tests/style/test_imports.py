@@ -27,6 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "embeddings": {"settings", "spectra"},
     "tokens": {"checkpoint", "settings"},
     "statistics": set(),
+    # Models of which a part is here at a time.
+    "streamed": {"checkpoint", "families", "quantization", "settings", "spectra", "super_weights", "weights"},
     # Several models.
     "comparison": {"checkpoint", "families", "settings", "spectra", "tokens", "weights"},
     # Vectors out of checkpoints, and mathematics on them.

@@ -1,12 +1,15 @@
 """A stand-in for the Hugging Face hub on loopback: the part of its protocol that downloading a model needs.
 
 Large files (all but JSON and text) are served as LFS files: /resolve/ answers with X-Linked-Size, X-Linked-Etag and a
-redirect to a second server that stands in for the content network. Every request is recorded.
+redirect to a second server that stands in for the content network. Every request is recorded, and so are the bytes of
+files that were sent.
 """
 
 import hashlib
 import json
 import re
+import socket
+import struct
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +32,21 @@ class Repository:
 
 
 @dataclass
+class Fault:
+    """What goes wrong with one request for a large file.
+
+    status: in place of the file, with these headers. cut: bytes of what was asked for, after which it hangs up; reset:
+    with a reset of the connection. no_ranges: it sends the whole file whatever was asked for.
+    """
+
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    reset: bool = False
+    no_ranges: bool = False
+
+
+@dataclass
 class StandinHub:
     """The state that a test sets and the requests that it reads."""
 
@@ -37,6 +55,8 @@ class StandinHub:
     stall_at: int | None = None  # bytes of a large file after which the server goes silent
     cut_at: int | None = None  # bytes of a large file after which it hangs up, once
     spoil: dict[str, bytes] = field(default_factory=dict)  # file name -> what is sent in its place
+    faults: dict[str, list["Fault"]] = field(default_factory=dict)  # file name -> of its next requests, one each
+    sent: int = 0  # bytes of files
     released: threading.Event = field(default_factory=threading.Event)
     endpoint: str = ""
     content: str = ""
@@ -130,6 +150,7 @@ class _HubHandler(_Handler):
     def _file(self, repository: str, name: str, body: bytes) -> None:
         if name.endswith(_SMALL):
             self.reply(200, body, ETag=f'"{_git_hash(body)}"', X_Repo_Commit=COMMIT)
+            self.hub.sent += len(body)
             return
         self.reply(
             302,
@@ -143,20 +164,64 @@ class _HubHandler(_Handler):
 class _ContentHandler(_Handler):
     def answer(self, path: str, headers: dict[str, str]) -> None:
         organisation, model, name = path.strip("/").split("/", 2)
+        fault = self.hub.faults[name].pop(0) if self.hub.faults.get(name) else Fault()
+        if fault.status:
+            self.reply(fault.status, b"{}", **fault.headers)
+            return
+        if fault.no_ranges:
+            headers = {}
         body = self.hub.spoil.get(name, self.hub.repositories[f"{organisation}/{model}"].files[name])
         first, last = re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("range", "bytes=0-")).groups()
         begin, end = int(first), min(int(last) + 1, len(body)) if last else len(body)
         whole, body = len(body), body[begin:end]
         ranged = {"Content_Range": f"bytes {begin}-{end - 1}/{whole}"} if begin or last else {}
+        if fault.cut is not None:
+            self._cut(body, fault, ranged)
+            return
         stop = self.hub.cut_at or self.hub.stall_at
         if stop is None or ranged:
             self.reply(206 if ranged else 200, body, **ranged)
+            self.hub.sent += len(body)
             return
         self.reply(200, body[:stop], Content_Length=str(whole))
+        self.hub.sent += stop
         self.wfile.flush()
         if self.hub.stall_at is not None:
             self.hub.released.wait(60)
         self.close_connection = True
+
+    def _cut(self, body: bytes, fault: Fault, ranged: dict[str, str]) -> None:
+        part = body[: fault.cut]
+        self.reply(206 if ranged else 200, part, Content_Length=str(len(body)), **ranged)
+        self.wfile.flush()
+        self.hub.sent += len(part)
+        if fault.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close() if fault.reset else None
+
+
+def in_shards(content: bytes, shards: int, *, padding: int = 0, scattered: bool = False) -> dict[str, bytes]:
+    """A safetensors file in several, with their index: neighbouring tensors together, or scattered over them.
+
+    padding: by so many bytes each header is longer.
+    """
+    length = struct.unpack("<Q", content[:8])[0]
+    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
+    header.pop("__metadata__", None)
+    names, index, files = sorted(header), {}, {}
+    each = -(-len(names) // shards)
+    for number in range(shards):
+        name = f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
+        part, body = {"__metadata__": {"long": "x" * padding}}, b""
+        for tensor in names[number::shards] if scattered else names[number * each : (number + 1) * each]:
+            begin, end = header[tensor]["data_offsets"]
+            part[tensor] = {**header[tensor], "data_offsets": [len(body), len(body) + end - begin]}
+            body += data[begin:end]
+            index[tensor] = name
+        text = json.dumps(part).encode()
+        files[name] = struct.pack("<Q", len(text)) + text + body
+    return files | {"model.safetensors.index.json": json.dumps({"weight_map": index}).encode()}
 
 
 def _sibling(name: str, body: bytes) -> dict:

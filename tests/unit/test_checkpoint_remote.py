@@ -1,11 +1,9 @@
 """Models on the hub by the headers of their files: the same inventory as after a download, and no weights requested."""
 
-import json
-import struct
 from pathlib import Path
 
 import pytest
-from standin_hub import COMMIT, Repository, standin_hub
+from standin_hub import COMMIT, Repository, in_shards, standin_hub
 
 import weight_atlas as wa
 from weight_atlas.checkpoint.checkpoint import Checkpoint
@@ -31,24 +29,9 @@ def hub(monkeypatch):
 def split(hub, shards: int, padding: int = 0) -> int:
     """Store the model in shards, each header longer by padding; returns the bytes of all."""
     files = hub.repositories["org/model"].files
-    content = files.pop("model.safetensors")
-    length = struct.unpack("<Q", content[:8])[0]
-    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
-    header.pop("__metadata__", None)
-    names, index, whole = sorted(header), {}, 0
-    for number in range(shards):
-        name = f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
-        part, body = {"__metadata__": {"long": "x" * padding}}, b""
-        for tensor in names[number::shards]:
-            begin, end = header[tensor]["data_offsets"]
-            part[tensor] = {**header[tensor], "data_offsets": [len(body), len(body) + end - begin]}
-            body += data[begin:end]
-            index[tensor] = name
-        text = json.dumps(part).encode()
-        files[name] = struct.pack("<Q", len(text)) + text + body
-        whole += len(files[name])
-    files["model.safetensors.index.json"] = json.dumps({"weight_map": index}).encode()
-    return whole
+    made = in_shards(files.pop("model.safetensors"), shards, padding=padding, scattered=True)
+    files |= made
+    return sum(len(body) for name, body in made.items() if name.endswith(".safetensors"))
 
 
 def read(tmp_path: Path, revision: str | None = None):

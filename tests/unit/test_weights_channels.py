@@ -10,7 +10,7 @@ from weight_atlas.figures.weight_profile import heat_maps, norms_by_layer, varia
 from weight_atlas.settings.weights import WeightProfile
 from weight_atlas.spectra.choice import choose_matrices
 from weight_atlas.weights.channels import channel_table, layer_variances, row_variances
-from weight_atlas.weights.matrix_windows import cell_map, window_parts, window_values
+from weight_atlas.weights.matrix_windows import cell_map, of_rows, rows_of, values_of, window_parts, window_places
 from weight_atlas.weights.profile import Profiler
 from weight_atlas.weights.profile_table import ProfileParts
 from weight_atlas.weights.stored_types import stored_as
@@ -101,13 +101,10 @@ def test_figures_show_what_the_profile_holds():
     whole = heat_maps([cell_map(found[0])])
     assert whole.axes[0].get_title() == "W_Q.0: mean of cells of 3 x 3"
     assert whole.axes[0].images[0].get_array().shape == (16, 14)
-    found_windows = window_values(
-        table,
-        ["W_down:last@4:10,30:99", "W_E@0:1,0:1", "W_Q.1@50:60,0:5"],
-        choose_matrices,
-        lambda row: tensors[row.role, row.layer],
-    )
+    places = window_places(table, ["W_down:last@4:10,30:99", "W_E@0:1,0:1", "W_Q.1@50:60,0:5"], choose_matrices)
+    found_windows = values_of(places, lambda row: tensors[row.role, row.layer])
     (window,) = found_windows
+    assert np.array_equal(of_rows(rows_of(found_windows))[0]["values"], window["values"])
     assert np.array_equal(window["values"], tensors["W_down", 2][4:10, 30:].double().numpy())
     assert window["title"] == "W_down.2, rows 4 to 9, columns 30 to 39"
     drawn = windows(found_windows)

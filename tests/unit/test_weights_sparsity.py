@@ -16,6 +16,7 @@ from weight_atlas.weights.structured_sparsity import (
     TWO_FOUR_NULL,
     dead_experts,
     dead_units,
+    near_methods,
     structure,
     two_four,
     with_structure,
@@ -91,7 +92,7 @@ def test_nulls_are_those_of_gaussian_tensors():
     for name in OF_RMS:
         assert row[name] == pytest.approx(row[f"{name}_null"], rel=0.1)
     assert np.allclose(curve["energy_kept"], curve["energy_kept_null"], atol=2e-3)
-    found = structure(inventory, lambda row: tensor, 1e12).iloc[0]
+    found = structure(inventory, lambda row: tensor, near_methods(inventory, 1e12)).iloc[0]
     assert found["two_four_energy"] == pytest.approx(TWO_FOUR_NULL, abs=1e-3)
     assert found[["rows_identical", "rows_opposite", "rows_scaled", "rows_near", "two_four_share"]].tolist() == [0] * 5
     assert dead_units(profiles)[["dead_rows", "dead_cols", "all_zero"]].to_numpy().tolist() == [[0, 0, False]]
@@ -121,13 +122,13 @@ def test_planted_structure_is_found():
     inventory, _, profiles = tables({"w": w, "v": normal(64)}, n_heads=[4, None], head_dim=[16, None])
     dead = dead_units(profiles)
     assert dead.iloc[0].tolist() == ["w", False, 17, 1, 1]
-    found = structure(inventory.iloc[:1], lambda row: w, 1e12).iloc[0]
+    first = inventory.iloc[:1]
+    found = structure(first, lambda row: w, near_methods(first, 1e12)).iloc[0]
     assert found[["rows_identical", "rows_opposite", "rows_scaled"]].tolist() == [1, 1, 1]
     assert found["rows_near"] == 6 and found["near_method"] == "exact"  # 1-10, 3-12, 20-21; 2-11 point opposite ways
-    off = structure(inventory.iloc[:1], lambda row: w, 100).iloc[0]
+    off = structure(first, lambda row: w, near_methods(first, 100)).iloc[0]
     assert off["near_method"] == "off: beyond the budget" and pd.isna(off["rows_near"])
-    narrow = structure(inventory.iloc[:1], lambda row: w[:, :3], 1e12).iloc[0]
-    assert narrow["near_method"] == "off: few columns"
+    assert near_methods(first.assign(cols=3), 1e12) == {"w": "off: few columns"}
 
 
 def test_experts_of_zeros():
@@ -149,4 +150,4 @@ def test_matrices_of_hardly_any_elements(shape):
     table, _ = sparsity(histograms)
     assert table.loc[0, "elements"] == tensor.numel()
     assert dead_units(profiles).loc[0, "dead_rows"] == 0
-    assert structure(inventory, lambda row: tensor, 1e9).loc[0, "rows_identical"] == 0
+    assert structure(inventory, lambda row: tensor, near_methods(inventory, 1e9)).loc[0, "rows_identical"] == 0

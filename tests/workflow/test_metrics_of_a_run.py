@@ -28,11 +28,12 @@ def frames(results: Path) -> Iterator[tuple[str, metrics.Table, pd.DataFrame]]:
 
 
 # The default model has no experts (see tests/unit/test_metrics.py), its token weights no training run, its corpus is
-# not counted in parts, and nothing asks for recipes; one model makes no pair (see test_comparison_tables.py).
+# not counted in parts, nothing asks for recipes and no model is streamed; one model makes no pair (see
+# test_comparison_tables.py).
 NOT_IN_THE_DEFAULT_RUN = (
     "expert_routing", "token_weight_evolution", "token_counts_part", "quantization_recipe", "input_second_moments",
     "recipe_perplexity", "comparison_part", "comparison", "side_by_side", "scalars", "drift", "series",
-    "weight_sketch", "lineage", "super_weight_inheritance",
+    "weight_sketch", "lineage", "super_weight_inheritance", "stream_part",
 )  # fmt: skip
 
 

@@ -61,14 +61,15 @@ class WeightAnalyses:
         """Zeros, dead units, 2:4 patterns and repeated rows of every tensor (settings.weights.Sparsity)."""
         from weight_atlas.settings.weights import Sparsity
         from weight_atlas.weights.sparsity import sparsity
-        from weight_atlas.weights.structured_sparsity import dead_units, structure, with_structure
+        from weight_atlas.weights.structured_sparsity import dead_units, near_methods, structure, with_structure
 
         wanted = checked(Sparsity, settings, "sparsity")
         histograms, profiles = self._readings
         tensors, _ = sparsity(histograms)
         found = dead_units(row for part in profiles for row in part.itertuples(index=False))
         stored = self.inventory.set_index("id", drop=False).loc[found["id"]]
-        return with_structure(tensors, found.merge(structure(stored, self._load, wanted.near_rows_budget), on="id"))
+        near = near_methods(stored, wanted.near_rows_budget)
+        return with_structure(tensors, found.merge(structure(stored, self._load, near), on="id"))
 
     def quantization_sensitivity(self, **settings: Any) -> pd.DataFrame:
         """What every scheme costs every matrix, beside a Gaussian one (settings.quantization)."""

@@ -11,7 +11,7 @@ from weight_atlas.checkpoint.quantized.store import QuantizedStore
 from weight_atlas.checkpoint.safetensors_file import SafetensorsStore
 from weight_atlas.checkpoint.tensors import Store, TensorEntry, check_names
 from weight_atlas.checkpoint.wrappers import unwrapped
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.settings.models import CheckpointSpec
 
 if TYPE_CHECKING:
@@ -49,8 +49,11 @@ class Checkpoint:
     has the entry of the tensor that it encodes. consumed: name of a stored scale, zero point or code -> the tensor that
     it is part of, or "". stored: the store of the tensors as they are stored, packed ones in their parts. family: the
     configuration's override of the model family, or None. allow_other: whether tensors that the family does not know
-    are allowed. renamed: how the stored names were changed to the model's own, in words, or "".
+    are allowed. renamed: how the stored names were changed to the model's own, in words, or "". gone: why no values can
+    be read, of a model that is here by its headers alone, or "".
     """
+
+    gone = ""
 
     def __init__(
         self, folder: Path, config: dict, store: Store, family: str | None = None, *, allow_other: bool = False,
@@ -80,9 +83,15 @@ class Checkpoint:
         return cls.indexed(folder, list_folder(folder, file), spec)
 
     @classmethod
-    def indexed(cls, folder: Path, listing: Listing, spec: CheckpointSpec) -> "Checkpoint":
-        """Index the checkpoint that is made of those files of a folder; anything wrong is an AtlasError."""
+    def indexed(
+        cls, folder: Path, listing: Listing, spec: CheckpointSpec, *, over: Callable[[Store], Store] | None = None
+    ) -> "Checkpoint":
+        """Index the checkpoint that is made of those files of a folder; anything wrong is an AtlasError.
+
+        over: gives the store that values are read from in place of one whose files hold headers alone.
+        """
         store, config = _store(folder, listing, spec.key)
+        store = over(store) if over else store
         check_names(store.entries, folder)
         store, renamed = unwrapped(store, spec.prefix)
         if listing.format != "gguf":  # which has packed types of its own, unfolded by its reader
@@ -94,13 +103,19 @@ class Checkpoint:
 
         A quantized one comes as the values that the model computes with (bfloat16, float16 or float32).
         Reads the bytes of that range only, as far as the format allows. A tensor with a note, which says why it cannot
-        be read, is an AtlasError.
+        be read, is an AtlasError, and NotApplicable where the model is here by its headers alone.
         """
+        self.require_values()
         if (entry := self.entries.get(name)) is None:
             raise AtlasError(f"there is no tensor {name}", where=self.folder)
         if entry.note:
             raise AtlasError(f"tensor {name} cannot be read: {entry.note}", where=self.folder / entry.shard)
         return self._store.read(name, rows)
+
+    def require_values(self) -> None:
+        """NotApplicable where the model is here by its headers alone: for those who read its files by themselves."""
+        if self.gone:
+            raise NotApplicable(self.gone, where=self.folder)
 
 
 def _store(folder: Path, listing: Listing, key: str | None) -> tuple[Store, dict]:

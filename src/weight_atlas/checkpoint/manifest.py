@@ -6,14 +6,15 @@ Files of the hub lie in the hub's ordinary cache; nothing is downloaded here.
 import hashlib
 import os
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from pydantic import ValidationError
 
 from weight_atlas.artifacts import read_json
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.listing import list_folder
-from weight_atlas.checkpoint.source import HubSource, parse_source
+from weight_atlas.checkpoint.source import HubSource, LocalSource, parse_source
+from weight_atlas.checkpoint.unread import open_unread
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.models import CheckpointSpec
 
@@ -21,15 +22,23 @@ _RUN_AGAIN = "run again: snakemake --forcerun fetch_checkpoint"
 
 
 class FileRecord(TypedDict):
-    """One file: its size in bytes, and the hex SHA-256 of them."""
+    """One file: its size in bytes, and the hex SHA-256 of them.
+
+    verified: of a streamed model whether its bytes are compared with that digest, which is the hub's then; "" where the
+    hub has none.
+    """
 
     name: str
     size: int
     sha256: str
+    verified: NotRequired[bool]
 
 
 class Manifest(TypedDict):
-    """A manifest as JSON has it; revision: the commit of a hub repository. The other keys: see CheckpointSpec."""
+    """A manifest as JSON has it; revision: the commit of a hub repository. The other keys: see CheckpointSpec.
+
+    stream: there and true of a model whose weights are never here as a whole.
+    """
 
     source: str
     revision: str | None
@@ -38,10 +47,26 @@ class Manifest(TypedDict):
     prefix: str | None
     allow_other: bool
     files: list[FileRecord]
+    stream: NotRequired[bool]
 
 
 def open_checkpoint(manifest_path: Path) -> Checkpoint:
-    """Open the checkpoint that a manifest describes; its files must be as they were when the manifest was written."""
+    """Open the checkpoint that a manifest describes; its files must be as they were when the manifest was written.
+
+    Of a streamed model all is known but the values: reading a tensor is NotApplicable.
+    """
+    manifest, spec, source = read_manifest(manifest_path)
+    if spec.stream and isinstance(source, HubSource):
+        return open_unread(spec, source)
+    sizes = {file["name"]: file["size"] for file in manifest["files"]}
+    folder = snapshot(source.repo, str(spec.revision)) if isinstance(source, HubSource) else source.folder
+    for name, size in sizes.items():
+        check_size(folder / name, size)
+    return Checkpoint.indexed(folder, list_folder(folder, source.file, names=sizes), spec)
+
+
+def read_manifest(manifest_path: Path) -> tuple[Manifest, CheckpointSpec, LocalSource | HubSource]:
+    """A manifest, with what of it says where the model lies; AtlasError for a file that is none."""
     manifest = read_json(manifest_path)
     try:
         spec = CheckpointSpec(
@@ -51,15 +76,13 @@ def open_checkpoint(manifest_path: Path) -> Checkpoint:
             key=manifest.get("key"),
             prefix=manifest.get("prefix"),
             allow_other=bool(manifest.get("allow_other")),
+            stream=bool(manifest.get("stream")),
         )
-        sizes = {file["name"]: file["size"] for file in manifest["files"]}
-        source = parse_source(spec.source)
-    except (KeyError, TypeError, ValidationError) as error:
+        if any({"name", "size"} - file.keys() for file in manifest["files"]):
+            raise KeyError("files")
+        return manifest, spec, parse_source(spec.source)
+    except (KeyError, TypeError, AttributeError, ValidationError) as error:
         raise AtlasError("not a checkpoint manifest", where=manifest_path, remedy=_RUN_AGAIN) from error
-    folder = snapshot(source.repo, str(spec.revision)) if isinstance(source, HubSource) else source.folder
-    for name, size in sizes.items():
-        check_size(folder / name, size)
-    return Checkpoint.indexed(folder, list_folder(folder, source.file, names=sizes), spec)
 
 
 def check_size(path: Path, size: int) -> None:

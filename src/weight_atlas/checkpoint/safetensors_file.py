@@ -45,8 +45,12 @@ class SafetensorsStore:
         if entry.dtype == "F4":  # two to a byte
             shape = (*shape[:-1], shape[-1] // 2)
         tensor = torch.empty(shape, dtype=getattr(torch, DTYPES[entry.dtype].torch or "uint8"))
-        read_into(tensor, self.folder / entry.shard, entry.offset + start * row_bytes)
+        self._fill(tensor, entry, start * row_bytes)
         return tensor
+
+    def _fill(self, tensor: "torch.Tensor", entry: TensorEntry, offset: int) -> None:
+        """Fill a tensor with an entry's bytes from an offset in them on."""
+        read_into(tensor, self.folder / entry.shard, entry.offset + offset)
 
     def raw(self, name: str) -> bytes:
         """The bytes of a tensor."""

@@ -39,11 +39,12 @@ class LocalSource:
 
 @dataclass(frozen=True)
 class HubSource:
-    """A hub repository, org/name; file and text as of a LocalSource."""
+    """A hub repository, org/name; file and text as of a LocalSource. scheme: of the hub, as the source spells it."""
 
     text: str
     repo: str
     file: str | None = None
+    scheme: str = "hf"
 
 
 def bundled(name: str) -> Path:
@@ -71,6 +72,15 @@ def parse_source(text: str) -> LocalSource | HubSource:
     if path.suffix in WEIGHT_SUFFIXES and not path.is_dir():
         return LocalSource(text, path.parent, path.name)
     return LocalSource(text, path)
+
+
+def streamable(text: str) -> HubSource:
+    """The repository that a source names; AtlasError for one that is not on a hub."""
+    source = parse_source(text)
+    if not isinstance(source, HubSource):
+        remedy = "remove it: what is on a disk is read there"
+        raise AtlasError("`stream` is for models of a hub", where=text, remedy=remedy)
+    return source
 
 
 def _hub_source(text: str, rest: str) -> HubSource:

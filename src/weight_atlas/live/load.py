@@ -60,6 +60,7 @@ def load_model(
 
     from weight_atlas.live.stored_tensors import compare, keep_padding_rows, stored_tensors
 
+    checkpoint.require_values()
     logging.disable_progress_bar()
     model_class, configuration = causal_class(checkpoint, trust_remote_code=trust_remote_code)
     check_against_config(checkpoint)

@@ -27,6 +27,7 @@ PARTS = (
     "tokens",
     "token_weights",
     "super_weights",
+    "streamed",
     "vocabulary",
     "ablations",
     "comparison",

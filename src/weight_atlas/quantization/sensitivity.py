@@ -14,7 +14,7 @@ from weight_atlas.quantization.gaussian import gaussian_nulls, kept_gain
 from weight_atlas.quantization.quantizers import Scheme, bits_per_weight
 from weight_atlas.quantization.readiness import label
 from weight_atlas.quantization.rounding import Extent
-from weight_atlas.settings.quantization import QuantizationSensitivity
+from weight_atlas.settings.quantization import QuantizationMeasures
 
 if TYPE_CHECKING:
     import torch
@@ -31,12 +31,22 @@ class Sensitivity:
     errors: pd.DataFrame
     channels: pd.DataFrame
 
+    @classmethod
+    def of(cls, errors: pd.DataFrame | None, channels: pd.DataFrame | None) -> "Sensitivity":
+        """Tables of these rows, None for no rows, with the types that they have on disk."""
+        integers = dict.fromkeys(("layer", "expert", "rows", "cols"), "Int64")
+        tables = (
+            pd.DataFrame(columns=names) if rows is None else rows
+            for rows, names in ((errors, [*IDENTITY, *_COLUMNS]), (channels, _KEPT_COLUMNS))
+        )
+        return cls(*(table.astype({key: kind for key, kind in integers.items() if key in table}) for table in tables))
+
 
 def quantization_sensitivity(
     histograms: Iterable[pd.DataFrame],
     matrices: Mapping[str, Any],
     load: Callable[[Any], "torch.Tensor"],
-    settings: QuantizationSensitivity,
+    settings: QuantizationMeasures,
     threads: int = 1,
 ) -> Sensitivity:
     """Measure all schemes on all matrices, in the order of the histograms, each read once.
@@ -52,9 +62,9 @@ def quantization_sensitivity(
                 ours, kept = _of_matrix(row, load(matrices[row.id]), settings, pool)
                 errors += ours
                 channels += kept
-    integers = dict.fromkeys(("layer", "expert", "rows", "cols"), "Int64")
-    tables = pd.DataFrame(errors, columns=[*IDENTITY, *_COLUMNS]), pd.DataFrame(channels, columns=_KEPT_COLUMNS)
-    return Sensitivity(tables[0].astype(integers), tables[1].astype({"layer": "Int64", "expert": "Int64"}))
+    return Sensitivity.of(
+        pd.DataFrame(errors, columns=[*IDENTITY, *_COLUMNS]), pd.DataFrame(channels, columns=_KEPT_COLUMNS)
+    )
 
 
 _COLUMNS = [
@@ -69,7 +79,7 @@ _KEPT_COLUMNS = [
 
 
 def _of_matrix(
-    row: Any, tensor: "torch.Tensor", settings: QuantizationSensitivity, pool: Executor
+    row: Any, tensor: "torch.Tensor", settings: QuantizationMeasures, pool: Executor
 ) -> tuple[list[dict], list[dict]]:
     schemes = [Scheme.named(name) for name in settings.schemes]
     values = Values.of(row)
@@ -93,7 +103,7 @@ def _pooled(values: Values, extent: Extent, scheme: Scheme, measured: Errors) ->
 
 
 def _error_rows(
-    pooled: Mapping[Scheme, Sums], measured: Errors, shape: tuple[int, int], settings: QuantizationSensitivity
+    pooled: Mapping[Scheme, Sums], measured: Errors, shape: tuple[int, int], settings: QuantizationMeasures
 ) -> Iterator[dict]:
     nulls = gaussian_nulls(shape, list(pooled))
     for scheme, sums in pooled.items():
@@ -126,7 +136,7 @@ def _kept_rows(
     source: Source,
     measured: Errors,
     pooled: Mapping[Scheme, Sums],
-    settings: QuantizationSensitivity,
+    settings: QuantizationMeasures,
     pool: Executor,
 ) -> Iterator[dict]:
     """What keeping the columns with the largest magnitudes in 16 bits would gain: what outlier channels cost."""

@@ -54,7 +54,7 @@ from weight_atlas.settings.vocabulary import (
     VocabularySummary,
     Windows,
 )
-from weight_atlas.settings.weights import Sparsity, WeightProfile, WeightStatistics
+from weight_atlas.settings.weights import Sparsity, StreamPart, WeightProfile, WeightStatistics
 
 # Braces and angle brackets mean wildcards and path variables to Snakemake.
 Folder = Annotated[str, Field(min_length=1, pattern=r"^(?!\s)[^{}<>\n]+(?<!\s)$")]
@@ -128,6 +128,7 @@ class Configuration(Settings):
         "version: torch, transformers, tokenizers, lm_eval, numpy, scipy. Each log begins with those that made it.",
     )
     pathvars: Pathvars = DEFAULTS
+    stream_part: StreamPart = DEFAULTS
     weight_statistics: WeightStatistics = DEFAULTS
     weight_profile: WeightProfile = DEFAULTS
     sparsity: Sparsity = DEFAULTS

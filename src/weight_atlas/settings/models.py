@@ -54,6 +54,11 @@ class CheckpointSpec(Stored):
     revision: str | None = Field(
         None, description="Branch, tag or commit of a hub model; resolved to a commit and recorded."
     )
+    stream: bool = Field(
+        False,
+        description="Let the weights of a hub model pass by instead of downloading them: for models larger than the "
+        "disk (docs/large-models.md). What needs them again, or all in memory, does not apply then.",
+    )
 
 
 class Opened(CheckpointSpec, Live):

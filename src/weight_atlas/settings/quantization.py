@@ -61,18 +61,14 @@ def _integers_only(names: list[str]) -> list[str]:
 Schemes = Annotated[Distinct[SchemeName], AfterValidator(_integers_only)]
 
 
-class QuantizationSensitivity(Settings):
-    """What rounding every matrix to number formats costs, from the weights alone."""
+class QuantizationMeasures(Settings):
+    """What is measured of every matrix as it is rounded to number formats."""
 
     schemes: Annotated[Schemes, Field(min_length=1)] = Field(
         SCHEMES,
         description="Each FORMAT/GRANULARITY, then /asymmetric (integers are symmetric else) or /full (symmetric with "
         "the lowest level too) and /clipped (each range shrunk to where its squared error is least). Granularities: "
         "tensor, channel (an output row), group:N (N neighbours in a row).",
-    )
-    drawn: Schemes = Field(
-        ["int8/tensor", "int8/channel", "int4/group:128", "nvfp4/group:16"],
-        description="Schemes to draw by layer and role, of those above.",
     )
     kept_schemes: Schemes = Field(
         ["int8/tensor", "int4/group:128"],
@@ -85,6 +81,15 @@ class QuantizationSensitivity(Settings):
         3.0, description="Loss against a Gaussian matrix, in dB, up to which a matrix is ready for a scheme."
     )
     sensitive_db: Positive = Field(6.0, description="Loss beyond which it is sensitive to it; 6 dB are one bit.")
+
+
+class QuantizationSensitivity(QuantizationMeasures):
+    """What rounding every matrix to number formats costs, from the weights alone."""
+
+    drawn: Schemes = Field(
+        ["int8/tensor", "int8/channel", "int4/group:128", "nvfp4/group:16"],
+        description="Schemes to draw by layer and role, of `schemes`.",
+    )
 
 
 Tool = Literal["llama.cpp", "llm-compressor", "bitsandbytes", "torchao", "gptqmodel"]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from weight_atlas.families.roles import Role
-from weight_atlas.settings.base import Distinct, Settings, Text
+from weight_atlas.settings.base import WHOLE, Distinct, Settings, Text
 from weight_atlas.settings.spectra import MATRIX
 
 Window = Annotated[str, Field(pattern=r"^.+@[0-9]+:[0-9]+,[0-9]+:[0-9]+$", max_length=500)]
@@ -29,16 +29,39 @@ class WeightStatistics(Settings):
     )
 
 
-class WeightProfile(Settings):
+class MatrixWindows(Settings):
+    """Windows of matrices."""
+
+    windows: Distinct[Window] = Field(
+        ["W_Q:first@0:64,0:128"],
+        description="Windows to draw element by element, each MATRIX@ROWS,COLUMNS, such as W_Q:0@0:300,100:300; "
+        "MATRIX as in `matrices`.",
+    )
+
+
+class WeightProfile(MatrixWindows):
     """Rows, columns and heat maps of matrices."""
 
     matrices: Distinct[Text] = Field(
         ["W_E", "W_Q:first", "W_down:last"], description=f"Matrices to draw as heat maps, their ids, or {MATRIX}."
     )
-    windows: Distinct[Window] = Field(
-        ["W_Q:first@0:64,0:128"],
-        description="Windows to draw element by element, each MATRIX@ROWS,COLUMNS, such as W_Q:0@0:300,100:300; "
-        "MATRIX as in `matrices`.",
+
+
+class Spooled(Settings):
+    """How much of a streamed model is here at a time."""
+
+    spool_gb: Annotated[float, Field(gt=0)] = Field(
+        10.0,
+        description="GB (10^9 bytes) on disk that one part of a streamed model takes. Shards of up to half of it are "
+        "fetched whole and compared with the hub's digests; larger ones come in ranges, of which no digest is known.",
+    )
+
+
+class StreamPart(Spooled):
+    """Weights of streamed models, as they pass by."""
+
+    parts: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
+        4, description="Parts that the shards are shared out to, each a job: to spread over cores and cluster jobs."
     )
 
 

@@ -32,30 +32,40 @@ def screen(inventory: pd.DataFrame, load: Callable[[Any], torch.Tensor], *, top:
     row_score, its ratio to the median row's, and row_rank. Scores are missing where W_gate and W_up are not available.
     Values that are not finite are ignored.
     """
-    rows, projections = [], _output_projections(inventory)
-    if projections.empty:
-        raise NotApplicable("the model has no MLP output projection whose weights can be read")
-    for row in projections.itertuples():
+    rows: list[dict] = []
+    for row in output_projections(inventory).itertuples():
         norms = _neuron_norms(inventory, row, load)
         rows += _screened(row, load(row), norms, top)
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"expert": "Int64"})
+    return screened_rows(pd.DataFrame(rows))
 
 
-def _output_projections(inventory: pd.DataFrame) -> pd.DataFrame:
+def screened_rows(rows: pd.DataFrame | None) -> pd.DataFrame:
+    """The table that screen() gives, of its rows; None: without a row, which is NotApplicable."""
+    if rows is None or rows.empty:
+        raise NotApplicable("the model has no MLP output projection whose weights can be read")
+    return pd.DataFrame(rows.to_dict("records"), columns=list(COLUMNS)).astype({"expert": "Int64"})
+
+
+def output_projections(inventory: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an inventory that are MLP output projections whose weights can be read."""
     usable = inventory.readable & (inventory.tied_to == "") & inventory.layer.notna() & inventory.cols.notna()
     return inventory[usable & (inventory.role == "W_down") & (inventory.parameters > 0)]
 
 
-def _neuron_norms(inventory: pd.DataFrame, down: Any, load: Callable[[Any], torch.Tensor]) -> torch.Tensor | None:
-    """Product of the norms of the rows of W_gate and W_up of each neuron: float64 (cols,)."""
+def rows_before(inventory: pd.DataFrame, down: Any) -> pd.DataFrame:
+    """The rows of an inventory that are W_gate and W_up before an output projection."""
     same = (
         (inventory.layer == down.layer) & (inventory.component == down.component) & (inventory["stack"] == down.stack)
     )
     same &= inventory.expert.isna() if pd.isna(down.expert) else inventory.expert == down.expert
-    before = inventory[
+    return inventory[
         same & inventory.role.isin(["W_gate", "W_up"]) & inventory.readable & (inventory.rows == down.cols)
     ]
-    norms = [_row_norms(load(row)) for row in before.itertuples()]
+
+
+def _neuron_norms(inventory: pd.DataFrame, down: Any, load: Callable[[Any], torch.Tensor]) -> torch.Tensor | None:
+    """Product of the norms of the rows of W_gate and W_up of each neuron: float64 (cols,)."""
+    norms = [_row_norms(load(row)) for row in rows_before(inventory, down).itertuples()]
     if not 1 <= len(norms) <= 2:
         return None
     return norms[0] if len(norms) == 1 else norms[0] * norms[1]

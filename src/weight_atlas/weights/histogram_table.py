@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from weight_atlas.weights.part_file import part_file, read_part_file
+from weight_atlas.weights.part_file import part_file, read_part_file, regrouped
 from weight_atlas.weights.streaming import Reading
 
 # Columns of the inventory; the others are those of Histogram.row().
@@ -35,6 +35,11 @@ def _part(tensors: pd.DataFrame, rows: list[dict]) -> pd.DataFrame:
     histograms = pd.DataFrame(rows)
     described = tensors.loc[histograms.pop("id")].reset_index(drop=True)
     return pd.concat([described, histograms], axis=1).astype(dict.fromkeys(_INTEGERS, "Int64"))
+
+
+def histogram_parts_of(rows: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """The same parts, of rows of tables of histograms, a frame each."""
+    return regrouped(rows, lambda row: len(row["values"].iloc[0]), _PART_VALUES)
 
 
 def write_parts(path: Path, parts: Iterable[pd.DataFrame]) -> int:

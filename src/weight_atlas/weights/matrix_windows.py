@@ -22,26 +22,59 @@ def window_parts(text: str) -> tuple[str, slice, slice]:
     return choice, rows, cols
 
 
-def window_values(
-    matrices: pd.DataFrame, texts: list[str], choose: Callable[..., pd.DataFrame], load: Callable[[Any], Any]
-) -> list[dict[str, Any]]:
-    """What figures.weight_profile.windows draws: the elements of each window that lie inside its matrix.
+def window_places(
+    matrices: pd.DataFrame, texts: list[str], choose: Callable[..., pd.DataFrame]
+) -> list[tuple[Any, slice, slice]]:
+    """Matrix (its row of the inventory), rows and columns of each window that lies inside one.
 
-    matrices: rows of the inventory. choose(matrices, [choice]) gives the chosen row, load(row) its tensor. Choices that
-    the model does not have, and windows outside their matrix, are left out and said.
+    matrices: rows of the inventory. choose(matrices, [choice]) gives the chosen row. Choices that the model does not
+    have, and windows outside their matrix, are left out and said.
     """
     found = []
     for text in texts:
         choice, rows, cols = window_parts(text)
-        for row in choose(matrices, [choice]).itertuples(index=False):
-            values = load(row)[rows, cols].double().numpy()
-            if values.size:
-                title = f"{row.id}, rows {rows.start} to {rows.start + values.shape[0] - 1}"
-                title += f", columns {cols.start} to {cols.start + values.shape[1] - 1}"
-                found.append(
-                    {"title": title, "first_row": rows.start, "first_col": cols.start, "values": np.asarray(values)}
-                )
-                break
+        inside = [
+            row
+            for row in choose(matrices, [choice]).itertuples(index=False)
+            if len(range(*rows.indices(int(row.rows)))) and len(range(*cols.indices(int(row.cols))))
+        ]
+        if inside:
+            found.append((inside[0], rows, cols))
         else:
             print(f"window {text}: the model has no such matrix, or it ends before", flush=True)
     return found
+
+
+def values_of(places: list[tuple[Any, slice, slice]], load: Callable[[Any], Any]) -> list[dict[str, Any]]:
+    """What figures.weight_profile.windows draws of each of window_places. load(row) gives a matrix."""
+    found = []
+    for row, rows, cols in places:
+        values = load(row)[rows, cols].double().numpy()
+        title = f"{row.id}, rows {rows.start} to {rows.start + values.shape[0] - 1}"
+        title += f", columns {cols.start} to {cols.start + values.shape[1] - 1}"
+        found.append({"title": title, "first_row": rows.start, "first_col": cols.start, "values": np.asarray(values)})
+    return found
+
+
+def rows_of(seen: list[dict[str, Any]]) -> pd.DataFrame:
+    """What values_of gives, as a table: a row a window, its values in a list."""
+    frame = pd.DataFrame(seen, columns=["title", "first_row", "first_col", "values"])
+    widths = [each["values"].shape[1] for each in seen]
+    return frame.assign(width=widths, values=[each["values"].ravel() for each in seen])
+
+
+def of_rows(rows: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """What values_of gives, of the rows of such a table; None: no window."""
+    return (
+        []
+        if rows is None
+        else [
+            {
+                "title": row.title,
+                "first_row": row.first_row,
+                "first_col": row.first_col,
+                "values": row.values.reshape(-1, row.width),
+            }
+            for row in rows.itertuples(index=False)
+        ]
+    )

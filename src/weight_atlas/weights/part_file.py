@@ -1,6 +1,6 @@
 """Tables with long lists in their rows, written and read in parts, since they can be as large as the weights."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,3 +64,21 @@ def read_part_file(path: Path, columns: list[str] | None = None) -> Iterator[pd.
     with reading(path), pq.ParquetFile(path, **CHECKED) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group, columns=columns).to_pandas()
+
+
+def regrouped(
+    rows: Iterable[pd.DataFrame], numbers: Callable[[pd.DataFrame], int], most: int
+) -> Iterator[pd.DataFrame]:
+    """Rows that come one by one, in frames, as parts of a table: each ends where it holds at least `most` numbers.
+
+    numbers(row): in its lists.
+    """
+    part, size = [], 0
+    for row in rows:
+        part.append(row)
+        size += numbers(row)
+        if size >= most:
+            yield pd.concat(part, ignore_index=True)
+            part, size = [], 0
+    if part:
+        yield pd.concat(part, ignore_index=True)

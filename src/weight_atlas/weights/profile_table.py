@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from weight_atlas.weights.histogram_table import INVENTORY_COLUMNS
-from weight_atlas.weights.part_file import part_file, read_part_file
+from weight_atlas.weights.part_file import part_file, read_part_file, regrouped
 from weight_atlas.weights.streaming import Reading
 
 # Columns of the inventory; the others are those of Profile.row().
@@ -50,6 +50,21 @@ class ProfileParts:
         part = pd.concat([described, profiles], axis=1).astype(dict.fromkeys(_INTEGERS, "Int64"))
         self._write(part)
         self._rows, self._numbers, self._written = [], 0, True
+
+
+def profile_parts_of(rows: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """The parts that ProfileParts hands over, of rows of tables of profiles, a frame each."""
+    lists = (*BY_ROW, *BY_COLUMN, "cell_mean")
+    return regrouped(rows, lambda row: sum(len(row[name].iloc[0]) for name in lists), _PART_NUMBERS)
+
+
+def write_profiles(path: Path, rows: Iterable[pd.DataFrame], inventory: pd.DataFrame) -> None:
+    """Write a table of profiles of rows of others; without a row it is the one of a model without a matrix."""
+    with part_file(path, lists=(*BY_ROW, *BY_COLUMN, *CELLS)) as file:
+        for part in profile_parts_of(rows):
+            file.write(part)
+        if not file.begun:
+            list(ProfileParts(inventory, file.write).passing(()))
 
 
 @contextmanager

@@ -89,8 +89,10 @@ def portions(inventory: pd.DataFrame, checkpoint: Any, load: Load) -> Iterator[P
     A tensor that is stored as it is used is read in blocks; the pieces of a fused tensor (or of one expert of it) are
     read together, so that what they share is read once. Tied and unreadable tensors and stored constants are left out.
 
-    checkpoint: has `folder`, `entries` and `read(name, rows)`. load(checkpoint, row): one tensor, read through these.
+    checkpoint: has `entries`, `read(name, rows)` and `stored`, whose `folder` its files lie in. load(checkpoint, row):
+    one tensor, read through these.
     """
+    checkpoint.require_values()
     readable = inventory[_reason(inventory) == ""]
     for _, rows in groupby(readable.itertuples(index=False), key=lambda row: (row.tensor, str(row.expert))):
         pieces = list(rows)
@@ -98,12 +100,17 @@ def portions(inventory: pd.DataFrame, checkpoint: Any, load: Load) -> Iterator[P
         viewed = entry.dtype in DTYPES and bool(DTYPES[entry.dtype].numpy)
         if viewed and not pieces[0].selection and entry.offset >= 0 and not entry.parts:
             shape = tuple(int(size) for size in (pieces[0].rows, pieces[0].cols) if size is not pd.NA)
-            yield Portion(0, partial(_by_blocks, pieces[0], entry, checkpoint.folder / entry.shard, shape))
+            yield Portion(0, partial(_by_blocks, pieces[0], entry, checkpoint.stored.folder / entry.shard, shape))
             continue
         # A packed type unfolds to two bytes a value or more, and a piece is copied out of what is stored.
         needed = [max(row.bytes, 2 * row.parameters) for row in pieces]
         copied = max(needed) if pieces[0].selection else 0
         yield Portion(sum(needed) + copied, partial(_by_pieces, pieces, checkpoint, load))
+
+
+def profiled(inventory: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an inventory that have a profile: the matrices among those that portions() gives."""
+    return inventory[(_reason(inventory) == "") & inventory["cols"].notna()]
 
 
 def skipped(inventory: pd.DataFrame) -> pd.DataFrame:

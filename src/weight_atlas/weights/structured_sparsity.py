@@ -1,6 +1,6 @@
 """Structure among the zeros and rows of matrices: dead units, 2:4 patterns, repeated and near-parallel rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,12 +41,27 @@ def dead_units(profiles: Iterable[Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({"dead_heads": "Int64"})
 
 
-def structure(matrices: pd.DataFrame, load: Callable[[Any], Any], budget: float) -> pd.DataFrame:
+def near_methods(matrices: pd.DataFrame, budget: float) -> dict[str, str]:
+    """Why near-parallel rows are not looked for in a matrix, or "", by the matrix's id.
+
+    matrices: rows of the inventory. budget: multiplications that may be spent on them, of all matrices together in
+    their order; those beyond it are off.
+    """
+    methods = {}
+    for row in matrices.itertuples(index=False):
+        count, columns = int(row.rows), int(row.cols)
+        needed = cost(count, columns)
+        method = "off: few columns" if expected_near_pairs(count, columns, PARALLEL) > FEW_PAIRS else ""
+        methods[row.id] = method or ("off: beyond the budget" if needed > budget else "")
+        budget -= 0 if methods[row.id] else needed
+    return methods
+
+
+def structure(matrices: pd.DataFrame, load: Callable[[Any], Any], methods: Mapping[str, str]) -> pd.DataFrame:
     """A row a matrix: two_four_share, two_four_energy with its null, rows_identical, rows_opposite, rows_scaled,
     rows_near, near_method and near_recall.
 
-    matrices: rows of the inventory. load: gives a tensor (rows, cols) by its row. budget: multiplications that may be
-    spent on near-parallel rows, of all matrices together in their order; those beyond it are off.
+    matrices: rows of the inventory. load: gives a tensor (rows, cols) by its row. methods: of near_methods.
     """
     found = []
     for row in matrices.itertuples(index=False):
@@ -57,12 +72,8 @@ def structure(matrices: pd.DataFrame, load: Callable[[Any], Any], budget: float)
 
         count, columns = tensor.shape
         repeats = repeated_rows(row_classes(rows, count, columns))["how"] if columns > 1 else pd.Series(dtype=object)
-        needed = cost(count, columns)
-        method = "off: few columns" if expected_near_pairs(count, columns, PARALLEL) > FEW_PAIRS else ""
-        method = method or ("off: beyond the budget" if needed > budget else "")
-        near: dict[str, Any] = {"rows_near": pd.NA, "near_method": method, "near_recall": np.nan}
-        if not method:
-            budget -= needed
+        near: dict[str, Any] = {"rows_near": pd.NA, "near_method": methods[row.id], "near_recall": np.nan}
+        if not methods[row.id]:
             parallel = near_rows(rows, count, columns, PARALLEL)
             near = {"rows_near": int((parallel.partner >= 0).sum()), "near_method": parallel.method}
             near["near_recall"] = parallel.recall

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from weight_atlas.checkpoint.source import parse_source
+from weight_atlas.checkpoint.source import parse_source, streamable
 from weight_atlas.errors import AtlasError, unknown_name
 from weight_atlas.paths import user_path
 from weight_atlas.settings.configuration import Configuration
@@ -141,7 +141,7 @@ def _check(mapping: Any, name: str, source: Path | str) -> None:
 def check_paths(config: dict) -> None:
     """Raise AtlasError for the first source or folder of a checked configuration that can mean nothing."""
     for model in (*config["models"].values(), *config["tokenizers"].values()):
-        parse_source(model["source"])
+        (streamable if model.get("stream") else parse_source)(model["source"])
     for corpus in config["corpora"].values():
         check_source(corpus["source"])
     for task in config["tasks"].values():

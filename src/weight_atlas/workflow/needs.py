@@ -49,6 +49,7 @@ RUNS_OFTEN = RUNS._replace(per_gigabyte=60)
 TEXTS = Need(4000, 240)  # as large as the corpora are, which nobody knows before
 NEEDS = {
     "fetch_checkpoint": Need(1000, 60, per_gigabyte=5),
+    "stream_part": Need(3000, 60, tensors=6, per_gigabyte=30),  # what READS and SPECTRA do, as the shards arrive
     **dict.fromkeys(
         ("value_histogram", "weight_profile", "untrained_rows", "sparsity", "super_weight_screening", "weight_sketch",
          "comparison_part", "comparison", "drift", "embedding_geometry", "projection_pca", "head_similarity",
