@@ -27,10 +27,7 @@ use rule per_model as fetch_checkpoint with:
     params:
         # Being older than the manifest does not show that a file was replaced; its own state does.
         **step("fetch_checkpoint", lambda wildcards: local_state(config["models"][wildcards.model]["source"])),
-        options=lambda wildcards: {
-            **{key: config["models"][wildcards.model][key] for key in CheckpointSpec.model_fields},
-            "spool_gb": spool_gb(wildcards),
-        },
+        options=options("fetch_checkpoint", *CheckpointSpec.model_fields),
 
 
 rule checkpoints:
@@ -106,7 +103,7 @@ use rule per_job as stream_part with:
         job="stream_part/{model}/{scatteritem}",
     threads: 4
     resources:
-        **needs(gpu=gpu_for_spectra, disk_mb=lambda wildcards: round(1000 * config["stream_part"]["spool_gb"])),
+        **needs(gpu=gpu_for_spectra, disk_mb=spool_mb),
     params:
         **step("stream_part"),
         options=streamed_options,

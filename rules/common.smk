@@ -27,7 +27,7 @@ from weight_atlas.settings.analyses import ANALYSES
 from weight_atlas.settings.quantization import QuantizationMeasures
 from weight_atlas.settings.spectra import AttentionKernel
 from weight_atlas.settings.super_weights import SuperWeightScreening
-from weight_atlas.settings.weights import MatrixWindows, Sparsity, Spooled
+from weight_atlas.settings.weights import MatrixWindows, Sparsity
 from weight_atlas.streamed.tables import measured_for
 from weight_atlas.tokens.parts import corpus_parts
 from weight_atlas.workflow.gpus import visible_devices
@@ -187,7 +187,7 @@ def streamed_options(wildcards):
     sections = ("attention_kernel", "quantization_sensitivity", "sparsity", "super_weight_screening", "weight_profile")
     return {
         "steps": measured_for(selection.analyses_of(wildcards.model)),
-        "spool_gb": config["stream_part"]["spool_gb"],
+        "spool_gb": config["models"][wildcards.model]["spool_gb"],
         **{
             key: selection.section(section, wildcards.model)[key]
             for section, keys in zip(sections, classes)
@@ -196,10 +196,9 @@ def streamed_options(wildcards):
     }
 
 
-def spool_gb(wildcards):
-    """Of a streamed model the disk that a part takes; of others what the configuration says does not matter."""
-    default = Spooled.model_fields["spool_gb"].default
-    return config["stream_part"]["spool_gb"] if config["models"][wildcards.model]["stream"] else default
+def spool_mb(wildcards):
+    """For `resources: disk_mb=`, what of a streamed model lies on the disk while a part of it is measured."""
+    return round(1000 * config["models"][wildcards.model]["spool_gb"])
 
 
 def hold_run_locks():

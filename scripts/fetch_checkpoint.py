@@ -5,7 +5,6 @@ from pathlib import Path
 from weight_atlas.artifacts import write_json
 from weight_atlas.checkpoint.fetch import make_manifest
 from weight_atlas.settings.models import CheckpointSpec
-from weight_atlas.settings.weights import Spooled
 from weight_atlas.workflow.step import run_step
 
 
@@ -14,7 +13,6 @@ def main(
     *,
     manifest: Path,
     settings: CheckpointSpec,
-    spooled: Spooled,
     threads: int = 4,
 ) -> None:
     """Write the manifest of one model: its source, commit, and the size and SHA-256 of each of its files.
@@ -22,7 +20,7 @@ def main(
     files: the local files that the source consists of, as far as the workflow could see them; none for the hub.
     """
     print(f"{settings.source}: {len(files)} local files" if files else settings.source, flush=True)
-    written = make_manifest(settings, threads=threads, largest=spooled.spool_gb * 1e9 / 2)
+    written = make_manifest(settings, threads=threads)
     write_json(manifest, written)
     total = sum(file["size"] for file in written["files"])
     print(f"{len(written['files'])} files, {total} bytes, revision {written['revision']}", flush=True)

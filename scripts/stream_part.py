@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from weight_atlas.artifacts import read_table, write_json
+from weight_atlas.settings.models import Spooled
 from weight_atlas.settings.quantization import QuantizationMeasures
 from weight_atlas.settings.spectra import AttentionKernel
 from weight_atlas.settings.super_weights import SuperWeightScreening
-from weight_atlas.settings.weights import MatrixWindows, Sparsity, Spooled
+from weight_atlas.settings.weights import MatrixWindows, Sparsity
 from weight_atlas.streamed.merging import write_tables
 from weight_atlas.streamed.part import Measures, Part, clear, spool_folder
 from weight_atlas.workflow.location import LIBRARY

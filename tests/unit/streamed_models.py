@@ -1,5 +1,6 @@
 """A tiny model in shards on a stand-in hub, and its steps run in this process: as a local folder, and streamed."""
 
+import json
 import os
 import runpy
 from contextlib import contextmanager
@@ -8,11 +9,11 @@ from pathlib import Path
 from standin_hub import Repository, in_shards, standin_hub
 
 from weight_atlas.checkpoint.source import bundled
-from weight_atlas.settings.models import CheckpointSpec
+from weight_atlas.settings.models import CheckpointSpec, Spooled
 from weight_atlas.settings.quantization import QuantizationSensitivity
 from weight_atlas.settings.spectra import AttentionKernel
 from weight_atlas.settings.super_weights import SuperWeightScreening
-from weight_atlas.settings.weights import MatrixWindows, Sparsity, Spooled, WeightProfile
+from weight_atlas.settings.weights import MatrixWindows, Sparsity, WeightProfile
 from weight_atlas.streamed.tables import STEPS
 
 ROOT = Path(__file__).parents[2]
@@ -24,12 +25,34 @@ SETTINGS = {
     "sparsity": Sparsity(near_rows_budget=1e8),
     "windows": MatrixWindows(windows=["W_Q:first@0:8,0:8", "W_down:last@3:5,1:9"]),
 }
-RECORDED = {"screened", "window_values"}  # in figures alone, or in csv
 
 
 def demo_files(shards: int) -> dict[str, bytes]:
     files = {path.name: path.read_bytes() for path in bundled("demo").iterdir() if path.is_file()}
     return files | in_shards(files.pop("model.safetensors"), shards) if shards > 1 else files
+
+
+def tiny_files(shards: int, *, scattered: bool = False) -> dict[str, bytes]:
+    """A model of two layers, in shards of neighbouring tensors or of such from all over it."""
+    import torch
+    from safetensors.torch import save
+
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 96,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 2000,
+        "tie_word_embeddings": False,
+    }  # fmt: skip
+    shapes = {"model.embed_tokens": (2000, 64), "lm_head": (2000, 64), "model.norm": (64,)}
+    for layer in range(2):
+        inside = {
+            "self_attn.q_proj": (64, 64), "self_attn.k_proj": (32, 64), "self_attn.v_proj": (32, 64),
+            "self_attn.o_proj": (64, 64), "mlp.gate_proj": (96, 64), "mlp.up_proj": (96, 64),
+            "mlp.down_proj": (64, 96), "input_layernorm": (64,), "post_attention_layernorm": (64,),
+        }  # fmt: skip
+        shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in inside.items()}
+    drawn = torch.Generator().manual_seed(0)
+    tensors = {f"{name}.weight": torch.randn(shape, generator=drawn).bfloat16() for name, shape in shapes.items()}
+    return {"config.json": json.dumps(config).encode()} | in_shards(save(tensors), shards, scattered=scattered)
 
 
 @contextmanager
@@ -53,9 +76,9 @@ def step(name: str, *inputs, **options) -> None:
 def fetched(folder: Path, source: str, spool_gb: float = 10.0, **spec) -> tuple[Path, Path]:
     """Manifest and inventory of a model."""
     manifest, inventory = folder / "checkpoint.json", folder / "inventory.parquet"
-    options = {"settings": CheckpointSpec(source=source, **spec), "spooled": Spooled(spool_gb=spool_gb)}
-    step("fetch_checkpoint", manifest=manifest, **options)
-    step("tensor_inventory", manifest, table=inventory, settings=options["settings"])
+    settings = CheckpointSpec(source=source, spool_gb=spool_gb, **spec)
+    step("fetch_checkpoint", manifest=manifest, settings=settings)
+    step("tensor_inventory", manifest, table=inventory, settings=settings)
     return manifest, inventory
 
 

@@ -13,10 +13,10 @@ from streamed_models import SOURCE, demo_files, hub_of
 pytestmark = pytest.mark.slow
 
 ANALYSES = [
-    "architecture_summary", "weight_statistics", "weight_profile", "quantization_sensitivity", "sparsity",
-    "effective_rank", "attention_head", "heavy_tail", "spectra_report", "super_weight_screening",
+    "weight_statistics", "weight_profile", "quantization_sensitivity", "sparsity", "effective_rank", "attention_head",
+    "super_weight_screening",
 ]  # fmt: skip
-AGAIN = ["super_weights", "head_similarity", "untrained_rows"]
+AGAIN = ["super_weights", "untrained_rows"]
 
 
 def test_the_pages_of_a_streamed_model(tmp_path, monkeypatch):
@@ -34,12 +34,11 @@ def test_the_pages_of_a_streamed_model(tmp_path, monkeypatch):
             config = {
                 "models": {"m": {"source": source, "analyses": [*ANALYSES, *AGAIN], **more}},
                 "stream_part": {"parts": 3},
-                "heavy_tail": {"bootstrap": 0},
                 "quantization_sensitivity": {"schemes": ["int8/tensor", "int4/group:32"], "drawn": ["int8/tensor"]},
             }
             targets = tuple(f"results/{name}/m.csv" for name in AGAIN) if kind == "streamed" else ()
-            ends = [f"results/{name}/m.csv" for name in ANALYSES if name != "spectra_report"]
-            assert run(tmp_path / kind, config, (*ends, "results/spectra_report/m.md", *targets)) == {}
+            ends = [f"results/{name}/m.csv" for name in ANALYSES]
+            assert run(tmp_path / kind, config, (*ends, *targets)) == {}
             found[kind] = digests(tmp_path / kind / "results")
         assert hub.sent <= 1.1 * whole
     apart = {name for name, digest in found["local"].items() if found["streamed"].get(name) != digest}

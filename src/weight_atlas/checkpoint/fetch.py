@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from weight_atlas.checkpoint.hub import HubDigest
 
 
-def make_manifest(spec: CheckpointSpec, *, threads: int = 1, largest: float = 0) -> Manifest:
+def make_manifest(spec: CheckpointSpec, *, threads: int = 1) -> Manifest:
     """Fetch a checkpoint's files if they are not here, check them, and describe them.
 
     Local files stay where they are; a hub repository goes into the hub's own cache, at the commit that the revision (a
     branch, tag or commit; None: the default branch) stands for now. Nothing in the manifest depends on time or place;
-    each SHA-256 is that of the bytes on this machine. largest: of a streamed model, see streamed_manifest.
+    each SHA-256 is that of the bytes on this machine.
     """
     if spec.stream:
-        return streamed_manifest(spec, streamable(spec.source), largest)
+        return streamed_manifest(spec, streamable(spec.source))
     fetched = fetch(spec, threads=threads)
     digests = fetched.digests(threads) if fetched.on_hub else None
     # Index the tensors: a damaged checkpoint should be reported here, before anything is computed from it.

@@ -18,7 +18,7 @@ from weight_atlas.checkpoint.transfer import arriving, content
 from weight_atlas.errors import AtlasError
 
 # A first request of this size holds the header of a shard with some thousand tensors; of a small shard it is less.
-_FIRST, _SMALLEST, _SHARE = 1 << 18, 1 << 14, 100
+_FIRST, _SMALLEST, _SHARE = 1 << 18, 1 << 12, 100
 _LONGEST_HEADER = 100_000_000  # bytes, as of safetensors_file
 _AT_ONCE = 8
 # Small files that say what the tensors are.

@@ -73,11 +73,10 @@ class _KeptStore(RangedStore):
         return bytes(content)
 
 
-def streamed_manifest(spec: CheckpointSpec, source: HubSource, largest: float) -> Manifest:
+def streamed_manifest(spec: CheckpointSpec, source: HubSource) -> Manifest:
     """The manifest of a model whose weights stay on the hub: each shard with the digest that the hub records.
 
-    Brings the headers of its shards and the files beside them here, where nothing is requested twice. largest: bytes of
-    shards that are to be compared with their digests, since they fit into the spool.
+    Brings the headers of its shards and the files beside them here, where nothing is requested twice.
     """
     repository = repository_at(source, spec.revision)
     folder = _fetched(repository, source, spec)
@@ -85,6 +84,7 @@ def streamed_manifest(spec: CheckpointSpec, source: HubSource, largest: float) -
     files = repository.files
     digests = {name: sha256(folder / name) for name in (*listing.side, *([listing.index] if listing.index else []))}
     digests |= {name: files[name].digest or "" for name in listing.shards}
+    largest = spec.spool_gb * 1e9 / 2
     return {
         "source": spec.source,
         "revision": repository.commit,
@@ -98,7 +98,8 @@ def streamed_manifest(spec: CheckpointSpec, source: HubSource, largest: float) -
                 "name": name,
                 "size": files[name].size,
                 "sha256": digests[name],
-                "verified": name not in listing.shards or (bool(digests[name]) and files[name].size <= largest),
+                "verified": name not in listing.shards
+                or (bool(digests[name]) and files[name].size <= spec.spool_gb * 1e9 / 2),
             }
             for name in listing.names
         ],

@@ -136,7 +136,7 @@ def _response(repository: "Repository", name: str, start: int, stop: int) -> Ite
         repository.requests += 1
         _check(repository, file, response, start)
         position = start if response.status_code == 206 else 0  # a server that knows no ranges sends all
-        for piece in response.iter_raw(_BLOCK):
+        for piece in response.iter_raw():  # as they come: what waits for a piece to fill is lost with the connection
             repository.bytes += len(piece)
             wanted = piece[max(0, start - position) : max(0, stop - position)]
             position += len(piece)

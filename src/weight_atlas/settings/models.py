@@ -1,6 +1,6 @@
 """A model: where it lies, how its files are read, and how its forward passes are made."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -45,7 +45,17 @@ class Stored(OwnCode, Inventoried):
     )
 
 
-class CheckpointSpec(Stored):
+class Spooled(Settings):
+    """How much of a streamed model is here at a time."""
+
+    spool_gb: Annotated[float, Field(gt=0)] = Field(
+        10.0,
+        description="GB (10^9 bytes) on disk that one part of a streamed model takes. Shards of up to half of it are "
+        "fetched whole and compared with the hub's digests; larger ones come in ranges, of which no digest is known.",
+    )
+
+
+class CheckpointSpec(Stored, Spooled):
     """Where a model lies, and how its files are read."""
 
     source: Text = Field(

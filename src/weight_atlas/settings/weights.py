@@ -47,17 +47,7 @@ class WeightProfile(MatrixWindows):
     )
 
 
-class Spooled(Settings):
-    """How much of a streamed model is here at a time."""
-
-    spool_gb: Annotated[float, Field(gt=0)] = Field(
-        10.0,
-        description="GB (10^9 bytes) on disk that one part of a streamed model takes. Shards of up to half of it are "
-        "fetched whole and compared with the hub's digests; larger ones come in ranges, of which no digest is known.",
-    )
-
-
-class StreamPart(Spooled):
+class StreamPart(Settings):
     """Weights of streamed models, as they pass by."""
 
     parts: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
