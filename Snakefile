@@ -20,6 +20,7 @@ pathvars:
 
 
 include: "rules/common.smk"
+include: "rules/warm.smk"
 include: "rules/steps.smk"
 
 
@@ -69,6 +70,7 @@ rule all:
 onstart:
     hold_run_locks()
     keep_outputs()
+    keep_warm()
     say_cost()
 
 
