@@ -1,14 +1,12 @@
 """The harness's own definitions of the usual benchmarks, on small mirrors of their data, through both steps."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from steps import step
 
 from weight_atlas.ablations.tasks import load_tasks, own_folders
 from weight_atlas.artifacts import read_json, read_table
@@ -96,22 +94,28 @@ def two_subjects(tmp_path_factory):
     return folder
 
 
-def step(work, name, *arguments):
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(work / "cache")}
-    done = subprocess.run(
-        [sys.executable, ROOT / f"scripts/{name}.py", *map(str, arguments)], capture_output=True, text=True,
-        env=environment, check=False, cwd=work,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     work = tmp_path_factory.mktemp("work")
-    step(work, "fetch_checkpoint", "--manifest", work / "manifest.json", "--source", "bundled:demo")
+    step("fetch_checkpoint", "--manifest", work / "manifest.json", "--source", "bundled:demo")
     return work
 
 
+@pytest.fixture(scope="module")
+def all_tasks():
+    """The harness's own index of its tasks, made once: reading all their definitions takes seconds."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
+
+
+@pytest.fixture
+def read_once(monkeypatch, all_tasks):
+    made = type(all_tasks)
+    monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda **chosen: made(**chosen) if chosen else all_tasks)
+
+
+@pytest.mark.usefixtures("read_once")
 @pytest.mark.parametrize(
     ("task", "metrics", "chance"),
     [
@@ -126,16 +130,17 @@ def work(tmp_path_factory):
         ("mmlu_two", {"acc"}, 0.25),
     ],
 )
-def test_a_benchmark_runs_from_a_mirror(work, mirror, two_subjects, task, metrics, chance):
+def test_a_benchmark_runs_from_a_mirror(work, mirror, two_subjects, monkeypatch, task, metrics, chance):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", work / "cache")
     common = ["--checkpoint", work / "manifest.json", "--mirror", mirror]
     common += ["--folder", two_subjects] if task == "mmlu_two" else []
     outputs = ["--requests", work / f"{task}.parquet", "--description", work / f"{task}.json"]
     asked = ["--fewshot", SHOTS[task]] if SHOTS.get(task) is not None else []
     asked += ["--truncate"] if task == "gsm8k" else []
-    step(work, "task_requests", *common, *outputs, "--task", task, "--limit", 4, *asked)
+    step("task_requests", *common, *outputs, "--task", task, "--limit", 4, *asked)
     scores, documents = work / f"{task}-mine.json", work / f"{task}-mine.parquet"
     found = ["--scores", scores, "--documents", documents, "--ablation", "mine", "--changes", CHANGES]
-    step(work, "ablation_eval", *common, *outputs, *found)
+    step("ablation_eval", *common, *outputs, *found)
     about, table = read_json(work / f"{task}.json"), read_table(documents)
     assert set(table.metric) == metrics and table.groupby(["task", "metric", "filter"]).size().eq(4).all()
     assert list(about["chance"].values()) == pytest.approx([chance] * len(about["chance"]))
@@ -157,10 +162,8 @@ def test_without_network_each_benchmark_says_so_once(task, monkeypatch, tmp_path
     assert "`mirror` of this task" in caught.value.remedy and "network" in caught.value.remedy
 
 
-def test_every_benchmark_is_known_by_name_and_where_the_harness_defines_it():
-    from lm_eval.tasks import TaskManager
-
-    index = TaskManager().task_index
+def test_every_benchmark_is_known_by_name_and_where_the_harness_defines_it(all_tasks):
+    index = all_tasks.task_index
     (place,) = own_folders(["."])
     for name, folder in FOLDERS.items():
         assert index[name].yaml_path.parent.resolve() == (place / folder).resolve()

@@ -2,7 +2,6 @@
 
 import json
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from steps import step
 
 import weight_atlas as wa
 from weight_atlas.artifacts import read_table, write_json, write_table
@@ -44,13 +44,6 @@ def test_all_public_names_are_there_and_typed():
     assert (LIBRARY / "py.typed").is_file()
     with pytest.raises(AttributeError, match="opne"):
         wa.opne  # noqa: B018
-
-
-def step(name: str, *arguments: object) -> None:
-    """Run a step's script as its command line does, in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [name, *map(str, arguments)])
-        runpy.run_path(str(ROOT / f"scripts/{name}.py"), run_name="__main__")
 
 
 @pytest.fixture(scope="module")

@@ -1,33 +1,20 @@
-"""After any single change exactly the steps that can see it run again."""
+"""After any single change exactly the steps that can see it run again: examples whose steps are named by hand."""
 
-import re
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from planned import Plans
 from project import SMALL
+from test_staleness_matrix import finished_plans, kept
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def downstream(small) -> Callable[[set[str]], set[str]]:
-    """Rules that directly or indirectly read what some rules write, those rules included."""
-    graph = small.snakemake("--rulegraph", "--forceall", *SMALL).stdout
-    names = dict(re.findall(r'(\d+)\[label = "(\w+)"', graph))
-    edges = [(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", graph)]
-    assert ("effective_rank", "atlas") in edges
-
-    def downstream(rules: set[str]) -> set[str]:
-        seen = set(rules)
-        while more := {b for a, b in edges if a in seen} - seen:
-            seen |= more
-        return seen
-
-    return downstream
+def plans(tmp_path_factory) -> Plans:
+    return finished_plans(tmp_path_factory.mktemp("staleness") / "project", "small.yaml")
 
 
 def append(path: str, text: str) -> Callable[[Path], None]:
@@ -59,7 +46,6 @@ NEW_CODE = "\n\nX = 1\n"
 CODE = "src/weight_atlas"
 # What changes, how, in which file, and the first steps that can see it; what stands downstream of them runs as well.
 CHANGES = {
-    "nothing": (None, None, set()),
     "a parameter": ("small.yaml", configure("effective_rank", phases=4), {"effective_rank", "run_configs"}),
     "a parameter of the model": (
         "small.yaml",
@@ -102,28 +88,34 @@ CHANGES = {
 }
 
 
+def rules(jobs: set[tuple[str, str]]) -> set[str]:
+    return {rule for rule, _ in jobs}
+
+
+def downstream(plans: Plans, first: set[str]) -> set[str]:
+    """Rules that directly or indirectly read what some rules write, those rules included."""
+    assert ("atlas", "mine") in plans.below["effective_rank", "mine"]
+    assert first <= rules(plans.jobs.keys())
+    return rules(plans.downstream({job for job in plans.jobs if job[0] in first}))
+
+
 @pytest.mark.parametrize("name", CHANGES)
-def test_exactly_what_can_see_a_change_runs(small, downstream, name, tmp_path):
+def test_exactly_what_can_see_a_change_would_run(plans, name):
     file, change, first = CHANGES[name]
-    with kept(small.folder, file, tmp_path / "copy"):
-        if change:
-            change(small.folder)
-        assert small.would_run(*SMALL) == downstream(first)
+    with kept(plans.folder / file):
+        change(plans.folder)
+        assert rules(plans.now()[0]) == downstream(plans, first)
+
+
+def test_a_change_that_was_taken_back_leaves_nothing_to_do(plans):
+    assert plans.now()[0] == set()
+
+
+@pytest.mark.parametrize("name", ["a parameter", "a module of one step"])
+def test_a_real_run_sees_a_change_as_the_plans_do(small, plans, name):
+    """Snakemake's own dry run, after a run whose jobs all took place."""
+    file, change, first = CHANGES[name]
+    with kept(small.folder / file):
+        change(small.folder)
+        assert small.would_run(*SMALL) == downstream(plans, first) | {"all"}
     assert small.would_run(*SMALL) == set()
-
-
-@contextmanager
-def kept(folder: Path, file: str | None, copy: Path) -> Iterator[None]:
-    """Put a file back as it was, time stamps included, or away if it was not there."""
-    if file is None:
-        yield
-        return
-    existed = (folder / file).exists()
-    if existed:
-        shutil.copy2(folder / file, copy)
-    try:
-        yield
-    finally:
-        (folder / file).unlink()
-        if existed:
-            shutil.copy2(copy, folder / file)
