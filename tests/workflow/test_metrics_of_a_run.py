@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from pandas.api import types
@@ -11,6 +12,7 @@ from pandas.api import types
 from weight_atlas import metrics
 from weight_atlas.artifacts import read_table
 from weight_atlas.errors import NotApplicable
+from weight_atlas.metrics.metric import COUNTED
 
 pytestmark = pytest.mark.slow
 
@@ -98,3 +100,22 @@ def test_nulls_and_bounds_lie_beside_their_metric(finished):
                 assert ((low <= value + slack) & (value <= high + slack)).all(), (name, metric.column)
                 compared += len(rows)
     assert compared > 50
+
+
+# What a unit allows; all else may have any value.
+BOUNDS = {
+    "share": (0, 1), "probability": (0, 1), "correlation": (-1, 1), "perplexity": (1, np.inf), "weight^2": (0, np.inf),
+    "dimensions": (0, np.inf), "bits": (0, np.inf), **dict.fromkeys(COUNTED, (0, np.inf)),
+}  # fmt: skip
+
+
+def test_values_lie_where_their_unit_says(finished):
+    for name, table, content in frames(finished.folder / "results"):
+        for metric in table.metrics:
+            if metric.column not in content:
+                continue
+            values = content[metric.column].dropna().astype(float)
+            low, high = BOUNDS.get(metric.unit, (-np.inf, np.inf))
+            assert values.between(low - 1e-9, high + 1e-9).all(), (name, metric.column, metric.unit)
+            finite = values[np.isfinite(values)]
+            assert metric.unit not in COUNTED or (finite % 1 == 0).all(), (name, metric.column, metric.unit)
