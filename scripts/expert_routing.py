@@ -10,8 +10,7 @@ from weight_atlas.live.windows import drawn_windows
 from weight_atlas.settings.models import Live
 from weight_atlas.settings.super_weights import ExpertRouting
 from weight_atlas.super_weights.causal import with_causal_scores
-from weight_atlas.super_weights.expert_findings import expert_findings
-from weight_atlas.super_weights.expert_table import check_experts, expert_table
+from weight_atlas.super_weights.expert_table import check_experts, expert_findings, expert_table
 from weight_atlas.workflow.step import run_step
 
 

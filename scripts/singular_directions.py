@@ -21,10 +21,9 @@ def main(
 ) -> None:
     """Write the first directions of every head and feed-forward part, the telling ones as a table, and the figure."""
     from weight_atlas.checkpoint.manifest import open_checkpoint
-    from weight_atlas.circuits.directions import singular_directions
+    from weight_atlas.circuits.directions import singular_directions, telling
     from weight_atlas.circuits.of_checkpoint import norms_of
     from weight_atlas.circuits.reading import token_reader
-    from weight_atlas.circuits.telling import telling
 
     opened, tensors = open_checkpoint(checkpoint), read_table(inventory)
     reader = token_reader(opened, tensors, read_table(token_classes))

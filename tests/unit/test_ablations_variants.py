@@ -7,24 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from live_models import plant, tiny
+from live_models import tiny
 
 from weight_atlas.ablations.choices import check_weights
-from weight_atlas.ablations.prepare import sink_prompt
 from weight_atlas.ablations.quantization_variants import quantizations
 from weight_atlas.ablations.stored_weights import located
 from weight_atlas.ablations.variants import Expansion, described, variants_of
 from weight_atlas.ablations.window_scores import score_variants
 from weight_atlas.errors import AtlasError
-from weight_atlas.interventions import activation_restoring, changes, measure
-from weight_atlas.interventions.activation_restoring import Sink, super_activations_restored
+from weight_atlas.interventions import changes, measure
 from weight_atlas.interventions.intervention import applied
-from weight_atlas.interventions.quantized_layers import layer_matrices, quantized_layers, sixteen_bits, weight_errors
+from weight_atlas.interventions.quantized_layers import layer_matrices
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.edits import edited, zero
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.live.windows import Windows
-from weight_atlas.quantization.quantizers import Scheme, quantized
 
 TARGETS = [Coordinate(1, 5, 9, component="mlp.down_proj"), Coordinate(1, 5, 20, component="mlp.down_proj")]
 PROMPT = (1, 50, 60, 70, 80)
@@ -144,74 +140,6 @@ def test_experts_are_removed_whole():
     (variant,) = variants_of("sw", {"experts": {}}, live, target).variants
     with applied(live, variant):
         assert not live.projections[1].matrix(2).any() and live.projections[1].matrix(1).any()
-
-
-def test_restored_activations_stay_at_the_sink_and_go_elsewhere():
-    model = tiny("llama")
-    live = anatomy(model)
-    place = plant(live, 1, 5, 9)
-    outputs = {}
-
-    def keep(name):
-        hook = live.projection(place).container.register_forward_hook(
-            lambda module, inputs, output: outputs.update({name: (inputs[0].clone(), output.clone())})
-        )
-        with torch.no_grad():
-            model(input_ids=torch.tensor([PROMPT]))
-        hook.remove()
-
-    keep("plain")
-    with super_activations_restored(live, [Sink(place)], torch.tensor([PROMPT])):
-        keep("restored")
-    with edited(live, [zero(place)]):
-        keep("zeroed")
-    x, plain = outputs["plain"]
-    contribution = live.projection(place).matrix()[place.row, place.col] * x[0, :, place.col]
-    sinks = contribution.abs() > contribution.abs().max() / 2
-    assert 0 < sinks.sum() < len(sinks)
-    restored, zeroed = outputs["restored"][1][0, :, place.row], outputs["zeroed"][1][0, :, place.row]
-    assert torch.allclose(restored[sinks], plain[0, sinks, place.row], atol=1e-4)
-    assert torch.equal(restored[~sinks], zeroed[~sinks])
-
-
-@pytest.mark.parametrize("layout", ["llama", "gpt2", "mixtral", "gpt_oss", "phi3"])
-def test_quantization_reaches_all_matrices_but_no_others(layout):
-    live = anatomy(tiny(layout))
-    before = snapshot(live)
-    with quantized_layers(live, Scheme("int4", "channel")):
-        touched = {name for name, now in live.model.named_parameters() if not torch.equal(before[name], now)}
-        expected = {
-            name
-            for name, weight in before.items()
-            if weight.ndim >= 2 and ("layers." in name or ".h." in name)
-            if not any(word in name for word in ("norm", "router", "mlp.gate.", "bias", "sinks"))
-        }
-        assert touched == expected
-        # Every half of a fused matrix and every expert, once.
-        sizes = sum(view.numel() for _, _, view in layer_matrices(live))
-        assert sizes == sum(before[name].numel() for name in expected)
-    assert all(torch.equal(before[name], now) for name, now in live.model.named_parameters())
-
-
-def test_a_matrix_is_quantized_along_its_logical_rows():
-    live = anatomy(tiny("gpt2"))
-    stored = live.projections[0].matrix().clone()
-    with quantized_layers(live, Scheme("int4", "channel")):
-        assert torch.allclose(live.projections[0].matrix(), quantized(stored, Scheme("int4", "channel")))
-
-
-def test_spared_weights_keep_their_value_and_count_in_the_errors(live):
-    scheme = Scheme("int4", "tensor", clip=1.0)
-    value = live.projections[1].matrix()[5, 9].item()
-    originals = {name: view.clone() for _, name, view in layer_matrices(live, "W_down")}
-    errors = weight_errors(live, scheme, TARGETS, "W_down").set_index("name")
-    with quantized_layers(live, scheme, TARGETS, "W_down"):
-        # As it would be kept beside the quantized weights, in 16 bits.
-        assert live.projections[1].matrix()[5, 9].item() == float(np.float16(value)) != value
-        for _, name, view in layer_matrices(live, "W_down"):
-            difference = (view - originals[name]).double().numpy()
-            assert errors.squared_error[name] == pytest.approx((difference**2).sum(), rel=1e-6)
-    assert len(errors) == len(live.layers)
 
 
 def test_windows_are_scored_under_every_variant(live):
@@ -391,84 +319,3 @@ def test_a_variant_that_the_model_refuses_is_listed_and_others_go_on(live, monke
     assert "sw: activation restored: skipped: its experts" in capsys.readouterr().out
     with pytest.raises(AtlasError, match="unknown way"):
         score_variants(live, windows_of(live), replace(expansion, variants=expansion.variants[1:]), batch_size=2)
-
-
-def test_only_tokens_beyond_half_of_the_largest_are_sinks():
-    x = torch.tensor([0.0, 4.9, -5.1, 10.0, -10.0, 2.6])
-    bound = activation_restoring._bound(Sink(TARGETS[0]), x.abs(), 6)
-    assert activation_restoring._of_sinks(bound)(x).tolist() == [0, 0, x[2], 10, -10, 0]
-
-
-def test_a_prompt_that_falls_short_of_the_detection_is_noticed(capsys):
-    x = torch.tensor([1.0, 2.0, 1.5])
-    assert activation_restoring._bound(Sink(TARGETS[0], -400.0), x, 3) == 200
-    out = capsys.readouterr().out
-    assert "0 of 3 tokens of the prompt are sinks, |x| over 200" in out and "is a BOS token missing?" in out
-    assert activation_restoring._bound(Sink(TARGETS[0], -400.0), torch.tensor([1.0, 390.0, 2.0]), 3) == 195
-    out = capsys.readouterr().out
-    assert "1 of 3 tokens" in out and "warning" not in out
-    activation_restoring._bound(Sink(TARGETS[0]), x, 3)
-    assert "warning: no token of the prompt sets off layer 1" in capsys.readouterr().out
-    assert activation_restoring._bound(Sink(TARGETS[0]), torch.empty(0), 3) == float("inf")
-    assert activation_restoring._bound(Sink(TARGETS[0], 8.0), torch.empty(0), 3) == 4
-
-
-class Letters:
-    """A tokenizer of letters, which puts a BOS (1) before texts or not."""
-
-    def __init__(self, bos):
-        self.bos = bos
-
-    def __call__(self, text, add_special_tokens=True):
-        letters = [1] if text == "<s>" else [ord(letter) for letter in text]
-        return {"input_ids": ([1] if self.bos and add_special_tokens else []) + letters}
-
-    def decode(self, ids):
-        return "".join("<s>" if each == 1 else chr(each) for each in ids)
-
-
-def test_the_prompt_has_the_tokenizers_prefix_and_the_tokens_of_the_detection():
-    first, other = {"token": "<s>", "token_index": 0}, {"token": "!", "token_index": 4}
-    plain = sink_prompt(Letters(False))
-    assert sink_prompt(Letters(True)) == [1, *plain]
-    assert sink_prompt(Letters(True), [first]) == [1, *plain]
-    assert sink_prompt(Letters(False), [first, other, first]) == [1, *plain, ord("!")]
-    assert sink_prompt(Letters(False), [{"token": "A", "token_index": 0}, {"token": None}]) == plain
-    assert sink_prompt(Letters(False), [{"token": "two", "token_index": 0}]) == plain
-
-
-def test_spared_weights_are_kept_in_sixteen_bits():
-    value = torch.tensor(0.123456789)
-    assert sixteen_bits(value) == value.half().float() != value
-    large = torch.tensor(123456.0)
-    assert sixteen_bits(large) == large.bfloat16().float() != large
-    for dtype in (torch.bfloat16, torch.float16):
-        assert torch.equal(sixteen_bits(value.to(dtype)), value.to(dtype))
-    # Below the range of float16.
-    assert sixteen_bits(torch.tensor(1e-20, dtype=torch.bfloat16)) > 0
-
-
-def test_errors_are_of_what_a_model_in_sixteen_bits_holds():
-    live = anatomy(tiny("llama").bfloat16())
-    scheme = Scheme("int8", "channel")
-    originals = {name: view.clone() for _, name, view in layer_matrices(live)}
-    errors = weight_errors(live, scheme, TARGETS).set_index("name")
-    with quantized_layers(live, scheme, TARGETS):
-        for _, name, view in layer_matrices(live):
-            held = float(((view.double() - originals[name].double()) ** 2).sum())
-            assert errors.squared_error[name] == pytest.approx(held, rel=1e-12), name
-
-
-def test_sparing_clips_at_its_own_z_and_plain_not_at_all(live):
-    settings = {"formats": ["int4"], "granularities": ["tensor"], "clip": 2.5, "symmetric": True, "matrices": "W_down"}
-    plain, sparing = variants_of("q", {"quantize": settings}, live, TARGETS).variants
-    assert plain.change.scheme == Scheme("int4", "tensor", True, None) and plain.change.spared == ()
-    assert sparing.change.scheme == Scheme("int4", "tensor", True, 2.5) and sparing.change.spared == tuple(TARGETS)
-    assert plain.change.matrices == sparing.change.matrices == "W_down"
-    stored = live.projections[0].matrix().clone()
-    size = stored.abs().double()
-    bound = float(size.mean() + 2.5 * size.std(correction=0))
-    with applied(live, sparing):
-        assert live.projections[0].matrix().abs().max().item() == pytest.approx(bound, rel=1e-5)
-    with applied(live, plain):
-        assert live.projections[0].matrix().abs().max().item() == pytest.approx(float(size.max()), rel=1e-5)

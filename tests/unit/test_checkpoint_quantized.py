@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save_file
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.errors import AtlasError
 
 FP8 = torch.float8_e4m3fn
 
@@ -40,7 +39,7 @@ def random():
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(request, monkeypatch):
+def small_pieces(monkeypatch):
     # Several pieces even for small tensors.
     monkeypatch.setattr("weight_atlas.checkpoint.quantized.scheme._ELEMENTS_AT_ONCE", 500)
 
@@ -192,108 +191,6 @@ def bit_stream(codes: np.ndarray, bits: int) -> torch.Tensor:
     return torch.from_numpy(np.array(columns, dtype=np.uint32).view(np.int32).T.copy())
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
-@pytest.mark.parametrize("version", ["gptq", "gptq_v2"])
-def test_gptq(tmp_path, random, bits, version):
-    q, zero = random.integers(0, 2**bits, (64, 32)), random.integers(0, 2**bits, (2, 32))
-    scale = torch.rand(2, 32).half()
-    group = random.permutation(np.repeat([0, 1], 32)).astype(np.int32)
-    on_disk = (zero - 1) % 2**bits if version == "gptq" else zero
-    tensors = {
-        "m.qweight": bit_stream(q, bits),
-        "m.qzeros": bit_stream(on_disk.T, bits).T,
-        "m.scales": scale,
-        "m.g_idx": torch.from_numpy(group),
-    }
-    checkpoint = stored(tmp_path, tensors, "gptq", bits=bits, checkpoint_format=version)
-    expected = np.empty((32, 64))
-    for i, o in np.ndindex(64, 32):
-        expected[o, i] = (q[i, o] - zero[group[i], o]) * float(scale[group[i], o])
-    check(checkpoint, "m.weight", expected, torch.float16, f"GPTQ{bits}")
-    assert set(checkpoint.entries) == {"m.weight"}
-
-
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
-@pytest.mark.parametrize(
-    ("settings", "stored_version", "said"),
-    [
-        ({"checkpoint_format": "gptq"}, 1, ""),
-        ({"checkpoint_format": "gptq"}, 2, "version 2 of GPTQ, where the settings say version 1"),
-        ({"checkpoint_format": "gptq_v2"}, 2, ""),
-        ({"checkpoint_format": "gptq_v2"}, 1, "version 1 of GPTQ, where the settings say version 2"),
-        ({"format": "gptq_v2"}, 2, ""),
-        ({}, 1, ""),
-        ({}, 2, "version 2 of GPTQ, where settings that do not say mean version 1"),
-        ({"quant_method": "auto-round", "packing_format": "auto_round:auto_gptq"}, 1, ""),
-        ({"quant_method": "auto-round", "packing_format": "auto_round:auto_gptq"}, 2, "version 2 of GPTQ"),
-        ({"quant_method": "auto-round", "packing_format": "auto_round"}, 2, ""),
-        ({"quant_method": "auto-round", "packing_format": "auto_round:gptqmodel"}, 2, ""),
-    ],
-    ids=str,
-)
-def test_zeros_of_a_symmetric_gptq_matrix_tell_their_version(tmp_path, random, bits, settings, stored_version, said):
-    middle = 2 ** (bits - 1)
-    q, scale = random.integers(0, 2**bits, (64, 32)), torch.rand(2, 32).half()
-    group = random.permutation(np.repeat([0, 1], 32)).astype(np.int32)
-    tensors = {
-        "m.qweight": bit_stream(q, bits),
-        "m.qzeros": bit_stream(np.full((32, 2), middle - (stored_version == 1)), bits).T,
-        "m.scales": scale,
-        "m.g_idx": torch.from_numpy(group),
-    }
-    method = settings.get("quant_method", "gptq")
-    more = {key: value for key, value in settings.items() if key != "quant_method"}
-    checkpoint = stored(tmp_path, tensors, method, bits=bits, sym=True, desc_act=True, **more)
-    expected = ((q - middle) * scale.double().numpy()[group]).T
-    check(checkpoint, "m.weight", expected, torch.float16, f"GPTQ{bits}")
-    assert said in checkpoint.entries["m.weight"].remark and bool(said) == bool(checkpoint.entries["m.weight"].remark)
-
-
-@pytest.mark.parametrize(("sym", "zero"), [(False, 8), (True, None)])
-def test_zeros_that_do_not_contradict_their_settings_are_read_as_declared(tmp_path, random, sym, zero):
-    q, scale = random.integers(0, 16, (64, 32)), torch.rand(2, 32).half()
-    on_disk = random.integers(0, 16, (2, 32)) if zero is None else np.full((2, 32), zero)
-    tensors = {"m.qweight": bit_stream(q, 4), "m.qzeros": bit_stream(on_disk.T, 4).T, "m.scales": scale}
-    checkpoint = stored(tmp_path, tensors, "gptq", bits=4, sym=sym, checkpoint_format="gptq")
-    expected = ((q - ((on_disk + 1) % 16).repeat(32, axis=0)) * scale.double().numpy().repeat(32, axis=0)).T
-    check(checkpoint, "m.weight", expected, torch.float16, "GPTQ4")
-    assert checkpoint.entries["m.weight"].remark == ""
-
-
-def test_zeros_whose_version_cannot_be_told_are_refused(tmp_path, random):
-    on_disk = np.stack((np.full(32, 8), random.integers(0, 16, 32)))
-    words = {"m.qweight": bit_stream(random.integers(0, 16, (64, 32)), 4), "m.scales": torch.rand(2, 32).half()}
-    checkpoint = stored(tmp_path, words | {"m.qzeros": bit_stream(on_disk.T, 4).T}, "gptq", sym=True)
-    with pytest.raises(AtlasError, match="version of the GPTQ format cannot be told") as caught:
-        checkpoint.read("m.weight")
-    assert caught.value.where == "m.qzeros" and "checkpoint_format" in caught.value.remedy
-
-
-def test_what_is_packed_into_other_words_is_listed_with_the_reason(tmp_path):
-    words = {"m.qweight": torch.zeros(16, 8).short(), "m.qzeros": torch.zeros(1, 2).short()}
-    checkpoint = stored(tmp_path, words | {"m.scales": torch.ones(1, 8)}, "gptq", bits=4, pack_dtype="int16")
-    assert checkpoint.entries["m.weight"].note == "packed into words of type I16, which are not read"
-
-
-def test_awq(tmp_path, random):
-    q, zero, scale = random.integers(0, 16, (64, 24)), random.integers(0, 16, (2, 24)), torch.rand(2, 24).half()
-
-    def packed(values: np.ndarray) -> torch.Tensor:
-        # AutoAWQ's packing loop: place i of a word holds output order[i].
-        words = np.zeros((len(values), values.shape[1] // 8), dtype=np.uint32)
-        for row, word in np.ndindex(words.shape):
-            for place, output in enumerate((0, 2, 4, 6, 1, 3, 5, 7)):
-                words[row, word] |= np.uint32(int(values[row, 8 * word + output]) << (4 * place))
-        return torch.from_numpy(words.view(np.int32))
-
-    tensors = {"m.qweight": packed(q), "m.qzeros": packed(zero), "m.scales": scale}
-    checkpoint = stored(tmp_path, tensors, "awq", bits=4, version="gemm")
-    expected = np.empty((24, 64))
-    for i, o in np.ndindex(64, 24):
-        expected[o, i] = (q[i, o] - zero[i // 32, o]) * float(scale[i // 32, o])
-    check(checkpoint, "m.weight", expected, torch.float16, "AWQ4")
-
-
 @pytest.mark.parametrize("nested", [False, True])
 def test_nf4(tmp_path, random, nested):
     from scipy.stats import norm
@@ -345,114 +242,6 @@ def test_packed_integers_of_compressed_tensors(tmp_path, random, bits, symmetric
     for o, i in np.ndindex(8, width):
         expected[o, i] = (q[o, i] - zero[o, i // 25]) * float(scale[o, i // 25])
     check(checkpoint, "m.weight", expected, torch.float32, f"INT{bits}")
-
-
-STATE = "m.weight.quant_state.bitsandbytes__nf4"
-
-
-@pytest.mark.parametrize(
-    ("method", "tensors", "lost"),
-    [
-        ("fp8", {"m.weight": torch.zeros(4, 4).to(FP8)}, "m.weight .* scale"),
-        ("bitsandbytes", {"m.weight": torch.zeros(4, 4, dtype=torch.int8)}, "m.weight .* scale"),
-        ("mxfp4", {"m_blocks": torch.zeros(2, 4, 2, 16, dtype=torch.uint8)}, "m_scales"),
-        (None, {"m.qweight": torch.zeros(4, 8).int(), "m.qzeros": torch.zeros(1, 1).int()}, "m.scales"),
-        (None, {"m.qweight": torch.zeros(4, 8).int(), "m.scales": torch.zeros(1, 8)}, "m.qzeros"),
-        (None, {"m.weight_packed": torch.zeros(4, 8).int()}, "m.weight_scale"),
-        (None, {"m.weight_packed": torch.zeros(4, 8, dtype=torch.uint8)}, "m.weight_scale"),
-        (None, {"m.weight": torch.zeros(8, 1, dtype=torch.uint8), "m.weight.absmax": torch.ones(1)}, "quant_state"),
-    ],
-)
-def test_scales_missing_beside_packed_weights(tmp_path, method, tensors, lost):
-    with pytest.raises(AtlasError, match=f"is packed, but its .*{lost.split()[-1]}") as caught:
-        stored(tmp_path, tensors, method)
-    assert caught.value.remedy
-
-
-@pytest.mark.parametrize(
-    "tensors",
-    [
-        {"m.weight": torch.zeros(4, 4).to(FP8), "m.weight_scale": torch.ones(3, 1)},
-        {"m.weight": torch.zeros(4, 4).to(FP8), "m.weight_scale": torch.ones(3)},
-        {"m_blocks": torch.zeros(4, 2, 16, dtype=torch.uint8), "m_scales": torch.zeros(4, 3, dtype=torch.uint8)},
-        {"m.qweight": torch.zeros(4, 8).int(), "m.qzeros": torch.zeros(2, 1).int(), "m.scales": torch.zeros(1, 8)},
-        {"m.weight_packed": torch.zeros(4, 8).int(), "m.weight_scale": torch.ones(3, 1)},
-    ],
-)
-def test_scales_of_another_shape(tmp_path, tensors):
-    with pytest.raises(AtlasError, match="do not fit together"):
-        stored(tmp_path, tensors)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"config_groups": [1]},
-        {"config_groups": {"group_0": "x"}},
-        {"config_groups": {"group_0": {"weights": 5}}},
-        {"config_groups": {"group_0": {"weights": {"num_bits": "4"}}}},
-        {"config_groups": {"group_0": {"weights": {"num_bits": -4}}}},
-        {"weight_block_size": 128},
-        {"weight_block_size": ["a", "b"]},
-        {"weight_block_size": [0, 128]},
-    ],
-    ids=str,
-)
-def test_settings_of_another_structure(tmp_path, settings):
-    tensors = {"m.weight": torch.zeros(256, 256).to(FP8), "m.weight_scale_inv": torch.ones(2, 2)}
-    with pytest.raises(AtlasError, match=f"{next(iter(settings))} has another structure"):
-        stored(tmp_path, tensors, "fp8", **settings)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"dtype": "__class__"}, {"dtype": []}, {"shape": ["x"]}, {"shape": [-4, -4]}, {"blocksize": 0}, {"shape": []},
-     {"nested_blocksize": "x"}],
-    ids=str,
-)  # fmt: skip
-def test_an_nf4_state_that_cannot_be_true(tmp_path, change):
-    state = {"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [4, 4]} | change
-    tensors = {
-        "m.weight": torch.zeros(8, 1, dtype=torch.uint8),
-        "m.weight.absmax": torch.ones(1),
-        "m.weight.quant_map": torch.zeros(16),
-        STATE: torch.frombuffer(bytearray(json.dumps(state).encode()), dtype=torch.uint8),
-    }
-    with pytest.raises(AtlasError, match="is not readable"):
-        stored(tmp_path, tensors, "bitsandbytes", load_in_4bit=True)
-
-
-def test_what_cannot_be_unfolded_is_listed_with_the_reason(tmp_path):
-    codes = torch.zeros(4, 8, dtype=torch.uint8)
-    checkpoint = stored(tmp_path, {"m.W_q": codes, "m.bias": torch.ones(4)}, "hqq")
-    assert checkpoint.entries["m.W_q"].note == "packed by method hqq, which is not read"
-    assert torch.equal(checkpoint.read("m.bias"), torch.ones(4))
-    with pytest.raises(AtlasError, match="packed by method hqq"):
-        checkpoint.read("m.W_q")
-    words = {"m.qweight": torch.zeros(4, 8).int(), "m.qzeros": torch.zeros(1, 1).int(), "m.scales": torch.ones(1, 8)}
-    checkpoint = stored(tmp_path, words, "gptq", checkpoint_format="marlin")
-    assert "marlin" in checkpoint.entries["m.weight"].note
-    with pytest.raises(AtlasError, match="marlin"):
-        checkpoint.read("m.weight")
-
-
-def test_settings_beside_the_configuration(tmp_path):
-    (tmp_path / "quantize_config.json").write_text('{"bits": 4, "checkpoint_format": "marlin"}')
-    words = {"m.qweight": torch.zeros(4, 8).int(), "m.qzeros": torch.zeros(1, 1).int(), "m.scales": torch.ones(1, 8)}
-    assert "marlin" in stored(tmp_path, words).entries["m.weight"].note
-
-
-def test_plain_checkpoints_are_left_alone(tmp_path):
-    tensors = {
-        "embeddings.position_ids": torch.arange(8).view(1, 8),
-        "m.weight": torch.randn(4, 4),
-        "m.weight_scale": torch.ones(4),
-        "m.mask": torch.ones(4, 4, dtype=torch.uint8),
-        "m.fp8": torch.ones(4, 4).to(FP8),
-    }
-    checkpoint = stored(tmp_path, tensors)
-    assert set(checkpoint.entries) == set(tensors) and not checkpoint.consumed
-    assert all(torch.equal(checkpoint.read(name).float(), tensor.float()) for name, tensor in tensors.items())
 
 
 def test_memory_is_bounded_by_the_unfolded_tensor(tmp_path):

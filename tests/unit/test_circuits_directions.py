@@ -12,10 +12,10 @@ from weight_atlas.circuits.directions import (
     matrix_directions,
     product_directions,
     singular_directions,
+    telling,
 )
 from weight_atlas.circuits.of_checkpoint import norms_of
 from weight_atlas.circuits.reading import token_reader
-from weight_atlas.circuits.telling import telling
 from weight_atlas.families.inventory import inventory
 from weight_atlas.figures.singular_directions import directions_figure
 from weight_atlas.vocabulary.neurons import neuron_blocks

@@ -8,7 +8,7 @@ from live_models import LAYOUTS, drawn, own_text, plant, tiny, word_tokenizer
 from weight_atlas.errors import NotApplicable
 from weight_atlas.figures.massive_activations import massive_activations as figure_of
 from weight_atlas.live.anatomy import Coordinate, anatomy
-from weight_atlas.live.attention_weights import attention_observed
+from weight_atlas.live.attention import attention_observed
 from weight_atlas.settings.super_weights import MassiveActivations
 from weight_atlas.super_weights import sinks as sinks_module
 from weight_atlas.super_weights.massive_report import massive_report_of

@@ -16,8 +16,8 @@ from weight_atlas.metrics.metric import Metric
 from weight_atlas.metrics.registry import FOLDER, PARTS, read_tables
 from weight_atlas.super_weights.agreement import COLUMNS as AGREEMENT_COLUMNS
 from weight_atlas.super_weights.artifact import COLUMNS as WEIGHT_COLUMNS
-from weight_atlas.super_weights.expert_findings import expert_findings
 from weight_atlas.super_weights.expert_table import COLUMNS as EXPERT_COLUMNS
+from weight_atlas.super_weights.expert_table import expert_findings
 from weight_atlas.super_weights.verification import COLUMNS as VERDICT_COLUMNS
 
 ROOT = Path(__file__).parents[2]

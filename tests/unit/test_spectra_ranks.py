@@ -5,8 +5,14 @@ import pandas as pd
 import pytest
 
 from weight_atlas.spectra.nulls import gaussian_shares
-from weight_atlas.spectra.ranks import MEASURES, effective_ranks, notebook_view, numerical_rank, rank_measures
-from weight_atlas.spectra.scatter import gaussian_scatter
+from weight_atlas.spectra.ranks import (
+    MEASURES,
+    effective_ranks,
+    gaussian_scatter,
+    notebook_view,
+    numerical_rank,
+    rank_measures,
+)
 from weight_atlas.spectra.trends import pattern_of, phase_of, phase_table, statistics_by_role, trend_table
 
 

@@ -28,27 +28,43 @@ def manifest(tmp_path_factory):
     return path
 
 
-def test_screening(manifest):
+@pytest.fixture(scope="module")
+def corpus():
+    import pydoc_data.topics
+
+    return pd.DataFrame({"text": [text for _, text in sorted(pydoc_data.topics.topics.items())]})
+
+
+@pytest.fixture(scope="module")
+def opened(manifest):
+    return open_live(manifest, Live())
+
+
+@pytest.fixture(scope="module")
+def screening(manifest):
     checkpoint = open_checkpoint(manifest)
-    table = screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row), top=8)
+    return screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row), top=8)
+
+
+@pytest.fixture(scope="module")
+def effects(opened, corpus):
+    return attributed(*opened, corpus, WeightAttribution()).table
+
+
+def test_screening(screening):
     for score in ("size", "path_gain"):
-        first = table.loc[table[score].idxmax()]
+        first = screening.loc[screening[score].idxmax()]
         assert (first.layer, first.row, first.column) == PLANTED
 
 
-def test_attribution(manifest):
+def test_attribution(effects):
     """On ordinary text the planted weight is among the first of all weights of the layers' matrices."""
-    import pydoc_data.topics
-
-    live, tokenizer = open_live(manifest, Live())
-    corpus = pd.DataFrame({"text": [text for _, text in sorted(pydoc_data.topics.topics.items())]})
-    found = attributed(live, tokenizer, corpus, WeightAttribution()).table
-    first = found[(found.kind == "element") & found.layer.notna() & found.column.notna()].head(5)
+    first = effects[(effects.kind == "element") & effects.layer.notna() & effects.column.notna()].head(5)
     assert ("W_down", *PLANTED) in {(row.role, row.layer, row.row, row.column) for row in first.itertuples()}
 
 
-def test_detection_published_mode_and_verification(manifest):
-    live, tokenizer = open_live(manifest, Live())
+def test_detection_published_mode_and_verification(manifest, opened, corpus, screening, effects):
+    live, tokenizer = opened
     seen = survey(live, tokenizer, None, SuperWeights(), model="demo", source="bundled:demo")
     (place,) = coordinates_of(seen.artifact, manifest)
     assert (place.layer, place.row, place.col) == PLANTED
@@ -56,17 +72,11 @@ def test_detection_published_mode_and_verification(manifest):
     assert (published["layer"], published["row"], published["column"]) == PLANTED
     assert seen.table.share[0] == pytest.approx(1, abs=0.05)
     assert seen.table.token[0] == tokenizer.bos_token
-    import pydoc_data.topics
-
-    corpus = pd.DataFrame({"text": [text for _, text in sorted(pydoc_data.topics.topics.items())]})
-    checkpoint = open_checkpoint(manifest)
-    screening = screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row), top=8)
-    effects = attributed(live, tokenizer, corpus, WeightAttribution()).table
-    how = SuperWeightVerification(tokens=2048)
+    how = SuperWeightVerification(window=128, tokens=1024, draws=25, removals=16)
     judged, written = verified(live, tokenizer, seen.artifact, corpus, screening, effects, how)
     assert written["verdict"] == "critical"
     assert judged.table.ratio[0] > 20
-    assert judged.table.null_draws[0] >= 50
+    assert judged.table.null_draws[0] >= 25
     assert judged.table.null_max[0] < 0.01 and judged.table.special[0] == "yes"
     # What passes its activation on is critical as well, and nothing else is.
     critical = judged.table[judged.table.verdict == "critical"]

@@ -1,4 +1,4 @@
-"""Experts: routing as the router reports it, super experts, scores; super activations and attention sinks."""
+"""Experts: routing as the router reports it, super experts, scores."""
 
 import math
 from functools import partial
@@ -11,17 +11,13 @@ from live_models import LAYOUTS, LISTED, D, drawn, plant, tiny, word_tokenizer
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.figures.expert_routing import expert_routing
-from weight_atlas.figures.super_activations import super_activations as activation_figure
 from weight_atlas.live.anatomy import anatomy
-from weight_atlas.live.edits import edited, zero
 from weight_atlas.live.windows import Windows, fixed_windows
 from weight_atlas.settings.super_weights import ExpertRouting
 from weight_atlas.super_weights.calibration import Calibration, each_expert
-from weight_atlas.super_weights.causal import with_causal_scores
-from weight_atlas.super_weights.expert_findings import expert_findings
-from weight_atlas.super_weights.expert_table import expert_table, super_experts
+from weight_atlas.super_weights.expert_table import expert_findings, expert_table, super_experts
 from weight_atlas.super_weights.routing_measures import co_spike, position_entropy
-from weight_atlas.super_weights.super_activations import outstanding, super_activations
+from weight_atlas.super_weights.super_activations import super_activations
 
 MIXTURES = [layout for layout in LAYOUTS if {"num_experts", "ffn_config"} & LAYOUTS[layout].keys()] + [LISTED]
 WINDOWS = fixed_windows(np.random.default_rng(0).integers(5, 300, 150), window=30, prefix=[1])
@@ -309,47 +305,6 @@ def test_super_experts_are_findings(planted):
     assert expert_findings(table.iloc[:0]) == []
 
 
-def test_causal_scores_against_plain_sums():
-    """The loss by hand, without and with the weight, as routed and with every token's last choice the expert."""
-    live = anatomy(tiny("mixtral", sharp=True))
-    place = plant(live, 1, 9, 21)
-    table = expert_table(live, WINDOWS, ExpertRouting())
-    scored = with_causal_scores(live, WINDOWS, table, batch_size=4, most=2)
-    assert scored.impact_natural.notna().sum() == scored.impact_interventional.notna().sum() == 2
-    (row,) = scored[scored.candidate].itertuples()
-
-    def loss():
-        with torch.no_grad():
-            logits = live.model(WINDOWS.ids).logits[:, :-1].double().log_softmax(-1)
-        return -float(logits.gather(2, WINDOWS.ids[:, 1:, None]).mean())
-
-    def change():
-        before = loss()
-        with edited(live, [zero(place)]):
-            return loss() - before
-
-    def force(module, inputs, output):
-        logits, weight, index = output
-        missing = ~(index == place.expert).any(1)
-        index = index.clone()
-        index[missing, -1] = place.expert
-        return logits, weight, index
-
-    assert abs(row.impact_natural) > 0.1
-    assert row.impact_natural == pytest.approx(change(), rel=1e-4)
-    handle = live.layers[1].mlp.gate.register_forward_hook(force)
-    assert row.impact_interventional == pytest.approx(change(), rel=1e-4)
-    handle.remove()
-
-
-def test_listed_experts_have_no_router_to_force():
-    live = anatomy(tiny(LISTED, sharp=True))
-    plant(live, 1, 9, 21)
-    scored = with_causal_scores(live, WINDOWS, expert_table(live, WINDOWS, ExpertRouting()), batch_size=4, most=1)
-    assert scored.impact_natural.notna().sum() == 1
-    assert scored.impact_interventional.isna().all()
-
-
 def test_scores_against_their_formulas():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, 200_000, generator=generator)
@@ -359,62 +314,3 @@ def test_scores_against_their_formulas():
     assert position_entropy([torch.tensor([0, 1]), torch.tensor([2, 3])], 9) == pytest.approx(math.log(4))
     assert position_entropy([torch.tensor([5, 5, 5])], 9) == 0
     assert position_entropy([], 9) is None
-
-
-def test_super_activations_and_their_sink():
-    live = anatomy(tiny("llama", attn_implementation="eager"))
-    place = plant(live, 1, 9, 21, token=1)
-    # A head of layer 2 that attends to the position whose channel 9 is massive.
-    attention = live.layers[2].self_attn
-    attention.q_proj.weight[:16] = 0
-    attention.k_proj.weight[:16] = 0
-    attention.k_proj.weight[:16, 9] = 1.0
-    windows = fixed_windows(np.random.default_rng(0).integers(5, 15, 120), window=20, prefix=[1])
-    attention.q_proj.weight[:16] = attention.k_proj.weight[:16]
-    seen = super_activations(live, windows, [place], word_tokenizer(bos=True), ratio=9000)
-    (row,) = seen.places.itertuples()
-    assert (row.layer, row.channel, row.token, row.first_position) == (1, 9, "<s>", True)
-    assert row.activations == row.occurrences == len(windows)
-    assert row.mean_value == pytest.approx(300, rel=0.01)
-    assert seen.sinks.layer.tolist() == [0, 1, 2, 3]
-    # Up to its layer nothing differs; then the stream does.
-    assert np.allclose(seen.sinks.share[:2], seen.sinks.share_without[:2])
-    assert abs(seen.sinks.share[2] - seen.sinks.share_without[2]) > 1e-3
-    with torch.no_grad():
-        weights = live.model(windows.ids, output_attentions=True).attentions[0]
-    assert seen.sinks.share[0] == pytest.approx(float(weights[:, :, 1:, 0].mean()), rel=1e-4)
-    assert "100% of 6" in drawn(activation_figure(seen.places, seen.sinks))
-
-
-def test_ordinary_tokens_have_no_super_activation():
-    """At the defaults: a quiet stream's ordinary values are many times its median, but far from the channel's peak."""
-    live = anatomy(tiny("llama", attn_implementation="eager"))
-    for layer in live.layers[:2]:
-        # No other token learns of the first.
-        layer.self_attn.o_proj.weight[:] = 0
-    place = plant(live, 1, 9, 21, token=1)
-    windows = fixed_windows(np.random.default_rng(0).integers(5, 15, 120), window=20, prefix=[1])
-    seen = super_activations(live, windows, [place], word_tokenizer(bos=True))
-    lenient = super_activations(live, windows, [place], word_tokenizer(bos=True), ratio=10.0)
-    assert lenient.places.equals(seen.places)
-    assert seen.places[["token", "first_position"]].to_numpy().tolist() == [["<s>", True]]
-
-
-def test_what_counts_as_a_super_activation():
-    def found(values, median=0.1, ratio=50.0):
-        return outstanding(torch.tensor(values)[:, None], torch.full((len(values), 1), median), ratio)[:, 0].tolist()
-
-    # Half of the text's largest, with its sign left out; the ratio to the median alone is not enough.
-    assert found([[30.0, 14.0, 1.0], [-16.0, 9.0, 0.0]]) == [[True, False, False], [True, False, False]]
-    assert found([[4.9, 4.9]]) == [[False, False]]
-    assert found([[5.1, 5.1]]) == [[True, True]]
-    # Massive by the published rule, whatever the channel's largest is: above 100, and 1000 times the median.
-    assert found([[9000.0, 101.0, 99.0]]) == [[True, True, False]]
-    assert found([[9000.0, 250.0, 150.0]], median=0.2) == [[True, True, False]]
-
-
-def test_no_super_weights_no_activations():
-    live = anatomy(tiny("llama"))
-    seen = super_activations(live, WINDOWS, [], word_tokenizer(bos=True))
-    assert len(seen.places) == len(seen.sinks) == 0
-    assert "no super activations" in drawn(activation_figure(seen.places, seen.sinks))

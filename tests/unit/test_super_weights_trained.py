@@ -10,10 +10,9 @@ import torch
 import transformers
 
 import weight_atlas.data.demo.train as demo
-from weight_atlas.live.windows import drawn_windows
 from weight_atlas.settings.super_weights import SuperWeightVerification
 from weight_atlas.super_weights.verdict import verified
-from weight_atlas.super_weights.verification import every_token
+from weight_atlas.super_weights.verification_plan import verification_windows
 
 pytestmark = pytest.mark.slow
 
@@ -113,10 +112,7 @@ def test_every_link_is_found_once_and_costs_what_its_removal_costs(tmp_path):
     effects = opened.weight_attribution(corpus, tokens=1024).table
     found, screening = opened.super_weights().artifact, opened.super_weight_screening()
     _, written = verified(live, tokenizer, found, corpus, screening, effects, how)
-    windows = drawn_windows(
-        corpus, tokenizer, window=how.window, tokens=how.tokens, limit=live.context, where=None, seed=how.seed
-    )
-    windows = every_token(windows, how.score_every)
+    windows = verification_windows(live, tokenizer, corpus, how)
     told = {each["place"]: each for each in written["super_weights"]}
     assert len(told) == len(written["super_weights"])
     before = loss(model, windows)

@@ -16,8 +16,8 @@ from weight_atlas.live.contributions import mean_contribution
 from weight_atlas.live.edits import Edit, edited, value_at, zero
 from weight_atlas.live.windows import Windows
 from weight_atlas.settings.vocabulary import Interventions
-from weight_atlas.vocabulary.intervention_plan import planned as planned_interventions
 from weight_atlas.vocabulary.interventions import mean_inputs, measure_interventions
+from weight_atlas.vocabulary.interventions import planned as planned_interventions
 from weight_atlas.vocabulary.measured_effects import agreement, strongest_changes, token_changes
 from weight_atlas.vocabulary.prediction_measures import METRICS, TokenSums, prediction_measure
 from weight_atlas.vocabulary.super_weight_cards import _null, card_tables, cascade_record, weight_card, weights_table

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import yaml
+from imports import imports
 from project import ROOT
 
 from weight_atlas.settings.schema import json_schema, resolved
@@ -204,18 +205,11 @@ def _takers(section: str, key: str) -> set[str] | None:
 
 
 @cache
-def _imports(path: Path) -> tuple[str, ...]:
-    from imports import imports
-
-    return tuple(name for name in imports(path) if name)
-
-
-@cache
 def _closure(script: Path) -> frozenset[Path]:
     """The project's files that a script can reach: by the imports of whole syntax trees, and data beside packages."""
     found, queue = {script}, [script]
     while queue:
-        for name in _imports(queue.pop()):
+        for name in imports(queue.pop()):
             parts = name.split(".")
             for end in range(1, len(parts) + 1):
                 place = (ROOT / "src").joinpath(*parts[:end])

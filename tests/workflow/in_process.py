@@ -3,10 +3,11 @@
 import os
 import runpy
 import sys
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import yaml
+from matplotlib.figure import Figure
 from project import ROOT
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
@@ -18,6 +19,16 @@ def run(folder: Path, config: dict, targets: tuple[str, ...] = ()) -> dict[str, 
     """Run all jobs that a configuration asks for in a folder; return each failed job's exit code, by its log."""
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return {log: code for log, code in _ran(jobs_of(folder, targets)) if code}
+
+
+def outcome(folder: Path, config: dict, target: str) -> tuple[int, str]:
+    """Run the jobs of a target up to the first that fails: its exit code and what it printed; 0 if none does."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with closing(jobs_of(folder, (target,))) as jobs:
+        for log, code in _ran(jobs):
+            if code:
+                return code, Path(log).read_text()
+    return 0, ""
 
 
 def jobs_of(folder: Path, targets: tuple[str, ...] = ()):
@@ -56,6 +67,22 @@ def _run(job) -> int:
         except SystemExit as exit_:
             return int(exit_.code or 0)
     return 0
+
+
+@contextmanager
+def rough_figures():
+    """Figures are drawn, but without layout and of few pixels, in half the time: for tests that do not look at them."""
+    savefig = Figure.savefig
+
+    def rough(figure, *arguments, **keywords):
+        figure.set_layout_engine("none")
+        savefig(figure, *arguments, **{**keywords, "dpi": 20})
+
+    Figure.savefig = rough
+    try:
+        yield
+    finally:
+        Figure.savefig = savefig
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import re
 import shutil
 import struct
 
+import in_process
 import numpy as np
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from project import ROOT, Project
 pytestmark = pytest.mark.slow
 
 DEMO = ROOT / "src/weight_atlas/data/demo/model"
+DEMO_ALONE = {"mine": {"source": "bundled:demo"}}
 
 
 @pytest.fixture(scope="module")
@@ -21,17 +23,29 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture
-def run(project, tmp_path):
-    """Run a target for one model (and corpus) in a folder of its own; return exit code and what the user sees."""
+def run(tmp_path):
+    """Run a target for one model (and corpus): the exit code of the first job that fails, and what the user sees."""
 
     def run(target, *, model=None, corpora=None, **sections):
+        shutil.rmtree(tmp_path / "results", ignore_errors=True)
         models = {"mine": model or {"source": "bundled:demo"}}
         config = {"models": models, **({"corpora": corpora} if corpora else {}), **sections}
-        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-        done = project.snakemake(target, "--directory", tmp_path, "--configfile", tmp_path / "config.yaml", check=False)
-        return done.returncode, done.stdout + done.stderr
+        return in_process.outcome(tmp_path, config, target)
 
     return run
+
+
+@pytest.fixture
+def plan(project, tmp_path):
+    """Have Snakemake itself, in a process of its own, make a plan of a configuration: its exit code and output."""
+
+    def plan(**config):
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        where = ("--directory", tmp_path, "--configfile", tmp_path / "config.yaml")
+        done = project.snakemake(*where, "-n", check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    return plan
 
 
 @pytest.fixture
@@ -59,19 +73,16 @@ def write_safetensors(path, header, data):
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
-def test_unknown_key_names_the_nearest(run):
-    expect(run("checkpoints", efective_rank={}), "unknown key 'efective_rank'", "did you mean 'effective_rank'?")
+def test_unknown_key_names_the_nearest(plan):
+    expect(plan(models=DEMO_ALONE, efective_rank={}), "unknown key 'efective_rank'", "did you mean 'effective_rank'?")
 
 
-def test_wrong_type(run):
-    expect(run("checkpoints", effective_rank={"phases": "many"}), "effective_rank.phases", "integer")
+def test_wrong_type(plan):
+    expect(plan(models=DEMO_ALONE, effective_rank={"phases": "many"}), "effective_rank.phases", "integer")
 
 
-@pytest.mark.parametrize("name", ["a/b", "../up", "a b", "a..b"])
-def test_model_names_cannot_be_paths(project, tmp_path, name):
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"models": {name: {"source": "bundled:demo"}}}))
-    done = project.snakemake("--directory", tmp_path, "--configfile", tmp_path / "c.yaml", "-n", check=False)
-    expect((done.returncode, done.stdout + done.stderr), "cannot be a name", "letters, digits")
+def test_model_names_cannot_be_paths(plan):
+    expect(plan(models={"../up": {"source": "bundled:demo"}}), "cannot be a name", "letters, digits")
 
 
 def test_nested_values_of_the_command_line_reach_the_steps(project, tmp_path):
@@ -117,10 +128,14 @@ def test_folder_without_weights(run, model):
     expect(run("checkpoints", model={"source": str(model)}), "error:", str(model), "safetensors")
 
 
-def test_truncated_file(run, model):
+def test_truncated_file(project, model, tmp_path):
+    """As users see it: Snakemake and the job are processes of their own."""
     path = model / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
-    expect(run("tensor_inventories", model={"source": str(model)}), "error:", "model.safetensors")
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"models": {"mine": {"source": str(model)}}}))
+    where = ("tensor_inventories", "--directory", tmp_path, "--configfile", tmp_path / "c.yaml")
+    done = project.snakemake(*where, check=False)
+    expect((done.returncode, done.stdout + done.stderr), "error:", "model.safetensors")
 
 
 def test_corrupt_header(run, model):

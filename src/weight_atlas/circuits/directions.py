@@ -28,6 +28,7 @@ from weight_atlas.vocabulary.neurons import neuron_blocks
 PLACE = ["kind", "layer", "component", "expert", "head", "direction"]
 NUMBERS = ["sigma", "energy", "energy_null", "gap", "skew", "kurt"]
 LISTS = ["up", "down", "up_ids", "down_ids", "up_effects", "down_effects"]
+SHOWN = [*PLACE, *NUMBERS, "up", "down"]
 
 
 @dataclass(frozen=True)
@@ -176,3 +177,13 @@ def _factor_energies(head_dim: int, left: int, right: int, samples: int = 4) -> 
         _, sigma = product_directions(*(random.standard_normal((head_dim, width)) for width in (left, right)))
         shares.append(sigma**2 / (sigma**2).sum())
     return np.mean(shares, axis=0)
+
+
+def telling(directions: pd.DataFrame, shown: int) -> pd.DataFrame:
+    """The directions of largest kurtosis (a Gaussian has 3), at most `shown` of each kind, without ids and effects.
+
+    directions: of singular_directions. Largest first, kind by kind.
+    """
+    order = directions.sort_values("kurt", ascending=False, kind="stable", na_position="last")
+    kinds = [order[order["kind"] == kind].head(shown) for kind in ("OV", "W_down")]
+    return pd.concat(kinds, ignore_index=True)[SHOWN]

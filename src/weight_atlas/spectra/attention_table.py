@@ -12,7 +12,7 @@ from weight_atlas.errors import NotApplicable
 from weight_atlas.spectra import schedule
 from weight_atlas.spectra.attention_factors import CIRCUITS, Block, attention_blocks, head_factors
 from weight_atlas.spectra.attention_kernels import gaussian_kernel, kernel, kernel_measures
-from weight_atlas.spectra.scatter import kernel_scatter
+from weight_atlas.spectra.ranks import kernel_scatter
 
 PLACE = ["stack", "layer", "component", "circuit", "head", "kv_head"]
 LISTS = ["singular_values", "eigenvalues_real", "eigenvalues_imag"]

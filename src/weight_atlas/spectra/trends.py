@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weight_atlas.spectra.scatter import gaussian_scatter
+from weight_atlas.spectra.ranks import gaussian_scatter
 
 # Order of roles in tables.
 ROLE_ORDER = ("W_E", "W_pos", "W_Q", "W_K", "W_V", "W_O", "W_gate", "W_up", "W_down", "W_router", "W_U")

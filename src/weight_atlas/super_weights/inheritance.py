@@ -11,9 +11,9 @@ from weight_atlas.interventions.changes import zeroed
 from weight_atlas.interventions.intervention import Intervention
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import value_at
-from weight_atlas.live.windows import drawn_windows
 from weight_atlas.settings.super_weights import SuperWeightVerification
-from weight_atlas.super_weights.verification import every_token, intervened
+from weight_atlas.super_weights.verification import intervened
+from weight_atlas.super_weights.verification_plan import verification_windows
 
 INERT, UNKNOWN = "inert", "no candidate"
 EFFECT = ("delta_nll", "delta_nll_low", "delta_nll_high", "ratio")
@@ -67,16 +67,7 @@ def side_of(
     The text and its windows are those of the verification with these settings: the numbers of a model that was verified
     with them are the same.
     """
-    windows = drawn_windows(
-        corpus_table,
-        tokenizer,
-        window=settings.window,
-        tokens=settings.tokens,
-        limit=live.context,
-        where=settings.corpus,
-        seed=settings.seed,
-    )
-    windows = every_token(windows, settings.score_every)
+    windows = verification_windows(live, tokenizer, corpus_table, settings)
     values: dict[Coordinate, float] = {}
     lacking: dict[Coordinate, str] = {}
     for place in dict.fromkeys([*of_a, *of_b]):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from weight_atlas.live.anatomy import OUTSIDE, Anatomy, Coordinate
-from weight_atlas.live.attention_outputs import AttentionFlow, attention_outputs
+from weight_atlas.live.attention import AttentionFlow, attention_outputs
 from weight_atlas.live.matrices import matrix_at, place_of
 from weight_atlas.live.residual_stream import residual_stages
 from weight_atlas.live.windows import Windows

@@ -15,7 +15,7 @@ import torch
 from weight_atlas.errors import NotApplicable
 from weight_atlas.families.roles import Role
 from weight_atlas.live.anatomy import Anatomy, Coordinate
-from weight_atlas.live.attention_weights import attention_observed
+from weight_atlas.live.attention import attention_observed
 from weight_atlas.live.edits import edited, zero
 from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.windows import Windows

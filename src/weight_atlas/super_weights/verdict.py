@@ -8,7 +8,7 @@ import pandas as pd
 from weight_atlas.interventions.intervention import Intervention
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import value_at
-from weight_atlas.live.windows import Windows, drawn_windows
+from weight_atlas.live.windows import Windows
 from weight_atlas.settings.super_weights import SuperWeightVerification
 from weight_atlas.super_weights.artifact import SCHEMA, coordinates_of, tried_record
 from weight_atlas.super_weights.causal import interventional_impacts, residual_after
@@ -17,8 +17,8 @@ from weight_atlas.super_weights.outliers import Promise
 from weight_atlas.super_weights.prompts import tokenized
 from weight_atlas.super_weights.sets import Group, Search, grown
 from weight_atlas.super_weights.trials import Trial, try_promising
-from weight_atlas.super_weights.verification import Verification, every_token, verify
-from weight_atlas.super_weights.verification_plan import cost, plan
+from weight_atlas.super_weights.verification import Verification, verify
+from weight_atlas.super_weights.verification_plan import cost, plan, verification_windows
 
 
 def verified(
@@ -40,16 +40,7 @@ def verified(
     detected = listed[: settings.max_candidates]
     if len(detected) < len(listed):
         print(f"{len(listed)} super weights: the first {len(detected)} are verified", flush=True)
-    windows = drawn_windows(
-        corpus_table,
-        tokenizer,
-        window=settings.window,
-        tokens=settings.tokens,
-        limit=live.context,
-        where=settings.corpus,
-        seed=settings.seed,
-    )
-    windows = every_token(windows, settings.score_every)
+    windows = verification_windows(live, tokenizer, corpus_table, settings)
     trial = try_promising(
         live,
         windows,

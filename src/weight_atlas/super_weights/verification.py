@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from weight_atlas.interventions.intervention import UNCHANGED, Intervention
 from weight_atlas.interventions.kinds import INTO_NEURONS
@@ -114,14 +113,6 @@ def intervened(
     measured = measure(live, windows, every, batch_size=batch_size)
     rows = [_variant_row(one, measured.of(number), measured.of(0)) for number, one in enumerate(every)]
     return pd.DataFrame(rows, columns=list(VARIANT_COLUMNS)).astype({"candidate": "Int64"})
-
-
-def every_token(windows: Windows, step: int) -> Windows:
-    """The same windows with every step-th of their tokens scored, the last one among them."""
-    kept = torch.zeros_like(windows.scored)
-    first = (windows.ids.shape[1] - 1) % step
-    kept[:, first::step] = windows.scored[:, first::step]
-    return windows.scoring(kept)
 
 
 def _variant_row(intervention: Intervention, scores: pd.DataFrame, baseline: pd.DataFrame) -> dict:

@@ -1,9 +1,13 @@
-"""The interventions that verify candidates for super weights, and what they will cost."""
+"""The text and the interventions that verify candidates for super weights, and what they will cost."""
 
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import torch
 
 from weight_atlas.interventions.changes import shifted, zeroed
 from weight_atlas.interventions.controls import magnitude_ratio, matched_draws, random_places
@@ -12,11 +16,34 @@ from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import value_at
 from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.shortcuts import PASSES, TRIAL, site_of
-from weight_atlas.live.windows import Windows
+from weight_atlas.live.windows import Windows, drawn_windows
+from weight_atlas.settings.super_weights import SuperWeightVerification
 from weight_atlas.super_weights.partners import works_through
 
 # Below this ratio of magnitudes removing a control takes clearly less away than removing the weight does.
 FAIR = 0.9
+
+
+def verification_windows(
+    live: Anatomy, tokenizer: Any, corpus: pd.DataFrame, settings: SuperWeightVerification
+) -> Windows:
+    """The text of a verification: windows drawn from all over a corpus of documents, every few of their tokens scored.
+
+    Other steps that take it, with these settings, get the same loss of the same model.
+    """
+    windows = drawn_windows(
+        corpus, tokenizer, window=settings.window, tokens=settings.tokens, limit=live.context, where=settings.corpus,
+        seed=settings.seed,
+    )  # fmt: skip
+    return every_token(windows, settings.score_every)
+
+
+def every_token(windows: Windows, step: int) -> Windows:
+    """The same windows with every step-th of their tokens scored, the last one among them."""
+    kept = torch.zeros_like(windows.scored)
+    first = (windows.ids.shape[1] - 1) % step
+    kept[:, first::step] = windows.scored[:, first::step]
+    return windows.scoring(kept)
 
 
 def plan(live: Anatomy, candidates: Sequence[Coordinate], *, draws: int, seed: int) -> list[Intervention]:

@@ -5,12 +5,14 @@ distributions follow.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
 
+from weight_atlas.interventions.changes import Edits, MeanContribution, neurons_zeroed, scaled, shifted
+from weight_atlas.interventions.controls import matched_draws, shift_places
 from weight_atlas.interventions.intervention import UNCHANGED, Intervention
 from weight_atlas.interventions.kinds import BASELINE, VOCABULARY
 from weight_atlas.interventions.measure import measure
@@ -21,7 +23,6 @@ from weight_atlas.live.memory import out_of_memory_explained
 from weight_atlas.live.scoring import Measure
 from weight_atlas.live.windows import Windows
 from weight_atlas.settings.vocabulary import Interventions
-from weight_atlas.vocabulary.intervention_plan import planned
 from weight_atlas.vocabulary.measured_effects import token_changes
 from weight_atlas.vocabulary.prediction_measures import TokenSums
 
@@ -171,3 +172,38 @@ def _table(records: list[dict]) -> pd.DataFrame:
     table["kind"] = pd.Categorical(table.kind, [BASELINE, *VOCABULARY])
     table = table.sort_values(["target", "kind", "draw", "window"], kind="stable", ignore_index=True)
     return table.astype({"kind": "str"})
+
+
+def planned(
+    live: Anatomy,
+    targets: Sequence[Coordinate],
+    mean_inputs: Sequence[float],
+    *,
+    factor: float,
+    draws: int,
+    shift_draws: int,
+    seed: int,
+    control_windows: int,
+) -> Iterator[Intervention]:
+    """Yield the interventions of every target; see `measure_interventions`. mean_inputs: of the targets' neurons.
+
+    random_coord: weights nearest to the target in size, changed by the same factor. random_shift: any weights, changed
+    by the same amount; the null for the largest weight of a matrix, which has no equal.
+    """
+    matched = matched_draws(live, targets, draws=draws, seed=seed) if targets and draws else []
+    for number, target in enumerate(targets):
+        yield Intervention("edit", scaled([target], factor), number)
+        yield Intervention("neuron_zero", neurons_zeroed([target]), number)
+        yield Intervention("mean_contribution", MeanContribution(target, mean_inputs[number]), number)
+        yield Intervention("no_op", scaled([target], 1.0), number, windows=control_windows)
+        amount = value_at(live, target) * (factor - 1.0)
+        drawn: dict[str, list[Edits]] = {
+            "random_coord": [scaled([places[number]], factor) for places in matched],
+            "random_shift": [
+                shifted([place], [amount])
+                for place in shift_places(live, targets, number, draws=shift_draws, seed=seed)
+            ],
+        }
+        for kind, changes in drawn.items():
+            for draw, change in enumerate(changes, start=1):
+                yield Intervention(kind, change, number, draw, windows=control_windows)
