@@ -301,18 +301,18 @@ def test_stored_constants_are_no_parameters():
     assert table["parameters"].sum() == sum(map(math.prod, SHAPES.values()))
 
 
-def test_a_hundred_thousand_tensors_take_seconds():
-    config = {**CONFIG, "architectures": ["DeepseekV3ForCausalLM"], "num_hidden_layers": 60, "n_routed_experts": 560}
+def test_twenty_thousand_tensors_take_seconds():
+    config = {**CONFIG, "architectures": ["DeepseekV3ForCausalLM"], "num_hidden_layers": 12, "n_routed_experts": 560}
     shapes = {
         f"model.layers.{layer}.mlp.experts.{expert}.{name}_proj.weight": (8, 8)
-        for layer in range(60)
+        for layer in range(12)
         for expert in range(560)
         for name in ("gate", "up", "down")
     }
     begin = time.process_time()
     table = inventory(headers_only(config, shapes))
-    assert len(table) == 100_800 and table["expert"].nunique() == 560
-    assert time.process_time() - begin < 20
+    assert len(table) == 20_160 and table["expert"].nunique() == 560
+    assert time.process_time() - begin < 4
 
 
 def test_the_trained_encoder_without_a_prefix():

@@ -8,7 +8,6 @@ the sides of the heads (see head_sides): |R W^T| / (|R| |W|), which needs k x k 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ import pandas as pd
 from weight_atlas.circuits.head_sides import READS, Norms, Sides, head_sides
 from weight_atlas.circuits.orientation_null import Shape, shape_of, upper_tail
 from weight_atlas.errors import NotApplicable
+from weight_atlas.inventory_row import Load
 from weight_atlas.spectra import schedule
 from weight_atlas.spectra.attention_factors import Block, attention_blocks
 from weight_atlas.statistics.corrections import false_discovery_rates
@@ -39,7 +39,7 @@ class Side:
     shape: Shape
 
 
-def compositions(matrices: pd.DataFrame, load: Callable[[Any], Any], norms: Norms, *, threads: int = 1) -> pd.DataFrame:
+def compositions(matrices: pd.DataFrame, load: Load, norms: Norms, *, threads: int = 1) -> pd.DataFrame:
     """Composition scores of all pairs of heads of one stack, the reading one in a later layer than the writing one.
 
     matrices: rows of an inventory; load(row) gives a tensor (out, in). threads: earlier layers computed in parallel,

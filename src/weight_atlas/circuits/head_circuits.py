@@ -7,7 +7,7 @@ its place by keys that an earlier head wrote: E W_QK W_OV' E^T, whose eigenvalue
 the one that follows an earlier copy of it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import pandas as pd
 from weight_atlas.circuits.head_sides import CROSS, Norms, folded_factors
 from weight_atlas.circuits.token_tables import TokenTables
 from weight_atlas.errors import NotApplicable
+from weight_atlas.inventory_row import Load
 from weight_atlas.spectra.attention_factors import Block, attention_blocks
 from weight_atlas.spectra.attention_kernels import kernel
 from weight_atlas.spectra.schedule import one_thread_each
@@ -57,7 +58,7 @@ def score(left: np.ndarray, right: np.ndarray, dimensions: int) -> Score:
 
 
 def head_circuits(
-    matrices: pd.DataFrame, load: Callable[[Any], Any], norms: Norms, tokens: TokenTables, compositions: pd.DataFrame
+    matrices: pd.DataFrame, load: Load, norms: Norms, tokens: TokenTables, compositions: pd.DataFrame
 ) -> pd.DataFrame:
     """The scores of every self-attention head of the decoder, a row each.
 
@@ -122,7 +123,7 @@ def _pairs(compositions: pd.DataFrame) -> dict[tuple[int, int], list[tuple[int, 
 
 def _of_block(
     block: Block,
-    load: Callable[[Any], Any],
+    load: Load,
     norms: Norms,
     tokens: TokenTables,
     pairs: dict[tuple[int, int], list[tuple[int, int]]],

@@ -8,12 +8,12 @@ head_dim: of the same norm as the whole kernel, and never d x d.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from weight_atlas.families.roles import centres
+from weight_atlas.inventory_row import Load
 from weight_atlas.spectra.attention_factors import Block, attention_blocks, head_factors, norm_gains, norm_rows
 from weight_atlas.spectra.attention_kernels import triangle
 
@@ -39,7 +39,7 @@ class Norms:
         return ", ".join([*parts, *(f"means taken out ({stack})" for stack in sorted(self.centred))])
 
 
-def attention_norms(inventory: pd.DataFrame, load: Callable[[Any], Any], norm: str) -> Norms:
+def attention_norms(inventory: pd.DataFrame, load: Load, norm: str) -> Norms:
     """The norms around the attention of a model.
 
     load(row) gives a norm's gain. norm: what the model's norms compute (Architecture.norm), for one without parameters
@@ -67,7 +67,7 @@ class Sides:
 
 
 def head_sides(
-    matrices: pd.DataFrame, load: Callable[[Any], Any], norms: Norms, layers: Callable[[Block], bool] = lambda _: True
+    matrices: pd.DataFrame, load: Load, norms: Norms, layers: Callable[[Block], bool] = lambda _: True
 ) -> Iterator[Sides]:
     """The sides of all heads, one module in memory at a time, in the order of the inventory.
 
@@ -94,7 +94,7 @@ def head_sides(
 
 
 def folded_factors(
-    block: Block, circuit: str, load: Callable[[Any], Any], norms: Norms
+    block: Block, circuit: str, load: Load, norms: Norms
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
     """head_factors with the norms folded in: (head, kv_head, left, right), both (k, d) float64.
 

@@ -1,6 +1,5 @@
 """The embeddings of a model put together: which there are, their measures, their tokens and positions."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import pandas as pd
 
 from weight_atlas.embeddings import positions, vectors
 from weight_atlas.errors import NotApplicable
+from weight_atlas.inventory_row import InventoryRow, Load
 from weight_atlas.settings.embeddings import EmbeddingGeometry
 
 CLOUDS, POSITIONS = ("W_E", "W_U"), "W_pos"
@@ -29,7 +29,7 @@ COLUMNS = {
 class Cloud:
     """One embedding: the row of the inventory, its measures, a table of its rows, the variances of its components."""
 
-    row: Any
+    row: InventoryRow
     measures: dict[str, Any]
     table: pd.DataFrame
     variances: np.ndarray
@@ -47,7 +47,7 @@ class Cloud:
 class Positions:
     """Learned positions: the row of the inventory, their values (p, d), tables of positions and of dimensions."""
 
-    row: Any
+    row: InventoryRow
     values: np.ndarray
     table: pd.DataFrame
     dimensions: pd.DataFrame
@@ -76,7 +76,7 @@ class Embeddings:
         return self.positions[0]
 
 
-def embeddings_of(matrices: pd.DataFrame, load: Callable[[Any], Any], settings: EmbeddingGeometry) -> Embeddings:
+def embeddings_of(matrices: pd.DataFrame, load: Load, settings: EmbeddingGeometry) -> Embeddings:
     """The token embeddings, unembeddings and learned positions of a model that have data of their own.
 
     matrices: rows of an inventory; load(row) gives the tensor (rows, d) in its stored type. NotApplicable where there
@@ -127,7 +127,7 @@ def _status(measures: dict[str, Any]) -> str:
     return "ok" if "norm_mean" in measures else "fewer than two rows that are finite and not zero"
 
 
-def _place(row: Any) -> dict[str, Any]:
+def _place(row: InventoryRow) -> dict[str, Any]:
     return {"id": row.id, "role": row.role, "stack": row.stack}
 
 

@@ -1,6 +1,6 @@
 """The attention heads of a model compared with each other, layer by layer: tables of heads, pairs and layers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from scipy.special import ndtri
 from weight_atlas.embeddings.clusters import Tree, clusters_of, tree_of
 from weight_atlas.embeddings.similarity import Likeness, likeness
 from weight_atlas.errors import NotApplicable
+from weight_atlas.inventory_row import Load
 from weight_atlas.settings.embeddings import HeadSimilarity
 from weight_atlas.spectra.attention_factors import CIRCUITS, attention_blocks
 from weight_atlas.spectra.choice import choose_matrices
@@ -44,7 +45,7 @@ class Layer:
     tree: Tree | None = None
 
 
-def compared_layers(matrices: pd.DataFrame, load: Callable[[Any], Any]) -> list[Layer]:
+def compared_layers(matrices: pd.DataFrame, load: Load) -> list[Layer]:
     """Every attention module of a model and both circuits; NotApplicable for a model without attention heads.
 
     matrices: rows of an inventory; load(row) gives the tensor (out, in).
@@ -56,7 +57,7 @@ def compared_layers(matrices: pd.DataFrame, load: Callable[[Any], Any]) -> list[
     return layers
 
 
-def _compared(matrices: pd.DataFrame, load: Callable[[Any], Any]) -> Iterator[Layer]:
+def _compared(matrices: pd.DataFrame, load: Load) -> Iterator[Layer]:
     for block in attention_blocks(matrices):
         for circuit in CIRCUITS:
             place = {"stack": block.stack, "layer": block.layer, "component": block.component, "circuit": circuit}
@@ -142,9 +143,7 @@ def chosen_layers(layers: list[Layer], choices: list[str]) -> list[Layer]:
     return [layer for number in numbers for layer in compared if layer.place["layer"] == number]
 
 
-def weights_of(
-    matrices: pd.DataFrame, load: Callable[[Any], Any], settings: HeadSimilarity
-) -> list[tuple[str, Any, int]]:
+def weights_of(matrices: pd.DataFrame, load: Load, settings: HeadSimilarity) -> list[tuple[str, Any, int]]:
     """(title, matrix, number of heads) of the chosen role's matrices in the chosen layers, head after head."""
     rows = matrices[matrices["n_heads"].notna() & matrices["expert"].isna()]
     chosen = choose_matrices(rows, [f"{settings.role}:{layer}" for layer in settings.layers])

@@ -10,6 +10,7 @@ import pandas as pd
 
 from weight_atlas.embeddings.components import Components, components_for, gaussian_ratios, principal_components
 from weight_atlas.errors import NotApplicable
+from weight_atlas.inventory_row import InventoryRow, Load
 from weight_atlas.settings.embeddings import ProjectionPca
 
 # A fused tensor of queries, keys and values as it is stored, and the roles of its pieces.
@@ -36,7 +37,7 @@ class Projection:
     heads: int = 0
 
 
-def projections(matrices: pd.DataFrame, load: Callable[[Any], Any], roles: list[str] | None) -> list[Projection]:
+def projections(matrices: pd.DataFrame, load: Load, roles: list[str] | None) -> list[Projection]:
     """The projections of some roles (None: all) in the order of an inventory, and fused tensors of queries, keys and
     values whose pieces are among them, as they are stored.
 
@@ -56,16 +57,16 @@ def projections(matrices: pd.DataFrame, load: Callable[[Any], Any], roles: list[
     return found
 
 
-def _projection(row: Any, load: Callable[[Any], Any]) -> Projection:
+def _projection(row: InventoryRow, load: Load) -> Projection:
     heads = 0 if pd.isna(row.n_heads) else int(row.n_heads)
     return Projection(_place(row), lambda: _array(load(row)), heads)
 
 
-def _fused(pieces: list[Any], load: Callable[[Any], Any]) -> np.ndarray:
+def _fused(pieces: list[Any], load: Load) -> np.ndarray:
     return np.concatenate([_array(load(row)) for row in pieces])
 
 
-def _place(row: Any) -> dict[str, Any]:
+def _place(row: InventoryRow) -> dict[str, Any]:
     return {"id": row.id, "role": row.role, "stack": row.stack, "component": getattr(row, "component", ""),
             "layer": row.layer, "expert": row.expert}  # fmt: skip
 

@@ -9,13 +9,13 @@ head leaves as it is, unlike its weights. For kernels of norm one
 from products of (head_dim, d) factors alone: the (d, d) kernels are never formed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from typing import Any
 
 import numpy as np
 
+from weight_atlas.inventory_row import Load
 from weight_atlas.spectra.attention_factors import Block, head_factors
 
 
@@ -58,7 +58,7 @@ def chance_of(width: int, left: int, right: int, *, shared: bool) -> float:
     return float(((1 / width + 1 / right) / left) ** 0.5 if shared else (left * right) ** -0.5)
 
 
-def likeness(block: Block, circuit: str, load: Callable[[Any], Any]) -> Likeness | None:
+def likeness(block: Block, circuit: str, load: Load) -> Likeness | None:
     """Compare the heads of one attention module; None where a kernel is zero or not finite in all but one head.
 
     Heads without a kernel are left out. Memory: the factors of all heads of the layer, twice.

@@ -8,6 +8,7 @@ from weight_atlas.families.layouts import LAYOUTS, SHARINGS, Selection, extract,
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.roles import HEADS, Role, gain_offset
 from weight_atlas.families.schema import Row
+from weight_atlas.inventory_row import InventoryRow
 
 if TYPE_CHECKING:
     import torch
@@ -118,16 +119,13 @@ def head_columns(
     return {"n_heads": heads, "head_dim": cut // heads}
 
 
-def load_piece(checkpoint: "Checkpoint", row: Any) -> "torch.Tensor":
-    """The tensor of one inventory row: (rows, cols) in logical orientation (out, in), or (rows,); in its stored type.
-
-    row: a namedtuple of DataFrame.itertuples(), or anything with `tensor` and `selection`.
-    """
+def load_piece(checkpoint: "Checkpoint", row: InventoryRow) -> "torch.Tensor":
+    """The tensor of one inventory row, (rows, cols) in logical orientation (out, in) or (rows,), in its stored type."""
     selection = Selection.decode(row.selection)
     rows, within = needed_rows(checkpoint.entries[row.tensor].shape, selection)
     return extract(checkpoint.read(row.tensor, rows), within).contiguous()
 
 
-def load_gain(checkpoint: "Checkpoint", row: Any) -> "torch.Tensor":
+def load_gain(checkpoint: "Checkpoint", row: InventoryRow) -> "torch.Tensor":
     """What a norm multiplies by, float32: the weight of its inventory row, or 1 + w where the model stores w."""
     return load_piece(checkpoint, row).float() + gain_offset(row.norm)

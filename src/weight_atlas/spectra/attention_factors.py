@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weight_atlas.inventory_row import InventoryRow, Load
+
 ROLES = ("W_Q", "W_K", "W_V", "W_O", "W_Q_a", "W_Q_b", "W_KV_a", "W_KV_b")
 # Roles that each circuit needs; the last alternatives are for attention through a low-rank latent (MLA).
 CIRCUITS = {"QK": (("W_Q", "W_K"), ("W_Q", "W_KV_a", "W_KV_b")), "OV": (("W_V", "W_O"), ("W_KV_a", "W_KV_b", "W_O"))}
@@ -52,9 +54,7 @@ def norm_rows(inventory: pd.DataFrame, place: str = "pre_attention") -> pd.DataF
     return norms[~norms.duplicated(["stack", "layer"], keep=False)]
 
 
-def norm_gains(
-    inventory: pd.DataFrame, load: Callable[[Any], Any], place: str = "pre_attention"
-) -> dict[tuple[str, int], np.ndarray]:
+def norm_gains(inventory: pd.DataFrame, load: Load, place: str = "pre_attention") -> dict[tuple[str, int], np.ndarray]:
     """Gain of the norm whose output the attention reads, by (stack, layer), where the inventory has one.
 
     load(row) gives the gain that the norm multiplies by. There is none for models that normalise after the attention or
@@ -65,7 +65,7 @@ def norm_gains(
 
 
 def head_factors(
-    block: Block, circuit: str, load: Callable[[Any], Any], gain: np.ndarray | None = None
+    block: Block, circuit: str, load: Load, gain: np.ndarray | None = None
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
     """Yield (head, kv_head, left, right) for every head of a block, with A = left^T right its kernel.
 
@@ -124,7 +124,7 @@ def _latent(block: Block) -> tuple[int, int]:
     return int(query.head_dim) - (int(block.rows["W_KV_a"].rows) - rank), rank
 
 
-def _plain(row: Any, load: Callable, gain: np.ndarray | None) -> tuple[int, Callable]:
+def _plain(row: InventoryRow, load: Callable, gain: np.ndarray | None) -> tuple[int, Callable]:
     """Number of heads of a matrix whose rows are heads, and a function that gives the rows of one in float64."""
     weight, size = load(row), int(row.head_dim)
     return int(row.n_heads), lambda head: _array(weight[head * size : (head + 1) * size], gain)

@@ -1,7 +1,6 @@
 """The kernels of all heads of a model as tables: a row per head and circuit, labels, and summaries."""
 
 import re
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from weight_atlas.errors import NotApplicable
+from weight_atlas.inventory_row import Load
 from weight_atlas.spectra import schedule
 from weight_atlas.spectra.attention_factors import CIRCUITS, Block, attention_blocks, head_factors
 from weight_atlas.spectra.attention_kernels import gaussian_kernel, kernel, kernel_measures
@@ -28,7 +28,7 @@ MEMORY = 300_000_000
 
 def attention_kernels(
     matrices: pd.DataFrame,
-    load: Callable[[Any], Any],
+    load: Load,
     *,
     gains: dict[tuple[str, int], np.ndarray] | None = None,
     scaled: bool = False,

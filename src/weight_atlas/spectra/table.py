@@ -1,14 +1,15 @@
 """The spectra of many matrices as one table, a row each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from weight_atlas.errors import NotApplicable
+from weight_atlas.inventory_row import InventoryRow, Load
 from weight_atlas.spectra import schedule
 from weight_atlas.spectra.shuffled import has_spikes, shuffled_sigma
 from weight_atlas.spectra.spectrum_rows import rounding_floor
@@ -35,7 +36,7 @@ def share_of(matrices: pd.DataFrame, part: int, count: int) -> pd.DataFrame:
 
 def singular_value_table(
     matrices: pd.DataFrame,
-    load: Callable[[Any], "torch.Tensor"],
+    load: Load,
     *,
     threads: int = 1,
     memory_bytes: int = 200_000_000,
@@ -54,7 +55,7 @@ def singular_value_table(
 
     rows = list(matrices.itertuples(index=False))
 
-    def measure(row: Any) -> "Measured":
+    def measure(row: InventoryRow) -> "Measured":
         weight = load(row)
         return _with_null(weight, spectrum(weight))
 
@@ -79,7 +80,7 @@ def in_inventory_order(parts: list[pd.DataFrame], inventory: pd.DataFrame) -> pd
     return rows.loc[rows["id"].map(position).sort_values(kind="stable").index].reset_index(drop=True)
 
 
-def _in_batches(rows: list, load: Callable[[Any], "torch.Tensor"], device: str, threads: int) -> "list[Measured]":
+def _in_batches(rows: list, load: Load, device: str, threads: int) -> "list[Measured]":
     import torch
 
     from weight_atlas.spectra.singular_values import spectra_of_equal_shapes, spectrum

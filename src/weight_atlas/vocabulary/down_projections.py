@@ -1,11 +1,10 @@
 """Which tensors of a checkpoint are MLP output projections, whose columns are neurons."""
 
-from typing import Any
-
 import pandas as pd
 
 from weight_atlas.errors import NotApplicable
 from weight_atlas.families.roles import Role
+from weight_atlas.inventory_row import InventoryRow
 
 
 def down_projections(inventory: pd.DataFrame) -> pd.DataFrame:
@@ -40,5 +39,5 @@ def of_component(rows: pd.DataFrame, component: str) -> pd.DataFrame:
     return rows[shared if "shared" in component else ~shared]
 
 
-def _place(row: Any) -> tuple[int, int, str]:
+def _place(row: InventoryRow) -> tuple[int, int, str]:
     return int(row.layer), -1 if pd.isna(row.expert) else int(row.expert), row.component

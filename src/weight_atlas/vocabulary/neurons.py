@@ -12,6 +12,7 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.pieces import load_piece
+from weight_atlas.inventory_row import InventoryRow
 from weight_atlas.vocabulary.down_projections import down_projections
 from weight_atlas.vocabulary.readout import Readout, post_gains
 
@@ -70,7 +71,7 @@ def _gains(checkpoint: Checkpoint, inventory: pd.DataFrame) -> Callable[[Any], t
     places = ("post_mlp", "post_dense", "post_experts")
     whole, dense, experts = (post_gains(checkpoint, inventory, place) for place in places)
 
-    def gain(row: Any) -> torch.Tensor | None:
+    def gain(row: InventoryRow) -> torch.Tensor | None:
         branch = dense if pd.isna(row.expert) and row.component == "" else experts
         found = [gains[int(row.layer)] for gains in (branch, whole) if int(row.layer) in gains]
         return math.prod(found[1:], start=found[0]) if found else None

@@ -1,19 +1,20 @@
 """The embeddings and unembeddings of a model, looked through for rows without training."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from weight_atlas.errors import NotApplicable
+from weight_atlas.inventory_row import Load
 from weight_atlas.weights.untrained_rows import known_unused, untrained_rows
 
 VOCABULARY_ROLES = ("W_E", "W_U")
 
 
 def untrained_tokens(
-    inventory: pd.DataFrame, load: Callable[[Any], Any], tokens: Sequence[str | None], config: Mapping[str, Any]
+    inventory: pd.DataFrame, load: Load, tokens: Sequence[str | None], config: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All rows of the embeddings and unembeddings that have data of their own, and a row a matrix.
 
@@ -35,7 +36,7 @@ def untrained_tokens(
 
         found = untrained_rows(
             values,
-            tuple(tensor.shape),
+            (tensor.shape[0], tensor.shape[1]),
             unused=known_unused(tokens, len(tensor)),
             initial=initial if isinstance(initial, float) else None,
             embedding=row.role == "W_E",

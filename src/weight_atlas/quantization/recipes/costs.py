@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weight_atlas.inventory_row import Load
 from weight_atlas.quantization import kernels
 from weight_atlas.quantization.recipes.rounded import rounded_rows, source_of
 from weight_atlas.quantization.recipes.types import StoredType
@@ -33,7 +34,7 @@ def unit_costs(
     units: Sequence[Unit],
     types: Sequence[StoredType],
     rows: Mapping[str, Any],
-    load: Callable[[Any], "torch.Tensor"],
+    load: Load,
     importance: Callable[[Any], tuple[np.ndarray | None, str]],
     pool: Executor,
 ) -> Costs:

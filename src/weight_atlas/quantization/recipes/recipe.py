@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from weight_atlas.errors import AtlasError, NotApplicable
+from weight_atlas.inventory_row import Load
 from weight_atlas.quantization.recipes.allocate import Allocation, allocate
 from weight_atlas.quantization.recipes.costs import Costs, unit_costs
 from weight_atlas.quantization.recipes.types import EXCLUSIVE, TYPES, StoredType
@@ -17,7 +18,7 @@ from weight_atlas.quantization.recipes.units import Unit
 from weight_atlas.settings.quantization import Recipe
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 _SPARED_BITS = 8  # fewest bits of a tensor with a super weight
 
@@ -34,7 +35,7 @@ class Allocated:
 def allocated(
     units: list[Unit],
     inventory: pd.DataFrame,
-    load: Callable[[Any], "torch.Tensor"],
+    load: Load,
     importance: Callable[[Any], tuple[np.ndarray | None, str]],
     spared: Collection[str],
     recipe: Recipe,
