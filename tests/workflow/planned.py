@@ -21,13 +21,13 @@ Job = tuple[str, str]  # rule, wildcards
 
 
 class Plans:
-    """A copy of the workflow in a folder, with a configuration and what is asked for, if not all.
+    """A copy of the workflow in a folder, with a configuration.
 
     jobs: of the whole plan, with what each is given by name; below: the jobs that read what a job writes.
     """
 
-    def __init__(self, folder: Path, config: Path, *targets: str):
-        self.folder, self.config, self.targets = folder, config, targets
+    def __init__(self, folder: Path, config: Path):
+        self.folder, self.config = folder, config
         self.jobs: dict[Job, dict] = {}
         self.below: dict[Job, set[Job]] = {}
 
@@ -74,9 +74,7 @@ class Plans:
                     snakefile=self.folder / "Snakefile",
                     workdir=self.folder,
                 )
-                workflow.dag(DAGSettings(set(self.targets), rerun_triggers=TRIGGERS)).execute_workflow(
-                    executor="dryrun"
-                )
+                workflow.dag(DAGSettings(rerun_triggers=TRIGGERS)).execute_workflow(executor="dryrun")
                 yield workflow._workflow_store
         finally:
             os.chdir(before)
