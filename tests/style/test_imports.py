@@ -71,8 +71,20 @@ BASE = {
     "not_applicable", "paths", "ratios",
 }  # fmt: skip
 # These never need a library of models, and those need one in some functions only.
-TABLES_ONLY = {"figures", "findings", "metrics", "pages", "failed_run", "command", "__main__", *BASE}
-IMPORTED_LATE = {"checkpoint", "families", "weights", "statistics", "workflow", "costs", "api", "__init__"}
+TABLES_ONLY = {"figures", "findings", "metrics", "pages", "failed_run", "command", "__main__", *BASE} - {
+    "inventory_row"
+}
+IMPORTED_LATE = {
+    "inventory_row",
+    "checkpoint",
+    "families",
+    "weights",
+    "statistics",
+    "workflow",
+    "costs",
+    "api",
+    "__init__",
+}
 MODEL_LIBRARIES = {"torch", "transformers", "lm_eval"}
 HEAVY = {*MODEL_LIBRARIES, "matplotlib", "seaborn", "datasets", "scipy", "pandas"}
 
