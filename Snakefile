@@ -56,7 +56,6 @@ rule all:
     default_target: True
     input:
         rules.atlases.input,
-        rules.overview.output,
         rules.vector_pages.input,
         rules.pair_pages.input,
         rules.series_pages.input,

@@ -61,18 +61,18 @@ def main() -> None:
 
 def _written(results: Path, size: dict[str, int]) -> dict[str, float]:
     taken = []
-    write, atlas_results.write_model_page = atlas_results.write_model_page, None
+    write = atlas_results.write_page
 
     def timed(*arguments):
         begin = time.process_time()
         write(*arguments)
         taken.append(time.process_time() - begin)
 
-    atlas_results.write_model_page = timed
+    atlas_results.write_page = timed
     try:
         page = atlas_results.write_atlas(results, **size)
     finally:
-        atlas_results.write_model_page = write
+        atlas_results.write_page = write
     atlas_results.write_shared(results)
     folder = sum(path.stat().st_size for path in page.with_suffix("").rglob("*") if path.is_file())
     return {"write, CPU s": round(taken[0], 2), "folder, MB": round((folder + page.stat().st_size) / 1e6, 1)}

@@ -115,12 +115,15 @@ use rule per_job as super_weight_inheritance with:
 
 
 use rule per_job as pair_page with:
-    """The page of a pair of models: findings, figures and tables of their comparison."""
+    """The pages of a pair of models: findings, a map of what changed, figures and tables of their comparison."""
     input:
         products=lambda wildcards: products_of_pair(wildcards.pair),
         captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in steps_of_pair(wildcards.pair)],
+        tensor_inventory=lambda wildcards: pairs.files(wildcards.pair, MODEL_FILES)["inventory"],
     output:
         page=shown("<results>/pair_page/{pair}.md", "page"),
+        browser="<results>/atlas/pairs/{pair}.html",
+        data=directory("<results>/atlas/pairs/{pair}"),
         summary="<results>/pair_page/{pair}.json",
     pathvars:
         job="pair_page/{pair}",
@@ -128,27 +131,10 @@ use rule per_job as pair_page with:
         **step("pair_page"),
 
 
-use rule per_job as atlas_pair with:
-    """The page of a pair of models for a browser: findings, a map of what changed, figures and tables."""
-    input:
-        products=lambda wildcards: products_of_pair(wildcards.pair),
-        captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in steps_of_pair(wildcards.pair)],
-        tensor_inventory=lambda wildcards: pairs.files(wildcards.pair, MODEL_FILES)["inventory"],
-    output:
-        page="<results>/atlas/pairs/{pair}.html",
-        data=directory("<results>/atlas/pairs/{pair}"),
-        summary="<results>/atlas/pairs/{pair}.json",
-    pathvars:
-        job="atlas_pair/{pair}",
-    params:
-        **step("atlas_pair"),
-
-
 rule pair_pages:
     """The pages of all pairs of models, and all that they show."""
     input:
         expand(rules.pair_page.output, pair=pairs.names),
-        expand(rules.atlas_pair.output, pair=pairs.names),
         [products_of_pair(pair) for pair in pairs.names],
 
 

@@ -36,13 +36,18 @@ rule all_findings:
 
 
 use rule per_model as atlas with:
-    """The page of a model: headline, figures and tables of all its analyses."""
+    """The pages of a model, as Markdown and for a browser: headline, findings, map, figures and tables."""
     input:
+        unpack(lambda wildcards: cards_of(wildcards.model)),
         products=lambda wildcards: products_of(wildcards.model),
         captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in selection.analyses_of(wildcards.model)],
         findings="<results>/findings/{model}.json",
+        comparisons=lambda wildcards: pairs.of_model(wildcards.model, "<results>/comparison/{pair}.csv"),
+        compared=lambda wildcards: pairs.of_model(wildcards.model, "<results>/comparison/{pair}.json"),
     output:
         page="<results>/atlas/{model}.md",
+        browser="<results>/atlas/models/{model}.html",
+        data=directory("<results>/atlas/models/{model}"),
         summary="<results>/atlas/{model}.json",
     pathvars:
         step="atlas",
@@ -51,7 +56,7 @@ use rule per_model as atlas with:
 
 
 use rule per_job as overview with:
-    """The page over all models: what each one's page says first, what compares them, and what series tell."""
+    """The pages over all models: what each one's page says first, what compares them, and what series tell."""
     input:
         summaries=expand("<results>/atlas/{model}.json", model=config["models"]),
         pairs=expand("<results>/pair_page/{pair}.json", pair=pairs.names),
@@ -61,29 +66,12 @@ use rule per_job as overview with:
         series=expand("<results>/series/{series}.json", series=runs.names),
     output:
         page="<results>/overview/models.md",
+        browser="<results>/atlas/index.html",
+        data=directory("<results>/atlas/index"),
     pathvars:
         job="overview",
     params:
         **step("overview"),
-
-
-use rule per_model as atlas_page with:
-    """The page of a model for a browser: findings, map, cards, and the figures and tables of all its analyses."""
-    input:
-        unpack(lambda wildcards: cards_of(wildcards.model)),
-        products=lambda wildcards: products_of(wildcards.model),
-        captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in selection.analyses_of(wildcards.model)],
-        findings="<results>/findings/{model}.json",
-        comparisons=lambda wildcards: pairs.of_model(wildcards.model, "<results>/comparison/{pair}.csv"),
-        compared=lambda wildcards: pairs.of_model(wildcards.model, "<results>/comparison/{pair}.json"),
-    output:
-        page="<results>/atlas/models/{model}.html",
-        data=directory("<results>/atlas/models/{model}"),
-        summary="<results>/atlas/models/{model}.json",
-    pathvars:
-        step="atlas_page",
-    params:
-        **step("atlas_page"),
 
 
 use rule per_job as atlas_assets with:
@@ -98,27 +86,8 @@ use rule per_job as atlas_assets with:
         **step("atlas_assets"),
 
 
-use rule per_job as atlas_index with:
-    """The first page of the atlas: all models side by side, and what compares them."""
-    input:
-        summaries=expand("<results>/atlas/models/{model}.json", model=config["models"]),
-        pairs=expand("<results>/atlas/pairs/{pair}.json", pair=pairs.names),
-        series=expand("<results>/atlas/series/{series}.json", series=runs.names),
-        vectors=expand("<results>/atlas/vectors/{vector}.json", vector=vectors.names),
-        products=[path for name in COMPARISONS for path in getattr(rules, name).output],
-        captions=[ROOT / f"report/{name}.rst" for name in COMPARISONS],
-    output:
-        page="<results>/atlas/index.html",
-        data=directory("<results>/atlas/index"),
-    pathvars:
-        job="atlas_index",
-    params:
-        **step("atlas_index"),
-
-
 rule atlases:
     input:
         expand(rules.atlas.output, model=config["models"]),
-        expand(rules.atlas_page.output, model=config["models"]),
         rules.atlas_assets.output,
-        rules.atlas_index.output,
+        rules.overview.output,

@@ -67,35 +67,21 @@ use rule per_job as series with:
 
 
 use rule per_job as series_page with:
-    """The page of a series of checkpoints: headline, findings, figures and tables, and links to the checkpoints' pages."""
+    """The pages of a series of checkpoints: headline, findings, figures and tables, and links to the checkpoints' pages."""
     input:
         products=lambda wildcards: expand(rules.series.output, series=wildcards.series),
         caption=lambda wildcards: ROOT / "report/series.rst",
     output:
         page="<results>/atlas/series/{series}.md",
+        browser="<results>/atlas/series/{series}.html",
+        data=directory("<results>/atlas/series/{series}"),
     pathvars:
         job="series_page/{series}",
     params:
         **step("series_page"),
 
 
-use rule per_job as atlas_series with:
-    """The page of a series of checkpoints for a browser."""
-    input:
-        products=lambda wildcards: expand(rules.series.output, series=wildcards.series),
-        captions=lambda wildcards: [ROOT / "report/series.rst"],
-    output:
-        page="<results>/atlas/series/{series}.html",
-        data=directory("<results>/atlas/series/{series}"),
-        summary="<results>/atlas/series/{series}.json",
-    pathvars:
-        job="atlas_series/{series}",
-    params:
-        **step("atlas_series"),
-
-
 rule series_pages:
     """The pages of all series."""
     input:
-        expand(rules.atlas_series.output, series=runs.names),
-        expand("<results>/atlas/series/{series}.md", series=runs.names),
+        expand(rules.series_page.output, series=runs.names),

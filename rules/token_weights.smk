@@ -107,12 +107,14 @@ use rule per_job as token_weight_evolution with:
 
 
 use rule per_job as vector_page with:
-    """The page of a vector of token weights: findings, figures and tables of all its products."""
+    """The pages of a vector of token weights: findings, figures and tables of all its products."""
     input:
         products=lambda wildcards: products_of_vector(wildcards.vector),
         captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in vectors.products_of(wildcards.vector)],
     output:
         page=shown("<results>/vector_page/{vector}.md", "page"),
+        browser="<results>/atlas/vectors/{vector}.html",
+        data=directory("<results>/atlas/vectors/{vector}"),
         summary="<results>/vector_page/{vector}.json",
     pathvars:
         job="vector_page/{vector}",
@@ -120,24 +122,8 @@ use rule per_job as vector_page with:
         **step("vector_page"),
 
 
-use rule per_job as atlas_vector with:
-    """The page of a vector of token weights for a browser."""
-    input:
-        products=lambda wildcards: products_of_vector(wildcards.vector),
-        captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in vectors.products_of(wildcards.vector)],
-    output:
-        page="<results>/atlas/vectors/{vector}.html",
-        data=directory("<results>/atlas/vectors/{vector}"),
-        summary="<results>/atlas/vectors/{vector}.json",
-    pathvars:
-        job="atlas_vector/{vector}",
-    params:
-        **step("atlas_vector"),
-
-
 rule vector_pages:
     """The pages of all vectors of token weights."""
     input:
-        expand("<results>/vector_page/{vector}.md", vector=vectors.names),
-        expand(rules.atlas_vector.output, vector=vectors.names),
+        expand(rules.vector_page.output, vector=vectors.names),
         [products_of_vector(vector) for vector in vectors.names],

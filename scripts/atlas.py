@@ -1,19 +1,44 @@
-"""The page of a model: headline, findings, figures and tables of all its analyses."""
+"""The pages of a model, as Markdown and for a browser: headline, findings, map, figures and tables of its analyses."""
 
 from pathlib import Path
 
 from weight_atlas.artifacts import read_json
-from weight_atlas.pages.pages import write_page
+from weight_atlas.pages.html.sources import Artifacts, changes_against
+from weight_atlas.pages.pages import Places, write_page
 from weight_atlas.workflow.step import run_step
 
 
-def main(products: list[Path], captions: list[Path], findings: Path, *, page: Path, summary: Path, model: str) -> None:
-    """Write the page, and what stands at its top for the overview.
+def main(
+    products: list[Path],
+    captions: list[Path],
+    findings: Path,
+    checkpoint: Path | None = None,
+    tensor_inventory: Path | None = None,
+    value_histogram: Path | None = None,
+    weight_profile: Path | None = None,
+    singular_values: Path | None = None,
+    attention_kernel: Path | None = None,
+    comparisons: list[Path] | None = None,
+    compared: list[Path] | None = None,
+    *,
+    page: Path,
+    browser: Path,
+    data: Path,
+    summary: Path,
+    model: str,
+) -> None:
+    """Write the page, that for a browser with the folder of its data, and what the overview says of the model.
 
-    products: outputs of the analyses, below the folder that also holds the page's; captions: one .rst an analysis, in
-    the order of the sections. findings: of the analyses together.
+    products: outputs of the analyses, below the results folder; captions: one .rst an analysis, in the order of the
+    sections. findings: of the analyses together. comparisons, compared: tables and summaries of the comparisons with
+    other models. The other inputs are what cards are drawn from, where they are made.
     """
-    write_page(page, summary, model, captions, products, read_json(findings)["findings"])
+    artifacts = Artifacts(
+        checkpoint, tensor_inventory, value_histogram, weight_profile, singular_values, attention_kernel
+    )
+    changed = changes_against(model, comparisons or [], compared or [])
+    told = read_json(findings)["findings"]
+    write_page(Places(page, browser, data, summary), model, captions, products, told, artifacts, changed)
 
 
 if __name__ == "__main__":

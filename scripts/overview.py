@@ -1,4 +1,4 @@
-"""The page over all models: what each one's page says first, and what compares them."""
+"""The pages over all models, as Markdown and for a browser: what each one's page says first, and what compares them."""
 
 from pathlib import Path
 
@@ -15,15 +15,17 @@ def main(
     vectors: list[Path] | None = None,
     *,
     page: Path,
+    browser: Path,
+    data: Path,
 ) -> None:
-    """Write the page.
+    """Write the page, and that for a browser with the folder of its data.
 
-    summaries: beside the models' pages, in the order of the rows. products: what compares models, below the folder that
-    also holds the page's; captions: one .rst a comparison. pairs, vectors: beside the pages of pairs of models, and of
-    vectors of token weights; series: summaries of series.
+    summaries: of the models' pages, in their order. products: what compares models, below the folder that also holds
+    the page's; captions: one .rst a comparison. pairs, vectors: summaries of the pages of pairs of models, and of
+    vectors of token weights; series: of the step `series`.
     """
     compared = (captions or [], products or [], pairs or [], series or [])
-    write_overview(page, summaries, *compared, vectors or [])
+    write_overview(page, browser, data, summaries, *compared, vectors or [])
 
 
 if __name__ == "__main__":

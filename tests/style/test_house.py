@@ -29,12 +29,10 @@ ALSO_WRITES = {
     "fetch_checkpoint": ["checkpoints"],
     "value_histogram": ["weight_profile"],
     "run_configs": ["run_config.json"],
+    "overview": ["atlas"],
+    "pair_page": ["atlas"],
     "series_page": ["atlas"],
-    "atlas_page": ["atlas"],
-    "atlas_pair": ["atlas"],
-    "atlas_vector": ["atlas"],
-    "atlas_series": ["atlas"],
-    "atlas_index": ["atlas"],
+    "vector_page": ["atlas"],
     "atlas_assets": ["atlas"],
 }
 

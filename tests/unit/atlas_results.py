@@ -7,9 +7,8 @@ import pandas as pd
 
 from weight_atlas.artifacts import write_json, write_table
 from weight_atlas.pages.assets import write_assets
-from weight_atlas.pages.collect import collected
-from weight_atlas.pages.html.model_page import write_model_page
 from weight_atlas.pages.html.sources import Artifacts
+from weight_atlas.pages.pages import Places, write_page
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "src/weight_atlas/pages/assets"
@@ -182,16 +181,8 @@ def write_atlas(results: Path, model: str = "m", **size) -> Path:
     own = [path for name in ANALYSES for path in sorted((results / name).glob(f"{model}*"))]
     products = [file for path in own for file in (sorted(path.glob("*")) if path.is_dir() else [path])]
     page = results / f"atlas/models/{model}.html"
-    write_model_page(
-        page,
-        page.with_suffix(""),
-        page.with_suffix(".json"),
-        model,
-        list(collected(captions, products, results)),
-        products,
-        findings_of(tensors, texts[1]),
-        Artifacts(**paths),
-    )
+    places = Places(results / f"atlas/{model}.md", page, page.with_suffix(""), results / f"atlas/{model}.json")
+    write_page(places, model, captions, products, findings_of(tensors, texts[1]), Artifacts(**paths))
     return page
 
 

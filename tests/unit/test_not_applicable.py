@@ -15,7 +15,7 @@ from weight_atlas.artifacts import read_json, read_table, write_json, write_tabl
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.figures.style import message, save_figure
 from weight_atlas.not_applicable import applicable, if_applicable, left_without, reason_of, write_not_applicable
-from weight_atlas.pages.pages import write_overview, write_page
+from weight_atlas.pages.pages import Places, write_overview, write_page
 from weight_atlas.settings.ablations import AblationImpact
 from weight_atlas.workflow.step import run_step
 
@@ -167,11 +167,14 @@ def test_the_page_has_one_line_for_it_and_no_link_to_a_placeholder(tmp_path):
     products = [results / "ranks/m.csv", *(results / "super_weights" / f"m{end}" for end in (".csv", ".json", ".png"))]
     for path in products[1:]:
         write_not_applicable(path, "it has no head")
-    write_page(results / "atlas/m.md", results / "atlas/m.json", "m", captions, products, [])
+    browser = results / "atlas/models/m.html"
+    places = Places(results / "atlas/m.md", browser, browser.with_suffix(""), results / "atlas/m.json")
+    write_page(places, "m", captions, products, [])
     text = (results / "atlas/m.md").read_text()
     assert text.endswith("## Super weights\n\nNot applicable: it has no head\n")
     assert "](../super_weights" not in text and text.count("How to read it.") == 1
-    write_overview(results / "overview/models.md", [results / "atlas/m.json"], [], [])
+    index = results / "atlas/index.html"
+    write_overview(results / "overview/models.md", index, index.with_suffix(""), [results / "atlas/m.json"], [], [])
     text = (results / "overview/models.md").read_text()
     assert text.endswith("## [m](../atlas/m.md)\n\n- not applicable: Super weights: it has no head\n")
 

@@ -421,7 +421,9 @@ def test_the_page_links_what_is_there(tmp_path):
     caption = tmp_path / "series.rst"
     caption.write_text("How to read it.\n")
     page = tmp_path / "atlas/series/run.md"
-    write_series_page(page, "run", caption, [folder / "run/trends.csv", folder / "run.json", folder / "run.png"])
+    products = [folder / "run/trends.csv", folder / "run.json", folder / "run.png"]
+    write_series_page(page, page.with_suffix(".html"), page.with_suffix(""), "run", caption, products)
+    assert "&lt;b&gt; &amp; *x*" in page.with_suffix(".html").read_text()
     text = page.read_text()
     assert "# Series run" in text and "[run-0](../run-0.md)" in text and "How to read it." in text
     assert "\\<b\\> \\& \\*x\\*" in text

@@ -58,6 +58,12 @@ class Graph:
         return True
 
 
+def places(results, folder, kind, name):
+    """Where a page is written: as Markdown and for a browser."""
+    browser = results / "atlas" / kind / f"{name}.html"
+    return {"page": results / folder / f"{name}.md", "browser": browser, "data": browser.with_suffix("")}
+
+
 @pytest.fixture
 def run(tmp_path):
     """A run of one model in which `ranks` is made, `tails` failed, and `views` waits for it."""
@@ -75,10 +81,11 @@ def run(tmp_path):
     tails = graph.job("tails", log=str(log), output={"table": str(tables["tails"])})
     views = graph.job("views", [tails], output={"table": str(tables["views"])})
     inputs = {"products": [str(path) for path in (*tables.values(), stated)], "captions": captions}
-    outputs = {"page": results / "atlas/m.md", "summary": results / "atlas/m.json"}
+    outputs = {**places(results, "atlas", "models", "m"), "summary": results / "atlas/m.json"}
     atlas = graph.job("atlas", [ranks, tails, views], input=inputs, output=outputs)
     inputs = {"summaries": str(outputs["summary"]), "products": [], "captions": []}
-    overview = graph.job("overview", [atlas], model=None, input=inputs, output={"page": results / "overview/models.md"})
+    outputs = {**places(results, "overview", "", "models"), "browser": results / "atlas/index.html"}
+    overview = graph.job("overview", [atlas], model=None, input=inputs, output=outputs)
     graph.done.add(ranks)
     return SimpleNamespace(graph=graph, atlas=atlas, overview=overview, tails=tails, tables=tables, results=results)
 
@@ -97,13 +104,16 @@ def test_the_page_shows_what_there_is_and_says_what_failed_and_with_which_words(
     assert "## Tails\n\nMissing: tails of m failed" in page
     assert "## Views\n\nMissing: views of m waits for tails of m, which failed" in page
     assert "\n- **notable**: of what there is\n  - Evidence: [ranks/m.json](../ranks/m.json)\n" in page
-    assert run.atlas.output.page.stat().st_mtime == LONG_AGO
+    assert run.atlas.output.page.stat().st_mtime == run.atlas.output.browser.stat().st_mtime == LONG_AGO
+    assert "<b>is" not in run.atlas.output.browser.read_text()
     assert not run.atlas.output.summary.exists()
     write_unfinished_overview(run.graph, {run.tails}, run.overview, summaries)
     overview = run.overview.output.page.read_text()
     assert "**This page is incomplete.**" in overview and "- tails of m failed: error:" in overview
     assert "[m](../atlas/m.md) (incomplete)" in overview
-    assert run.overview.output.page.stat().st_mtime == LONG_AGO
+    index = run.overview.output.browser
+    assert "(incomplete)" in index.read_text() and "tails of m failed: error:" in index.read_text()
+    assert run.overview.output.page.stat().st_mtime == index.stat().st_mtime == LONG_AGO
 
 
 def test_files_of_an_earlier_run_whose_step_did_not_run_again_are_not_shown(run):
@@ -122,7 +132,7 @@ def test_a_page_that_nothing_failed_for_says_what_stopped_the_run(run):
 
 
 def test_the_page_of_a_vector_whose_step_failed_is_linked_as_incomplete(run):
-    paths = {"page": run.results / "vector_page/v.md", "summary": run.results / "vector_page/v.json"}
+    paths = {**places(run.results, "vector_page", "vectors", "v"), "summary": run.results / "vector_page/v.json"}
     captions = list(run.atlas.input.captions)
     inputs = {"products": [str(path) for path in run.tables.values()], "captions": captions}
     vector = run.graph.job("vector_page", list(run.graph.dependencies)[:3], model="v", input=inputs, output=paths)

@@ -35,8 +35,6 @@ DERIVED = {
     ("impact_comparison", ""),
     ("atlas", ""),
     ("overview", ""),
-    ("atlas_page", ""),
-    ("atlas_index", ""),
 }
 
 

@@ -110,7 +110,7 @@ def test_a_new_checkpoint_adds_its_own_jobs_and_the_series_is_told_anew(trained)
     finally:
         (trained / "checkpoint-9").rename(trained / "later")
     own = {job.rule.name for job in jobs if job.wildcards.get("model") == "run-checkpoint-9"}
-    assert {"fetch_checkpoint", "heavy_tail", "scalars", "drift", "atlas", "atlas_page"} <= own
+    assert {"fetch_checkpoint", "heavy_tail", "scalars", "drift", "atlas"} <= own
     others = {job.rule.name for job in jobs if job.wildcards.get("model") != "run-checkpoint-9"}
-    assert others == {"series", "series_page", "overview", "atlas_series", "atlas_index", "run_configs"}
+    assert others == {"series", "series_page", "overview", "run_configs"}
     assert len([job for job in jobs if job.rule.name == "drift"]) == 1

@@ -79,7 +79,7 @@ CHANGES = {
     "a caption": (
         "report/effective_rank.rst",
         append("report/effective_rank.rst", "\nMore.\n"),
-        {"atlas", "atlas_page"},
+        {"atlas"},
     ),
     "a text": ("texts/one.txt", append("texts/one.txt", "\nOne more sentence.\n"), {"corpus"}),
     "one more text": ("texts/two.txt", append("texts/two.txt", "Another text.\n"), {"corpus"}),

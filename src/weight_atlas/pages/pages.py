@@ -1,30 +1,61 @@
-"""The pages as files: a model's with its summary for the overview, and the overview."""
+"""The pages as files: each as Markdown and for a browser, with a summary for the pages over all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from weight_atlas.artifacts import read_json, write_json, write_text
 from weight_atlas.pages.collect import collected, link
 from weight_atlas.pages.headline import Tables, headline
-from weight_atlas.pages.page import Product, model_page, overview_page
+from weight_atlas.pages.html.index_page import write_index
+from weight_atlas.pages.html.model_page import write_model_page
+from weight_atlas.pages.html.sources import Artifacts
+from weight_atlas.pages.page import Failures, Product, model_page, overview_page
 from weight_atlas.pages.series import about_series
+
+# The folder of pages for a browser below the atlas, by what the index calls them.
+FOLDERS = {"pairs": "pairs", "series": "series", "token weights": "vectors"}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a page is written: page as Markdown, browser as HTML with the folder of its data, and its summary."""
+
+    page: Path
+    browser: Path
+    data: Path
+    summary: Path
 
 
 def write_page(
-    page: Path, summary: Path, model: str, captions: Sequence[Path], products: Sequence[Path], findings: list[dict]
+    places: Places,
+    model: str,
+    captions: Sequence[Path],
+    products: Sequence[Path],
+    findings: list[dict[str, Any]],
+    artifacts: Artifacts | None = None,
+    changed: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
-    """Write a model's page and its summary; arguments as of `collected`, the page one folder below the results.
+    """Write the pages of a model, a pair or a vector, and their summary; captions and products as of `collected`.
 
-    findings: records of findings.gather, the gravest first.
+    findings: records of findings.gather, the gravest first. artifacts: what the map and its cards read; changed: as of
+    write_model_page. The page in Markdown lies one folder below the results, that for a browser two.
     """
-    found = list(collected(captions, products, page.parent.parent))
-    write_text(page, model_page(model, headline_of(found), findings, [product for product, _ in found]))
-    write_json(summary, summary_of(model, found, findings))
+    found = list(collected(captions, products, places.browser.parents[2]))
+    write_text(places.page, model_page(model, headline_of(found), findings, [product for product, _ in found]))
+    about = write_model_page(
+        places.browser, places.data, model, found, products, findings, artifacts or Artifacts(), changed=changed
+    )
+    write_json(places.summary, {**summary_of(model, found, findings), **about})
 
 
 def write_overview(
     page: Path,
+    browser: Path,
+    data: Path,
     summaries: Sequence[Path],
     captions: Sequence[Path],
     products: Sequence[Path],
@@ -32,14 +63,39 @@ def write_overview(
     series: Sequence[Path] = (),
     vectors: Sequence[Path] = (),
 ) -> None:
-    """Write the overview of the models, their pairs and series, and the vectors, whose summaries these are."""
+    """Write the overview of the models, their pairs and series, and the vectors, whose summaries these are.
+
+    page: as Markdown; browser, data: for a browser, the folder of its data.
+    """
     results = page.parent.parent
     sections = [product for product, _ in collected(captions, products, results)]
     models, compared, weights = (
         {path.stem: about(path, results) for path in paths} for paths in (summaries, pairs, vectors)
     )
-    of_series = about_series(series, results)
-    write_text(page, overview_page(models, sections, pairs=compared, series=of_series, vectors=weights))
+    others = {"pairs": compared, "series": about_series(series, results), "vectors": weights}
+    write_text(page, overview_page(models, sections, None, **others))
+    write_index_page(browser, data, models, sections, products, None, **others)
+
+
+def write_index_page(
+    browser: Path,
+    data: Path,
+    models: dict[str, dict[str, Any]],
+    sections: list[Product],
+    products: Sequence[Path],
+    failures: Failures | None = None,
+    *,
+    pairs: dict[str, dict[str, Any]],
+    series: dict[str, dict[str, Any]],
+    vectors: dict[str, dict[str, Any]],
+) -> None:
+    """The overview for a browser, of summaries by name and of what was collected of the products."""
+    others = {
+        what: [{**each, "model": name, "href": f"{FOLDERS[what]}/{name}.html"} for name, each in pages.items()]
+        for what, pages in (("pairs", pairs), ("series", series), ("token weights", vectors))
+    }
+    of_models = [{**each, "model": name} for name, each in models.items()]
+    write_index(browser, data, of_models, sections, products, others, failures)
 
 
 def headline_of(found: Sequence[tuple[Product, Tables]]) -> list[tuple[str, str]]:

@@ -5,16 +5,24 @@ from pathlib import Path
 from typing import Any
 
 from weight_atlas.artifacts import read_json, write_text
-from weight_atlas.pages.collect import UP, link, product_of
+from weight_atlas.findings.gather import gathered
+from weight_atlas.pages.collect import UP, collected, link, product_of
+from weight_atlas.pages.html.model_page import write_model_page
+from weight_atlas.pages.html.sources import Artifacts
 from weight_atlas.pages.page import series_page
 
 FOLDER = "atlas/series"  # below the results
 UP_FROM_PAGE = "../../"
 
 
-def write_series_page(page: Path, series: str, caption: Path, products: Sequence[Path]) -> None:
-    """Write the page of a series, two folders below the results. products: outputs of the step `series`."""
+def write_series_page(
+    page: Path, browser: Path, data: Path, series: str, caption: Path, products: Sequence[Path]
+) -> None:
+    """Write the pages of a series, two folders below the results. products: outputs of the step `series`."""
     results = page.parent.parent.parent
+    findings = gathered(products, results)
+    found = list(collected([caption], products, results))
+    write_model_page(browser, data, series, found, products, findings, Artifacts())
     product, _ = product_of(caption, products, results, UP_FROM_PAGE)
     summary = read_json(next(path for path in products if path.suffix == ".json"))
     links = {name: f"../{name}.md" for name in summary["models"]}

@@ -15,11 +15,11 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.findings.gather import gathered
 from weight_atlas.pages.collect import product_of
 from weight_atlas.pages.headline import Tables
-from weight_atlas.pages.html.index_page import read_summary, write_index
 from weight_atlas.pages.html.model_page import write_model_page
 from weight_atlas.pages.html.sources import Artifacts
 from weight_atlas.pages.page import Failures, Product, model_page, overview_page
-from weight_atlas.pages.pages import about, headline_of, summary_of
+from weight_atlas.pages.pages import about, headline_of, summary_of, write_index_page
+from weight_atlas.pages.series import about_series
 
 # Older than any input, so that the next run makes the page again; 1980 is the first year that archives can hold.
 LONG_AGO = 315_619_200
@@ -33,24 +33,14 @@ def unfinished(dag: Any, rules: Collection[str]) -> list[Any]:
 
 
 def write_unfinished_page(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:
-    """Write the page of a job that could not run; its old summary goes, and the new one to `summaries`.
+    """Write the pages of a job that could not run; its old summary goes, and the new one to `summaries`.
 
     job: of `atlas` or `vector_page`, whose one wildcard names what the page is of.
     """
-    page, model = Path(job.output.page), str(next(iter(job.wildcards)))
-    Path(job.output.summary).unlink(missing_ok=True)
-    found = _found(dag, failed, job, page.parent.parent)
-    findings = _findings(dag, job, page.parent.parent)
-    products = [product for product, _ in found]
-    _write(page, model_page(model, headline_of(found), findings, products, _failures(dag, failed, job)))
-    about = summary_of(model, found, findings)
-    summaries[Path(job.output.summary)] = {**about, "page": f"../{page.parent.name}/{page.name}", "incomplete": True}
-
-
-def write_unfinished_model_page(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:
-    """The same of a job of `atlas_page`, whose page is for a browser."""
-    page, summary, results = Path(job.output.page), Path(job.output.summary), Path(job.output.page).parents[2]
-    makers = _makers(dag, job)
+    page, browser, model = Path(job.output.page), Path(job.output.browser), str(next(iter(job.wildcards)))
+    for old in (Path(job.output.summary), page):  # what lacks a file is made again, wherever this is stopped
+        old.unlink(missing_ok=True)
+    results, makers = browser.parents[2], _makers(dag, job)
     there = [path for path in _paths(job.input.products) if _is_there(dag, makers, path)]
     cards = {
         field.name: Path(path)
@@ -58,15 +48,23 @@ def write_unfinished_model_page(dag: Any, failed: Collection[Any], job: Any, sum
         if (path := job.input.get(field.name)) and _is_there(dag, makers, Path(path))
     }
     found = _found(dag, failed, job, results)
-    damaged = [results / product.name for product, _ in found if product.missing.startswith(UNREADABLE)]
-    there = [path for path in there if not any(map(path.is_relative_to, damaged))]
-    findings = _findings(dag, job, results)
-    failures = _failures(dag, failed, job)
-    data, model = Path(job.output.data), str(job.wildcards.model)
-    write_model_page(page, data, summary, model, found, there, findings, Artifacts(**cards), failures)
-    summaries[summary] = read_summary(summary)
-    summary.unlink()
-    os.utime(page, (LONG_AGO, LONG_AGO))
+    products = [product for product, _ in found]
+    damaged = [results / product.name for product in products if product.missing.startswith(UNREADABLE)]
+    findings, failures = _findings(dag, job, results), _failures(dag, failed, job)
+    told = write_model_page(
+        browser,
+        Path(job.output.data),
+        model,
+        found,
+        [path for path in there if not any(map(path.is_relative_to, damaged))],
+        findings,
+        Artifacts(**cards),
+        failures,
+    )
+    _age(browser)
+    _write(page, model_page(model, headline_of(found), findings, products, failures))
+    about = {**summary_of(model, found, findings), **told, "page": f"../{page.parent.name}/{page.name}"}
+    summaries[Path(job.output.summary)] = {**about, "incomplete": True}
 
 
 def _found(dag: Any, failed: Collection[Any], job: Any, results: Path) -> list[tuple[Product, Tables]]:
@@ -99,40 +97,24 @@ def _findings(dag: Any, job: Any, results: Path) -> list[dict[str, Any]]:
 
 
 def write_unfinished_overview(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:
-    """Write the overview of a job of `overview` that could not run.
+    """Write the pages of a job of `overview` that could not run.
 
     summaries: of the models and vectors whose pages are incomplete, by their path; the others' are read.
     """
-    page = Path(job.output.page)
-    models, vectors = (
-        {path.stem: summaries.get(path) or _about(path, page.parent.parent) for path in _paths(given)}
-        for given in (job.input.summaries, job.input.get("vectors", []))
+    page, browser, makers = Path(job.output.page), Path(job.output.browser), _makers(dag, job)
+    page.unlink(missing_ok=True)
+    results = page.parent.parent
+    models, pairs, vectors = (
+        {path.stem: summaries.get(path) or _about(path, results) for path in _paths(given)}
+        for given in (job.input.summaries, job.input.get("pairs", []), job.input.get("vectors", []))
     )
-    pairs = {path.stem: _about(path, page.parent.parent) for path in _paths(job.input.get("pairs", []))}
-    products = [product for product, _ in _collected(dag, failed, job, page.parent.parent)]
-    _write(page, overview_page(models, products, _failures(dag, failed, job), pairs=pairs, vectors=vectors))
-
-
-def write_unfinished_index(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:
-    """The same of a job of `atlas_index`."""
-    page, results = Path(job.output.page), Path(job.output.page).parents[1]
-    makers = _makers(dag, job)
+    series = about_series((path for path in _paths(job.input.get("series")) if path.exists()), results)
     there = [path for path in _paths(job.input.products) if _is_there(dag, makers, path)]
-    models = [
-        summaries.get(path) or (read_summary(path) if path.exists() else {"model": path.stem, "incomplete": True})
-        for path in _paths(job.input.summaries)
-    ]
     products = [product for product, _ in _collected(dag, failed, job, results)]
-    others = {
-        what: [path for path in _paths(paths) if path.exists()]
-        for what, paths in (
-            ("pairs", job.input.get("pairs")),
-            ("series", job.input.get("series")),
-            ("token weights", job.input.get("vectors")),
-        )
-    }
-    write_index(page, Path(job.output.data), models, products, there, others, _failures(dag, failed, job))
-    os.utime(page, (LONG_AGO, LONG_AGO))
+    failures, others = _failures(dag, failed, job), {"pairs": pairs, "series": series, "vectors": vectors}
+    write_index_page(browser, Path(job.output.data), models, products, there, failures, **others)
+    _age(browser)
+    _write(page, overview_page(models, products, failures, **others))
 
 
 def _about(summary: Path, results: Path) -> dict[str, Any]:
@@ -142,10 +124,14 @@ def _about(summary: Path, results: Path) -> dict[str, Any]:
         return {"headline": [], "findings": [], "page": None, "incomplete": True}
 
 
+def _age(page: Path) -> None:
+    os.utime(page, (LONG_AGO, LONG_AGO))
+
+
 def _write(path: Path, text: str) -> None:
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.utime(temporary, (LONG_AGO, LONG_AGO))
+        _age(temporary)
 
 
 def _stands(dag: Any, job: Any) -> bool:
@@ -237,7 +223,5 @@ def _one_line(text: str) -> str:
 WRITERS = {
     "atlas": write_unfinished_page,
     "vector_page": write_unfinished_page,
-    "atlas_page": write_unfinished_model_page,
     "overview": write_unfinished_overview,
-    "atlas_index": write_unfinished_index,
 }

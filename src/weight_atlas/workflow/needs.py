@@ -73,7 +73,7 @@ NEEDS = {
     ),
     **dict.fromkeys(("corpus", "token_counts_part", "token_counts", "task_requests", "windows"), TEXTS),
     **dict.fromkeys(("heavy_tail", "token_weights", "token_weight_evolution", "lineage", "series"), Need(3000, 120)),
-    **dict.fromkeys(("neuron_labels", "ablation_impact", "token_weight_frequency", "atlas_page"), Need(3000, 60)),
+    **dict.fromkeys(("neuron_labels", "ablation_impact", "token_weight_frequency", "atlas"), Need(3000, 60)),
 }  # fmt: skip
 
 

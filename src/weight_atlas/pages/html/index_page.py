@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from weight_atlas.artifacts import read_json, write_text
+from weight_atlas.artifacts import write_text
 from weight_atlas.pages.html.sections import PARTS, in_parts, section, tables_in
 from weight_atlas.pages.html.templates import rendered
 from weight_atlas.pages.page import Failures, Product
@@ -27,13 +27,13 @@ def write_index(
     summaries: Sequence[dict[str, Any]],
     products: Sequence[Product],
     paths: Sequence[Path],
-    others: dict[str, list[Path]],
+    others: dict[str, list[dict[str, Any]]],
     failures: Failures | None = None,
 ) -> None:
     """Write the index and the folder of its data.
 
-    summaries: of the models, as write_model_page leaves them, in their order. products: of the comparisons, and paths:
-    their outputs. others: summaries of other pages, by what they are.
+    summaries: of the models, as pages.write_page leaves them, in their order. products: of the comparisons, and paths:
+    their outputs. others: by what they are, summaries of other pages, each with its `href`.
     """
     results = page.parents[1]
     shutil.rmtree(data, ignore_errors=True)
@@ -51,14 +51,7 @@ def write_index(
         grades=GRADES,
         parts=in_parts([each for each in sections if each.tables or each.charts or each.figures or each.files]),
         left_out=[each for each in sections if each.not_applicable or each.missing],
-        others={
-            what: [
-                {**read_summary(path), "href": path.with_suffix(".html").relative_to(page.parent).as_posix()}
-                for path in paths
-            ]
-            for what, paths in others.items()
-            if paths
-        },
+        others={what: pages for what, pages in others.items() if pages},
         index=_compared(models, data),
         failures=failures,
         up="",
@@ -112,8 +105,3 @@ def _fact(text: Any) -> Any:
     except ValueError:
         return {"True": True, "False": False}.get(text, text)
     return int(number) if number.is_integer() else number
-
-
-def read_summary(path: Path) -> dict[str, Any]:
-    """What a model's page says of it for the index."""
-    return dict(read_json(path))

@@ -1,4 +1,4 @@
-"""The page of a model: what is unusual first, then the map with its cards, then the sections of all analyses."""
+"""The page of a model for a browser: what is unusual first, the map with its cards, the sections of all analyses."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weight_atlas.artifacts import read_json, read_table, write_json, write_text
+from weight_atlas.artifacts import read_json, read_table, write_text
 from weight_atlas.metrics import of, table_of
 from weight_atlas.pages.headline import Tables, headline
 from weight_atlas.pages.html.drawings import write_cards, write_heads
@@ -36,7 +36,6 @@ FIRST = (
 def write_model_page(
     page: Path,
     data: Path,
-    summary: Path,
     model: str,
     products: Sequence[tuple[Product, Tables]],
     paths: Sequence[Path],
@@ -44,8 +43,8 @@ def write_model_page(
     artifacts: Artifacts,
     failures: Failures | None = None,
     changed: Mapping[str, pd.DataFrame] | None = None,
-) -> None:
-    """Write a model's page, the folder of its data, and what the index says of it.
+) -> dict[str, Any]:
+    """Write a model's page and the folder of its data; what the index says of it, as of `_summary`.
 
     page: two folders below the results; data: a folder beside it. products: of the analyses, with their tables, in the
     order of the sections; paths: their outputs. failures: what keeps the page from being complete; None for a whole
@@ -96,9 +95,9 @@ def write_model_page(
         up="../",
     )
     write_text(page, text)
-    write_json(summary, _summary(model, rows, facts, findings, found, failures))
     if grids:
         write_chunk(data, "profile", _profile(found))
+    return _summary(facts, findings, found)
 
 
 def _grids(artifacts: Artifacts, tables: dict[Path, pd.DataFrame], results: Path) -> list[dict[str, Any]]:
@@ -168,25 +167,16 @@ def _provenance(artifacts: Artifacts) -> dict[str, Any]:
 
 
 def _summary(
-    model: str,
-    rows: list[tuple[str, str]],
-    facts: list[dict[str, Any]],
-    findings: list[dict[str, Any]],
-    found: list[tuple[dict[str, Any], Measure]],
-    failures: Failures | None,
+    facts: list[dict[str, Any]], findings: list[dict[str, Any]], found: list[tuple[dict[str, Any], Measure]]
 ) -> dict[str, Any]:
-    """What the index says of a model; numbers: the median of each metric over the tensors that have it."""
+    """Facts, grades of the findings, metrics, and numbers: the median of each metric over the tensors that have it."""
     of_tensors = [measure for grid, measure in found if grid["kind"] == "tensor"]
     grades = [each["grade"] for each in findings]
     return {
-        "model": model,
-        "headline": rows,
         "facts": {each["field"]: each["value"] for each in facts},
-        "findings": [{"grade": each["grade"], "text": each["text"]} for each in findings],
         "grades": {grade: grades.count(grade) for grade in dict.fromkeys(grades)},
         "numbers": {each.id: float(np.nanmedian(each.values)) for each in of_tensors},
         "metrics": {each.id: {"title": each.about["title"], "group": each.table.part} for each in of_tensors},
-        "incomplete": failures is not None,
     }
 
 
