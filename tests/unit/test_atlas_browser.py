@@ -1,5 +1,7 @@
 """The atlas in a real browser, driven as somebody would who reads it."""
 
+import subprocess
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -13,6 +15,7 @@ from weight_atlas.pages.step_costs import write_step_costs
 
 pytestmark = pytest.mark.slow
 
+VALIDATOR = Path(__file__).parents[1] / "validator.sh"
 PLAIN, EXPERTS, OWNED = "plain", "experts", "hostile"
 
 
@@ -34,7 +37,7 @@ def atlas(tmp_path_factory):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"s\th:m:s\tmax_rss\tcpu_time\n{seconds}\t0:00:02\t200.5\t{cpu}\n")
     write_step_costs(results.parent / "benchmarks", folder)
-    summaries = [read_json(folder / f"models/{name}.json") for name in (PLAIN, EXPERTS, OWNED)]
+    summaries = [read_json(folder / f"{name}.json") for name in (PLAIN, EXPERTS, OWNED)]
     write_index(folder / "index.html", folder / "index", summaries, [], [], {})
     return folder
 
@@ -255,3 +258,18 @@ def test_axe_finds_nothing_serious(browser, atlas, model, theme):
         (each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")
     ]
     assert grave == []
+
+
+def test_pages_validate(atlas):
+    """By the W3C's own validator, hostile texts and all."""
+    found = subprocess.run(["bash", VALIDATOR], capture_output=True, text=True)
+    if found.returncode:
+        pytest.skip(f"the validator of HTML needs Java and npm: {found.stderr[-300:]}")
+    pages = [
+        *(page_of(atlas, name) for name in (PLAIN, EXPERTS, OWNED)),
+        atlas / "index.html",
+        atlas / "assets/metrics.html",
+    ]
+    command = ["java", "-jar", found.stdout.strip(), "--errors-only", *map(str, pages)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr == "" and done.returncode == 0

@@ -38,8 +38,11 @@ def started():
 
 
 @contextmanager
-def opened(browser, file: Path, hash: str = "", *, width: int = 1280, theme: str = "light", **options):
-    """A page from the disk, ready; on leaving, nothing was printed, failed, asked of a network, or scrolls sideways."""
+def opened(browser, file: Path | str, hash: str = "", *, width: int = 1280, theme: str = "light", **options):
+    """A page from the disk, ready; on leaving, nothing was printed, failed, asked of a network, or scrolls sideways.
+
+    file: or the address of a page that is served, whose server alone may be asked.
+    """
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, **options)
     page = context.new_page()
     said: list[str] = []
@@ -49,15 +52,20 @@ def opened(browser, file: Path, hash: str = "", *, width: int = 1280, theme: str
     page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(file.as_uri() + hash)
+    page.goto((file if isinstance(file, str) else file.as_uri()) + hash)
     page.wait_for_selector("html[data-ready=yes]")
     yield page
     page.wait_for_timeout(100)
     wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    inside = file.parents[1 if file.parent.name in FOLDERS else 0].as_uri()
+    inside = "/".join(file.split("/")[:3]) if isinstance(file, str) else _folder(file)
     outside = [url for url in asked if not url.startswith((inside, "data:", "blob:"))]
     context.close()
     assert said == [] and outside == [] and wide <= 0, (said, outside, wide)
+
+
+def _folder(file: Path) -> str:
+    """The address of the atlas that a page lies in."""
+    return file.parents[1 if file.parent.name in FOLDERS else 0].as_uri()
 
 
 def plotted(figure):

@@ -1,8 +1,11 @@
 """The atlas of real runs in a real browser: the bundled model with all analyses, and models of other shapes."""
 
 import importlib.util
+import json
+import re
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import in_process
@@ -11,7 +14,11 @@ import pytest
 from project import ROOT
 
 sys.path.insert(0, str(ROOT / "tests/unit"))
-from watched_browser import opened, started
+from watched_browser import opened, plotted, started
+
+from weight_atlas.artifacts import read_table
+from weight_atlas.checkpoint.manifest import open_checkpoint
+from weight_atlas.command.serve import server
 
 pytestmark = pytest.mark.slow
 
@@ -55,28 +62,46 @@ def browser(shapes):
         yield browser
 
 
-def looked_through(page):
-    """Open all that can be opened, and wait until it is drawn."""
+def looked_through(page, results):
+    """Open all that can be opened, wait until it is drawn, compare it with the tables; the number of marks drawn."""
+    marks = sum(_drawn_right(figure, page, results) for figure in page.locator("figure.plot").all())
     for details in page.locator("details.table, details.caption").all():
         details.evaluate("each => (each.open = true)")
     for table in page.locator("details.table").all():
         table.scroll_into_view_if_needed()
         table.locator("table").wait_for()
+    return marks
+
+
+def _drawn_right(figure, page, results):
+    """Whether each mark of a chart has the number of its row in the table; how many marks there are."""
+    marks, about = plotted(figure), json.loads(figure.get_attribute("data-chart"))
+    column = figure.get_attribute("data-drawn").split()[0]
+    file = page.locator(f'details[data-key="{about["key"]}"]').get_attribute("data-file")
+    assert marks or figure.locator("text=There is no number").count(), file
+    if about["kind"] in ("stack", "histogram", "tree") or about["rows"] < about["of"]:
+        return len(marks)
+    values = read_table(results / file)[column].astype(float)
+    for mark in marks:
+        if mark.get("rows", 1) == 1:  # else a median
+            drawn = mark["y"] if about["kind"] == "points" else mark["value"]
+            assert drawn == pytest.approx(values[mark["row"]], rel=1e-12), (file, column, mark)
+    return len(marks)
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_the_page_of_the_default_run_is_whole(browser, finished, width, theme):
     results = finished.folder / "results"
     with opened(browser, results / "atlas/models/demo.html", width=width, theme=theme) as page:
-        looked_through(page)
+        assert looked_through(page, results) > 1000
         assert page.locator(".product").count() > 30
-        empty = "sections => sections.filter(each => !each.querySelector('img, table, .files')).map(each => each.id)"
+        empty = "parts => parts.filter(each => !each.querySelector('svg, img, table, .files')).map(each => each.id)"
         assert page.eval_on_selector_all(".product", empty) == []
         broken = "pictures => pictures.filter(each => each.complete && !each.naturalWidth).map(each => each.src)"
         assert page.eval_on_selector_all("img", broken) == []
     for file in ("index.html", "vectors/embedding-norms.html"):
         with opened(browser, results / "atlas" / file, width=width, theme=theme) as page:
-            looked_through(page)
+            looked_through(page, results)
 
 
 def test_a_super_weight_is_found_on_the_page_of_the_default_run(browser, finished):
@@ -93,6 +118,22 @@ def test_a_super_weight_is_found_on_the_page_of_the_default_run(browser, finishe
         assert page.locator("#card .drawing svg").count() == 3
 
 
+def test_a_page_that_is_served_leads_to_the_weights_of_the_file(browser, finished):
+    """From the first finding to the elements around its super weight."""
+    results = finished.folder / "results"
+    with server(results) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        with opened(browser, f"http://127.0.0.1:{made.server_port}/models/demo.html") as page:
+            page.locator(".finding.critical a.tocell").first.click()
+            page.locator("#card .elements .own canvas").hover(position={"x": 30, "y": 30})
+            said = page.locator("#card figure:has(.elements) [aria-live]").inner_text()
+            assert page.locator("#card .elements .star[title='super weight']").count() >= 1
+        made.shutdown()
+    name, row, column, value = re.fullmatch(r"(\S+) \[(\d+), (\d+)\] = (\S+)", said).groups()
+    weights = open_checkpoint(results / "checkpoints/demo.json").read(name)
+    assert value.replace("−", "-") == format(float(weights[int(row), int(column)]), ".4g")
+
+
 @pytest.mark.parametrize("model", ["gpt2", "mixture", "minilm"])
 def test_models_of_other_shapes_have_whole_pages(browser, shapes, model):
     statistics = pd.read_csv(shapes / f"weight_statistics/{model}.csv").set_index("id")
@@ -102,7 +143,7 @@ def test_models_of_other_shapes_have_whole_pages(browser, shapes, model):
         with opened(browser, shapes / f"atlas/models/{model}.html", address, width=width, theme=theme) as page:
             page.wait_for_selector("#card .big")
             assert page.inner_text("#card .big b") == format(statistics.loc[name, "std"], ".4g")
-            looked_through(page)
+            looked_through(page, shapes)
 
 
 def test_the_report_opens_without_a_network(browser, finished, tmp_path):

@@ -60,7 +60,7 @@ class Card {
     for (const { row, column, weight } of stars)
       content.append(atlas.make("p", { class: "starred" }, `★ super weight [${row}, ${column}] = ${atlas.written(weight)}`));
     const items = (mark?.findings ?? []).map((number) => {
-      const said = document.querySelector(`#finding-${number} .text p:nth-child(2)`)?.textContent ?? "";
+      const said = document.querySelector(`#finding-${number} .text p:nth-of-type(1)`)?.textContent ?? "";
       const grade = document.querySelector(`#finding-${number} .grade`)?.textContent ?? "";
       return atlas.make("li", {}, atlas.make("a", { class: grade, href: `#finding-${number}` }, grade), ": ", said);
     });

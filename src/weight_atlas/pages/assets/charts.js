@@ -1,17 +1,18 @@
 // Charts as specifications of Vega-Lite, in the colours of the page.
 "use strict";
 
-// Draws a chart, anew when the theme changes; specification: a function, since colours are the theme's.
-atlas.chart = async (holder, specification, { width } = {}) => {
+// Draws a chart, anew when the theme changes; specification: a function, since colours are the theme's. Of many marks as
+// pixels, since elements of the page would be slow.
+atlas.chart = async (holder, specification, { width, marks = 0 } = {}) => {
   holder.classList.add("drawn");
   holder.specification = specification;
   holder.draw = async () => {
     await atlas.charts();
     holder.view?.finalize();
     const spec = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", background: null, autosize: { type: "fit-x", contains: "padding" }, width: width ?? "container", ...holder.specification(), config: config() };
-    const { view } = await vegaEmbed(holder, spec, { actions: false, renderer: "svg", ast: true, logLevel: 1, tooltip: { theme: atlas.dark() ? "dark" : "light" } });
+    const { view } = await vegaEmbed(holder, spec, { actions: false, renderer: marks > 2000 ? "canvas" : "svg", ast: true, logLevel: 1, tooltip: { theme: atlas.dark() ? "dark" : "light" } });
     holder.view = view;
-    const drawing = holder.querySelector("svg");
+    const drawing = holder.querySelector("svg, canvas");
     drawing.setAttribute("role", "img");
     drawing.setAttribute("aria-label", holder.dataset.label ?? "chart");
   };

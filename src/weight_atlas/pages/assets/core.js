@@ -52,9 +52,8 @@ const atlas = (() => {
     const name = `${folder}/${key}`;
     if (!waiting.has(name)) {
       const promise = script(`${folder.split("/").map(encodeURIComponent).join("/")}/${key}.js`).then(() => {
-        const value = handed;
-        handed = undefined;
-        return value;
+        const { value, deflated } = handed;
+        return deflated ? inflated(value) : value;
       });
       waiting.set(name, promise);
     }
@@ -64,8 +63,15 @@ const atlas = (() => {
   let handed;
 
   // A script runs just before its load event: what it hands over is its own.
-  function take(key, value) {
-    handed = value;
+  function take(key, value, deflated = false) {
+    handed = { value, deflated };
+  }
+
+  // The value of JSON that was compressed with zlib and written as base64.
+  async function inflated(text) {
+    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return JSON.parse(await new Response(stream).text());
   }
 
   // Numbers that were packed as base64; see encoding.py.

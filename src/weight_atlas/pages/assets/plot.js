@@ -29,7 +29,7 @@ class Plot {
     this.note.textContent = made ? [made.note, ...this.said()].filter(Boolean).join(" ") : "There is no number to draw.";
     this.note.hidden = !this.note.textContent;
     this.holder.hidden = !made;
-    if (made) await atlas.chart(this.holder, made.specification);
+    if (made) await atlas.chart(this.holder, made.specification, { marks: made.marks });
     this.figure.dataset.drawn = [this.number.name, ...Object.values(this.parts)].join(" ");
     if (!made) return;
     this.holder.view.addEventListener("click", (_, item) => item?.datum?.row !== undefined && this.follow(item.datum.row));
@@ -88,7 +88,7 @@ class Plot {
     if (kind === "tree") return ["Tree of ", named(this.number)];
     if (kind === "heat") return [named(this.number), ` by ${y.replaceAll("_", " ")} and ${x.replaceAll("_", " ")}`];
     if (kind === "histogram") return ["Distribution of ", named(this.number)];
-    if (kind === "bars") return [named(this.number), ` by ${this.about.label.map((name) => name.replaceAll("_", " ")).join(", ")}`];
+    if (kind === "bars") return [named(this.number), ` by ${(this.about.label ?? []).map((name) => name.replaceAll("_", " ")).join(", ")}`];
     return [named(this.number), kind === "points" ? " against " : " by ", named(this.column(this.drawn.x))];
   }
 
@@ -126,6 +126,6 @@ function finite(value) {
 
 // Texts of others in a drawing: what turns the line round or cannot be seen, by its number.
 function shown(value) {
-  const text = String(value).replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff]/g, (each) => `<${each.codePointAt(0).toString(16)}>`);
+  const text = String(value).replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff]/g, (each) => `U+${each.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
   return text.length > 60 ? `${text.slice(0, 58)}…` : text;
 }

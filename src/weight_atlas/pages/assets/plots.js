@@ -2,15 +2,19 @@
 "use strict";
 
 const MOST_POINTS = 3000;
+const FAR = 200; // largest over least, from which on a log scale shows more
 
 const plots = (() => {
+  // On a log scale what the registry says to, and what else would lie in one corner.
+  const isLog = (column, values) => values.length > 0 && values.every((value) => value > 0) && (column.scale === "log" || Math.max(...values) > FAR * Math.min(...values));
   const quantitative = (column, values, more = {}) => ({
     type: "quantitative",
     title: column.label ?? column.title ?? column.name.replaceAll("_", " "),
-    scale: column.scale === "log" && values.length && values.every((value) => value > 0) ? { type: "log", nice: false } : { zero: false },
-    axis: { tickCount: 5, ...(column.scale === "log" ? { format: "~g" } : {}) },
+    scale: isLog(column, values) ? { type: "log", nice: false } : { zero: false },
+    axis: isLog(column, values) ? { tickCount: 5, format: "~g" } : { tickCount: 5 },
     ...more,
   });
+  const across = (column, values) => (values.every(Number.isInteger) && !isLog(column, values) ? { axis: { values: atlas.wholeTicks(values), format: "d" } } : {});
   const narrow = () => innerWidth < 720;
   const coloured = (column, values) => {
     const kinds = new Set(values).size;
@@ -27,23 +31,22 @@ const plots = (() => {
     const [x, y, by] = [plot.column(plot.about.x), plot.number, plot.column(plot.about.by)];
     const groups = new Map();
     for (const row of rows) {
-      const [at, value] = [x.values[row], finite(y.values[row])];
-      if (at === null || Number.isNaN(value)) continue;
+      const [place, value] = [x.values[row], finite(y.values[row])];
+      if (place === null || Number.isNaN(value)) continue;
       const kind = by ? said(by.values[row]) : "";
-      const key = `${kind}\n${at}`;
-      if (!groups.has(key)) groups.set(key, { at, kind, rows: [] });
+      const key = `${kind}\n${place}`;
+      if (!groups.has(key)) groups.set(key, { place, kind, rows: [] });
       groups.get(key).rows.push(row);
     }
-    const points = [...groups.values()].map(({ at, kind, rows: own }) => {
+    const points = [...groups.values()].map(({ place, kind, rows: own }) => {
       const [low, high] = (y.interval ?? []).map((name) => (own.length === 1 ? finite(plot.column(name)?.values[own[0]]) : NaN));
-      return { x: at, by: kind, value: middle(own.map((row) => finite(y.values[row]))), null: middle(own.map((row) => plot.base(row))), low, high, rows: own.length, row: own[0] };
+      return { x: place, by: kind, value: middle(own.map((row) => finite(y.values[row]))), null: middle(own.map((row) => plot.base(row))), low, high, rows: own.length, row: own[0] };
     });
     if (!points.length) return null;
     const numeric = points.every((point) => typeof point.x === "number");
     const places = new Set(points.map((point) => point.x)).size;
-    const whole = points.every((point) => Number.isInteger(point.x));
     const values = points.map((point) => point.value);
-    const across = numeric ? { field: "x", ...quantitative(x, curve ? points.map((point) => point.x) : []), ...(curve ? {} : { axis: whole ? { values: atlas.wholeTicks(points.map((point) => point.x)), format: "d" } : { tickCount: 8, format: "~g" } }) } : { field: "x", type: "ordinal", sort: null, title: x.name.replaceAll("_", " ") };
+    const at = numeric ? { field: "x", ...quantitative(x, curve ? points.map((point) => point.x) : [], curve ? {} : across(x, points.map((point) => point.x))) } : { field: "x", type: "ordinal", sort: null, title: x.name.replaceAll("_", " ") };
     const up = quantitative(y, values);
     const colour = by ? coloured(by, points.map((point) => point.by)) : { value: atlas.colour("accent") };
     const detail = by ? { detail: { field: "by" } } : {};
@@ -51,9 +54,9 @@ const plots = (() => {
     const bands = points.filter((point) => Number.isFinite(point.low) && Number.isFinite(point.high));
     const line = { type: "line", strokeWidth: 1.6, tooltip: true, ...(places <= 60 && !curve ? { point: { filled: true, size: 26 } } : {}) };
     const tooltip = [{ field: "by", title: by?.name ?? "number" }, { field: "x", title: x.name }, { field: "value", format: ".4g" }, ...(nulls.length ? [{ field: "null", format: ".4g" }] : []), { field: "rows", title: "rows (their median)" }];
-    const layer = [{ data: { values: points }, mark: line, encoding: { x: across, y: { field: "value", ...up }, color: colour, ...detail, tooltip } }];
-    if (nulls.length) layer.unshift({ data: { values: nulls }, mark: { type: "line", strokeDash: [4, 3], strokeWidth: 1, opacity: 0.8 }, encoding: { x: across, y: { field: "value", ...up }, ...detail, color: colour } });
-    if (bands.length && up.scale.type !== "log") layer.unshift({ data: { values: bands }, mark: { type: "errorband", opacity: 0.18 }, encoding: { x: across, y: { field: "low", ...up }, y2: { field: "high" }, ...detail, color: colour } });
+    const layer = [{ data: { values: points }, mark: line, encoding: { x: at, y: { field: "value", ...up }, color: colour, ...detail, tooltip } }];
+    if (nulls.length) layer.unshift({ data: { values: nulls }, mark: { type: "line", strokeDash: [4, 3], strokeWidth: 1, opacity: 0.8 }, encoding: { x: at, y: { field: "value", ...up }, ...detail, color: colour } });
+    if (bands.length && up.scale.type !== "log") layer.unshift({ data: { values: bands }, mark: { type: "errorband", opacity: 0.18 }, encoding: { x: at, y: { field: "low", ...up }, y2: { field: "high" }, ...detail, color: colour } });
     const dashed = plot.about.beside && nulls.length ? `Dashed: ${plot.column(plot.about.beside)?.title ?? plot.about.beside}.` : nulls.length ? "Dashed: the null." : "";
     return { specification: () => ({ height: 230, layer }), note: dashed };
   }
@@ -75,7 +78,7 @@ const plots = (() => {
     const points = [...cells.values()].map((own) => ({ x: said(x.values[own[0]]), y: said(y.values[own[0]]), value: middle(own.map((row) => finite(column.values[row]))), null: middle(own.map((row) => plot.base(row))), name: plot.named(own[0]), row: own[0] }));
     const values = points.map((point) => point.value);
     const scores = points.every((point) => Number.isFinite(point.null)) ? againstNull(column, values, points.map((point) => point.null)) : null;
-    const logarithmic = column.scale === "log" && values.every((value) => value > 0);
+    const logarithmic = isLog(column, values);
     const of = (value) => (logarithmic ? Math.log(value) : value);
     const [low, high] = [Math.min(...values), Math.max(...values)];
     points.forEach((point, i) => (point.score = scores ? scores.score[i] : (of(point.value) - of(low)) / (of(high) - of(low) || 1)));
@@ -97,7 +100,7 @@ const plots = (() => {
     const ends = scores
       ? [atlas.make("span", {}, "below"), atlas.make("span", { class: "ramp", "aria-hidden": "true" }), atlas.make("span", {}, "above"), atlas.make("span", { class: "quietly" }, `middle: the null; full colour: ${scores.full}`)]
       : [atlas.make("span", {}, atlas.said(low, column.format)), atlas.make("span", { class: "ramp plain", "aria-hidden": "true" }), atlas.make("span", {}, atlas.said(high, column.format)), atlas.make("span", { class: "quietly" }, logarithmic ? "log scale" : "")];
-    return { specification, legend: ends, note: plot.about.cell && atlas.follow ? "A click on a cell opens its card on the map." : "" };
+    return { specification, marks: points.length, legend: ends, note: plot.about.cell && atlas.follow ? "A click on a cell opens its card on the map." : "" };
   }
 
   function bars(plot, rows) {
@@ -145,23 +148,23 @@ const plots = (() => {
       data: { values: found },
       mark: { type: "point", filled: true, size: all > 300 ? 16 : 40, opacity: all > 300 ? 0.55 : 0.8, tooltip: true },
       encoding: {
-        x: { field: "x", ...quantitative(x, found.map((point) => point.x)) },
+        x: { field: "x", ...quantitative(x, found.map((point) => point.x), across(x, found.map((point) => point.x))) },
         y: { field: "y", ...quantitative(y, found.map((point) => point.y)) },
         color: by ? coloured(by, found.map((point) => point.by)) : { value: atlas.colour("accent") },
         tooltip: [{ field: "name", title: "of" }, { field: "x", title: x.title ?? x.name, format: ".4g" }, { field: "y", title: y.title ?? y.name, format: ".4g" }, ...(by ? [{ field: "by", title: by.name }] : [])],
       },
     });
-    return { specification, note: step > 1 ? `${found.length.toLocaleString("en")} of ${all.toLocaleString("en")} points are drawn, the extreme ones among them.` : "" };
+    return { specification, marks: found.length, note: step > 1 ? `${found.length.toLocaleString("en")} of ${all.toLocaleString("en")} points are drawn, the extreme ones among them.` : "" };
   }
 
   function stack(plot, rows) {
-    const { x: across, several, by } = plot.about;
-    const x = plot.column(across);
+    const { x: column, several, by } = plot.about;
+    const x = plot.column(column);
     const sums = new Map();
     for (const row of rows)
       for (const name of several ?? [plot.about.y]) {
         const kind = several ? name : said(plot.column(by).values[row]);
-        const at = x.values[row] === null ? `no ${across}` : x.values[row];
+        const at = x.values[row] === null ? `no ${column}` : x.values[row];
         const key = `${at}\n${kind}`;
         if (!sums.has(key)) sums.set(key, { x: at, by: kind, value: 0 });
         sums.get(key).value += finite(plot.column(name).values[row]) || 0;
@@ -171,7 +174,7 @@ const plots = (() => {
     const places = [...new Set(found.map((each) => each.x))].sort((a, b) => (typeof a === "number") - (typeof b === "number") || (typeof a === "number" ? a - b : 0)).reverse();
     const order = [...places.filter((each) => typeof each === "number").reverse(), ...places.filter((each) => typeof each !== "number")];
     const title = several ? "number" : plot.number.label ?? plot.number.title;
-    return { specification: () => ({ height: 220, data: { values: found }, mark: { type: "bar", tooltip: true }, encoding: { x: { field: "x", type: "ordinal", sort: order, title: across, axis: { labelOverlap: true, labelAngle: 0 } }, y: { field: "value", type: "quantitative", title, axis: { tickCount: 5, format: "~s" } }, color: { ...coloured(plot.column(by) ?? { name: "kind" }, found.map((each) => each.by)) }, tooltip: [{ field: "x", title: across }, { field: "by", title: "of" }, { field: "value", format: "," }] } }) };
+    return { specification: () => ({ height: 220, data: { values: found }, mark: { type: "bar", tooltip: true }, encoding: { x: { field: "x", type: "ordinal", sort: order, title: column, axis: { labelOverlap: true, labelAngle: 0 } }, y: { field: "value", type: "quantitative", title, axis: { tickCount: 5, format: "~s" } }, color: { ...coloured(plot.column(by) ?? { name: "kind" }, found.map((each) => each.by)) }, tooltip: [{ field: "x", title: column }, { field: "by", title: "of" }, { field: "value", format: "," }] } }) };
   }
 
   function histogram(plot, rows) {

@@ -1,6 +1,8 @@
 // Tables: sorted by a click on a heading, filtered by words, copied as CSV. Cells are texts, whatever they hold.
 "use strict";
 
+const FEW = 8; // columns up to which a row says all by itself
+
 class DataTable {
   // data: {columns: [{name, title, metric, format, more, links}], cells: a list a column}; caption: what the rows are.
   constructor(data, caption, { rows = 50 } = {}) {
@@ -57,13 +59,37 @@ class DataTable {
     const columns = this.shown();
     const fragment = document.createDocumentFragment();
     for (const row of this.order.slice(0, this.limit)) {
-      fragment.append(atlas.make("tr", { "data-row": row }, ...columns.map((column) => cell(column, column.values[row]))));
+      const line = atlas.make("tr", { "data-row": row }, ...columns.map((column) => cell(column, column.values[row])));
+      if (this.columns.length > FEW) line.firstChild.prepend(this.opener(row, line));
+      fragment.append(line);
     }
     this.body.replaceChildren(fragment);
     const left = this.order.length - Math.min(this.limit, this.order.length);
     this.more.hidden = left <= 0;
     this.more.textContent = `Show more rows (${left.toLocaleString("en")} left)`;
     this.said.textContent = this.order.length < this.count ? `${this.order.length.toLocaleString("en")} of ${this.count.toLocaleString("en")} rows` : "";
+  }
+
+  // A button before a row that opens its card below it: all that the table says of the row.
+  opener(row, line) {
+    const button = atlas.make("button", { type: "button", class: "opener", "aria-expanded": "false", "aria-label": "All of this row", onclick: () => {
+      const open = button.getAttribute("aria-expanded") !== "true";
+      button.setAttribute("aria-expanded", String(open));
+      if (open) line.after(atlas.make("tr", { class: "rowcard" }, atlas.make("td", { colspan: this.shown().length }, this.rowCard(row))));
+      else line.nextSibling.remove();
+    } });
+    return button;
+  }
+
+  rowCard(row) {
+    const known = this.columns.filter((column) => column.values[row] !== null && column.values[row] !== "");
+    return atlas.make("dl", { class: "facts" }, ...known.map((column) => {
+      const value = column.values[row];
+      const listed = listOf(value);
+      const said = listed ? [atlas.make("ul", { class: "chips" }, ...listed.map((each) => atlas.make("li", {}, ...visible(each))))] : [...cell(column, value).childNodes];
+      const name = column.name.replaceAll("_", " ");
+      return atlas.make("div", { class: listed ? "wide" : undefined }, atlas.make("dt", { title: column.title }, column.metric ? atlas.definition(column.metric, column.title) : name), atlas.make("dd", {}, ...said));
+    }));
   }
 
   longer() {
@@ -130,9 +156,20 @@ function cell(column, value) {
   if (value === null || value === undefined) return atlas.make("td");
   if (typeof value === "boolean") return atlas.make("td", {}, value ? "yes" : "no");
   if (numeric(column)) return atlas.make("td", { class: "number", title: typeof value === "number" ? String(value) : undefined }, atlas.said(value, column.format ?? (Number.isInteger(value) ? "," : ".4g")));
-  const text = visible(value);
+  const items = listOf(value);
+  const text = items ? items.flatMap((item, place) => [place ? " · " : "", ...visible(item)]) : visible(value);
   const link = column.links?.[value];
   return atlas.make("td", { class: String(value).length > 44 ? "long" : undefined }, ...(link ? [atlas.make("a", { href: link }, ...text)] : text));
+}
+
+// The items of a list that a cell holds as JSON; null for any other text.
+function listOf(value) {
+  if (typeof value !== "string" || !value.startsWith("[") || !value.endsWith("]")) return null;
+  try {
+    return JSON.parse(value).flat();
+  } catch {
+    return null;
+  }
 }
 
 // Texts of others, whole: control and direction characters are shown by their numbers, and nothing turns the line round.

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from weight_atlas.artifacts import plain, write_text
 
 # Whole numbers up to this one are exact in 32 bits.
 WHOLE = 1 << 24
+# Letters of a chunk that is read as it is, by people too.
+PLAIN = 2000
 
 
 def packed(values: np.ndarray) -> dict[str, str]:
@@ -42,8 +45,12 @@ def json_text(value: object) -> str:
 
 
 def write_chunk(folder: Path, key: str, value: object) -> None:
-    """Write a value as the script folder/key.js, which hands it to the page that loads it."""
-    write_text(folder / f"{key}.js", f"atlas.take({json_text(key)},{json_text(value)});\n")
+    """Write a value as the script folder/key.js, which hands it to the page that loads it: large ones compressed."""
+    text = json_text(value)
+    if len(text) > PLAIN:
+        deflated = base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode()
+        text = f'"{deflated}",true'
+    write_text(folder / f"{key}.js", f"atlas.take({json_text(key)},{text});\n")
 
 
 def columns_of(frame: pd.DataFrame) -> list[list[Any]]:

@@ -36,7 +36,9 @@ PARTS = {
     "": "More",
 }
 # Cells of a table that a page has at most; of longer ones the rows that are most unusual, or the first.
-MOST_CELLS = 200_000
+MOST_CELLS = 500_000
+# Kinds of charts that show single rows: of a table that is on the page in part only these are drawn.
+OF_ROWS = ("bars", "points")
 
 
 @dataclass
@@ -105,7 +107,11 @@ def section(product: Product, tables: dict[Path, pd.DataFrame], results: Path, f
         title=title_of(product.name),
         part=part if part in PARTS else "",
         caption=_caption(product.caption),
-        charts=[{**chart, **rows[chart["key"]]} for chart in charts_of(product.name, known)],
+        charts=[
+            {**chart, **rows[chart["key"]]}
+            for chart in charts_of(product.name, known)
+            if rows[chart["key"]]["rows"] == rows[chart["key"]]["of"] or chart["kind"] in OF_ROWS
+        ],
         figures=[_copied(link, results, folder, page) for link in pictures(product.name, product.figures)],
         tables=of_page,
         files=[
