@@ -12,13 +12,14 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from weight_atlas.digest_records import check, forget
-from weight_atlas.errors import AtlasError, NotApplicable, explained, first_line
+from weight_atlas.errors import AtlasError, NotApplicable, explained, first_line, refuse_huge
 
 # The one column or key of an artifact that says why there is nothing in it.
 NOT_APPLICABLE = "not_applicable"
@@ -132,8 +133,8 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise AtlasError("a table is missing", where=path, remedy="make it first: snakemake PATH") from error
-    except (ValueError, OSError, LookupError, TypeError) as error:
-        # What pyarrow, pandas and the decoding of texts raise for damaged files is of these kinds.
+    except (ValueError, OSError, LookupError, TypeError, EOFError, SyntaxError, TokenError) as error:
+        # What pyarrow, pandas, numpy and the decoding of texts raise for damaged files is of these kinds.
         raise AtlasError(
             f"a table cannot be read: {first_line(error)}",
             where=path,
@@ -159,6 +160,7 @@ def write_json(path: Path, value: object) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; a missing or broken one is an AtlasError, one that says why nothing is in it NotApplicable."""
+    refuse_huge(path)
     try:
         check(path)
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -182,9 +184,11 @@ def write_array(path: Path, array: np.ndarray) -> None:
 def read_array(path: Path) -> np.ndarray:
     """Read a .npy file; AtlasError for a missing or damaged one, NotApplicable for one that says why it is empty."""
     with reading(path):
-        array = np.load(path, allow_pickle=False)
-    if not isinstance(array, np.ndarray):  # an archive of several
+        # Mapped, a file that claims more than it holds is refused before memory is taken for it.
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(mapped, np.ndarray):  # an archive of several
         raise AtlasError("not one array but several", where=path, remedy="save one array: numpy.save")
+    array = np.array(mapped)
     if array.dtype.kind == "U":
         raise NotApplicable(str(array), where=path)
     return array

@@ -4,7 +4,8 @@ import difflib
 import errno
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # What a terminal would obey or hide rather than show: control characters, marks of direction, lone surrogates.
@@ -49,6 +50,18 @@ def unknown_name(what: str, name: str, known: Collection[str], where: object) ->
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     remedy = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
     return AtlasError(f"unknown {what} {name!r}", where=where, remedy=remedy)
+
+
+@contextmanager
+def located(place: object) -> Iterator[None]:
+    """Name the folder, file or key in errors raised here that say where in it they are, but not which one it is."""
+    try:
+        yield
+    except AtlasError as error:
+        if str(place) in str(error.where):
+            raise
+        where = place if error.where is None else f"{place}: {error.where}"
+        raise type(error)(error.what, where=where, remedy=error.remedy) from error
 
 
 def first_line(error: BaseException) -> str:
@@ -110,6 +123,40 @@ def missing_extra(error: ModuleNotFoundError) -> AtlasError | None:
         remedy=f'install it with the extra {extra}: pip install "weight-atlas[{extra}]", '
         f'or in a clone pip install -c requirements.lock -e ".[{extra}]"',
     )
+
+
+def of_library(error: BaseException) -> AtlasError | None:
+    """The message for what a library raises over somebody's data, though it is no error of it by its type.
+
+    That memory ran out, and that the tokenizers library gave up on a text, as over a pattern that would take for ever.
+    None for all else.
+    """
+    if isinstance(error, MemoryError):
+        return AtlasError(
+            f"memory ran out: {first_line(error)[:200]}",
+            remedy="give the step more memory, or look at what it read: a damaged file may claim more than it holds",
+        )
+    if type(error).__name__ == "PanicException":  # of Rust; it is no Exception, and there is no name to import
+        return AtlasError(
+            f"the tokenizer gave up on a text: {first_line(error)[:200]}",
+            where="tokenizer.json",
+            remedy="its patterns do not suit this text: take the model's own tokenizer, or another text",
+        )
+    return None
+
+
+MOST_AT_ONCE = 1 << 30  # bytes; the largest tokenizers and indexes have some tens of millions
+
+
+def refuse_huge(path: Path, most: int = MOST_AT_ONCE) -> None:
+    """AtlasError for a file that is read as a whole, and is larger than anything of its kind; a missing one passes."""
+    with suppress(OSError):
+        if (size := Path(path).stat().st_size) > most:
+            raise AtlasError(
+                f"the file has {size:,} bytes, more than any of its kind",
+                where=path,
+                remedy="look at what it is; it is not read, since that would take as much memory",
+            )
 
 
 _AGAIN = "then run the same command again: it goes on where it stopped"

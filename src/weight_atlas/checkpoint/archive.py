@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import MOST_AT_ONCE, AtlasError
 
 if TYPE_CHECKING:
     import torch
@@ -172,6 +172,8 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     names = {member.filename for member in members}
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise AtlasError("a compressed archive, which is not read", where=path, remedy=_CONVERT)
+    if any(member.file_size > MOST_AT_ONCE for member in members if member.filename.endswith("data.pkl")):
+        raise AtlasError(f"its pickle has more than {MOST_AT_ONCE:,} bytes", where=path, remedy=_AGAIN)
     if len(names) < len(members):
         raise AtlasError("the archive has two members of one name", where=path, remedy=_AGAIN)
     if not any(name.endswith("data.pkl") for name in names):

@@ -107,6 +107,10 @@ def _reader(path: Path):
         if reader.byte_order != "I":
             raise ValueError("its byte order is not this machine's")
         size = path.stat().st_size
+        if any(int(tensor.data_offset) < reader.data_offset for tensor in reader.tensors):
+            raise ValueError("a tensor that begins before the data")
+        if sum(int(tensor.n_bytes) for tensor in reader.tensors) > size:
+            raise ValueError(f"its tensors claim more than its {size} bytes")
         ends = [(int(tensor.data_offset) + int(tensor.n_bytes), tensor.name) for tensor in reader.tensors]
     except OSError as error:
         raise AtlasError(f"cannot read: {error.strerror}", where=path, remedy="check path and permissions") from error

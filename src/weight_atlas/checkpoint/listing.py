@@ -237,7 +237,12 @@ def _weight_files(
         if f"{stem}{suffix}" in names:
             return [f"{stem}{suffix}"], None
         if index in names:
-            return sorted(_within(folder_index=index, shards=shards_in(index), where=where)), index
+            if not (shards := shards_in(index)):
+                raise AtlasError(
+                    "the index names no file of weights", where=f"{where}/{index}",
+                    remedy="get index and shards again from one version of the checkpoint",
+                )  # fmt: skip
+            return sorted(_within(folder_index=index, shards=shards, where=where)), index
         if found:
             return _without_index(found, where), None
     raise AtlasError(

@@ -13,7 +13,7 @@ import numpy as np
 
 from weight_atlas.checkpoint.safetensors_file import SafetensorsStore, row_range
 from weight_atlas.checkpoint.tensors import Store, TensorEntry, check_names
-from weight_atlas.errors import AtlasError, unknown_name
+from weight_atlas.errors import AtlasError, first_line, unknown_name
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,8 @@ class NamedTensor:
         import torch
 
         if self.entry.note:
-            raise AtlasError(f"tensor {self.name} cannot be read: {self.entry.note}", where=self.path)
+            what = f"tensor {self.name} cannot be read: {self.entry.note}"
+            raise AtlasError(what, where=self.path, remedy="name another one, or save it as plain numbers")
         tensor = self.store.read(self.entry.name, rows)
         if tensor.is_complex():
             raise AtlasError(f"tensor {self.name} holds complex numbers", where=self.path, remedy="name a real one")
@@ -136,9 +137,9 @@ class NumpyStore:
             if not isinstance(array, np.ndarray):
                 raise ValueError("it holds several arrays")
             return array
-        except (ValueError, EOFError, OSError) as error:
+        except Exception as error:  # its header is a Python expression, so that damage surfaces as many types
             raise AtlasError(
-                f"not a readable .npy file: {str(error).splitlines()[0] if str(error) else 'it is empty'}",
+                f"not a readable .npy file: {first_line(error)}",
                 where=path,
                 remedy="write it with numpy.save, as an array of numbers",
             ) from error

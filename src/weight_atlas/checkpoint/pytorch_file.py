@@ -120,6 +120,8 @@ def _unreadable(tensor: "torch.Tensor", names: dict["torch.dtype", str], archive
         return "holds no data: it was saved from the meta device"
     if tensor.numel() and archive.offset(tensor.untyped_storage()) is None:
         return "holds no data of its own in the file"
+    if tensor.nbytes > archive.whole.nbytes():
+        return f"repeats {tensor.untyped_storage().nbytes()} bytes to {tensor.nbytes}, more than the whole file has"
     return ""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from weight_atlas.errors import CONTROL, AtlasError
+from weight_atlas.errors import CONTROL, AtlasError, refuse_huge
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +68,7 @@ _AGAIN = "download or copy the file again"
 
 def weight_map(path: Path) -> dict[str, str]:
     """The weight_map of an index file: tensor name -> shard."""
+    refuse_huge(path)
     try:
         mapping = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         if not all(isinstance(shard, str) for shard in mapping.values()):

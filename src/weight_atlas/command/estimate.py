@@ -45,20 +45,11 @@ def estimate(
 
 
 def _read(configuration: Path | None) -> tuple[Path, dict[str, Any]]:
-    import yaml
-
-    from weight_atlas.workflow.configuration import refuse_repeated_keys
     from weight_atlas.workflow.location import workflow_folder
+    from weight_atlas.yaml_file import read_yaml
 
     path = configuration or workflow_folder() / "config/config.yaml"
-    try:
-        refuse_repeated_keys([path])
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AtlasError(f"cannot read: {error.strerror}", where=path, remedy="check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AtlasError(f"not valid YAML: {error}", where=path, remedy="correct the file") from error
-    return path, values
+    return path, read_yaml(path)
 
 
 def _complete(values: dict[str, Any], effort: str | None, path: Path) -> dict[str, Any]:
@@ -69,7 +60,7 @@ def _complete(values: dict[str, Any], effort: str | None, path: Path) -> dict[st
     if effort is not None:
         own = {section: _without_effort(values[section]) for section in ("models", "series") if values.get(section)}
         complete = configured({**values, **own, "effort": effort}, str(path))
-    check_paths(complete)
+    check_paths(complete, str(path))
     return complete
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from weight_atlas.command.requested import Requested, requested
 from weight_atlas.errors import AtlasError, explained, unknown_name
+from weight_atlas.yaml_file import check_document
 
 FILE = "weight-atlas.yaml"
 _HEAD = """\
@@ -170,11 +171,13 @@ def _yaml() -> Any:
 
 
 def _parsed(content: str, path: Path) -> Any:
+    import yaml
     from ruamel.yaml.error import YAMLError
 
     try:
+        check_document(yaml.compose(content, Loader=yaml.SafeLoader), path)
         document = _yaml().load(content)
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, yaml.YAMLError, ValueError, RecursionError) as error:
         what = " ".join(str(error).split())
         raise AtlasError(f"not YAML: {what}", where=path, remedy="mend it, or move it away") from error
     if document is None:

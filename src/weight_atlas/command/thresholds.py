@@ -7,26 +7,21 @@ from typing import Any
 from weight_atlas import metrics
 from weight_atlas.command.project import Project
 from weight_atlas.command.results import GRADES, Result, Row, read_rows
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import located
 from weight_atlas.settings.messages import checked
 from weight_atlas.settings.thresholds import Limit, Thresholds
+from weight_atlas.yaml_file import read_yaml
 
 _NAMED = 3
 
 
 def read_thresholds(path: Path) -> Thresholds:
     """The thresholds of a YAML file; AtlasError where it is none, or names a metric that there is not."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AtlasError(f"cannot read the thresholds: {error.strerror}", where=path) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AtlasError(f"not YAML: {' '.join(str(error).split())}", where=path) from error
+    content = read_yaml(path)
     thresholds = checked(Thresholds, content or {}, str(path))
-    for name in thresholds.limits:
-        metrics.metric(name)
+    with located(path):
+        for name in thresholds.limits:
+            metrics.metric(name)
     return thresholds
 
 

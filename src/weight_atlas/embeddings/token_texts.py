@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from weight_atlas.tokens.tokenizer_limits import check_growth
+
 
 def with_texts(neighbours: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """A table with token_id and neighbour_id, with the texts of both beside them as token and neighbour."""
@@ -26,6 +28,7 @@ def token_texts(folder: Path, ids: Iterable[int]) -> dict[int, str]:
         return dict.fromkeys(ids, "")
     try:
         tokenizer = Tokenizer.from_file(str(path))
+        check_growth(tokenizer, path)
     except Exception as error:  # the library raises plain exceptions; counting tokens says what is wrong
         print(f"tokens are shown by their ids: {path} cannot be read: {error}", flush=True)
         return dict.fromkeys(ids, "")

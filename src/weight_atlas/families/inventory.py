@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, located
 from weight_atlas.families.adapters import Adapter, check_factors
 from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.completeness import (
@@ -58,14 +58,15 @@ def inventory(checkpoint: "Checkpoint", family: str | None = None, allow_other: 
     readable, note (why it is `other` or not readable, or what is special about it), norm (what a norm computes, of
     NORMS). Sorted by stack and layer, within them in file order; what is in no layer comes first.
     """
-    architecture, entries = Architecture.of(checkpoint, family, allow_other=allow_other), checkpoint.entries
-    matches = _matches(architecture, entries, allow_other)
-    if architecture.adapter:  # the sizes of the model that it changes are not in it
-        check_factors({name: entry.shape for name, entry in entries.items()})
-        rows = _all_rows(entries, matches, architecture)
-    else:
-        rows = _checked_rows(entries, matches, architecture)
-    rows = tie(checkpoint, architecture, rows, matches)
+    with located(checkpoint.folder):
+        architecture, entries = Architecture.of(checkpoint, family, allow_other=allow_other), checkpoint.entries
+        matches = _matches(architecture, entries, allow_other)
+        if architecture.adapter:  # the sizes of the model that it changes are not in it
+            check_factors({name: entry.shape for name, entry in entries.items()})
+            rows = _all_rows(entries, matches, architecture)
+        else:
+            rows = _checked_rows(entries, matches, architecture)
+        rows = tie(checkpoint, architecture, rows, matches)
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     stacks = table["stack"].map(_STACKS).astype("int64")
     order = (stacks * (1 << 20) + table["layer"].fillna(-1)).argsort(kind="stable")
@@ -81,9 +82,10 @@ def check_against_config(checkpoint: "Checkpoint") -> None:
         architecture = Architecture.of(checkpoint)
     except AtlasError:
         return
-    matches = _matches(architecture, checkpoint.entries, allow_other=True)
-    if not architecture.adapter:
-        _checked_rows(checkpoint.entries, matches, architecture)
+    with located(checkpoint.folder):
+        matches = _matches(architecture, checkpoint.entries, allow_other=True)
+        if not architecture.adapter:
+            _checked_rows(checkpoint.entries, matches, architecture)
 
 
 def matrices(inventory: pd.DataFrame) -> pd.DataFrame:

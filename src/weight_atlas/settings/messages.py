@@ -96,6 +96,8 @@ def _explained(section: type[Settings], error: ErrorDetails, values: Any, where:
             f"the key {missing!r} is missing", where=place, remedy=_description(section, (*path, missing))
         )
     remedy = _misread(error) or error.get("ctx", {}).get("remedy") or _description(section, path)
+    if not path:
+        remedy = remedy or f"give some of these keys: {', '.join(section.model_fields)}"
     return AtlasError(f"{key or 'the configuration'}: {message}, not {_as_written(given)}", where=place, remedy=remedy)
 
 

@@ -1,6 +1,5 @@
 """Weights of tokens out of a file: a vector, or a table of them that is reduced to one number a token."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from weight_atlas.artifacts import read_json
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.named_tensor import CHUNK, NamedTensor, named_tensor, tensors_of
-from weight_atlas.errors import AtlasError, NotApplicable, unknown_name
+from weight_atlas.errors import CONTROL, AtlasError, NotApplicable, first_line, refuse_huge, unknown_name
 from weight_atlas.families.pieces import load_piece
 from weight_atlas.paths import user_path
 from weight_atlas.settings.token_weights import Table
@@ -77,6 +77,9 @@ def _of_table(table: Stored, settings: Table, top: int, path: Path) -> TokenWeig
             where=path,
             remedy="weights of tokens have one number a token, (V,) or (V, 1), or are a table with one row a token",
         )
+    if 0 in shape:
+        what = f"{table.name} of shape {list(shape)} holds no numbers"
+        raise AtlasError(what, where=path, remedy="name another tensor in `key`, or write the file again")
     flat = len(long) < 2 and (shape[0] != 1 or len(shape) == 1 or max(shape) == 1)
     if flat or (len(shape) == 2 and shape[0] == 1 and settings.reduce is None and settings.column is None):
         # (1, V) as well: a table of one token says nothing, a row of weights is how some tools store a vector.
@@ -162,16 +165,19 @@ def column_names(settings: Table, count: int) -> list[str] | None:
 
 def _names_in(path: Path) -> Iterator[str]:
     """Names in a file: one a line; or of JSON, a list, or an object from name to number."""
+    refuse_huge(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else text.splitlines()
+        content = read_json(path) if path.suffix == ".json" else path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise AtlasError(
-            f"the names of columns cannot be read: {error}", where=path, remedy="check the path"
-        ) from error
-    if isinstance(content, dict):
+        what = f"the names of columns cannot be read: {first_line(error)}"
+        raise AtlasError(what, where=path, remedy="check the path, and that it is UTF-8") from error
+    if isinstance(content, dict) and all(isinstance(number, int | float) for number in content.values()):
         content = sorted(content, key=content.__getitem__)
-    yield from (str(name).strip() for name in content if str(name).strip())
+    if not isinstance(content, list) or not all(isinstance(name, str) and not CONTROL.search(name) for name in content):
+        raise AtlasError(
+            "not the names of columns", where=path, remedy="give one a line, or as JSON a list, or an object of numbers"
+        )
+    yield from (name.strip() for name in content if name.strip())
 
 
 def matrix_row_norms(checkpoint: Checkpoint, inventory: pd.DataFrame, matrix: str) -> TokenWeights:

@@ -28,7 +28,8 @@ USUAL = (
     ("values", "value", "vals", "data", "weights"),
 )
 SHAPE = ("shape", "size", "dense_shape")
-MOST_ROWS = 1 << 31
+# More than any vocabulary and its columns: a table of these sizes is read some rows at a time.
+MOST_ROWS, MOST_COLUMNS = 1 << 26, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -117,16 +118,14 @@ def _shape(path: Path, tensors: dict[str, NamedTensor], row: np.ndarray, column:
     """The shape that the file says, or that of the places that have an entry."""
     least = (int(row.max(initial=-1)) + 1, int(column.max(initial=-1)) + 1)
     said = next((tensors[name].values().reshape(-1) for name in SHAPE if name in tensors), None)
-    if least[0] > MOST_ROWS or least[1] > MOST_ROWS:
-        what = f"a sparse table with an entry at row {least[0] - 1}, column {least[1] - 1}"
-        raise AtlasError(what, where=path, remedy="name rows, columns and values in this order in `sparse`")
-    if said is None:
-        return least
-    shape = tuple(int(size) for size in said)
+    shape = least if said is None else tuple(int(size) for size in said) if _whole(said) else ()
     if len(shape) != 2 or shape[0] < least[0] or shape[1] < least[1]:
         raise AtlasError(
             f"a sparse table of the shape {list(shape)} with an entry at row {least[0] - 1}, column {least[1] - 1}",
             where=path,
             remedy="write the file again: its shape is that of the dense table",
         )
+    if shape[0] > MOST_ROWS or shape[1] > MOST_COLUMNS:
+        what = f"a sparse table of {shape[0]} rows and {shape[1]} columns is larger than any vocabulary"
+        raise AtlasError(what, where=path, remedy="name rows, columns and values in this order in `sparse`")
     return shape[0], shape[1]

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from weight_atlas.errors import of_library
 from weight_atlas.tokens.batches import Documents, by_group
 from weight_atlas.tokens.counts import TokenCounts, added_up
 from weight_atlas.tokens.tallies import Encode, Tally, count_whole
@@ -72,7 +73,16 @@ def encoder(tokenizer: Any) -> Encode:
         return lambda texts: [tokenizer.encode(text, add_special_tokens=False) for text in texts]
     rust.no_truncation()
     rust.no_padding()
-    return lambda texts: [encoding.ids for encoding in rust.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def encode(texts: list[str]) -> list[list[int]]:
+        try:
+            return [encoding.ids for encoding in rust.encode_batch_fast(texts, add_special_tokens=False)]
+        except BaseException as error:
+            if (message := of_library(error)) is None:
+                raise
+            raise message from error
+
+    return encode
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from weight_atlas.data_sets import data_sets_library
 from weight_atlas.errors import AtlasError, first_line
 from weight_atlas.settings.corpora import Corpus
-from weight_atlas.tokens.files import Row, rows_of
+from weight_atlas.tokens.files import Row, columns_of, rows_of
 from weight_atlas.tokens.parts import Share
 from weight_atlas.tokens.progress import Progress
 from weight_atlas.tokens.sources import SUFFIXES
@@ -79,11 +79,6 @@ def hub_documents(dataset: str, corpus: Corpus) -> Iterator[Document]:
         ) from error
 
 
-def columns_of(corpus: Corpus) -> list[str]:
-    """The columns of a corpus that are read, each once."""
-    return list(dict.fromkeys([corpus.column, *([corpus.group_column] if corpus.group_column else []), *corpus.keep]))
-
-
 def with_text(documents: Iterable[Document], corpus: Corpus) -> Iterator[Document]:
     """The documents that have text, of which `max_documents` are taken, as valid Unicode (see `invalid_utf8`)."""
     return islice(_valid(documents, corpus.invalid_utf8), corpus.max_documents)
@@ -93,6 +88,7 @@ def _valid(documents: Iterable[Document], policy: str) -> Iterator[Document]:
     for document in documents:
         try:
             document.text.encode()
+            document.group.encode()
         except UnicodeEncodeError as error:
             if policy == "skip":
                 continue
@@ -102,7 +98,7 @@ def _valid(documents: Iterable[Document], policy: str) -> Iterator[Document]:
                     where=document.name,
                     remedy="mend or drop this document, or set invalid_utf8 to replace or skip",
                 ) from error
-            document = document._replace(text=_replaced(document.text))
+            document = document._replace(text=_replaced(document.text), group=_replaced(document.group))
         if document.text.strip():
             yield document
 

@@ -2,17 +2,20 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, AnyStr, NamedTuple
 
-from weight_atlas.errors import AtlasError, first_line
+from weight_atlas.errors import AtlasError, first_line, refuse_huge
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.tokens.parts import Share
 from weight_atlas.tokens.progress import Progress
 
 _ROWS = 256  # of a parquet file in memory at once
 _LONGEST_CELL = 2**31 - 1
+_LONGEST_LINE, _LONGEST_TEXT = 1 << 30, 1 << 32  # bytes of one document
+_NO_UTF8 = re.compile("[\udc80-\udcff]")  # how bytes that are not UTF-8 are kept in a text
 
 
 class Row(NamedTuple):
@@ -20,6 +23,11 @@ class Row(NamedTuple):
 
     number: int | None
     values: dict[str, Any]
+
+
+def columns_of(corpus: Corpus) -> list[str]:
+    """The columns of a corpus that are read, each once."""
+    return list(dict.fromkeys([corpus.column, *([corpus.group_column] if corpus.group_column else []), *corpus.keep]))
 
 
 def rows_of(share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
@@ -34,6 +42,7 @@ def rows_of(share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
 
 
 def _text(path: Path, share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
+    refuse_huge(path, _LONGEST_TEXT)
     content = path.read_bytes()
     progress.read(len(content))
     yield Row(None, {corpus.column: _decoded(content, path, 0, corpus), **dict.fromkeys(corpus.keep)})
@@ -47,7 +56,7 @@ def _json_lines(path: Path, share: Share, corpus: Corpus, progress: Progress) ->
             # A line belongs to the share in which it begins.
             file.seek(offset - 1)
             offset += len(file.readline()) - 1
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(_lines(file, path), start=1):
             if offset >= stop:
                 return
             progress.read(len(line))
@@ -57,10 +66,19 @@ def _json_lines(path: Path, share: Share, corpus: Corpus, progress: Progress) ->
             offset += len(line)
 
 
+def _lines(file: IO[AnyStr], path: Path) -> Iterator[AnyStr]:
+    """The lines of a file; AtlasError for one that no memory should be taken for."""
+    while line := file.readline(_LONGEST_LINE + 1):
+        if len(line) > _LONGEST_LINE:
+            what = f"a line of more than {_LONGEST_LINE:,} bytes"
+            raise AtlasError(what, where=path, remedy="write each document on a line of its own")
+        yield line
+
+
 def _json_row(line: str, where: str) -> dict:
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of the first, numbers of thousands of digits
         raise AtlasError(f"not valid JSON: {error}", where=where, remedy="write one JSON object a line") from error
     if not isinstance(row, dict):
         raise AtlasError("a line that is not a JSON object", where=where, remedy="write one JSON object a line")
@@ -71,7 +89,7 @@ def _csv_rows(path: Path, share: Share, corpus: Corpus, progress: Progress) -> I
     """Rows of a csv file whose first row names the columns; line ends in quoted cells stay as they are."""
     csv.field_size_limit(_LONGEST_CELL)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = csv.DictReader(_counted(file, progress), restkey="", strict=True)
+        rows = csv.DictReader(_counted(_lines(file, path), progress), restkey="", strict=True)
         try:
             for number, row in enumerate(rows, start=1):
                 if "" in row and isinstance(row[""], list):
@@ -95,8 +113,8 @@ def _counted(lines: Any, progress: Progress) -> Iterator[str]:
 
 
 def _require_utf8(row: dict, path: Path, number: int, corpus: Corpus) -> None:
-    text = row.get(corpus.column)
-    if corpus.invalid_utf8 == "error" and text and any("\udc80" <= character <= "\udcff" for character in text):
+    texts = (row.get(column) or "" for column in columns_of(corpus))
+    if corpus.invalid_utf8 == "error" and any(map(_NO_UTF8.search, texts)):
         raise AtlasError("not UTF-8", where=f"{path}, row {number}", remedy=_CONVERT)
 
 
@@ -104,9 +122,7 @@ def _parquet_rows(path: Path, share: Share, corpus: Corpus, progress: Progress) 
     import pyarrow
     from pyarrow import parquet
 
-    columns = list(
-        dict.fromkeys([corpus.column, *([corpus.group_column] if corpus.group_column else []), *corpus.keep])
-    )
+    columns = columns_of(corpus)
     try:
         with parquet.ParquetFile(path) as file:
             present = file.schema_arrow.names
@@ -128,7 +144,7 @@ def _parquet_rows(path: Path, share: Share, corpus: Corpus, progress: Progress) 
                     progress.read(size)
                 else:
                     number += rows
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # the last for texts that are not UTF-8
         raise AtlasError(
             f"the parquet file cannot be read: {first_line(error)}", where=path, remedy="restore it or leave it out"
         ) from error

@@ -11,6 +11,8 @@ class SentencePieceTokenizer:
 
         self._processor = sentencepiece.SentencePieceProcessor()
         self._processor.LoadFromSerializedProto(file.read_bytes())
+        # Now rather than later: a damaged file may have pieces that are no text.
+        self._vocabulary = {self._processor.id_to_piece(id): id for id in range(len(self))}
 
     def __len__(self) -> int:
         return self._processor.vocab_size()
@@ -23,7 +25,7 @@ class SentencePieceTokenizer:
 
     def get_vocab(self) -> dict[str, int]:
         """The id of each piece, as it is written in the file."""
-        return {self._processor.id_to_piece(id): id for id in range(len(self))}
+        return dict(self._vocabulary)
 
     def batch_decode(self, ids: list[list[int]], clean_up_tokenization_spaces: bool = False) -> list[str]:
         """The text of each list of ids."""

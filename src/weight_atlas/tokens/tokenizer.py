@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from weight_atlas.errors import AtlasError, NotApplicable, first_line
+from weight_atlas.errors import AtlasError, NotApplicable, first_line, refuse_huge
+from weight_atlas.tokens.tokenizer_limits import check_growth, check_ids
 
 # The components that turn a text into ids, and ids into a text.
 _PARTS = ("normalizer", "pre_tokenizer", "model", "decoder")
@@ -38,8 +39,6 @@ def tokenizer_and_source(folder: Path, *, trust_remote_code: bool) -> tuple[Any,
     """The tokenizer, and where its ids come from: source, and the parts that transformers built otherwise (rebuilt)."""
     if folder.is_file():
         return _of_file(folder)
-    from transformers import AutoTokenizer
-
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise NotApplicable(
             "the model comes without a tokenizer",
@@ -47,13 +46,31 @@ def tokenizer_and_source(folder: Path, *, trust_remote_code: bool) -> tuple[Any,
             remedy="put its tokenizer.json beside the weights, or switch off the analyses of this model that read text",
         )
     try:
+        stored = _stored(file) if (file := folder / "tokenizer.json").is_file() else None
+        from transformers import AutoTokenizer
+
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
-        return tokenizer, _restore(tokenizer, folder / "tokenizer.json")
+        source = _restore(tokenizer, stored)
+    except AtlasError:
+        raise
     except Exception as error:
         # Missing files, unknown classes and broken JSON all surface as different types here.
         raise _not_loaded(
             error, folder, "check tokenizer.json, tokenizer_config.json and config.json beside the weights"
         ) from error
+    check_ids(tokenizer.get_vocab().values(), folder)
+    return tokenizer, source
+
+
+def _stored(file: Path) -> Any:
+    """A tokenizer.json as it stands, checked before anything works with it."""
+    from tokenizers import Tokenizer
+
+    refuse_huge(file)
+    stored = Tokenizer.from_file(str(file))
+    check_ids(stored.get_vocab().values(), file)
+    check_growth(stored, file)
+    return stored
 
 
 def stored_vocabulary(folder: Path) -> dict[str, int] | None:
@@ -61,22 +78,24 @@ def stored_vocabulary(folder: Path) -> dict[str, int] | None:
 
     The same ids as those of the tokenizer, in a fraction of the time that importing transformers takes.
     """
-    from tokenizers import Tokenizer
-
     if not (file := folder / "tokenizer.json").is_file():
         return None
     try:
-        vocabulary = Tokenizer.from_file(str(file)).get_vocab(with_added_tokens=True)
+        vocabulary = _stored(file).get_vocab(with_added_tokens=True)
         if (file := folder / "tokenizer_config.json").is_file():
             added = json.loads(file.read_text(encoding="utf-8")).get("added_tokens_decoder") or {}
             vocabulary |= {token["content"]: int(number) for number, token in added.items()}
+    except AtlasError:
+        raise
     except Exception as error:  # tokenizers raises Exception itself
         raise _not_loaded(error, file, "restore the file from the model's source") from error
+    check_ids(vocabulary.values(), folder)
     return vocabulary
 
 
 def _of_file(file: Path) -> tuple[Any, dict[str, Any]]:
     """The tokenizer that one file is, as tokenizer_and_source gives it."""
+    refuse_huge(file)
     try:
         if file.suffix == ".model":
             from weight_atlas.tokens.sentencepiece_file import SentencePieceTokenizer
@@ -84,7 +103,9 @@ def _of_file(file: Path) -> tuple[Any, dict[str, Any]]:
             return SentencePieceTokenizer(file), {"source": file.name, "rebuilt": []}
         from transformers import PreTrainedTokenizerFast
 
-        return PreTrainedTokenizerFast(tokenizer_file=str(file)), {"source": file.name, "rebuilt": []}
+        return PreTrainedTokenizerFast(tokenizer_object=_stored(file)), {"source": file.name, "rebuilt": []}
+    except AtlasError:
+        raise
     except Exception as error:
         raise _not_loaded(
             error, file, "give a tokenizer.json of the library tokenizers, or a SentencePiece model"
@@ -95,16 +116,13 @@ def _not_loaded(error: Exception, where: Path, remedy: str) -> AtlasError:
     return AtlasError(f"the tokenizer cannot be loaded: {first_line(error)}", where=where, remedy=remedy)
 
 
-def _restore(tokenizer: Any, file: Path) -> dict[str, Any]:
-    """Replace what transformers made of tokenizer.json by the stored one, where the two differ."""
-    from tokenizers import Tokenizer
-
+def _restore(tokenizer: Any, stored: Any) -> dict[str, Any]:
+    """Replace what transformers made of tokenizer.json by the stored one, where the two differ; None: without one."""
     rebuilt = getattr(tokenizer, "backend_tokenizer", None)
     if type(tokenizer).__module__.startswith("transformers_modules."):
         return {"source": "code that comes with the model", "rebuilt": []}
-    if rebuilt is None or not file.is_file():
+    if rebuilt is None or stored is None:
         return {"source": type(tokenizer).__name__, "rebuilt": []}
-    stored = Tokenizer.from_file(str(file))
     differing = [part for part in _PARTS if _state(stored, part) != _state(rebuilt, part)]
     differing += ["added_tokens"] if _added_tokens(stored).items() - _added_tokens(rebuilt).items() else []
     if differing:
@@ -116,7 +134,7 @@ def _restore(tokenizer: Any, file: Path) -> dict[str, Any]:
             "ids are those of tokenizer.json",
             flush=True,
         )
-    return {"source": file.name, "rebuilt": differing}
+    return {"source": "tokenizer.json", "rebuilt": differing}
 
 
 def _wrap_alike(stored: Any, rebuilt: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from weight_atlas.checkpoint.source import parse_source, streamable
-from weight_atlas.errors import AtlasError, unknown_name
+from weight_atlas.errors import AtlasError, located, unknown_name
 from weight_atlas.paths import user_path
 from weight_atlas.settings.configuration import Configuration
 from weight_atlas.settings.messages import checked
@@ -20,6 +20,7 @@ from weight_atlas.settings.tokenizers import TokenizerSpec
 from weight_atlas.tokens.sources import check_source
 from weight_atlas.workflow.effective import effective
 from weight_atlas.workflow.series import with_checkpoints
+from weight_atlas.yaml_file import check_document
 
 # Keys under which a section lists something by the name of a model.
 BY_MODEL = (("neuron_effects", "neurons"), ("intervention_targets", "coordinates"))
@@ -63,9 +64,6 @@ def _name_tokenizers(complete: dict[str, Any], where: str) -> None:
         entry["tokenizer"] = name
 
 
-MERGE = "tag:yaml.org,2002:merge"  # `<<` takes over another mapping, and may stand several times
-
-
 def refuse_repeated_keys(paths: Iterable[Path]) -> None:
     """Raise AtlasError for the first key that stands twice in one mapping of a YAML or JSON file."""
     import yaml
@@ -77,8 +75,7 @@ def refuse_repeated_keys(paths: Iterable[Path]) -> None:
             document = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.YAMLError:
             continue  # Snakemake reads the file as well, and says what is wrong with it
-        for mapping, name in _mappings(document, "", set()):
-            _check(mapping, name, path)
+        check_document(document, path)
 
 
 def refuse_repeated_settings(arguments: Sequence[str]) -> None:
@@ -94,8 +91,7 @@ def refuse_repeated_settings(arguments: Sequence[str]) -> None:
             )
         lines[key] = text
         with suppress(yaml.YAMLError):  # Snakemake takes it for a text then
-            for mapping, name in _mappings(yaml.compose(text, Loader=yaml.SafeLoader), key, set()):
-                _check(mapping, name, "command line: --config")
+            check_document(yaml.compose(text, Loader=yaml.SafeLoader), "command line: --config", key)
 
 
 def _settings(arguments: Sequence[str]) -> Iterator[str]:
@@ -110,44 +106,20 @@ def _settings(arguments: Sequence[str]) -> Iterator[str]:
             yield word
 
 
-def _mappings(node: Any, name: str, seen: set[int]) -> Iterator[tuple[Any, str]]:
-    """Yield all mappings below a node, each once, with their dotted keys; an alias may lie in what it stands for."""
-    import yaml
-
-    if node is None or id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.MappingNode):
-        yield node, name
-    if not isinstance(node, yaml.ScalarNode):
-        parts = node.value if isinstance(node, yaml.MappingNode) else enumerate(node.value)
-        for key, part in parts:
-            yield from _mappings(part, f"{name}.{getattr(key, 'value', key)}".lstrip("."), seen)
-
-
-def _check(mapping: Any, name: str, source: Path | str) -> None:
-    lines: dict[tuple[str, str], int] = {}
-    for key, _ in mapping.value:
-        identity, line = (key.tag, str(key.value)), key.start_mark.line + 1
-        if identity in lines and key.tag != MERGE:
-            raise AtlasError(
-                f"the key {key.value!r} stands twice{f' in {name}' if name else ''}",
-                where=f"{source}, lines {lines[identity]} and {line}" if isinstance(source, Path) else source,
-                remedy="keep one of the two, or put what is below them together",
-            )
-        lines[identity] = line
-
-
-def check_paths(config: dict) -> None:
+def check_paths(config: dict, where: str = "configuration") -> None:
     """Raise AtlasError for the first source or folder of a checked configuration that can mean nothing."""
-    for model in (*config["models"].values(), *config["tokenizers"].values()):
-        (streamable if model.get("stream") else parse_source)(model["source"])
-    for corpus in config["corpora"].values():
-        check_source(corpus["source"])
-    for task in config["tasks"].values():
+    for section in ("models", "tokenizers"):
+        for name, model in config[section].items():
+            with located(f"{where}: {section}.{name}.source"):
+                (streamable if model.get("stream") else parse_source)(model["source"])
+    for name, corpus in config["corpora"].items():
+        with located(f"{where}: corpora.{name}.source"):
+            check_source(corpus["source"])
+    for name, task in config["tasks"].items():
         for key in ("folder", "mirror"):
             if task[key] is not None:
-                user_path(task[key])
+                with located(f"{where}: tasks.{name}.{key}"):
+                    user_path(task[key])
 
 
 def plain_folders(pathvars: dict[str, str]) -> dict[str, str]:

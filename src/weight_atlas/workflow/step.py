@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from weight_atlas.errors import AtlasError, NotApplicable, explained, missing_extra
+from weight_atlas.errors import AtlasError, NotApplicable, explained, missing_extra, of_library
 from weight_atlas.workflow.arguments import from_command_line, from_job, outputs_of
 from weight_atlas.workflow.provenance import VERSIONS, versions
 
@@ -56,6 +56,10 @@ def run_step(main: Callable[..., None], namespace: dict[str, Any]) -> None:
         _end(message)
     except ModuleNotFoundError as error:
         if (message := missing_extra(error)) is None:
+            raise
+        _end(message)
+    except BaseException as error:
+        if (message := of_library(error)) is None:
             raise
         _end(message)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from weight_atlas.checkpoint.tensors import Store
 from weight_atlas.dtypes import COMPUTED, DTYPES
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, refuse_huge
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +69,7 @@ def _beside(folder: Path) -> dict[str, Any]:
     for name, method in (("quantize_config.json", "gptq"), ("quant_config.json", "awq"), ("hf_quant_config.json", "")):
         path = folder / name
         if path.is_file():
+            refuse_huge(path)
             try:
                 found = json.loads(path.read_text(encoding="utf-8"))
                 return {"quant_method": method, **found, **found.get("quantization", {})}

@@ -7,7 +7,7 @@ from weight_atlas.checkpoint.quantized import compressed_tensors, fp4, fp8, gptq
 from weight_atlas.checkpoint.quantized.scheme import Packed, Settings
 from weight_atlas.checkpoint.safetensors_file import row_range
 from weight_atlas.checkpoint.tensors import Store, TensorEntry
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,18 @@ class QuantizedStore:
             return torch.empty(shape)
         if packed.values is None:
             raise AtlasError(f"tensor {name} cannot be read: {packed.note}", where=self.folder)
-        return packed.values(start, start + shape[0])
+        try:
+            return packed.values(start, start + shape[0])
+        except (
+            RuntimeError,
+            IndexError,
+            ValueError,
+        ) as error:  # of parts whose shapes or indices contradict each other
+            raise AtlasError(
+                f"the parts of {name} do not fit together: {first_line(error)[:200]}",
+                where=self.folder / self.entries[name].shard,
+                remedy="get all files of the checkpoint again, from one version of it",
+            ) from error
 
     def raw(self, name: str) -> bytes:
         """The bytes of a stored tensor."""

@@ -1,0 +1,22 @@
+"""What bad inputs of several kinds are made of."""
+
+import json
+import struct
+from typing import Any
+
+from hostile.valid import Files
+
+Case = tuple[str, str, Files]  # name, kind of input, files
+DEEP = b"[" * 100_000 + b"]" * 100_000
+LONG = "9" * 5000
+
+
+def safetensors(header: Any, data: bytes = b"", length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def taken_apart(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and data of a safetensors file."""
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length]), content[8 + length :]

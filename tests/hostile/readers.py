@@ -1,0 +1,127 @@
+"""What reads each kind of input, to the last of its values, as the workflow's steps do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+
+def read_model(folder: Path) -> None:
+    """Index, inventory, description, and every tensor whole and by its pieces."""
+    from weight_atlas.checkpoint.checkpoint import Checkpoint
+    from weight_atlas.families.architecture import Architecture
+    from weight_atlas.families.architecture_summary import configuration, parameter_table
+    from weight_atlas.families.inventory import inventory, matrices
+    from weight_atlas.families.pieces import load_piece
+
+    checkpoint = Checkpoint.from_folder(folder)
+    for name, entry in checkpoint.entries.items():
+        if not entry.note:
+            checkpoint.read(name)
+    table = inventory(checkpoint)
+    for row in matrices(table).itertuples():
+        load_piece(checkpoint, row)
+    configuration(Architecture.of(checkpoint), table)
+    parameter_table(table)
+
+
+def run_model(folder: Path) -> None:
+    """Load the model and let it read three tokens."""
+    import torch
+
+    from weight_atlas.checkpoint.checkpoint import Checkpoint
+    from weight_atlas.live.anatomy import anatomy
+    from weight_atlas.live.load import load_model
+
+    model = load_model(Checkpoint.from_folder(folder), dtype="float32", trust_remote_code=False)
+    anatomy(model, None)
+    with torch.inference_mode():
+        model(torch.tensor([[1, 2, 3]]))
+
+
+def count_tokens(folder: Path) -> None:
+    """The tokenizer of a folder: its vocabulary, the texts of its tokens, and counts of a text."""
+    from weight_atlas.embeddings.token_texts import token_texts
+    from weight_atlas.tokens.batches import Documents
+    from weight_atlas.tokens.model_vocabulary import count_corpus, tokenizer_vocabulary
+    from weight_atlas.tokens.tokenizer import stored_vocabulary
+
+    place = folder / "tokenizer.model"
+    place = place if place.is_file() else folder
+    vocabulary = tokenizer_vocabulary(place, trust_remote_code=False)
+    count_corpus(vocabulary, [Documents(["the cat sat on a mat" * 40] * 3, [""] * 3)])
+    stored_vocabulary(folder)
+    token_texts(folder, range(4))
+
+
+def read_texts(folder: Path) -> None:
+    from weight_atlas.tokens.corpora import read_corpus
+
+    (path,) = folder.iterdir()
+    read_corpus(str(path), **({} if path.suffix == ".txt" else {"group_column": "language"}))
+
+
+def read_weights(folder: Path) -> None:
+    from weight_atlas.settings.token_weights import Table
+    from weight_atlas.token_weights.reading import read_token_weights
+
+    (path,) = folder.glob("w.*")
+    names = {"columns": str(folder / "names.json")} if (folder / "names.json").exists() else {}
+    read_token_weights(path, Table(reduce="norm", **names), top=3)
+
+
+def read_configuration(folder: Path) -> None:
+    """As a file of the workflow, and as the project of the command."""
+    import yaml
+
+    from weight_atlas.command.estimate import _complete, _read
+    from weight_atlas.command.project import FILE, Project
+
+    path, values = _read(folder / "c.yaml")
+    _complete(values, "quick", path)
+    (folder / FILE).write_bytes(path.read_bytes())
+    project = Project(folder)
+    project.configured()
+    yaml.safe_dump(values)
+
+
+def read_thresholds(folder: Path) -> None:
+    from weight_atlas.command.thresholds import read_thresholds as read
+
+    read(folder / "t.yaml")
+
+
+def compare_files(folder: Path) -> None:
+    """The files beside the weights, against an empty folder."""
+    from weight_atlas.checkpoint.checkpoint import Checkpoint
+    from weight_atlas.comparison.files import file_differences
+
+    config = Checkpoint.from_folder(folder).config
+    empty = folder / "empty"
+    empty.mkdir(exist_ok=True)
+    file_differences(folder, empty, (config, {}))
+
+
+READERS: dict[str, tuple[Callable[[Path], None], ...]] = {
+    **dict.fromkeys(
+        (
+            "safetensors_model",
+            "sharded_model",
+            "pytorch_model",
+            "gguf_model",
+            "fp8_model",
+            "gptq_model",
+            "nf4_model",
+            "compressed_model",
+            "adapter",
+        ),
+        (read_model,),
+    ),
+    "live_model": (run_model, compare_files),
+    **dict.fromkeys(("tokenizer", "sentencepiece"), (count_tokens,)),
+    **dict.fromkeys(("text", "json_lines", "csv_rows", "parquet_rows"), (read_texts,)),
+    **dict.fromkeys(
+        ("weights_npy", "weights_safetensors", "weights_sparse", "weights_bytes", "weights_pytorch", "column_names"),
+        (read_weights,),
+    ),
+    "configuration": (read_configuration,),
+    "thresholds": (read_thresholds,),
+}
