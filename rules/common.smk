@@ -15,7 +15,6 @@ from weight_atlas.workflow.configuration import (
     plain_folders,
     refuse_repeated_keys,
     refuse_repeated_settings,
-    typed,
 )
 from weight_atlas.comparison.choices import Pairs, related_models
 from weight_atlas.costs.announce import announce
@@ -39,6 +38,7 @@ from weight_atlas.workflow.renewal import Renewals
 from weight_atlas.workflow.run_lock import hold_all, refuse_results_of_another
 from weight_atlas.workflow.selection import Selection
 from weight_atlas.workflow.series import Runs
+from weight_atlas.workflow.typed import typed
 
 ROOT = Path(workflow.current_basedir.join("..").get_path_or_uri(secret_free=True)).resolve()
 try:

@@ -11,7 +11,8 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.quantization.formats import FORMATS
 from weight_atlas.settings.ablations import KINDS
 from weight_atlas.settings.schema import json_schema, resolved
-from weight_atlas.workflow.configuration import configured, refuse_repeated_keys, refuse_repeated_settings, typed
+from weight_atlas.workflow.configuration import configured, refuse_repeated_keys, refuse_repeated_settings
+from weight_atlas.workflow.typed import typed
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json_schema()

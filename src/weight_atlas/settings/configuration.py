@@ -75,10 +75,18 @@ class Pathvars(Settings):
 class Configuration(Settings):
     """What to analyse, and how."""
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["models"]}, {"required": ["series"]}]})
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": [key]} for key in ("models", "models_table", "series")]}
+    )
 
     models: dict[Name, Entry[Model]] = Field(
         {}, description="The models to analyse, by a name of your choice; the name becomes part of file names."
+    )
+    models_table: Text | None = Field(
+        None,
+        description="A table of further models, with tabs between its columns: `name`, `source` and other keys of "
+        "models; an empty cell leaves its key out, items of a list have commas between them, and a key of a section "
+        "is a column such as super_weights.spike_threshold.",
     )
     series: dict[Name, SeriesEntry] = Field(
         {},

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from weight_atlas.settings.base import Distinct, Name, Settings, Text
+from weight_atlas.settings.base import Distinct, Entry, Name, Settings, Text
 from weight_atlas.settings.model_entries import Analysed, Model
 from weight_atlas.settings.models import Live, Stored
 
@@ -46,9 +46,9 @@ class Series(Analysed, Live, Stored):
 
 
 class Checkpoints(Settings):
-    """The models that a series adds to those of the configuration."""
+    """The models that a series or a table adds to those of the configuration."""
 
-    models: dict[Name, Model] = Field(description="By their names.")
+    models: dict[Name, Entry[Model]] = Field(description="Models by their names, with the keys that `models.NAME` has.")
 
 
 def _wrong(what: str, remedy: str) -> PydanticCustomError:

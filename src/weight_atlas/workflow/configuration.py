@@ -1,24 +1,22 @@
 """Read a configuration as Snakemake gives it, check it, and fill in what it leaves out.
 
-Keys that stand twice are refused: YAML and JSON would take the last of them without a word. Values of --config arrive
-as texts, `effective_rank='{phases: 4}'` as {"phases": "4"}, and get the types of the schema. What it allows to be a
-text stays as it was typed, so that the model 2024 and the revision 0012345 keep their names.
+Keys that stand twice are refused: YAML and JSON would take the last of them without a word.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from weight_atlas.checkpoint.source import parse_source, streamable
 from weight_atlas.errors import AtlasError, located, unknown_name
 from weight_atlas.paths import user_path
 from weight_atlas.settings.configuration import Configuration
 from weight_atlas.settings.messages import checked
-from weight_atlas.settings.schema import json_schema, resolved
 from weight_atlas.settings.tokenizers import TokenizerSpec
 from weight_atlas.tokens.sources import check_source
 from weight_atlas.workflow.effective import effective
+from weight_atlas.workflow.models_table import with_table
 from weight_atlas.workflow.series import with_checkpoints
 from weight_atlas.yaml_file import check_document
 
@@ -32,7 +30,7 @@ def configured(config: dict[str, Any], where: str) -> dict[str, Any]:
     The first thing wrong is an AtlasError that names the key, what is allowed there, and for an unknown key the
     nearest valid one. `where` names the file in the message.
     """
-    complete = effective(with_checkpoints(checked(Configuration, config, where), where))
+    complete = effective(with_checkpoints(with_table(checked(Configuration, config, where), where), where))
     for section, key in BY_MODEL:
         for name in complete[section][key]:
             if name not in complete["models"]:
@@ -125,69 +123,3 @@ def check_paths(config: dict, where: str = "configuration") -> None:
 def plain_folders(pathvars: dict[str, str]) -> dict[str, str]:
     """The folders of outputs, spelled as Snakemake compares them: without ~, ./, doubled and trailing slashes."""
     return {name: user_path(folder).as_posix() for name, folder in pathvars.items()}
-
-
-Schema: TypeAlias = dict[str, Any]
-TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-NOTHING = ("", "~", "null")
-JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
-
-
-def typed(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration with every text that the schema cannot mean as a text read as what it can mean.
-
-    A text that fits nothing is returned as it is: the check names it then.
-    """
-    if not config:
-        return {}
-    schema = json_schema()
-    return _typed(config, schema, schema)
-
-
-def _typed(value: Any, schema: Schema, root: Schema) -> Any:
-    options = list(_options(schema, root))
-    if isinstance(value, dict):
-        return {key: _typed(each, _of_key(options, key), root) for key, each in value.items()}
-    if isinstance(value, list):
-        items: Schema = next((option["items"] for option in options if "items" in option), {})
-        return [_typed(each, items, root) for each in value]
-    return _read(value, {kind for option in options for kind in _kinds(option)}) if isinstance(value, str) else value
-
-
-def _options(schema: Schema, root: Schema) -> Iterator[Schema]:
-    """The schemas, free of references, of which a value may follow any."""
-    schema = resolved(schema, root)
-    yield schema
-    for option in schema.get("anyOf", ()):
-        yield from _options(option, root)
-
-
-def _of_key(options: list[Schema], key: str) -> Schema:
-    for option in options:
-        if key in option.get("properties", {}):
-            return option["properties"][key]
-        if isinstance(option.get("additionalProperties"), dict):
-            return option["additionalProperties"]
-    return {}
-
-
-def _kinds(option: Schema) -> list[str]:
-    if "enum" in option:
-        return [JSON_TYPES[type(value)] for value in option["enum"]]
-    kinds = option.get("type", [])
-    return [kinds] if isinstance(kinds, str) else kinds
-
-
-def _read(text: str, kinds: set[str]) -> Any:
-    if text.lower() in NOTHING and ("null" in kinds or "object" in kinds):
-        return None
-    if "string" in kinds:
-        return text
-    if "boolean" in kinds and text.lower() in TRUTHS:
-        return TRUTHS[text.lower()]
-    readers: Iterable[tuple[str, Callable[[str], Any]]] = (("integer", int), ("number", float))
-    for kind, read in readers:
-        if kinds & {kind, "number"}:
-            with suppress(ValueError):
-                return read(text)
-    return text

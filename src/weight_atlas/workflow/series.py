@@ -23,7 +23,8 @@ def gives_models(config: Mapping[str, Any]) -> bool:
     """Whether a configuration as it is written, right or wrong, says itself what to analyse."""
     series = config.get("series")
     entries = series.values() if isinstance(series, dict) else ()
-    return "models" in config or any(isinstance(entry, dict) and "source" in entry for entry in entries)
+    named = any(isinstance(entry, dict) and "source" in entry for entry in entries)
+    return "models" in config or "models_table" in config or named
 
 
 def with_checkpoints(configuration: Configuration, where: str) -> Configuration:
@@ -42,7 +43,8 @@ def with_checkpoints(configuration: Configuration, where: str) -> Configuration:
         if None not in (steps := numbers_of(members)):
             listed[name] = _by_steps(members, steps)
     if not models:
-        raise AtlasError("no models to analyse", where=f"{where}: models", remedy="give `models`, or `series`")
+        remedy = "give `models`, `models_table` or `series`"
+        raise AtlasError("no models to analyse", where=f"{where}: models", remedy=remedy)
     series = {name: entry.model_copy(update={"models": listed[name]}) for name, entry in configuration.series.items()}
     return configuration.model_copy(update={"models": models, "series": series})
 
