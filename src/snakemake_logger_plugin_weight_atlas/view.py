@@ -128,8 +128,8 @@ class View:
         message = record.getMessage()
         if any(said in message for said in _SAID_ALREADY) or getattr(record, "exception", "") == "KeyboardInterrupt":
             return
-        if message.startswith("Incomplete, since steps failed"):
-            return
+        if message.startswith(("Incomplete, since steps failed", "Steps failed")):
+            return  # each of which was said as it failed
         said = of_snakemake(message)
         if said not in self.told:
             self.told.add(said)

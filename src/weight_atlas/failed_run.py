@@ -15,6 +15,7 @@ def write_unfinished_pages(workflow: Any, say: Callable[[str], None]) -> None:
     if not failed:
         return
     # Building the graph of jobs, which every dry run does, must not pay for pandas.
+    from weight_atlas.pages.failed_models import failures_told
     from weight_atlas.pages.unfinished import WRITERS, unfinished
 
     dag, summaries = workflow.dag, dict[Path, dict]()
@@ -25,3 +26,4 @@ def write_unfinished_pages(workflow: Any, say: Callable[[str], None]) -> None:
             say(f"Incomplete, since steps failed: {job.output.page}")
         except Exception as error:
             say(f"No page could be written: {job.output.page}: {type(error).__name__}: {error}")
+    say(failures_told(dag, failed))

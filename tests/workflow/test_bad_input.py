@@ -227,3 +227,5 @@ def test_a_failing_model_does_not_stop_the_others(project, tmp_path):
     done = project.snakemake(*arguments, check=False)
     assert done.returncode == 1
     assert (tmp_path / "results/tensor_inventory/good.parquet").is_file()
+    said = done.stdout + done.stderr
+    assert "Steps failed of 1 of 2 models" in said and "bad: fetch_checkpoint: " in said and "nowhere" in said

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from weight_atlas.tokens.tokenizer_limits import check_growth
+from weight_atlas.tokenizer_limits import check_growth
 
 
 def with_texts(neighbours: pd.DataFrame, folder: Path) -> pd.DataFrame:

@@ -15,8 +15,8 @@ INTRODUCTION = """\
 
     snakemake --cores 8 --resources gpu=1 --configfile my.yaml
 
-Only `models`, `models_table` or `series` must be in it; everything else has a default. Single keys can be set on the command line:
-`--config effective_rank='{phases: 4}'`. Relative paths are relative to the working directory.
+Only `models`, `models_table` or `series` must be in it; everything else has a default. Single keys can be set on the
+command line: `--config effective_rank='{phases: 4}'`. Relative paths are relative to the working directory.
 A key that is not below is refused, with the nearest valid one named, and so is one that stands twice.
 `config/examples/` has configurations to copy.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from weight_atlas.errors import AtlasError, NotApplicable, first_line, refuse_huge
-from weight_atlas.tokens.tokenizer_limits import check_growth, check_ids
+from weight_atlas.tokenizer_limits import check_growth, check_ids
 
 # The components that turn a text into ids, and ids into a text.
 _PARTS = ("normalizer", "pre_tokenizer", "model", "decoder")
