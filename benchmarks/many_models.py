@@ -86,7 +86,7 @@ def _write(folder: Path, models: int) -> None:
 
 
 @app.command
-def plan(folder: Path, what: str, profile: int = 0) -> None:
+def plan(folder: Path, what: str, profile: int = 0, profiled: str = "from nothing") -> None:
     """Build the graph once and print what it took as JSON; what = recorded: then leave all as if it had run."""
     from snakemake.api import SnakemakeApi
     from snakemake.settings.enums import RerunTrigger
@@ -95,7 +95,7 @@ def plan(folder: Path, what: str, profile: int = 0) -> None:
     triggers = frozenset(RerunTrigger.parse_choices_set(["mtime", "params", "input", "software-env"]))
     os.chdir(folder)
     profiler = cProfile.Profile()
-    if profile and what == "nothing to do":
+    if profile and what == profiled:
         profiler.enable()
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         workflow = api.workflow(
@@ -111,7 +111,7 @@ def plan(folder: Path, what: str, profile: int = 0) -> None:
         if what == "recorded":
             asyncio.run(_record(store, jobs))
     profiler.disable()
-    lines = _lines(profiler, profile) if profile and what == "nothing to do" else ""
+    lines = _lines(profiler, profile) if profile and what == profiled else ""
     spent = resource.getrusage(resource.RUSAGE_SELF)
     found = {
         "jobs": len(jobs), "run": running, "seconds": spent.ru_utime + spent.ru_stime, "profile": lines,

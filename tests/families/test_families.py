@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -158,7 +159,9 @@ def changed_shapes(saved: Saved) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def changed(saved: Saved, entries: dict) -> SimpleNamespace:
-    return SimpleNamespace(config=saved.checkpoint.config, entries=entries, family=None, read=saved.checkpoint.read)
+    return SimpleNamespace(
+        folder=Path("model"), config=saved.checkpoint.config, entries=entries, family=None, read=saved.checkpoint.read
+    )
 
 
 def test_no_tensor_can_have_another_shape(saved: Saved) -> None:

@@ -34,7 +34,7 @@ def checkpoint(config: dict, shapes: dict[str, tuple[int, ...]]) -> SimpleNamesp
         entries[name] = SimpleNamespace(
             name=name, dtype="BF16", shape=shape, shard="x", bytes=2 * count, offset=-1, note="", remark=""
         )
-    return SimpleNamespace(config=config, entries=entries, family=None)
+    return SimpleNamespace(folder=Path("model"), config=config, entries=entries, family=None)
 
 
 MOE = {

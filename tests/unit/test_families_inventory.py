@@ -67,7 +67,7 @@ def headers_only(config: dict, shapes: dict, **more) -> SimpleNamespace:
         )
         for name, shape in shapes.items()
     }  # fmt: skip
-    return SimpleNamespace(config=config, entries=entries, family=None)
+    return SimpleNamespace(folder=Path("model"), config=config, entries=entries, family=None)
 
 
 def test_columns_and_order_of_a_small_model(make):

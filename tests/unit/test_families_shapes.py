@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -49,7 +50,7 @@ def headers(config: dict, shapes: dict, family: str | None = None) -> SimpleName
         )
         for name, shape in shapes.items()
     }
-    return SimpleNamespace(config=config, entries=entries, family=family)
+    return SimpleNamespace(folder=Path("model"), config=config, entries=entries, family=family)
 
 
 def refused(config: dict, shapes: dict) -> str:

@@ -17,7 +17,7 @@ from weight_atlas.paths import user_path
 from weight_atlas.settings.token_weights import Table
 from weight_atlas.token_weights.best_tokens import BestTokens
 from weight_atlas.token_weights.byte_floats import ByteFloats, byte_floats
-from weight_atlas.token_weights.sparse_table import SparseTable, sparse_table
+from weight_atlas.token_weights.sparse_table import MOST_ROWS, SparseTable, sparse_table
 
 USUAL = "token_weights"
 Stored: TypeAlias = NamedTensor | ByteFloats | SparseTable
@@ -77,7 +77,7 @@ def _of_table(table: Stored, settings: Table, top: int, path: Path) -> TokenWeig
             where=path,
             remedy="weights of tokens have one number a token, (V,) or (V, 1), or are a table with one row a token",
         )
-    if 0 in shape:
+    if 0 in shape and max(shape) > MOST_ROWS:  # no file would be too small for it
         what = f"{table.name} of shape {list(shape)} holds no numbers"
         raise AtlasError(what, where=path, remedy="name another tensor in `key`, or write the file again")
     flat = len(long) < 2 and (shape[0] != 1 or len(shape) == 1 or max(shape) == 1)
