@@ -22,10 +22,10 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from types import SimpleNamespace
+from typing import Annotated, Any
 
 import cyclopts
 import numpy as np
@@ -68,44 +68,89 @@ def texts(megabytes: float) -> Iterator[str]:
         print(f"this machine has {megabytes - left / 1e6:.0f} MB of distinct text", file=sys.stderr)
 
 
-@app.command
-def measure(name: str, way: str, megabytes: float, text: Path, threads: int = 1) -> None:
-    """Time one way in this process, and print what it took."""
+def batches(text: Path) -> Iterator[list[str]]:
+    """The texts of a file of JSON lines, in batches as a corpus is counted in."""
+    size, batch = 0, []
+    for line in text.open(encoding="utf-8"):
+        batch.append(json.loads(line))
+        size += len(batch[-1])
+        if size > 1 << 22:
+            yield batch
+            size, batch = 0, []
+    yield batch
+
+
+def loaded(name: str, threads: int = 1) -> tuple[Any, Path, int]:
+    """A tokenizer, its file, and the size of its vocabulary."""
     os.environ |= {"RAYON_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true" if threads > 1 else "false"}
     from tokenizers import Tokenizer
-
-    from weight_atlas.tokens.batches import Documents
-    from weight_atlas.tokens.counting import count_tokens
 
     file = tokenizer_file(name)
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    vocabulary = max(tokenizer.get_vocab().values()) + 1
+    return tokenizer, file, max(tokenizer.get_vocab().values()) + 1
 
-    def batches() -> Iterator[list[str]]:
-        size, batch = 0, []
-        for line in text.open(encoding="utf-8"):
-            batch.append(json.loads(line))
-            size += len(batch[-1])
-            if size > 1 << 22:
-                yield batch
-                size, batch = 0, []
-        yield batch
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def ours(tokenizer: Any, file: Path, vocabulary: int, texts: Iterable[list[str]]) -> np.ndarray:
+    """The counts by the library that is measured."""
+    from weight_atlas.tokens.batches import Documents
+    from weight_atlas.tokens.counting import count_tokens
+
+    backend = SimpleNamespace(backend_tokenizer=tokenizer)
+    documents = (Documents(batch, [""] * len(batch)) for batch in texts)
+    return count_tokens(backend, documents, vocabulary, file=file).counts
+
+
+@app.command
+def curve(name: str, *, megabytes: float = 1000, folder: Path = Path("/tmp/weight-atlas-tokens")) -> None:
+    """Count more and more text, and print CPU seconds so far and the peak of memory above the loaded tokenizer."""
+    text = _text(folder, megabytes)
+    tokenizer, file, vocabulary = loaded(name)
+    marks = [size for size in (24, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000) if size <= megabytes]
+    before, start, reading = _peak(), time.process_time(), 0.0
+
+    def watched() -> Iterator[list[str]]:
+        nonlocal reading
+        done = 0
+        source = batches(text)
+        while True:
+            begin = time.process_time()
+            batch = next(source, None)
+            size = sum(len(each.encode()) for each in batch or [])
+            reading += time.process_time() - begin
+            while marks and (done >= marks[0] * 1e6 or batch is None):
+                took = time.process_time() - start - reading
+                print(f"{name} {done / 1e6:.0f} MB: {took:.2f} s, {_peak() - before:.0f} MB of memory", flush=True)
+                if marks.pop(0) * 1e6 > done:
+                    return
+            if batch is None:
+                return
+            yield batch
+            done += size
+
+    ours(tokenizer, file, vocabulary, watched())
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@app.command
+def measure(name: str, way: str, megabytes: float, text: Path, threads: int = 1) -> None:
+    """Time one way in this process, and print what it took."""
+    tokenizer, file, vocabulary = loaded(name, threads)
+    before = _peak()
     reading = time.process_time()
-    for _ in batches():
+    for _ in batches(text):
         pass
     reading = time.process_time() - reading
     start, wall = time.process_time(), time.perf_counter()
     counts = np.zeros(vocabulary, np.int64)
     if way == "ours":
-        backend = type("Loaded", (), {"backend_tokenizer": tokenizer})()
-        documents = (Documents(batch, [""] * len(batch)) for batch in batches())
-        counts = count_tokens(backend, documents, vocabulary, file=file).counts
+        counts = ours(tokenizer, file, vocabulary, batches(text))
     else:
-        for batch in batches():
+        for batch in batches(text):
             if way == "lists":
                 for one in batch:
                     for id in tokenizer.encode(one, add_special_tokens=False).ids:
@@ -118,7 +163,7 @@ def measure(name: str, way: str, megabytes: float, text: Path, threads: int = 1)
             {
                 "cpu_s": time.process_time() - start - reading,
                 "wall_s": time.perf_counter() - wall,
-                "peak_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
+                "peak_mb": _peak() - before,
                 "tokens": int(counts.sum()),
                 "digest": hashlib.sha1(counts.tobytes()).hexdigest(),
             }
@@ -136,8 +181,7 @@ def main(
     library_megabytes: float = 24,
     folder: Path = Path("/tmp/weight-atlas-tokens"),
 ) -> None:
-    """Measure, and print a table."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Measure, and print a table: CPU seconds, with several threads of the library seconds on the clock."""
     rows = []
     for name in names or NAMES:
         try:
@@ -150,7 +194,11 @@ def main(
             for way in ways or ("lists", "batch", "ours"):
                 on = size if way == "ours" else min(size, library_megabytes)
                 took = _measured(name, way, on, _text(folder, on), threads)
-                row |= {way: took["cpu_s"] * size / on, f"{way}_mb": took["peak_mb"], f"{way}_digest": took["digest"]}
+                row |= {
+                    way: took["wall_s" if threads > 1 else "cpu_s"] * size / on,
+                    f"{way}_mb": took["peak_mb"],
+                    f"{way}_digest": took["digest"],
+                }
             for way in {"lists", "batch"} & set(ways or ("lists", "batch")):
                 row[f"{way}/ours"] = row[way] / row["ours"] if "ours" in row else np.nan
             if size <= library_megabytes and {"batch", "ours"} <= row.keys():
@@ -161,10 +209,11 @@ def main(
 
 
 def _text(folder: Path, megabytes: float) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{megabytes:g}.jsonl"
     if not path.is_file():
         with path.open("w", encoding="utf-8") as file:
-            for text in islice(texts(megabytes), None):
+            for text in texts(megabytes):
                 file.write(json.dumps(text) + "\n")
     return path
 

@@ -193,3 +193,14 @@ def test_what_steps_took_is_written_beside_pages_only(tmp_path):
     (tmp_path / "atlas/assets").mkdir(parents=True)
     write_step_costs(tmp_path / "benchmarks", tmp_path / "atlas")
     assert chunk(tmp_path / "atlas/steps.js")["cells"] == [["heavy_tail"], ["m"], [1.5], [None], [7.0]]
+
+
+def test_the_index_links_the_pages_of_token_weights(tmp_path):
+    summary = tmp_path / "atlas/vectors/norms #1.json"
+    write_json(summary, {"model": "norms <b>", "findings": [], "headline": [["mean", "1.5"]]})
+    index = tmp_path / "atlas/index.html"
+    write_index(index, index.parent / "index", [], [], [], {"token weights": [summary], "pairs": []})
+    tree = html5lib.HTMLParser(namespaceHTMLElements=False).parse(index.read_text())
+    (part,) = (each for each in tree.iter("section") if each.get("id") == "token-weights")
+    assert [(each.get("href"), each.text) for each in part.iter("a")] == [("vectors/norms%20%231.html", "norms <b>")]
+    assert "mean: 1.5" in "".join(part.itertext())

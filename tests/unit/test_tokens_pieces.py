@@ -132,7 +132,7 @@ def test_words_are_those_of_split(text):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_tokenizers_that_people_use(name):
-    """On adversarial texts, a line of a megabyte, and the sources of the standard library."""
+    """On adversarial texts, all added tokens within text, a line of 10 MB (of one tokenizer), and sources."""
     try:
         file = tokenizer_file(name)
     except NotHere as reason:
@@ -145,7 +145,10 @@ def test_tokenizers_that_people_use(name):
         encode_with(tokenizer), normalizers.NFC(), size_of(tokenizer),
     )  # fmt: skip
     sources = [Path(module.__file__).read_text(encoding="utf-8") for module in (collections, json, st, pytest)]
-    texts = [*TRICKY, *sources, ("word " * 40 + "日本語 x'll 1234 ") * 4000]
+    added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
+    within = ["x".join(added), " ".join(added), "".join(f"a{token}{token[:-1]}\r\n {token}{token}." for token in added)]
+    line = ("word " * 40 + "日本語 x'll 1234 ") * (45_000 if name == "llama3" else 500)
+    texts = [*TRICKY, *sources, *within, line]
     for some in ([text] for text in TRICKY):
         assert counted(counter, some) == loop(tokenizer, some), some
     assert counted(counter, texts) == loop(tokenizer, texts)
