@@ -196,10 +196,9 @@ def test_what_steps_took_is_written_beside_pages_only(tmp_path):
 
 
 def test_the_index_links_the_pages_of_token_weights(tmp_path):
-    summary = tmp_path / "atlas/vectors/norms #1.json"
-    write_json(summary, {"model": "norms <b>", "findings": [], "headline": [["mean", "1.5"]]})
     index = tmp_path / "atlas/index.html"
-    write_index(index, index.parent / "index", [], [], [], {"token weights": [summary], "pairs": []})
+    vector = {"model": "norms <b>", "href": "vectors/norms #1.html", "findings": [], "headline": [["mean", "1.5"]]}
+    write_index(index, index.parent / "index", [], [], [], {"token weights": [vector]})
     tree = html5lib.HTMLParser(namespaceHTMLElements=False).parse(index.read_text())
     (part,) = (each for each in tree.iter("section") if each.get("id") == "token-weights")
     assert [(each.get("href"), each.text) for each in part.iter("a")] == [("vectors/norms%20%231.html", "norms <b>")]
