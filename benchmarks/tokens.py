@@ -11,7 +11,7 @@ and loading its compiled code, which is compiled beforehand, and also counts doc
 `curve NAME` counts more and more text in one process, and prints the course of time and memory.
 
 CPU seconds of `batch` over those of `ours` (and of `lists`), one thread, once each, on a machine with ten times as many
-busy processes as cores. At 24 MB: llama3 7.5 (9.8), qwen3 10.7, gemma3 4.6, the WordPiece of minilm 8.5. At 200 MB:
+busy processes as cores. At 24 MB: llama3 7.5 (9.8), qwen3 10.7, gemma3 4.6, llama2 6.6, minilm 8.5. At 200 MB:
 qwen3 22, minilm 18, gemma3 13; the library's time there is that of 24 MB, scaled. At 1 MB both encode whole documents:
 qwen3 1.09, minilm 0.86 to 0.95. Peak of memory above the tokenizer at 24 and at 200 MB: qwen3 168 and 357 MB, minilm
 190 and 385, gemma3 255 and 243. The table of pieces grows until it holds 800,000. In place of 1 GB of text, pieces of
