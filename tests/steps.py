@@ -1,10 +1,12 @@
-"""A script's command line, run in this process: no import of torch and its like for each."""
+"""Steps run in this process: no import of torch and its like for each."""
 
 import runpy
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,3 +16,19 @@ def step(name: str, *arguments: object) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *map(str, arguments)])
         runpy.run_path(str(ROOT / f"scripts/{name}.py"), run_name="__main__")
+
+
+@contextmanager
+def rough_figures():
+    """Figures are drawn, but without layout and of few pixels, in half the time: for tests that do not look at them."""
+    savefig = Figure.savefig
+
+    def rough(figure, *arguments, **keywords):
+        figure.set_layout_engine("none")
+        savefig(figure, *arguments, **{**keywords, "dpi": 20})
+
+    Figure.savefig = rough
+    try:
+        yield
+    finally:
+        Figure.savefig = savefig

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from steps import step
+from steps import rough_figures, step
 
 import weight_atlas as wa
 from weight_atlas.artifacts import read_table, write_json, write_table
@@ -44,6 +44,12 @@ def test_all_public_names_are_there_and_typed():
     assert (LIBRARY / "py.typed").is_file()
     with pytest.raises(AttributeError, match="opne"):
         wa.opne  # noqa: B018
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unseen_figures():
+    with rough_figures():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import yaml
-from matplotlib.figure import Figure
 from project import ROOT
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
@@ -67,22 +66,6 @@ def _run(job) -> int:
         except SystemExit as exit_:
             return int(exit_.code or 0)
     return 0
-
-
-@contextmanager
-def rough_figures():
-    """Figures are drawn, but without layout and of few pixels, in half the time: for tests that do not look at them."""
-    savefig = Figure.savefig
-
-    def rough(figure, *arguments, **keywords):
-        figure.set_layout_engine("none")
-        savefig(figure, *arguments, **{**keywords, "dpi": 20})
-
-    Figure.savefig = rough
-    try:
-        yield
-    finally:
-        Figure.savefig = savefig
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import in_process
 import pandas as pd
 import pytest
 from project import ROOT
+from steps import rough_figures
 
 sys.path.insert(0, str(ROOT / "tests/unit"))
 from watched_browser import opened, plotted, started
@@ -51,7 +52,8 @@ def shapes(tmp_path_factory):
     sources = {**{name: folder / name for name in made}, "minilm": next(package.rglob("model.safetensors")).parent}
     models = {name: {"source": str(source), "analyses": ANALYSES[name]} for name, source in sources.items()}
     config = {"models": models, "corpora": {"text": {"source": "bundled:python-docs", "limit": 5}}}
-    assert in_process.run(folder, config | {"singular_values": {"parts": 1}}, ("atlases",)) == {}
+    with rough_figures():
+        assert in_process.run(folder, config | {"singular_values": {"parts": 1}}, ("atlases",)) == {}
     return folder / "results"
 
 

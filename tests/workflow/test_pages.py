@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from project import ROOT, SNAKEMAKE, Project, digests
+from steps import rough_figures
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +84,7 @@ def test_a_source_alone_gives_a_complete_page_for_models_of_every_kind(models, t
     """All default analyses; what does not apply is skipped with its reason, and a second look has nothing to do."""
     tasks = {"documents": {"name": "bundled:documents"}, "long": {"name": "bundled:order", "fewshot": 6}}
     config = {"models": models, **QUICK, "tasks": tasks, "bundled_tasks": {"items": 8}}
-    with in_process.rough_figures():
+    with rough_figures():
         assert in_process.run(tmp_path, config) == {}
     reasons = {
         "bert": ["BertForMaskedLM has no causal language-model head", "the model has no unembedding"],

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from in_process import jobs_of, rough_figures, run
+from in_process import jobs_of, run
 from project import ROOT
 from safetensors.numpy import load_file
+from steps import rough_figures
 
 pytestmark = pytest.mark.slow
 
