@@ -66,7 +66,9 @@ def test_a_second_run_has_nothing_to_do(finished):
 def test_two_runs_write_the_same_bytes_also_elsewhere_and_with_fewer_cores(finished, tmp_path):
     """The second one in a single process, on one core, of the clone's own files."""
     assert in_process.run(tmp_path, yaml.safe_load((ROOT / "config/config.yaml").read_text())) == {}
-    assert digests(tmp_path / "results") == digests(finished.folder / "results")
+    first, second = (digests(folder / "results") for folder in (finished.folder, tmp_path))
+    marks = {name for name in first if name.endswith("/.snakemake_timestamp")}  # of folders; Snakemake's own
+    assert second == {name: digest for name, digest in first.items() if name not in marks}
 
 
 def test_a_step_on_the_command_line_writes_the_same_bytes(finished, tmp_path):
