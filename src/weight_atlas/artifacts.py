@@ -1,16 +1,14 @@
 """The one place that writes artifacts: parquet, csv, json, jsonl, npy and text, atomic and deterministic.
 
-A file appears under its name only when it is complete: it is written beside its place, synced and renamed. Nothing
-written here carries a time, a host name or an unsorted key, so that two runs write the same bytes. What is read here is
-held to the digest that was recorded of it, if one was.
+A file appears under its name only when it is complete (see atomic_files). Nothing written here carries a time, a host
+name or an unsorted key, so that two runs write the same bytes. What is read here is held to the digest that was
+recorded of it, if one was.
 """
 
 import json
 import math
-import os
-import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -18,46 +16,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weight_atlas.digest_records import check, forget
-from weight_atlas.errors import AtlasError, NotApplicable, explained, first_line, refuse_huge
+from weight_atlas.atomic_files import atomic, write_text
+from weight_atlas.digest_records import check
+from weight_atlas.errors import AtlasError, NotApplicable, first_line, refuse_huge
 
 # The one column or key of an artifact that says why there is nothing in it.
 NOT_APPLICABLE = "not_applicable"
 # How parquet files are written and read: pages carry checksums, which also a file taken elsewhere is held to.
 PARQUET: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 CHECKED: dict[str, Any] = {"page_checksum_verification": True}
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside path; on leaving without an exception it becomes path.
-
-    The suffix is kept, since plotting libraries choose the format by it. A full disk and the like are AtlasErrors.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(_default_mode())
-        forget(path)
-        temporary.replace(path)
-    except OSError as error:
-        if (message := explained(error, path)) is not None:
-            raise message from error
-        raise
-    finally:
-        with suppress(OSError):  # of a folder that could not be made
-            temporary.unlink(missing_ok=True)
-
-
-def _default_mode() -> int:
-    # The process's umask cannot be read without setting it; steps are single-threaded where they write.
-    mask = os.umask(0)
-    os.umask(mask)
-    return stat.S_IMODE(0o666 & ~mask)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -192,12 +159,6 @@ def read_array(path: Path) -> np.ndarray:
     if array.dtype.kind == "U":
         raise NotApplicable(str(array), where=path)
     return array
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8 with LF line ends."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _json(value: object, *, indent: int | None = None, sort_keys: bool = True) -> str:

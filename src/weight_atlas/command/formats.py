@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from weight_atlas.atomic_files import write_text
 from weight_atlas.command.engine import Failure, described
 from weight_atlas.command.results import Result, Row, null_of
 from weight_atlas.errors import AtlasError
@@ -144,8 +145,6 @@ def check_outputs(paths: Iterable[Path]) -> None:
 
 def write_outputs(paths: Iterable[Path], results: Sequence[Result], failures: Sequence[Failure]) -> None:
     """Write the files that are asked for, each in the format of its suffix."""
-    from weight_atlas.artifacts import write_text
-
     for path in paths:
         writer = WRITERS.get(path.suffix)
         write_text(path, writer(results, failures) if writer else _screen(path.suffix, results))

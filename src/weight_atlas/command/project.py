@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from weight_atlas.atomic_files import write_text
 from weight_atlas.command.requested import Requested, requested
 from weight_atlas.errors import AtlasError, explained, unknown_name
 from weight_atlas.yaml_file import check_document
@@ -220,8 +221,6 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, content: str) -> None:
-    from weight_atlas.artifacts import write_text
-
     write_text(path, content)
 
 

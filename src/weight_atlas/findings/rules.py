@@ -12,6 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from weight_atlas import metrics
 from weight_atlas.errors import AtlasError
 
+try:
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:  # PyYAML without libyaml
+    from yaml import SafeLoader  # type: ignore[assignment]  # it has the same interface
+
 FOLDER = Path(__file__).parent
 # The files of rules, in the order in which they are applied: `unless` names rules before.
 PARTS = ("checkpoints", "weights", "tokens", "spectra", "quantization")
@@ -76,7 +81,7 @@ def files() -> set[str]:
 def read_rules(path: Path, known: dict[str, Rule] | None = None) -> dict[str, Rule]:
     """The rules of one file; known: those before it. AtlasError for what is not as Rule says, or names what is not."""
     made: dict[str, Rule] = {}
-    for name, content in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).items():
+    for name, content in (yaml.load(path.read_text(encoding="utf-8"), SafeLoader) or {}).items():
         try:
             rule = Rule.model_validate(content)
         except ValidationError as error:
