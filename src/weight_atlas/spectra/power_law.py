@@ -153,12 +153,17 @@ def _truncated_normal(mean: float, spread: float) -> tuple[float, float]:
     from scipy.optimize import minimize
     from scipy.special import log_ndtr
 
-    def loss(point: np.ndarray) -> float:
+    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+        """The loss at (mu / spread, ln(sigma / spread)), and its gradient."""
         mu, sigma = point[0] * spread, np.exp(point[1]) * spread
-        return np.log(sigma) + ((mean - mu) ** 2 + spread**2) / (2 * sigma**2) + log_ndtr(mu / sigma)
+        z, squares = mu / sigma, ((mean - mu) ** 2 + spread**2) / sigma**2
+        below = log_ndtr(z)
+        hazard = np.exp(-(z**2) / 2 - below) / (2 * np.pi) ** 0.5
+        gradient = [spread * ((mu - mean) / sigma + hazard) / sigma, 1 - squares - hazard * z]
+        return np.log(sigma) + squares / 2 + below, np.array(gradient)
 
     found = [
-        minimize(loss, start, method="L-BFGS-B", bounds=[(-500, 500), (-10, 10)])
+        minimize(loss, start, method="L-BFGS-B", jac=True, bounds=[(-500, 500), (-10, 10)])
         for start in ([mean / spread, 0.0], [0.0, 0.5], [-30.0, 1.7])
     ]
     best = min(found, key=lambda result: result.fun)
