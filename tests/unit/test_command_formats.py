@@ -158,7 +158,7 @@ def test_thresholds_accept_grade_and_limit(project, result, tmp_path):
         ("limits: {effective_rank.kondition: {most: 1}}", "no metric is called"),
         ("limits: {effective_rank.condition: {}}", "A limit needs|a limit needs"),
         ("limit: {}", "unknown key 'limit'"),
-        ("a: [", "not YAML"),
+        ("a: [", "not valid YAML"),
     ],
 )
 def test_a_wrong_file_of_thresholds_is_one_message(tmp_path, text, what):
