@@ -14,7 +14,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _SMALL = (".json", ".txt", ".md", ".jinja", ".py")
@@ -128,8 +128,33 @@ class _HubHandler(_Handler):
                 self.reply(404, X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
             elif repository:
                 self._file(file[1], file[3], repository.files[file[3]])
+        elif file := re.fullmatch(r"/api/v1/models/([^/]+/[^/]+)/repo(/files)?", path):
+            self._modelscope(file[1], parse_qs(urlsplit(self.path).query), headers, listing=bool(file[2]))
         else:
             self.reply(404)
+
+    def _modelscope(self, name: str, query: dict[str, list[str]], headers: dict[str, str], *, listing: bool) -> None:
+        """ModelScope's interface: a list of files, and each of them by its path."""
+        repository = self.hub.repositories.get(name)
+        if repository is None or query["Revision"][0] not in ("master", *repository.revisions):
+            self.reply(404, b"{}")
+        elif repository.token and headers.get("authorization") != f"Bearer {repository.token}":
+            self.reply(repository.access if repository.access != 200 else 403, b"{}")
+        elif listing:
+            files = [
+                {
+                    "Path": path,
+                    "Name": path,
+                    "Type": "blob",
+                    "Size": len(body),
+                    "Sha256": hashlib.sha256(body).hexdigest(),
+                }
+                for path, body in sorted(repository.files.items())
+            ]
+            folder = {"Path": "onnx", "Type": "tree", "Size": 0, "Sha256": ""}
+            self.reply(200, json.dumps({"Code": 200, "Success": True, "Data": {"Files": [*files, folder]}}).encode())
+        else:
+            self.reply(302, Location=f"{self.hub.content}/{name}/{query['FilePath'][0]}")
 
     def _repository(self, name: str, revision: str, headers: dict[str, str], closed: bool) -> Repository | None:
         repository = self.hub.repositories.get(name)

@@ -3,18 +3,16 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.checkpoint.hub import HubDigest, download
 from weight_atlas.checkpoint.listing import ALL_CODE, WEIGHT_SUFFIXES, Listing, list_folder, top_files
 from weight_atlas.checkpoint.manifest import Manifest, git_hash, sha256
+from weight_atlas.checkpoint.snapshots import fetch_snapshot
 from weight_atlas.checkpoint.source import HubSource, parse_source, streamable
 from weight_atlas.checkpoint.streamed import streamed_manifest
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.models import CheckpointSpec
-
-if TYPE_CHECKING:
-    from weight_atlas.checkpoint.hub import HubDigest
 
 
 def make_manifest(spec: CheckpointSpec, *, threads: int = 1) -> Manifest:
@@ -57,7 +55,7 @@ class Fetched:
     folder: Path
     listing: Listing
     revision: str | None
-    on_hub: "dict[str, HubDigest]"
+    on_hub: dict[str, HubDigest]
 
     def open(self, spec: CheckpointSpec) -> Checkpoint:
         """Index the checkpoint."""
@@ -75,17 +73,17 @@ def fetch(spec: CheckpointSpec, *, threads: int = 1) -> Fetched:
     """Fetch a checkpoint's files if they are not here, and list them; see make_manifest."""
     source = parse_source(spec.source)
     if isinstance(source, HubSource):
-        from weight_atlas.checkpoint.hub import download
-
         code = ALL_CODE if spec.trust_remote_code else ()
-        here = download(source, spec.revision, code=code, threads=threads)
+        here = (download if source.scheme == "hf" else fetch_snapshot)(
+            source, spec.revision, code=code, threads=threads
+        )
         return Fetched(here.folder, here.listing, here.commit, here.digests)
     if spec.revision is not None:
         raise AtlasError("`revision` is for models on the hub", where=spec.source, remedy="remove it from this model")
     return Fetched(source.folder, _local_listing(source.folder, source.file), None, {})
 
 
-def _digest(path: Path, on_hub: "HubDigest | None") -> str:
+def _digest(path: Path, on_hub: HubDigest | None) -> str:
     """SHA-256 of a file; AtlasError if it is not what the hub has.
 
     The bytes in the cache are read, whatever its names say: a disk may have lost some.

@@ -21,7 +21,7 @@ from weight_atlas.checkpoint.source import HubSource
 from weight_atlas.checkpoint.tensors import weight_map
 from weight_atlas.errors import AtlasError
 
-_TOKEN_REMEDY = "accept the model's terms on its page and put an access token into the environment variable HF_TOKEN"
+_TOKEN_REMEDY = "accept the model's terms on its page and put an access token into the environment variable {}"
 _NETWORK_REMEDY = (
     "check the network and run again, what arrived is kept; to work offline, give the 40-digit commit of a model "
     "that is in the hub cache as `revision`"
@@ -77,7 +77,7 @@ def _download(source: HubSource, info, code: tuple[str, ...], threads: int) -> S
     from huggingface_hub import hf_hub_download
 
     files = {file.rfilename: file for file in info.siblings or [] if "/" not in file.rfilename}
-    folder, blobs = snapshot_folder(source.repo, info.sha), repo_folder(source.repo) / "blobs"
+    folder, blobs = snapshot_folder(source, info.sha), repo_folder(source) / "blobs"
     arrived: set[str] = set()
 
     def fetch(name: str) -> None:
@@ -93,7 +93,8 @@ def _download(source: HubSource, info, code: tuple[str, ...], threads: int) -> S
 
     listing = list_files(files, where=source.text, shards_in=shards, chosen=source.file, code=code)
     wanted = listing.names
-    _require_space(folder, [files[name] for name in wanted if not (folder / name).exists()])
+    absent = [files[name] for name in wanted if not (folder / name).exists()]
+    require_space(folder, sum((file.lfs.size if file.lfs else file.size) or 0 for file in absent))
     workers = max(4, threads)  # waiting for the network takes no core
     with ThreadPoolExecutor(workers) as pool:
         for name, _ in zip(wanted, pool.map(fetch, wanted), strict=True):
@@ -119,7 +120,7 @@ def download_side_files(
         try:
             info = HfApi(token=access_token()).model_info(source.repo, revision=revision)
         except Exception as error:
-            cached = snapshot_folder(source.repo, revision) if revision and _COMMIT.fullmatch(revision) else None
+            cached = snapshot_folder(source, revision) if revision and _COMMIT.fullmatch(revision) else None
             if cached is not None and cached.is_dir() and _unreachable(error):
                 print("the hub cannot be reached: using the files in its cache", flush=True)
                 return cached, side_files(top_files(cached), code), str(revision)
@@ -127,7 +128,7 @@ def download_side_files(
         names = side_files((file.rfilename for file in info.siblings or [] if "/" not in file.rfilename), code)
         for name in names:
             hf_hub_download(source.repo, name, revision=info.sha, token=access_token())
-        return snapshot_folder(source.repo, str(info.sha)), names, str(info.sha)
+        return snapshot_folder(source, str(info.sha)), names, str(info.sha)
 
 
 def _named_shards(folder: Path, index: str, names) -> list[str]:
@@ -185,7 +186,7 @@ def _from_cache(source: HubSource, revision: str | None, code: tuple[str, ...]) 
     """The same answer as download()'s from the cache alone, if revision is a commit and all of it is there."""
     if revision is None or not _COMMIT.fullmatch(revision):
         return None
-    folder = snapshot_folder(source.repo, revision)
+    folder = snapshot_folder(source, revision)
     if not folder.is_dir():
         return None
     try:
@@ -203,9 +204,9 @@ def access_token() -> str | bool:
     return os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or False
 
 
-def _require_space(folder: Path, files: list) -> None:
-    needed = sum((file.lfs.size if file.lfs else file.size) or 0 for file in files)
-    existing = next(parent for parent in folder.parents if parent.exists())
+def require_space(folder: Path, needed: int) -> None:
+    """AtlasError where so many bytes do not fit on the disk of a folder."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise _disk_full(existing, f": {needed / 1e9:.1f} GB to download, {free / 1e9:.1f} GB free")
@@ -240,12 +241,13 @@ def explaining(where: str) -> Iterator[None]:
     """Turn what huggingface_hub raises into one message; a token is in none of these errors."""
     from huggingface_hub import errors
 
+    token = _TOKEN_REMEDY.format("MODELSCOPE_API_TOKEN" if where.startswith("ms:") else "HF_TOKEN")
     try:
         yield
     except AtlasError:
         raise
     except errors.GatedRepoError as error:
-        raise AtlasError("access to this model is gated", where=where, remedy=_TOKEN_REMEDY) from error
+        raise AtlasError("access to this model is gated", where=where, remedy=token) from error
     except errors.RevisionNotFoundError as error:
         remedy = "use a branch, tag or commit that its page lists, or none"
         raise AtlasError("the hub has no such revision of this model", where=where, remedy=remedy) from error
@@ -255,7 +257,7 @@ def explaining(where: str) -> Iterator[None]:
     except Exception as error:
         status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
         if status in (401, 403):
-            raise AtlasError(f"the hub refuses access ({status})", where=where, remedy=_TOKEN_REMEDY) from error
+            raise AtlasError(f"the hub refuses access ({status})", where=where, remedy=token) from error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(error.filename) from error
         if _unreachable(error) or status is not None:

@@ -6,9 +6,14 @@ from weight_atlas.checkpoint.source import HubSource
 
 
 def listed_bytes(source: HubSource, revision: str | None) -> int:
-    """Bytes of the files that a download would bring, from one request; AtlasError where the hub does not answer."""
+    """Bytes of the files that a download would bring, from one request; AtlasError where the hub does not answer.
+
+    0 for other hubs than Hugging Face.
+    """
     from huggingface_hub import HfApi
 
+    if source.scheme != "hf":
+        return 0
     with explaining(source.text):
         info = HfApi(token=access_token()).model_info(source.repo, revision=revision, files_metadata=True, timeout=20)
     sizes = {

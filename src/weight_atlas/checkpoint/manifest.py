@@ -59,7 +59,7 @@ def open_checkpoint(manifest_path: Path) -> Checkpoint:
     if spec.stream and isinstance(source, HubSource):
         return open_unread(spec, source)
     sizes = {file["name"]: file["size"] for file in manifest["files"]}
-    folder = snapshot(source.repo, str(spec.revision)) if isinstance(source, HubSource) else source.folder
+    folder = snapshot(source, str(spec.revision)) if isinstance(source, HubSource) else source.folder
     for name, size in sizes.items():
         check_size(folder / name, size)
     return Checkpoint.indexed(folder, list_folder(folder, source.file, names=sizes), spec)
@@ -112,25 +112,26 @@ def git_hash(path: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def repo_folder(repo: str) -> Path:
+def repo_folder(source: HubSource) -> Path:
     """The folder of a repository in the hub cache, whether it is there or not."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
-    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model")
+    name = repo_folder_name(repo_id=source.repo, repo_type="model")
+    return Path(constants.HF_HUB_CACHE) / (name if source.scheme == "hf" else f"{source.scheme}--{name}")
 
 
-def snapshot_folder(repo: str, commit: str) -> Path:
+def snapshot_folder(source: HubSource, commit: str) -> Path:
     """The folder of one commit of a repository in the hub cache, whether it is there or not."""
-    return repo_folder(repo) / "snapshots" / commit
+    return repo_folder(source) / "snapshots" / commit
 
 
-def snapshot(repo: str, commit: str) -> Path:
+def snapshot(source: HubSource, commit: str) -> Path:
     """The folder of one commit of a repository in the hub cache; AtlasError if it is not there."""
-    folder = snapshot_folder(repo, commit)
+    folder = snapshot_folder(source, commit)
     if not folder.is_dir():
         raise AtlasError(
-            f"{repo} at {commit} is no longer in the hub cache",
+            f"{source.repo} at {commit} is no longer in the hub cache",
             where=folder,
             remedy="set HF_HOME as it was, or download again: snakemake --forcerun fetch_checkpoint",
         )

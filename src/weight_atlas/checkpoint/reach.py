@@ -3,6 +3,7 @@
 from typing import Any
 
 from weight_atlas.checkpoint.hub import access_token, explaining
+from weight_atlas.checkpoint.modelscope import modelscope_repository
 from weight_atlas.checkpoint.repository import RemoteFile, Repository
 from weight_atlas.checkpoint.source import HubSource
 from weight_atlas.checkpoint.transfer import persistently
@@ -10,18 +11,18 @@ from weight_atlas.checkpoint.transfer import persistently
 
 def repository_at(source: HubSource, revision: str | None) -> Repository:
     """The repository of a source at a branch, tag or commit (None: the default branch)."""
-    return hub_repository(source, revision)
+    with explaining(source.text if revision is None else f"{source.text} at revision {revision}"):
+        return (modelscope_repository if source.scheme == "ms" else hub_repository)(source, revision)
 
 
 def hub_repository(source: HubSource, revision: str | None) -> Repository:
-    """A repository of the Hugging Face hub, or of the mirror that HF_ENDPOINT names; what is wrong is an AtlasError."""
+    """A repository of the Hugging Face hub, or of the mirror that HF_ENDPOINT names."""
     from huggingface_hub import HfApi, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
-    with explaining(source.text if revision is None else f"{source.text} at revision {revision}"):
-        info = persistently(
-            lambda: HfApi(token=access_token()).model_info(source.repo, revision=revision, files_metadata=True)
-        )
+    info = persistently(
+        lambda: HfApi(token=access_token()).model_info(source.repo, revision=revision, files_metadata=True)
+    )
     commit = str(info.sha)
     return Repository(
         source.text,

@@ -19,12 +19,13 @@ from weight_atlas.checkpoint.listing import (
 from weight_atlas.errors import AtlasError
 from weight_atlas.paths import user_path
 
+_HUBS = ("hf", "ms")  # Hugging Face, ModelScope
 _HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # To see whether a file has changed, this many blocks of this many bytes are compared.
 _BLOCKS, _BLOCK = 8, 512
 _REMEDY = (
-    "use bundled:demo, hf://org/name, hf://org/name/file, a folder, or a .safetensors, .pt, .pth, .ckpt, .bin or .gguf "
-    "file"
+    "use bundled:demo, hf://org/name, hf://org/name/file, ms://org/name, a folder, or a .safetensors, .pt, .pth, "
+    ".ckpt, .bin or .gguf file"
 )
 
 
@@ -64,8 +65,8 @@ def parse_source(text: str) -> LocalSource | HubSource:
         if not _HUB_NAME.fullmatch(rest):
             raise AtlasError("not the name of a bundled model", where=text, remedy="use bundled:demo")
         return LocalSource(text, bundled(rest))
-    if scheme == "hf":
-        return _hub_source(text, rest)
+    if scheme in _HUBS:
+        return _hub_source(text, rest, scheme)
     if colon and rest.startswith("//"):
         raise AtlasError(f"unknown kind of source: {scheme}://", where=text, remedy=_REMEDY)
     path = user_path(text)
@@ -83,18 +84,20 @@ def streamable(text: str) -> HubSource:
     return source
 
 
-def _hub_source(text: str, rest: str) -> HubSource:
+def _hub_source(text: str, rest: str, scheme: str) -> HubSource:
     parts = rest.removeprefix("//").split("/")
     named = rest.startswith("//") and len(parts) in (2, 3) and all(_HUB_NAME.fullmatch(part) for part in parts)
     if not named or any(".." in part or part.endswith((".git", ".")) for part in parts[:2]):
         raise AtlasError(
-            "not the name of a model on the hub", where=text, remedy="use hf://org/name or hf://org/name/file"
+            "not the name of a model on the hub",
+            where=text,
+            remedy=f"use {scheme}://org/name or {scheme}://org/name/file",
         )
     if len(parts) == 3 and not parts[2].endswith(WEIGHT_SUFFIXES):
         raise AtlasError(
             f"not a checkpoint file: {parts[2]}", where=text, remedy=f"end it with one of {', '.join(WEIGHT_SUFFIXES)}"
         )
-    return HubSource(text, "/".join(parts[:2]), parts[2] if len(parts) == 3 else None)
+    return HubSource(text, "/".join(parts[:2]), parts[2] if len(parts) == 3 else None, scheme)
 
 
 def local_files(source: str) -> list[str]:

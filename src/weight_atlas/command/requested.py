@@ -39,9 +39,9 @@ def requested(text: str, directory: Path) -> Requested:
     if "://" not in text and (path := user_path(text)).exists():
         return Requested(_from(path, text, directory))
     place, _, revision = text.partition("@")
-    if not place.startswith("hf:") and not _HUB.fullmatch(place):
+    if not place.startswith(("hf:", "ms:")) and not _HUB.fullmatch(place):
         raise _no_model(text)
-    parsed = parse_source(place if place.startswith("hf:") else f"hf://{place}")
+    parsed = parse_source(place if place.startswith(("hf:", "ms:")) else f"hf://{place}")
     if not isinstance(parsed, HubSource):
         raise _no_model(text)
     return Requested(parsed.text, revision or None)

@@ -59,7 +59,8 @@ class CheckpointSpec(Stored, Spooled):
     """Where a model lies, and how its files are read."""
 
     source: Text = Field(
-        description="Where the model lies: bundled:demo, hf://organisation/name, a folder, or a checkpoint file."
+        description="Where the model lies: bundled:demo, hf://organisation/name, ms://organisation/name "
+        "(ModelScope), a folder, or a checkpoint file."
     )
     revision: str | None = Field(
         None, description="Branch, tag or commit of a hub model; resolved to a commit and recorded."

@@ -110,9 +110,9 @@ def units(inventory: pd.DataFrame, checkpoint: "Checkpoint", steps: Iterable[str
                 unit("attention", (block.stack, block.layer, block.component), [*tensors, *filter(None, [gain])])
             )
     if "super_weight_screening" in steps:
+        before = rows_before(inventory)
         for row in output_projections(inventory).itertuples():
-            before = rows_before(inventory, row)["tensor"]
-            found.append(unit("projection", row.id, [row.tensor, *before]))
+            found.append(unit("projection", row.id, [row.tensor, *(other.tensor for other in before(row))]))
     return found
 
 

@@ -33,8 +33,9 @@ def screen(inventory: pd.DataFrame, load: Callable[[Any], torch.Tensor], *, top:
     Values that are not finite are ignored.
     """
     rows: list[dict] = []
+    before = rows_before(inventory)
     for row in output_projections(inventory).itertuples():
-        norms = _neuron_norms(inventory, row, load)
+        norms = _neuron_norms(before(row), load)
         rows += _screened(row, load(row), norms, top)
     return screened_rows(pd.DataFrame(rows))
 
@@ -52,20 +53,22 @@ def output_projections(inventory: pd.DataFrame) -> pd.DataFrame:
     return inventory[usable & (inventory.role == "W_down") & (inventory.parameters > 0)]
 
 
-def rows_before(inventory: pd.DataFrame, down: Any) -> pd.DataFrame:
-    """The rows of an inventory that are W_gate and W_up before an output projection."""
-    same = (
-        (inventory.layer == down.layer) & (inventory.component == down.component) & (inventory["stack"] == down.stack)
-    )
-    same &= inventory.expert.isna() if pd.isna(down.expert) else inventory.expert == down.expert
-    return inventory[
-        same & inventory.role.isin(["W_gate", "W_up"]) & inventory.readable & (inventory.rows == down.cols)
-    ]
+def rows_before(inventory: pd.DataFrame) -> Callable[[Any], list[Any]]:
+    """A function that gives the rows of W_gate and W_up before an output projection, by its row."""
+    before: dict[tuple, list[Any]] = {}
+    for row in inventory[inventory.role.isin(["W_gate", "W_up"]) & inventory.readable].itertuples():
+        before.setdefault(_place(row), []).append(row)
+    return lambda down: [row for row in before.get(_place(down), ()) if row.rows == down.cols]
 
 
-def _neuron_norms(inventory: pd.DataFrame, down: Any, load: Callable[[Any], torch.Tensor]) -> torch.Tensor | None:
+def _place(row: Any) -> tuple:
+    layer, expert = (None if pd.isna(number) else int(number) for number in (row.layer, row.expert))
+    return row.stack, row.component, layer, expert
+
+
+def _neuron_norms(before: list[Any], load: Callable[[Any], torch.Tensor]) -> torch.Tensor | None:
     """Product of the norms of the rows of W_gate and W_up of each neuron: float64 (cols,)."""
-    norms = [_row_norms(load(row)) for row in rows_before(inventory, down).itertuples()]
+    norms = [_row_norms(load(row)) for row in before]
     if not 1 <= len(norms) <= 2:
         return None
     return norms[0] if len(norms) == 1 else norms[0] * norms[1]

@@ -38,7 +38,7 @@ def open_vector(manifest: Path) -> Path:
     recorded = read_json(manifest)
     try:
         source, commit, file = _hub_source(recorded["source"]), str(recorded["revision"]), recorded["file"]
-        path, size = snapshot(source.repo, commit) / file["name"], file["size"]
+        path, size = snapshot(source, commit) / file["name"], file["size"]
     except (KeyError, TypeError) as error:
         raise AtlasError(
             "not the manifest of a vector", where=manifest, remedy="run again: snakemake --forcerun fetch_vector"

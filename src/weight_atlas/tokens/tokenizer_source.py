@@ -30,9 +30,12 @@ def fetch_tokenizer(spec: TokenizerSpec) -> TokenizerManifest:
     parsed = _parsed(spec.source)
     if isinstance(parsed, HubSource):
         from weight_atlas.checkpoint.hub import download_side_files
+        from weight_atlas.checkpoint.snapshots import fetch_side_files
 
-        code = CODE_PATTERNS if spec.trust_remote_code else ()
-        folder, names, revision = download_side_files(parsed, spec.revision, code=code)
+        code, fetch = CODE_PATTERNS if spec.trust_remote_code else (), download_side_files
+        if parsed.scheme != "hf":
+            fetch = fetch_side_files
+        folder, names, revision = fetch(parsed, spec.revision, code=code)
     else:
         if spec.revision is not None:
             raise AtlasError("`revision` is for tokenizers on the hub", where=spec.source, remedy="remove it")
@@ -59,7 +62,7 @@ def open_tokenizer(manifest: Path) -> Path:
         revision = recorded["revision"]
     except (KeyError, TypeError) as error:
         raise AtlasError("not a tokenizer's manifest", where=manifest, remedy=_RUN_AGAIN) from error
-    folder = snapshot(parsed.repo, str(revision)) if isinstance(parsed, HubSource) else _here(parsed)[0]
+    folder = snapshot(parsed, str(revision)) if isinstance(parsed, HubSource) else _here(parsed)[0]
     for name, size in sizes.items():
         check_size(folder / name, size)
     return folder / next(iter(sizes)) if isinstance(parsed, LocalSource) and parsed.folder.is_file() else folder
@@ -70,7 +73,7 @@ def place_of(source: str) -> Path:
     spec = TokenizerSpec(source=source)
     manifest = fetch_tokenizer(spec)
     parsed = _parsed(source)
-    return snapshot(parsed.repo, str(manifest["revision"])) if isinstance(parsed, HubSource) else parsed.folder
+    return snapshot(parsed, str(manifest["revision"])) if isinstance(parsed, HubSource) else parsed.folder
 
 
 def _parsed(source: str) -> LocalSource | HubSource:
