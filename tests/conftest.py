@@ -2,6 +2,7 @@
 
 import os
 import resource
+import subprocess
 import sys
 
 import pytest
@@ -19,6 +20,22 @@ def as_many_threads_as_before():
         from weight_atlas.workflow.step import _limit_threads
 
         _limit_threads(int(THREADS))
+
+
+@pytest.fixture
+def growth_of():
+    """growth_of(code, *arguments): bytes by which the peak memory of a process grew, from the ru_maxrss that it prints.
+
+    It is started by a shell, which is small: on Linux a process begins with the peak of the one whose place it takes,
+    and one that pytest starts would hide its own growth below that of pytest.
+    """
+
+    def growth(code: str, *arguments: object) -> int:
+        command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", code, *map(str, arguments)]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return int(printed) * (1024 if sys.platform == "linux" else 1)  # elsewhere ru_maxrss counts bytes
+
+    return growth
 
 
 # CPU seconds of workers of pytest, or of this process.
