@@ -3,6 +3,7 @@
 import ast
 import json
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,24 @@ def test_it_is_run_and_compared_where_it_is_trusted(folder, capsys):
     assert type(live).__name__ == "OwnForCausalLM"
     assert torch.equal(live(ids).logits, tiny("llama")(ids).logits)
     assert "39 of 39 stored tensors are in the model, 39 compared by value" in capsys.readouterr().out
+
+
+def test_it_is_not_run_where_it_is_not_trusted(folder, tmp_path):
+    """Of a model whose configuration transformers knows, its own class is taken."""
+    copy, mark = tmp_path / "own", tmp_path / "ran"
+    shutil.copytree(folder, copy)
+    for path in copy.glob("*_own.py"):
+        path.write_text(f"{path.read_text()}\nopen({str(mark)!r}, 'w').close()\n")
+    checkpoint = Checkpoint.from_folder(copy)
+    with pytest.raises(AtlasError) as refused:
+        load_model(checkpoint, trust_remote_code=False, dtype="auto")
+    assert "trust_remote_code: true" in refused.value.remedy
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"model_type": "llama"}))
+    known = load_model(Checkpoint.from_folder(copy), trust_remote_code=False, dtype="auto")
+    assert type(known).__name__ == "LlamaForCausalLM" and not mark.exists()
+    load_model(checkpoint, trust_remote_code=True, dtype="auto")
+    assert mark.exists()
 
 
 def test_requests_of_a_task_are_made_where_it_is_trusted(folder, tmp_path):
