@@ -146,11 +146,11 @@ class View:
 
     def _screen(self) -> RenderableType:
         now = time.monotonic()
+        renewed = f", {self.renewed} renewed" if self.renewed else ""
         head = Table.grid(padding=(0, 1))
         head.add_row(
             ProgressBar(total=max(self.total, 1), completed=self.done, width=30),
-            Text(f"{self.done}/{self.total} steps", style="bold"),
-            Text(f"{self.renewed} renewed" if self.renewed else "", style="dim"),
+            Text(f"{self.done}/{self.total} steps{renewed}", style="bold"),
             Text(f"{_time(now - self.began)}{self._left(now)}", style="dim"),
         )
         steps = Table.grid(padding=(0, 2))

@@ -48,7 +48,8 @@ class Renewals:
     def end(self) -> int:
         """Let go of what was kept; return how many jobs were renewed, on whichever machine."""
         renewed = [path for path in self._logs if not self._aside(path).exists() and is_renewed(path)]
-        _remove(self._kept)
+        with suppress(OSError):  # no reason to fail for what has come to its end
+            _remove(self._kept)
         return len(renewed)
 
     def recorded(self, run: Callable[..., None], benchmark: Callable[[Any], str]) -> Callable[..., None]:
@@ -105,13 +106,13 @@ class Renewals:
     def _keep(self, path: Path) -> None:
         aside = self._aside(path)
         _remove(aside)
-        aside.parent.mkdir(parents=True, exist_ok=True)
         try:
+            aside.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
                 shutil.copytree(path, aside, copy_function=os.link)
             else:
                 os.link(path, aside)
-        except OSError:  # no hard links here, or a log that lies on another file system: that job runs
+        except OSError:  # no hard links here, a full disk, or a log on another file system: that job runs
             _remove(aside)
 
     def _aside(self, path: Path) -> Path:

@@ -42,7 +42,11 @@ def hold_all(directory: Path, results: Path) -> list[int]:
         hold(own.folder / ".snakemake/weight-atlas.lock", own),
         hold(shared.folder / OWN_FOLDER / "lock", shared),
     ]
-    (shared.folder / OWN_FOLDER / _OWNER).write_text(str(own.folder.resolve()), encoding="utf-8")
+    owner = shared.folder / OWN_FOLDER / _OWNER
+    try:
+        owner.write_text(str(own.folder.resolve()), encoding="utf-8")
+    except OSError as error:
+        raise explained(error, owner) or error from error
     return descriptors
 
 
