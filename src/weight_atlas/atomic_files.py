@@ -11,6 +11,7 @@ from pathlib import Path
 
 from weight_atlas.digest_records import forget
 from weight_atlas.errors import explained
+from weight_atlas.temporary_names import temporary_of
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def atomic(path: Path) -> Iterator[Path]:
     The suffix is kept, since plotting libraries choose the format by it. A full disk and the like are AtlasErrors.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    temporary = temporary_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

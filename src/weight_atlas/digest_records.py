@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.temporary_names import temporary_of
 
 OWN_FOLDER = ".weight-atlas"  # below the results
 _NOT_CONTENT = ".snakemake_timestamp"  # Snakemake's own, in folders that are outputs
@@ -34,7 +35,7 @@ class DigestRecords:
 
     def of(self, path: Path) -> Record | None:
         """The record of an output, None where there is none; AtlasError for one that is damaged."""
-        if (file := self._file(path)) is None:
+        if (file := self.file_of(path)) is None:
             return None
         try:
             content = json.loads(file.read_bytes())
@@ -53,11 +54,11 @@ class DigestRecords:
 
     def write(self, path: Path, made_from: str) -> None:
         """Record an output as it is now, unless it lies elsewhere than the results."""
-        if (file := self._file(path)) is None:
+        if (file := self.file_of(path)) is None:
             return
         record = Record(digests(path), made_from)
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.partial")
+        temporary = temporary_of(file)
         try:
             with temporary.open("w", encoding="utf-8") as written:
                 json.dump({**record._asdict(), "digest": digest_of(record)}, written, indent=1, sort_keys=True)
@@ -69,7 +70,7 @@ class DigestRecords:
 
     def forget(self, path: Path) -> None:
         """Remove the record of an output that is made anew."""
-        if (file := self._file(path)) is not None:
+        if (file := self.file_of(path)) is not None:
             file.unlink(missing_ok=True)
 
     def checked(self, paths: Iterable[Path]) -> dict[str, str]:
@@ -96,7 +97,7 @@ class DigestRecords:
             )
         return found
 
-    def _file(self, path: Path) -> Path | None:
+    def file_of(self, path: Path) -> Path | None:
         """The file of an output's record; None for what lies elsewhere, or is a link to it."""
         place = Path(os.path.relpath(path, self._results))
         if not place.parts or place.parts[0] in (os.pardir, OWN_FOLDER) or Path(path).is_symlink():

@@ -175,6 +175,17 @@ def test_what_an_interrupted_run_kept_serves_the_next(step):
     assert not step()
 
 
+def test_what_killed_writers_left_is_removed(step):
+    table = Path(step.output.table)
+    record = step.folder / "results/.weight-atlas/records/step"
+    left = [table.with_name(".out.12.partial.txt"), record / ".out.txt.12.partial.json"]
+    others = [table.with_name(".other.12.partial.txt"), table.with_name(".out.partial.txt"), table]
+    for path in [*left, *others[:2]]:
+        path.touch()
+    Renewals(step.folder / "results").keep([step], lambda job: False)
+    assert not any(path.exists() for path in left) and all(path.exists() for path in others)
+
+
 def test_a_job_that_did_not_run_is_not_counted(step):
     assert not step()
     renewals = Renewals(step.folder / "results")

@@ -18,6 +18,7 @@ from typing import Any
 
 from weight_atlas.digest_records import OWN_FOLDER, DigestRecords, digest_of, digests
 from weight_atlas.errors import AtlasError
+from weight_atlas.temporary_names import remove_left_over
 
 RENEWED = "renewed: inputs, settings and code are those that this was made from"
 _LINE = f"{RENEWED}\n"
@@ -35,8 +36,12 @@ class Renewals:
     def keep(self, jobs: Iterable[Any], forced: Callable[[Any], bool]) -> None:
         """Keep the outputs and logs of Snakemake's jobs that are due, before the first one runs.
 
-        forced: of a job, whether the user asked for it, so that it has to run. What an interrupted run kept stays.
+        forced: of a job, whether the user asked for it, so that it has to run. What an interrupted run kept stays; what
+        it left half written goes.
         """
+        jobs = list(jobs)
+        outputs = [Path(path) for job in jobs for path in job.output]
+        remove_left_over([*outputs, *filter(None, map(self._records.file_of, outputs))])
         for job in jobs:
             for path in map(Path, [*job.output, *job.log]):
                 if forced(job):
