@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "__main__": {"command"},
     "api": {
-        "ablations", "checkpoint", "circuits", "embeddings", "families", "findings", "live", "metrics",
+        "ablations", "checkpoint", "circuits", "comparison", "embeddings", "families", "findings", "live", "metrics",
         "quantization", "settings", "spectra", "super_weights", "tokens", "vocabulary", "weights",
     },
     "data": {"interventions", "live", "quantization", "tokens"},

@@ -1,11 +1,15 @@
 """A scan in Python: the numbers of the library and of results that are there, side by side and in a notebook."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import load_file, save_file
 
 import weight_atlas as wa
 from weight_atlas.artifacts import write_json, write_table
+from weight_atlas.checkpoint.source import bundled
 from weight_atlas.metrics import metric
 
 pytestmark = pytest.mark.slow
@@ -31,6 +35,10 @@ def results(scan, tmp_path_factory):
             other = analysis == "effective_rank" and name == "other"
             write_table(folder / analysis / f"{name}.csv", table.assign(erank=table["erank"] + 1) if other else table)
     (folder / "heavy_tail/other.csv").write_text("not_applicable\nno matrices\n")
+    for name in ("", "/roles", "/tensors", "/heads", "/tokens", "/alone", "/files"):
+        write_table(folder / f"comparison/pair{name}.csv", pd.DataFrame({"id_a": [name]}))
+    findings = [{"grade": "notable", "text": "other was made from demo"}]
+    write_json(folder / "comparison/pair.json", {"a": "demo", "b": "other", "findings": findings})
     return folder
 
 
@@ -65,6 +73,24 @@ def test_two_models_side_by_side(results):
     assert (both["effective_rank"]["erank_difference"].round(9) == 1).all()
     assert (both["weight_statistics"]["std_difference"] == 0).all()
     assert len(both["weight_statistics"]) == len(here.scan(["basic_stats"])["weight_statistics"])
+    assert both["comparison.heads"]["id_a"].tolist() == ["/heads"]
+    assert both["comparison.findings"]["text"].tolist() == ["other was made from demo"]
+
+
+def test_a_pair_that_no_results_hold_is_compared_here(scope, tmp_path):
+    """Its numbers are those of the comparison, and a planted change is found as what it is."""
+    shutil.copytree(bundled("demo"), tmp_path / "edited")
+    file = next((tmp_path / "edited").glob("*.safetensors"))
+    tensors = load_file(file)
+    changed = next(name for name in tensors if "down_proj" in name)
+    tensors[changed] = tensors[changed] * 2
+    save_file(tensors, file, {"format": "pt"})
+    both = scope.compare_with(str(tmp_path / "edited"))
+    rows = both["comparison"].set_index("id_a")
+    assert rows.index[rows["changed"] > 0].tolist() == [changed]
+    assert rows.loc[changed, "relative"] == pytest.approx(1) and rows.loc[changed, "cosine"] == pytest.approx(1)
+    assert changed in both["comparison.tensors"]["id_a"].tolist()
+    assert "effective_rank" not in both and len(both["comparison.findings"])
 
 
 def test_what_does_not_apply_says_so(results):

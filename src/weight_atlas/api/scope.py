@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _GRADES = ("critical", "notable", "info")
 _MOST = 10
+_MEMORY_MB = 200  # as of a step
 
 
 @dataclass(frozen=True)
@@ -121,16 +122,28 @@ class Scope:
         """The most unusual rows by each ranked metric; see Scan.top_issues."""
         return self.scan(methods).top_issues(most)
 
-    def compare_with(self, other: "str | Scope", methods: Iterable[str] = DEFAULT) -> dict[str, pd.DataFrame]:
-        """The tables of two models side by side, by analysis: rows by their ids, a column of each and the difference.
+    def compare_with(self, other: "str | Scope", methods: Iterable[str] = ()) -> dict[str, pd.DataFrame]:
+        """What changed from this model to another one, and what methods find in both, side by side.
 
-        Rows that only one of the two has are there, with nothing in the columns of the other.
+        "comparison", "comparison.heads" and others are the tables of the step `comparison`, and "comparison.findings"
+        states what one model is of the other: read where the results hold this pair, else computed. Of each analysis
+        of the methods a table: rows by their ids, a column of each model and the difference; rows that only one of the
+        two has are there, with nothing in the columns of the other.
         """
+        from weight_atlas.api.compared import compared, read_comparison
+
         scope = other if isinstance(other, Scope) else Scope(other, results=self._shared(other), **self._settings)
+        found = None
+        if self.results is not None and self.name is not None and scope.name is not None:
+            found = read_comparison(self.results, self.name, scope.name)
+        if found is None:
+            found = compared(self.model, scope.model, memory_mb=_MEMORY_MB)
         methods = list(methods)
+        if not methods:
+            return found
         here, there = self.scan(methods), scope.scan(methods)
         both = [name for name in here.tables if name in there.tables]
-        return {name: _beside(name, here.tables[name], there.tables[name]) for name in both}
+        return found | {name: _beside(name, here.tables[name], there.tables[name]) for name in both}
 
     def _shared(self, other: str) -> Path | None:
         return self.results if self.results is not None and _is_in(self.results, other) else None
