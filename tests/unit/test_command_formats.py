@@ -10,8 +10,8 @@ from rich.console import Console
 from weight_atlas.command.engine import Failure
 from weight_atlas.command.formats import as_json, as_junit, as_sarif, check_outputs, write_outputs
 from weight_atlas.command.project import Project
-from weight_atlas.command.results import exceeded, product_of, result_of
-from weight_atlas.command.screen import print_failures, print_result
+from weight_atlas.command.results import Extract, exceeded, product_of, result_of
+from weight_atlas.command.screen import print_extract, print_failures, print_result
 from weight_atlas.command.thresholds import held_to, read_thresholds
 from weight_atlas.errors import AtlasError
 from weight_atlas.metrics import metric, tables
@@ -130,6 +130,22 @@ def test_the_screen_says_what_is_worst_and_what_chance_gives(result):
     ):
         assert said in text, said
     assert "\x1b" not in text, "no colour where there is no terminal"
+
+
+def test_a_narrow_screen_shows_whole_numbers_beside_their_nulls_and_says_what_it_leaves_out():
+    row = {"checkpoint": "pythia-70m@step143000", "first_value": 63.12345, "equal": 0.4567, "equal_null": 0.00123}
+    row |= {"row_norms": 0.98, "名": "x"}
+    found = Extract("Pairs", "pairs.csv", list(row), [row])
+    shown = {}
+    for width in (40, 52, 120):
+        screen = Console(file=io.StringIO(), width=width, highlight=False)
+        print_extract(found, screen)
+        shown[width] = screen.file.getvalue()
+        assert all(len(line.rstrip()) <= width for line in shown[width].splitlines()[:-1])
+        assert "63.12" in shown[width]
+    assert "0.4567" not in shown[40] and "also equal, equal_null, row_norms, 名" in shown[40]
+    assert "0.4567" in shown[52] and "0.00123" in shown[52] and "also row_norms, 名" in shown[52]
+    assert "also" not in shown[120] and "pythia-70m@step143000" in shown[120]
 
 
 def test_thresholds_accept_grade_and_limit(project, result, tmp_path):

@@ -1,9 +1,10 @@
 """What a command prints: tables, findings by grade, texts of others without what a terminal would obey."""
 
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -50,22 +51,59 @@ def print_table(title: str, table: Any) -> None:
 
 
 def print_extract(found: Extract, screen: Console | None = None) -> None:
-    """Some columns of a table."""
-    table = Table(title=Text(found.title, style="bold"), title_justify="left", header_style="bold")
-    for column in found.columns:
-        number = all(isinstance(row.get(column), int | float | None) for row in found.rows)
-        null = column.endswith("_null") and column.removesuffix("_null") in found.columns
-        title, style = ("by chance", "dim") if null else (plain(column), None)
-        table.add_column(Text(title), justify="right" if number else "left", overflow="fold", style=style)
-    # Names of tensors are long, and what all of them begin with says nothing.
-    named = found.columns[0] in ("id", "id_a")
-    names = _short([row.get(found.columns[0]) for row in found.rows]) if named else []
-    for place, row in enumerate(found.rows):
-        cells = [_cell(row.get(column)) for column in found.columns]
-        table.add_row(*map(Text, [names[place], *cells[1:]] if named else cells))
+    """Some columns of a table, as many as the screen has room for; the file has all."""
     screen = screen or console()
+    cells = {column: [_cell(row.get(column)) for row in found.rows] for column in found.columns}
+    # Names of tensors are long, and what all of them begin with says nothing.
+    if (first := found.columns[0]) in ("id", "id_a"):
+        cells[first] = _short([row.get(first) for row in found.rows])
+    widths = _widths(found, cells, screen.width)
+    table = Table(title=Text(found.title, style="bold"), title_justify="left", header_style="bold")
+    for column, width in widths.items():
+        style = "dim" if _title(column, found) == "by chance" else None
+        align: Literal["right", "left"] = "right" if _is_number(found, column) else "left"
+        table.add_column(Text(_title(column, found)), justify=align, overflow="fold", style=style, width=width)
+    for row in zip(*(cells[column] for column in widths), strict=True):
+        table.add_row(*map(Text, row))
     screen.print(table)
-    screen.print(Text(plain(found.file), style="dim"), soft_wrap=True)
+    left_out = ", ".join(column for column in found.columns if column not in widths)
+    screen.print(Text(plain(f"{found.file}{left_out and f': also {left_out}'}"), style="dim"), soft_wrap=True)
+
+
+_NARROW = 14  # characters that a column of names is broken into where there is no room for more
+
+
+def _widths(found: Extract, cells: Mapping[str, Sequence[str]], room: int) -> dict[str, int]:
+    """The width of each of the first columns that the screen has room for, at least of two.
+
+    Each has what it needs: numbers whole, words of its title whole, names broken. What is left goes to the first ones.
+    """
+    widths: dict[str, int] = {}
+    for column in found.columns:
+        longest = max(map(cell_len, cells[column]), default=0)
+        names = 0 if _is_number(found, column) else _NARROW
+        need = max([*map(cell_len, _title(column, found).split()), min(longest, names) if names else longest])
+        if len(widths) >= 2 and sum(widths.values()) + need + 3 * len(widths) + 4 > room:
+            break
+        widths[column] = need
+    if f"{(last := [*widths][-1])}_null" in found.columns and len(widths) > 2:
+        del widths[last]  # a number is not shown without what chance gives
+    left = room - sum(widths.values()) - 3 * len(widths) - 1
+    for column in widths:
+        more = min(max(left, 0), max(map(cell_len, [_title(column, found), *cells[column]])) - widths[column])
+        widths[column] += more
+        left -= more
+    return widths
+
+
+def _is_number(found: Extract, column: str) -> bool:
+    return all(isinstance(row.get(column), int | float | None) for row in found.rows)
+
+
+def _title(column: str, found: Extract) -> str:
+    """A column's name as the head of a column, broken between its words."""
+    null = column.endswith("_null") and column.removesuffix("_null") in found.columns
+    return "by chance" if null else plain(column).replace("_", " ")
 
 
 def print_lines(lines: Iterable[str]) -> None:
