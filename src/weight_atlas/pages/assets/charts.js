@@ -12,12 +12,20 @@ atlas.chart = async (holder, specification, { width, marks = 0 } = {}) => {
     const spec = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", background: null, autosize: { type: "fit-x", contains: "padding" }, width: width ?? "container", ...holder.specification(), config: config() };
     const { view } = await vegaEmbed(holder, spec, { actions: false, renderer: marks > 2000 ? "canvas" : "svg", ast: true, logLevel: 1, tooltip: { theme: atlas.dark() ? "dark" : "light" } });
     holder.view = view;
+    if (width === undefined) holders.observe(holder);
     const drawing = holder.querySelector("svg, canvas");
     drawing.setAttribute("role", "img");
     drawing.setAttribute("aria-label", holder.dataset.label ?? "chart");
   };
   await holder.draw();
 };
+
+// Charts fit their holders, also where these change without the window.
+const holders = new ResizeObserver((entries) => {
+  const other = entries.filter(({ target, contentRect }) => Math.abs((target.fittedTo ?? contentRect.width) - contentRect.width) > 2);
+  for (const { target, contentRect } of entries) target.fittedTo = contentRect.width;
+  if (other.length) requestAnimationFrame(() => dispatchEvent(new Event("resize")));
+});
 
 atlas.onTheme(() => document.querySelectorAll(".drawn").forEach((holder) => holder.draw()));
 
@@ -33,11 +41,15 @@ function config() {
   };
 }
 
-// Ticks at whole numbers, few enough to read.
+// Ticks at whole numbers, few enough to read: at the numbers themselves where these are few.
 atlas.wholeTicks = (values) => {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500].find((each) => (high - low) / each <= 10) ?? Math.ceil((high - low) / 10);
-  return Array.from({ length: Math.floor((high - low) / step) + 1 }, (_, number) => low + number * step);
+  const own = [...new Set(values)].sort((a, b) => a - b);
+  if (own.length <= 8) return own;
+  const [low, high] = [own[0], own.at(-1)];
+  const size = 10 ** Math.max(0, Math.floor(Math.log10((high - low) / 10)));
+  const step = [1, 2, 5, 10].map((each) => each * size).find((each) => (high - low) / each <= 10);
+  const first = Math.ceil(low / step) * step;
+  return Array.from({ length: Math.floor((high - first) / step) + 1 }, (_, number) => first + number * step);
 };
 
 // A metric by layer, a line a role, with the null dashed.

@@ -36,7 +36,7 @@
 
     async function draw(remember) {
       const chosen = page.models.filter((model) => !boxes.length || boxes.some((box) => box.checked && box.value === model.name));
-      const profiles = await Promise.all(chosen.map(async (model) => ({ model, profile: await atlas.chunk(model.data, "profile") })));
+      const profiles = await Promise.all(chosen.map(async (model) => ({ model, profile: await atlas.chunk(model.data, "profile").catch(() => ({})) })));
       const found = profiles.filter(({ profile }) => profile.values?.[metric]);
       const roles = [...new Set(found.flatMap(({ profile }) => withValues(profile, metric)))];
       const kept = role.value;

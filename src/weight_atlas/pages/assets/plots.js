@@ -113,6 +113,7 @@ const plots = (() => {
     if (plot.about.most && all > plot.about.most) points = points.sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, plot.about.most);
     const seen = new Map();
     for (const point of points) {
+      if (narrow() && point.name.length > 24) point.name = `…${point.name.slice(-22)}`; // names differ at their ends
       seen.set(point.name, (seen.get(point.name) ?? 0) + 1);
       if (seen.get(point.name) > 1) point.name += ` (${seen.get(point.name)})`;
     }
@@ -123,7 +124,7 @@ const plots = (() => {
     const bounds = points.filter((point) => point.low > least && Number.isFinite(point.high));
     const nulls = points.filter((point) => Number.isFinite(point.null) && point.null > least);
     const colour = by ? coloured(by, points.map((point) => point.by)) : { value: atlas.colour("accent") };
-    const y = { field: "name", type: "nominal", sort: null, title: null, axis: { labelLimit: narrow() ? 130 : 320 } };
+    const y = { field: "name", type: "nominal", sort: null, title: null, axis: { labelLimit: narrow() ? 160 : 320 } };
     const tooltip = [{ field: "name", title: "of" }, { field: "value", format: ".4g" }, ...(bounds.length ? [{ field: "low", format: ".4g" }, { field: "high", format: ".4g" }] : []), ...(nulls.length ? [{ field: "null", title: plot.about.beside ? "beside" : "null", format: ".4g" }] : [])];
     const layer = [{ data: { values: points }, mark: logarithmic ? { type: "point", filled: true, size: 55, opacity: 1 } : { type: "bar", height: { band: 0.7 }, opacity: 0.85 }, encoding: { y, x: { field: "value", ...up }, color: colour, tooltip } }];
     if (bounds.length) layer.push({ data: { values: bounds }, mark: { type: "rule", color: atlas.colour("ink"), strokeWidth: 1.2 }, encoding: { y, x: { field: "low", ...up }, x2: { field: "high" } } });
@@ -231,7 +232,7 @@ const plots = (() => {
     const y = { field: "y", type: "quantitative", axis: null, scale: { domain: [-0.5, leaves.length - 0.5], reverse: true } };
     const title = column.label ?? column.title;
     return { specification: () => ({ height: Math.max(70, 30 * leaves.length), layer: [
-      { data: { values: segments }, mark: { type: "rule", strokeWidth: 1.6, color: atlas.colour("accent") }, encoding: { x: { field: "x", type: "quantitative", title, scale: { zero: true, padding: 12 } }, x2: { field: "x2" }, y, y2: { field: "y2" }, tooltip: [{ field: "at", title, format: ".4g" }] } },
+      { data: { values: segments }, mark: { type: "rule", strokeWidth: 1.6, color: atlas.colour("accent") }, encoding: { x: { field: "x", type: "quantitative", title, scale: { zero: true, nice: false } }, x2: { field: "x2" }, y, y2: { field: "y2" }, tooltip: [{ field: "at", title, format: ".4g" }] } },
       { data: { values: labels }, mark: { type: "text", align: "left", baseline: "bottom", dx: 2, dy: -3, fontSize: 12, color: atlas.colour("ink") }, encoding: { x: { field: "x", type: "quantitative" }, y, text: { field: "name" } } },
     ] }), note: "Joined where they are alike: at the mean of the distances between the models of both sides." };
   }
