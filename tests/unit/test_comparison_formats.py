@@ -106,8 +106,12 @@ def test_a_model_trained_on_in_float32_and_saved_so_is_no_rounded_copy(base, tmp
     assert tables(base, write(tmp_path / "other", tensors)).summary["relation"] == "derived"
 
 
-def test_an_adapter_to_fused_attention_changes_its_pieces(tmp_path):
-    """GPT-2's c_attn holds queries, keys and values one after another, stored (in, out)."""
+@pytest.mark.parametrize("kind", ["LORA", "ADALORA"])
+def test_an_adapter_to_fused_attention_changes_its_pieces(tmp_path, kind):
+    """GPT-2's c_attn holds queries, keys and values one after another, stored (in, out).
+
+    The update of AdaLoRA is B diag(E) A: singular values stand between its factors.
+    """
     random = torch.Generator().manual_seed(7)
     shapes = {
         "wte": (30, 16), "wpe": (12, 16), "h.0.attn.c_attn": (16, 48), "h.0.attn.c_proj": (16, 16),
@@ -120,11 +124,16 @@ def test_an_adapter_to_fused_attention_changes_its_pieces(tmp_path):
     }
     up, down = torch.randn(48, 2, generator=random), torch.randn(2, 16, generator=random)
     place = "base_model.model.transformer.h.0.attn.c_attn"
-    folders = {"model": tensors, "adapter": {f"{place}.lora_A.weight": down, f"{place}.lora_B.weight": up}}
+    values = torch.tensor([[0.5], [-2.0]])
+    if kind == "LORA":
+        factors = {f"{place}.lora_A.weight": down, f"{place}.lora_B.weight": up}
+    else:
+        factors = {f"{place}.lora_A": down, f"{place}.lora_B": up, f"{place}.lora_E": values}
+    folders = {"model": tensors, "adapter": factors}
     config = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": 16, "n_head": 4, "n_layer": 1}
     configs = {
         "model": ("config.json", {**config, "vocab_size": 30, "n_positions": 12}),
-        "adapter": ("adapter_config.json", {"peft_type": "LORA", "r": 2, "lora_alpha": 6, "fan_in_fan_out": True}),
+        "adapter": ("adapter_config.json", {"peft_type": kind, "r": 2, "lora_alpha": 6, "fan_in_fan_out": True}),
     }
     sides = []
     for called, content in folders.items():
@@ -135,6 +144,6 @@ def test_an_adapter_to_fused_attention_changes_its_pieces(tmp_path):
         sides.append(side(tmp_path / called))
     made = tables(*sides)
     assert made.table["role"].tolist() == ["W_Q", "W_K", "W_V"]
-    whole = 3 * up.double() @ down.double()
+    whole = 3 * up.double() @ (down if kind == "LORA" else values * down).double()
     for number, row in enumerate(made.table.itertuples()):
         assert row.norm_d == pytest.approx(float(whole[16 * number : 16 * number + 16].norm()), rel=1e-5)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from weight_atlas.checkpoint.checkpoint import Checkpoint
 
 PLACE = ["stack", "layer", "expert", "of_role", "component"]
+_VALUES = r"\.lora_E(?:\.|$)"  # in the names of AdaLoRA's singular values, whose role is that of any other tensor
 _PARTS = (Role.LORA_A.value, Role.LORA_B.value, Role.LORA_MAGNITUDE.value)
 
 
@@ -28,12 +29,16 @@ def is_adapter(inventory: pd.DataFrame) -> bool:
 
 @dataclass(frozen=True)
 class Changed:
-    """One update of an adapter: the rows of its inventory that hold it. magnitude: of DoRA, else None."""
+    """One update of an adapter: the rows of its inventory that hold it.
+
+    magnitude: of DoRA, values: the singular values between the factors of AdaLoRA; else None.
+    """
 
     place: tuple
     down: Any
     up: Any
     magnitude: Any | None
+    values: Any | None
 
     @property
     def of(self) -> list[str]:
@@ -44,12 +49,14 @@ class Changed:
 def updates(inventory: pd.DataFrame) -> list[Changed]:
     """The updates in an adapter's inventory, in its order; factors without their other half are left out."""
     found: dict[tuple, dict[str, Any]] = {}
-    for row in inventory[inventory["role"].isin(_PARTS)].itertuples(index=False):
+    between = inventory["tensor"].str.contains(_VALUES)
+    for row in inventory[inventory["role"].isin(_PARTS) | between].itertuples(index=False):
         place = tuple(-1 if pd.isna(value) else value for value in (getattr(row, name) for name in PLACE))
-        found.setdefault(place, {}).setdefault(row.role, row)
+        part = row.role if row.role in _PARTS else _VALUES
+        found.setdefault(place, {}).setdefault(part, row)
     down, up, magnitude = _PARTS
     return [
-        Changed(place, each[down], each[up], each.get(magnitude))
+        Changed(place, each[down], each[up], each.get(magnitude), each.get(_VALUES))
         for place, each in found.items()
         if {down, up} <= each.keys()
     ]
@@ -75,6 +82,11 @@ def update_of(adapter: "Checkpoint", update: Changed, row: Any | None) -> Update
     scale = scale_of(adapter.config, update.down.tensor, rank)
     if scale is None:
         raise _misfit(update, "adapter_config.json gives no alpha and rank")
+    if update.values is not None:
+        values = load_piece(adapter, update.values).double().reshape(-1, 1)
+        if len(values) != rank:
+            raise _misfit(update, f"it has {len(values)} singular values for a rank of {rank}")
+        down = values * down.double()
     if "lora_embedding" in update.down.tensor:
         down, up = up.T, down.T
     if row is None:
