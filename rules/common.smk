@@ -32,6 +32,7 @@ from weight_atlas.tokens.parts import corpus_parts
 from weight_atlas.workflow.gpus import visible_devices
 from weight_atlas.workflow.needs import SPECTRA_ON_GPU, megabytes, minutes, size_of
 from weight_atlas.workflow.location import LIBRARY
+from weight_atlas.workflow.parsed_code import PARSED
 from weight_atlas.workflow.paths import check_place, for_snakemake
 from weight_atlas.workflow.provenance import code_digest, library_versions
 from weight_atlas.workflow.renewal import Renewals
@@ -70,6 +71,9 @@ wildcard_constraints:
     vector="|".join(map(re.escape, vectors.names)) or "none",
     pair="|".join(map(re.escape, pairs.names)) or "none",
     part=r"[0-9a-z-]+",
+
+
+PARSED.keep(Path(".snakemake/weight-atlas-code.json"))
 
 
 @functools.cache
@@ -237,6 +241,7 @@ def say_what_steps_took():
     write_step_costs(*(Path(workflow.pathvars.apply(path)) for path in ("<benchmarks>", "<results>/atlas")))
 
 
+@functools.cache
 def products_of(model):
     """All outputs of a model's analyses: what the rule named like the analysis writes."""
     names = {"corpus": list(config["corpora"]), "recipe": list(config["recipes"])}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from weight_atlas.workflow import provenance
+from weight_atlas.workflow.parsed_code import ParsedCode
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,3 +141,19 @@ def test_closure_holds_every_module_that_importing_a_script_loads():
     for script, loaded in map(json.loads, lines):
         reached = {str(path) for path in provenance.closure(script, ROOT / "src/weight_atlas").values()}
         assert set(loaded) <= reached, script
+
+
+def test_what_is_kept_of_code_is_that_of_the_bytes_and_damage_is_made_good(tmp_path):
+    kept, file = tmp_path / "code.json", tmp_path / "step.py"
+    file.write_text("import lib.a\n")
+    first = ParsedCode()
+    first.keep(kept)
+    first.put("key", (("lib.a",), "digest"))
+    first._write(kept)
+    for content in (None, b"", b"[]", b"null", b'{"version": "other", "files": {}}', kept.read_bytes()[:-9]):
+        if content is not None:
+            kept.write_bytes(content)
+        again = ParsedCode()
+        again.keep(kept)
+        assert again.get("key") == ((("lib.a",), "digest") if content is None else None)
+        assert again.get("another key") is None

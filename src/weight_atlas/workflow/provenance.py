@@ -15,6 +15,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from weight_atlas.workflow.parsed_code import PARSED
+
 # Libraries that can give other numbers in another version.
 LIBRARIES = ("torch", "transformers", "tokenizers", "lm_eval", "numpy", "scipy")
 VERSIONS = "versions: "  # what the line with them begins with in a step's log
@@ -76,14 +78,18 @@ def _direct_dependencies(path: Path, package: Path) -> tuple[Path, ...]:
 def _imports_and_digest(path: Path) -> tuple[tuple[str, ...], str]:
     """Dotted names that a file imports, at its top or inside its functions, and a digest of what it says.
 
-    `from a import b` counts as a and a.b. Parsing is most of what a dry run does here: once a file.
+    `from a import b` counts as a and a.b. Parsing is most of what a dry run does here: once for each content.
     """
     content = path.read_bytes()
+    key = hashlib.sha256(content).hexdigest()
     if path.suffix != ".py":
-        return (), hashlib.sha256(content).hexdigest()
-    tree = ast.parse(content, str(path))
-    imports = tuple(sorted(set(_walk_imports(tree))))
-    return imports, hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+        return (), key
+    if (known := PARSED.get(key)) is None:
+        tree = ast.parse(content, str(path))
+        imports = tuple(sorted(set(_walk_imports(tree))))
+        known = imports, hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+        PARSED.put(key, known)
+    return known
 
 
 def _walk_imports(tree: ast.AST) -> Iterator[str]:
