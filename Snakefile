@@ -49,6 +49,8 @@ for made in workflow.rules:
     if made.script and "{params.step}" in made.script:
         # The report shows the code of scripts only where their paths are written out.
         made.script = made.script.format(params=made.params)
+        if config["shared_cache"]:
+            made.run_func = SharedCache(user_path(config["shared_cache"])).through(made.run_func)
         made.run_func = renewals.recorded(made.run_func, made.benchmark.apply_wildcards)
 
 

@@ -22,6 +22,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.token_weights.choices import Vectors, states
 from weight_atlas.failed_run import write_unfinished_pages
 from weight_atlas.findings.rules import files as files_of_findings
+from weight_atlas.paths import user_path
 from weight_atlas.settings.analyses import ANALYSES
 from weight_atlas.settings.quantization import QuantizationMeasures
 from weight_atlas.settings.spectra import AttentionKernel
@@ -38,6 +39,7 @@ from weight_atlas.workflow.provenance import code_digest, library_versions
 from weight_atlas.workflow.renewal import Renewals
 from weight_atlas.workflow.run_lock import hold_all, refuse_results_of_another
 from weight_atlas.workflow.selection import Selection
+from weight_atlas.workflow.shared_cache import SharedCache
 from weight_atlas.workflow.series import Runs
 from weight_atlas.workflow.typed import typed
 

@@ -135,6 +135,11 @@ class Configuration(Settings):
         description="Run steps again whose numbers may depend on a library of which there is another major or minor "
         "version: torch, transformers, tokenizers, lm_eval, numpy, scipy. Each log begins with those that made it.",
     )
+    shared_cache: Text | None = Field(
+        None,
+        description="Folder in which working directories and users share dear artifacts, by the contents that they are "
+        "made from; null: none. Whoever may write there must be trusted.",
+    )
     pathvars: Pathvars = DEFAULTS
     stream_part: StreamPart = DEFAULTS
     weight_statistics: WeightStatistics = DEFAULTS

@@ -7,6 +7,8 @@ from typing import Any
 from weight_atlas.settings.model_entries import OwnSettings
 from weight_atlas.settings.models import Opened
 
+_NOT_RECORDED = ("models", "gpus", "shared_cache")
+
 
 def of_model(config: dict[str, Any], model: str, analyses: Sequence[str]) -> str:
     """Source, effort, seed and analyses of a model, and the settings that hold for it in place of those of all."""
@@ -18,5 +20,5 @@ def of_model(config: dict[str, Any], model: str, analyses: Sequence[str]) -> str
 
 
 def of_run(config: dict[str, Any]) -> str:
-    """All settings of a checked configuration but those of its models."""
-    return json.dumps({name: value for name, value in config.items() if name != "models"})
+    """All settings of a checked configuration but those of its models, and those that change nothing in a result."""
+    return json.dumps({name: value for name, value in config.items() if name not in _NOT_RECORDED})
