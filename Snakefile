@@ -45,6 +45,15 @@ include: "rules/series.smk"
 include: "rules/pages.smk"
 
 
+if config["local_downloads"]:
+
+    localrules:
+        fetch_checkpoint,
+        fetch_tokenizer,
+        corpus,
+        task_requests,
+
+
 for made in workflow.rules:
     if made.script and "{params.step}" in made.script:
         # The report shows the code of scripts only where their paths are written out.

@@ -110,7 +110,7 @@ def setting_changes(config: str, *, by_class: bool) -> Iterator[Change]:
     by_class: whether to work out which steps take a key by the classes of their settings, for which all are imported.
     """
     schema = json_schema()
-    for key in ("effort", "seed", "gpus", "shared_cache", "rerun_on_versions"):
+    for key in ("effort", "seed", "gpus", "local_downloads", "shared_cache", "rerun_on_versions"):
         value = _another(schema["properties"][key], schema)
         yield Change("key of all", key, config, _top(key, value), None)
     for section, part in schema["properties"].items():

@@ -135,6 +135,11 @@ class Configuration(Settings):
         description="Run steps again whose numbers may depend on a library of which there is another major or minor "
         "version: torch, transformers, tokenizers, lm_eval, numpy, scipy. Each log begins with those that made it.",
     )
+    local_downloads: bool = Field(
+        True,
+        description="Bring models, tokenizers, texts and items of tasks here where Snakemake itself runs, even if the "
+        "other steps are jobs of a cluster, whose nodes often have no network.",
+    )
     shared_cache: Text | None = Field(
         None,
         description="Folder in which working directories and users share dear artifacts, by the contents that they are "

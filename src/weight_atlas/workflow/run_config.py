@@ -7,7 +7,7 @@ from typing import Any
 from weight_atlas.settings.model_entries import OwnSettings
 from weight_atlas.settings.models import Opened
 
-_NOT_RECORDED = ("models", "gpus", "shared_cache")
+_NOT_RECORDED = ("models", "gpus", "local_downloads", "shared_cache")
 
 
 def of_model(config: dict[str, Any], model: str, analyses: Sequence[str]) -> str:
