@@ -134,7 +134,8 @@ def _content(path: str) -> Any:
             manifest = json.loads(Path(path).read_bytes())
         except ValueError:  # the step that reads it says what is wrong with it
             manifest = None
-        if isinstance(manifest, dict) and {"source", "files", "prefix"} <= manifest.keys():
+        known = isinstance(manifest, dict) and {"source", "files", "prefix"} <= manifest.keys()
+        if known and all(file.get("sha256") for file in manifest["files"]):
             return {name: value for name, value in manifest.items() if name not in _NOT_WEIGHTS}
     return digests(Path(path))
 
