@@ -32,7 +32,7 @@ def test_the_profile_runs_the_whole_workflow(cluster, small, tmp_path):
     project = Project.small(tmp_path / "project")
     project.environment |= {name: cluster.environment[name] for name in ("SLURM_CONF", "PATH")}
     arguments = (*PROFILE, "--cores", CPUS, "--jobs", "8", "--retries", "0", *FOR_ALL)
-    done = project.start_snakemake(*arguments, *SMALL, timeout=900)
+    done = project.start_snakemake(*arguments, *SMALL, timeout=3000)
     assert digests(project.folder / "results") == digests(small.folder / "results")
     jobs = of_run(cluster, done.stderr)
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
