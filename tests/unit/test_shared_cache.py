@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import weight_atlas.artifacts  # noqa: F401 (here, and not in every process that is forked)
 from weight_atlas.digest_records import digests
 from weight_atlas.workflow import shared_cache
 from weight_atlas.workflow.shared_cache import SharedCache, key_of
@@ -102,6 +103,8 @@ def test_a_killed_writer_leaves_nothing_that_is_taken(cache, tmp_path, monkeypat
     for number in range(12):
         writer = fork.Process(target=lambda: [cache.put(f"{KEY[:-8]}{n:08x}", files) for n in range(100_000)])
         writer.start()
+        while not entries(cache)[0]:
+            time.sleep(0.005)
         time.sleep(0.01 + 0.005 * number)
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()

@@ -19,7 +19,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from weight_atlas.artifacts import atomic
 from weight_atlas.digest_records import digest_of, digests
 from weight_atlas.errors import AtlasError
 from weight_atlas.workflow.needs import NEEDS
@@ -142,6 +141,8 @@ def _content(path: str) -> Any:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file or folder: it appears whole, with the rights that the user's umask leaves, and never as a link."""
+    from weight_atlas.artifacts import atomic
+
     if not source.is_dir():
         with atomic(target) as temporary:
             shutil.copyfile(source, temporary)
