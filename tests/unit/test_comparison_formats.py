@@ -6,8 +6,10 @@ import gguf
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_comparison_planted import HEADS, LAYERS, TOKENS, name, side, tables, weights, write
+from test_comparison_planted import HEADS, LAYERS, TOKENS, lora, name, side, tables, weights, write
 from test_families_formats import permuted
+
+from weight_atlas.errors import AtlasError
 
 GGUF_NAMES = {
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
@@ -147,3 +149,14 @@ def test_an_adapter_to_fused_attention_changes_its_pieces(tmp_path, kind):
     whole = 3 * up.double() @ (down if kind == "LORA" else values * down).double()
     for number, row in enumerate(made.table.itertuples()):
         assert row.norm_d == pytest.approx(float(whole[16 * number : 16 * number + 16].norm()), rel=1e-5)
+
+
+def test_factors_of_several_experts_in_one_update_are_refused(base, tmp_path):
+    """PEFT lays those of stacked experts side by side, and their product would be a sum over all experts."""
+    adapter, _ = lora(tmp_path)
+    file = adapter.checkpoint.folder / "adapter_config.json"
+    file.write_text(
+        json.dumps({**json.loads(file.read_text()), "r": 2, "target_parameters": ["mlp.experts.down_proj"]})
+    )
+    with pytest.raises(AtlasError, match="factors of 2 experts lie side by side"):
+        tables(base, side(adapter.checkpoint.folder))

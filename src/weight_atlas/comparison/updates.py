@@ -9,7 +9,7 @@ import torch
 
 from weight_atlas.comparison.sources import Stored, Update, Updated
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.adapters import scale_of
+from weight_atlas.families.adapters import experts_of, scale_of
 from weight_atlas.families.layouts import Selection, extract
 from weight_atlas.families.pieces import load_piece
 from weight_atlas.families.roles import Role
@@ -82,6 +82,12 @@ def update_of(adapter: "Checkpoint", update: Changed, row: Any | None) -> Update
     scale = scale_of(adapter.config, update.down.tensor, rank)
     if scale is None:
         raise _misfit(update, "adapter_config.json gives no alpha and rank")
+    if (experts := experts_of(adapter.config, update.down.tensor, rank)) > 1:
+        raise AtlasError(
+            f"factors of {experts} experts lie side by side in one update, which cannot be compared",
+            where=update.down.tensor,
+            remedy="merge the adapter into its model, and compare the merged model",
+        )
     if update.values is not None:
         values = load_piece(adapter, update.values).double().reshape(-1, 1)
         if len(values) != rank:

@@ -59,6 +59,12 @@ def scale_of(config: Mapping[str, Any], name: str, rank: int) -> float | None:
     return Scales(config).of(_place(name).module, rank)[1]
 
 
+def experts_of(config: Mapping[str, Any], name: str, stored: int) -> int:
+    """Of how many experts the factors of one update, with this name and `stored` rows or columns, lie side by side."""
+    rank, _ = Scales(config).of(_place(name).module, stored)
+    return stored // rank if rank else 1
+
+
 @dataclass(frozen=True)
 class _Place:
     """A tensor's name, parsed: a part of an adapter of the module, or (part None) a parameter of it stored whole.
