@@ -105,7 +105,7 @@ def test_nulls_and_bounds_lie_beside_their_metric(finished):
 # What a unit allows; all else may have any value.
 BOUNDS = {
     "share": (0, 1), "probability": (0, 1), "correlation": (-1, 1), "perplexity": (1, np.inf), "weight^2": (0, np.inf),
-    "dimensions": (0, np.inf), "bits": (0, np.inf), **dict.fromkeys(COUNTED, (0, np.inf)),
+    "bits": (0, np.inf), **dict.fromkeys(COUNTED, (0, np.inf)),
 }  # fmt: skip
 
 
