@@ -60,7 +60,7 @@ for made in workflow.rules:
         made.script = made.script.format(params=made.params)
         if config["shared_cache"]:
             made.run_func = SharedCache(user_path(config["shared_cache"])).through(made.run_func)
-        made.run_func = renewals.recorded(made.run_func, made.benchmark.apply_wildcards)
+        made.run_func = recorded(made)
 
 
 rule all:

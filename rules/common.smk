@@ -220,6 +220,21 @@ def keep_outputs():
     renewals.keep(due, lambda job: workflow.dag.reason(job).forced)
 
 
+def recorded(made):
+    """The function of a rule, which renewals may spare.
+
+    What it refuses is raised below this file, so that Snakemake ends with the step's message, as for scripts; of an
+    error that arises below no file of the workflow it shows the traceback.
+    """
+    run = renewals.recorded(made.run_func, made.benchmark.apply_wildcards)
+
+    @functools.wraps(run)
+    def run_here(*given):
+        run(*given)
+
+    return run_here
+
+
 def say_renewed():
     if renewed := renewals.end():
         logger.info(f"{renewed} steps were renewed, since their inputs, settings and code are as they were.")

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from weight_atlas.errors import AtlasError
+
 
 def write_unfinished_pages(workflow: Any, say: Callable[[str], None]) -> None:
     """Write the pages and the overview that a run asked for and did not come to, marked incomplete.
@@ -25,5 +27,6 @@ def write_unfinished_pages(workflow: Any, say: Callable[[str], None]) -> None:
             WRITERS[job.rule.name](dag, failed, job, summaries)
             say(f"Incomplete, since steps failed: {job.output.page}")
         except Exception as error:
-            say(f"No page could be written: {job.output.page}: {type(error).__name__}: {error}")
+            reason = str(error) if isinstance(error, AtlasError) else f"{type(error).__name__}: {error}"
+            say(f"No page could be written: {job.output.page}: {'; '.join(map(str.strip, reason.splitlines()))}")
     say(failures_told(dag, failed))
