@@ -119,7 +119,7 @@ def test_one_tensor(against):
     made = against(edit)
     assert made.summary["relation"] == "edited" and changed(made) == [name(1, UP)]
     assert "except for 1 of 21 tensors" in said(made)[0]
-    assert said(made)[1].startswith(f"{name(1, UP)} differs: ")
+    assert said(made)[1].startswith(f"{name(1, UP)} differs: ") and " times " not in said(made)[1]
     (row,) = made.changes.to_dict("records")
     truth = [tensors[name(1, UP)].double() for tensors in (weights(), weights(seed=5))]
     assert row["relative"] == pytest.approx(float((truth[1] - truth[0]).norm() / truth[0].norm()), rel=1e-9)
@@ -128,6 +128,15 @@ def test_one_tensor(against):
         float((sigma[16:].square().sum() / sigma.square().sum()).sqrt()), rel=1e-6
     )
     assert row["n90"] == int((sigma.square().cumsum(0) / sigma.square().sum() < 0.9).sum()) + 1
+
+
+@pytest.mark.parametrize("factor", [1.25, -0.7])
+def test_a_tensor_times_a_number(against, factor):
+    def edit(tensors):
+        tensors[name(1, UP)] = (tensors[name(1, UP)].float() * factor).bfloat16()
+
+    made = against(edit)
+    assert said(made)[1].endswith(f" It is that of a times {factor:.4g}.")
 
 
 def test_one_flipped_bit(against):

@@ -13,6 +13,8 @@ NAMED = 3
 LOW_RANK = 0.25
 # Matrices at most this alike are others; with a norm this near, and values distributed this alike, moments do not tell.
 OTHER, NEAR_NORM, NEAR_VALUES = 0.5, 0.02, 0.02
+# A tensor was multiplied by a number where what the best factor leaves is at most this share of its change.
+SCALED = 0.02
 Finding = dict[str, Any]
 
 
@@ -164,8 +166,20 @@ def _one_edit(row: Any, heads: pd.DataFrame) -> str:
         inside = f" Only {row.rows_changed:,} of its {row.rows:,} rows changed."
     return (
         f"{row.id_a} differs: {row.changed_share:.2%} of its values, relative change {row.relative:.3g}, the largest "
-        f"at {place}, from {row.value_a:.4g} to {row.value_b:.4g}.{inside}"
+        f"at {place}, from {row.value_a:.4g} to {row.value_b:.4g}.{inside}{_scaled(row)}"
     )
+
+
+def _scaled(row: Any) -> str:
+    """What is said where b is a times a number, up to rounding.
+
+    The best number is (|b| / |a|) cos(a, b), and leaves |b| sin(a, b).
+    """
+    if not row.norm_a or not abs(row.cosine) > 0:
+        return ""
+    ratio = row.norm_b / row.norm_a
+    left = ratio * max(0.0, 1 - row.cosine**2) ** 0.5
+    return f" It is that of a times {ratio * row.cosine:.4g}." if left <= SCALED * row.relative else ""
 
 
 def _numbered(what: str, numbers: list[int]) -> str:
