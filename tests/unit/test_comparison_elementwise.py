@@ -103,8 +103,10 @@ def test_zeros_have_no_direction():
     assert compared(zero, one).relative == math.inf
     empty = compared(torch.zeros(0, 80), torch.zeros(0, 80))
     assert (empty.n, empty.changed) == (0, 0)
-    assert compared(zero, -zero).changed == 320  # bits differ, and no value does
-    assert compared(zero, -zero).square_d == 0
+    for dtype in TYPES[:4]:
+        found = compared(zero.to(dtype), (-zero).to(dtype))
+        assert (found.n, found.changed) == (320, 320)  # bits differ, and no value does
+        assert (found.signs, found.beyond_step, found.square_d, found.largest) == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("shape", [(50, 30), (30, 50), (40, 40), (1, 64), (64, 1)], ids=str)

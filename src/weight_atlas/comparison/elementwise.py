@@ -14,6 +14,7 @@ from weight_atlas.comparison.kernels import (
     PLACE,
     SIGNS,
     compare_patterns,
+    farthest,
 )
 from weight_atlas.comparison.sources import Source
 
@@ -79,12 +80,12 @@ class Difference:
 
 
 def ks_distance(moved: np.ndarray, n: int) -> float:
-    """Kolmogorov-Smirnov distance of two distributions of n values, from their differences by ascending value.
+    """Kolmogorov-Smirnov distance of two distributions of n values, from their differences.
 
-    moved: how many more of the second lie in each bin. Values are told apart by the high 16 bits of float32: exact for
-    bfloat16 and 8-bit floats; wider types have at most 1/128 of a power of two in a bin, so that it is a lower bound.
+    moved (65536,): how many more of the second have these high 16 bits of float32: exact for bfloat16 and 8-bit floats;
+    wider types have at most 1/128 of a power of two in a bin, so that it is a lower bound.
     """
-    return float(np.abs(np.cumsum(moved)).max() / n) if n else float("nan")
+    return farthest(moved) / n if n else float("nan")
 
 
 def segment_of(shape: tuple[int, ...], width: int | None = None) -> int:
@@ -122,7 +123,9 @@ def difference(a: Source, b: Source, segment: int) -> Difference:
     found.square_a, found.square_b, found.square_d = map(float, found.sums[:, :3].sum(axis=0))
     gap = abs(found.value_b - found.value_a)
     found.largest = 0.0 if found.place < 0 else gap if np.isfinite(gap) else float("inf")
-    found.ks, found.counted = ks_distance(moved, int(counts[COUNTED])), int(counts[COUNTED])
+    found.counted = int(counts[COUNTED])
+    # Where nothing changed nothing moved, and half a megabyte of zeros is not even touched.
+    found.ks = ks_distance(moved, found.counted) if found.changed or not total else 0.0
     return found
 
 

@@ -2,13 +2,16 @@
 
 A block of patterns at a time is widened to float32, and stays in the cache for all that is counted and summed. As in
 weights/kernels.py sums are made in a fixed order, and the interpreter lock is released.
+
+Numba widens the results of integer arithmetic to 64 bits. Loops over blocks cast each back to its own type: a vector
+register then holds 8 or 16 elements instead of 4.
 """
 
 import numpy as np
 
 from weight_atlas.weights.kernels import compiled
 
-BLOCK = 2_048  # elements that are looked at together
+BLOCK = 2_048  # elements that are looked at together; counts of them fit into 16 bits
 LANES = 16  # sums side by side, as many as fill vector registers
 # What is counted over a tensor: changed elements, those changed by more than one step of the stored type, changed
 # signs where neither is zero, elements of each side that are not finite, elements whose values were counted; and the
@@ -16,6 +19,7 @@ LANES = 16  # sums side by side, as many as fill vector registers
 CHANGED, BEYOND, SIGNS, NOT_FINITE_A, NOT_FINITE_B, COUNTED, PLACE = range(7)
 _SECOND, _THIRD, _FOURTH = np.uint64(LANES), np.uint64(2 * LANES), np.uint64(3 * LANES)
 _MAGNITUDE, _EXPONENT, _SIGN = np.uint32(0x7FFF_FFFF), np.uint32(0x7F80_0000), np.uint32(0x8000_0000)
+_HIGH = np.uint32(16)
 
 
 @compiled
@@ -28,10 +32,10 @@ def compare_patterns(one, other, shift, segment, step, least_step, stride, large
     (65536,) int64 are added to, except for the place: of the largest change, the first of equal ones, where a change to
     or from what is not finite is the largest. largest: the pattern of the largest change so far, -1 before any;
     returned with what these arrays have. moved: elements of other less those of one, by the high 16 bits of their
-    patterns in the order of their values. sums (segments, 4) float64: sums of squares of one, of other, and of their
+    patterns. sums (segments, 4) float64: sums of squares of one, of other, and of their
     difference over the elements that are finite in both, and the number of changed elements.
     """
-    bits = np.empty((4, BLOCK), np.uint32)
+    bits = np.empty((2, BLOCK), np.uint32)
     floats = bits.view(np.float32)
     lanes = np.empty((4, LANES))  # the last for one block
     for number in range(sums.shape[0]):
@@ -41,26 +45,28 @@ def compare_patterns(one, other, shift, segment, step, least_step, stride, large
             size = min(BLOCK, (number + 1) * segment - start)
             counted = start // BLOCK % stride == 0
             counts[COUNTED] += size * counted
-            differing, odd = _glanced(one, other, start, size)
-            if differing == 0 and odd < (_EXPONENT >> np.uint32(shift)):
-                _widen(one, start, size, shift, bits[0])
+            found, odd = _glanced(one, other, start, size)
+            finite = odd < (_EXPONENT >> np.uint32(shift))
+            changed += found
+            _widen(one, start, size, shift, bits[0])
+            if found == 0 and finite:
                 _add_one(floats[0], size, lanes)
                 continue
-            _widen(one, start, size, shift, bits[0])
             _widen(other, start, size, shift, bits[1])
-            if odd >= (_EXPONENT >> np.uint32(shift)):
-                found, top, place = _take_odd(bits, size, counts, moved, counted)
-                changed += found
-                if found and top > largest:
+            if finite:
+                counts[SIGNS] += _flipped(one, other, start, size)
+            else:
+                taken, top, place = _take_odd(bits, size, counts, moved, counted)
+                found -= taken
+                if taken and top > largest:
                     largest, counts[PLACE] = top, start + place
+                counts[SIGNS] += _flipped(bits[0], bits[1], 0, size)
             _add_three(floats[0], floats[1], size, lanes)
-            top, found, beyond, flips = _measured(bits, floats, size, step, least_step)
-            changed += found
+            top, beyond = _measured(bits, size, step, least_step)
             counts[BEYOND] += beyond
-            counts[SIGNS] += flips
             if top > largest and found:
                 largest = top
-                counts[PLACE] = start + _first(bits[2], top, size)
+                counts[PLACE] = start + _first(floats, top, size)
             if found and counted:
                 _count_moved(bits, size, moved)
         for row in range(3):
@@ -72,21 +78,34 @@ def compare_patterns(one, other, shift, segment, step, least_step, stride, large
 
 @compiled
 def _glanced(one, other, start, size):
-    """The differing bits of a block or-ed together, and its largest magnitude, of patterns as they are stored."""
+    """How many elements of a block differ, and its largest magnitude, of patterns as they are stored."""
     kind = one.dtype.type
     start = np.uint64(start)
-    differing, odd, magnitude = kind(0), kind(0), kind(~kind(0)) >> kind(1)
-    for i in range(np.uint64(size)):
-        differing |= one[start + i] ^ other[start + i]
-        odd = max(odd, max(one[start + i] & magnitude, other[start + i] & magnitude))
-    return differing, odd
+    changed, odd, magnitude = kind(0), kind(0), kind(~kind(0)) >> kind(1)
+    for i in range(start, start + np.uint64(size)):
+        changed = kind(changed + kind(one[i] != other[i]))
+        odd = max(odd, max(kind(one[i] & magnitude), kind(other[i] & magnitude)))
+    return np.int64(changed), odd
+
+
+@compiled
+def _flipped(one, other, start, size):
+    """How many signs of a block differ where neither side is zero, of patterns as they are stored."""
+    kind = one.dtype.type
+    start = np.uint64(start)
+    flips, magnitude = kind(0), kind(~kind(0)) >> kind(1)
+    for i in range(start, start + np.uint64(size)):
+        least = min(kind(one[i] & magnitude), kind(other[i] & magnitude))
+        flips = kind(flips + kind((kind(one[i] ^ other[i]) > magnitude) & (least != 0)))
+    return np.int64(flips)
 
 
 @compiled
 def _widen(patterns, start, size, shift, out):
-    start, shift = np.uint64(start), np.uint32(shift)
+    # A product, since a shift by what is not known when this is compiled stays one of 64 bits.
+    start, factor = np.uint64(start), np.uint32(1 << shift)
     for i in range(np.uint64(size)):
-        out[i] = np.uint32(patterns[start + i]) << shift
+        out[i] = np.uint32(np.uint32(patterns[start + i]) * factor)
 
 
 @compiled
@@ -105,17 +124,11 @@ def _take_odd(bits, size, counts, moved, counted):
                 counts[BEYOND] += 1
                 counts[SIGNS] += (x[i] ^ y[i]) >= _SIGN
                 if counted and not a:
-                    moved[_place_of(x[i])] -= 1
+                    moved[x[i] >> _HIGH] -= 1
                 if counted and not b:
-                    moved[_place_of(y[i])] += 1
+                    moved[y[i] >> _HIGH] += 1
             x[i] = y[i] = 0
     return changed, np.int64(_MAGNITUDE), place
-
-
-@compiled
-def _place_of(pattern):
-    """The high 16 bits of a pattern, as integers of the same order as the values."""
-    return (pattern ^ (np.uint32(np.int32(pattern) >> np.int32(31)) | _SIGN)) >> np.uint32(16)
 
 
 @compiled
@@ -157,37 +170,30 @@ def _add_three(x, y, size, lanes):
 
 
 @compiled
-def _measured(bits, floats, size, step, least_step):
-    """Largest difference as an integer, and numbers of elements that changed, by more than a step, and in sign.
-
-    The patterns of the differences are left in bits[2].
-    """
-    x, y, z, power = bits[0], bits[1], bits[2], bits[3]
-    a, b, d, spacing = floats[0], floats[1], floats[2], floats[3]
+def _measured(bits, size, step, least_step):
+    """Largest difference as an integer, and the number of elements that changed by more than a step."""
+    one, other = bits[0], bits[1]
     step, least_step = np.float32(step), np.float32(least_step)
+    top, beyond = np.uint32(0), np.uint32(0)
     for i in range(np.uint64(size)):
-        d[i] = b[i] - a[i]
-        power[i] = max(x[i] & _EXPONENT, y[i] & _EXPONENT)
-    for i in range(np.uint64(size)):
-        spacing[i] = max(spacing[i] * step, least_step)
-    top, changed, beyond, flips = np.uint32(0), 0, 0, 0
-    # A loop for each: together they do not fit into vector registers.
-    for i in range(np.uint64(size)):
-        z[i] &= _MAGNITUDE
-        top = max(top, z[i])
-    for i in range(np.uint64(size)):
-        changed += x[i] != y[i]
-    for i in range(np.uint64(size)):
-        beyond += z[i] > power[i]  # floats that are not negative order as their bits do
-    for i in range(np.uint64(size)):
-        flips += ((x[i] ^ y[i]) >= _SIGN) & ((x[i] & _MAGNITUDE) != 0) & ((y[i] & _MAGNITUDE) != 0)
-    return np.int64(top), changed, beyond, flips
+        x, y = np.uint32(one[i]), np.uint32(other[i])
+        gap = np.float32(y.view(np.float32) - x.view(np.float32))
+        gap = np.uint32(gap.view(np.uint32) & _MAGNITUDE)
+        power = np.uint32(max(x & _EXPONENT, y & _EXPONENT))
+        spacing = np.float32(max(np.float32(power.view(np.float32) * step), least_step))
+        top = max(top, gap)
+        # Floats that are not negative order as their bits do.
+        beyond = np.uint32(beyond + np.uint32(gap > spacing.view(np.uint32)))
+    return np.int64(top), np.int64(beyond)
 
 
 @compiled
-def _first(patterns, wanted, size):
+def _first(floats, wanted, size):
+    """The first place whose difference has this pattern."""
+    x, y = floats[0], floats[1]
     for i in range(size):
-        if patterns[i] == wanted:
+        gap = np.float32(abs(y[i] - x[i]))
+        if gap.view(np.uint32) == wanted:
             return i
     return 0
 
@@ -195,13 +201,24 @@ def _first(patterns, wanted, size):
 @compiled
 def _count_moved(bits, size, moved):
     """Count the values of a block in which something changed; what did not change cancels itself."""
-    x, y, from_place, to_place = bits[0], bits[1], bits[2], bits[3]
+    x, y = bits[0], bits[1]
     for i in range(np.uint64(size)):
-        from_place[i] = _place_of(x[i])
-        to_place[i] = _place_of(y[i])
-    for i in range(size):
-        moved[from_place[i]] -= 1
-        moved[to_place[i]] += 1
+        moved[np.uint64(x[i] >> _HIGH)] -= 1
+        moved[np.uint64(y[i] >> _HIGH)] += 1
+
+
+@compiled
+def farthest(moved):
+    """The largest distance of the running sum of counts from zero, by high halves of patterns in order of value."""
+    total = largest = 0
+    half = moved.size // 2
+    for i in range(half):
+        total += moved[moved.size - 1 - i]  # the sign is the highest bit: negative values run downwards
+        largest = max(largest, abs(total))
+    for i in range(half):
+        total += moved[i]
+        largest = max(largest, abs(total))
+    return largest
 
 
 @compiled
