@@ -185,6 +185,25 @@ def test_charts_of_sections_draw_the_numbers_of_the_tables(browser, atlas):
             assert each["value"] == pytest.approx(row.erank, rel=1e-12)
 
 
+def test_a_chart_begins_with_its_own_part_or_one_in_which_the_number_moves(browser, atlas):
+    columns = {
+        "step": [0, 1] * 3, "metric": ["still", "still", "moves", "moves", "last", "last"],
+        "role": ["a", "a"] * 3, "value": [1, 1, 1, 2, 5, 6],
+    }  # fmt: skip
+    data = {"columns": [{"name": name} for name in columns], "cells": list(columns.values())}
+    about = {"kind": "lines", "x": "step", "y": "value", "by": "role", "split": ["metric"]}
+    begun = """([about, data]) => {
+      const plot = new Plot(document.createElement("figure"), about, data);
+      plot.split();
+      return plot.parts.metric;
+    }"""
+    with opened(browser, page_of(atlas, PLAIN)) as page:
+        plotted(page.locator("#effective_rank figure.plot"))  # which loads the script
+        assert page.evaluate(begun, [about, data]) == "moves"
+        assert page.evaluate(begun, [{**about, "first": {"metric": "last"}}, data]) == "last"
+        assert page.evaluate(begun, [{**about, "first": {"metric": "gone"}}, data]) == "moves"
+
+
 def test_a_cell_of_a_chart_leads_to_its_card(browser, atlas):
     with opened(browser, page_of(atlas, PLAIN)) as page:
         plotted(page.locator("#attention_head figure.plot").first)

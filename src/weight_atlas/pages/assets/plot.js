@@ -49,11 +49,27 @@ class Plot {
     for (const name of this.about.split ?? []) {
       const { values } = this.column(name);
       const there = [...new Set(rows.map((row) => values[row]))];
-      if (!(name in this.parts) || !there.includes(this.parts[name])) this.parts[name] = there[0];
-      this.select(name, name.replaceAll("_", " "), there.map((value) => (value === null ? `no ${name.replaceAll("_", " ")}` : String(value))), there.indexOf(this.parts[name]), (place) => (this.parts[name] = there[place]));
+      if (!(name in this.parts) || !there.includes(this.parts[name])) this.parts[name] = this.first(name, there, rows);
+      this.select(name, name.replaceAll("_", " "), there.map((value) => (value === null ? "none" : String(value))), there.indexOf(this.parts[name]), (place) => (this.parts[name] = there[place]));
       rows = rows.filter((row) => values[row] === this.parts[name]);
     }
     return rows;
+  }
+
+  // The part to begin with: the chart's own, or one in which the number moves within a line.
+  first(name, there, rows) {
+    const { values } = this.column(name);
+    const lines = this.column(this.about.by)?.values;
+    const moves = (part) => {
+      const before = new Map();
+      return rows.some((row) => {
+        const value = finite(this.number?.values[row]);
+        if (values[row] !== part || Number.isNaN(value)) return false;
+        if (!before.has(lines?.[row])) before.set(lines?.[row], value);
+        return before.get(lines?.[row]) !== value;
+      });
+    };
+    return there.find((part) => part === this.about.first?.[name]) ?? there.find(moves) ?? there[0];
   }
 
   choices() {
@@ -88,7 +104,7 @@ class Plot {
     if (kind === "tree") return ["Tree of ", named(this.number)];
     if (kind === "heat") return [named(this.number), ` by ${y.replaceAll("_", " ")} and ${x.replaceAll("_", " ")}`];
     if (kind === "histogram") return ["Distribution of ", named(this.number)];
-    if (kind === "bars") return [named(this.number), ` by ${(this.about.label ?? []).map((name) => name.replaceAll("_", " ")).join(", ")}`];
+    if (kind === "bars") return [named(this.number), ` by ${(this.about.label ?? []).map((name) => (/^id(_[ab])?$/.test(name) ? "tensor" : name.replaceAll("_", " "))).join(", ")}`];
     return [named(this.number), kind === "points" ? " against " : " by ", named(this.column(this.drawn.x))];
   }
 

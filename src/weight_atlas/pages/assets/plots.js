@@ -93,7 +93,7 @@ const plots = (() => {
       encoding: {
         x: { field: "x", type: "ordinal", title: x.name.replaceAll("_", " "), sort: sorted("x"), axis },
         y: { field: "y", type: "ordinal", title: y.name.replaceAll("_", " "), sort: tall, axis },
-        color: { field: "score", type: "quantitative", legend: null, scale: scores ? { domain: [-1, -0.5, 0, 0.5, 1], range: ["below-2", "below", "middle", "above", "above-2"].map(atlas.colour) } : { domain: [0, 0.5, 1], range: ["cell-empty", "accent", "ink"].map(atlas.colour) } },
+        color: { field: "score", type: "quantitative", legend: null, scale: scores ? { interpolate: "rgb", domain: [-1, -0.5, 0, 0.5, 1], range: ["below-2", "below", "middle", "above", "above-2"].map(atlas.colour) } : { interpolate: "rgb", domain: [0, 0.5, 1], range: ["cell-empty", "accent", "ink"].map(atlas.colour) } },
         tooltip,
       },
     });

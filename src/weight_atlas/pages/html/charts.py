@@ -30,8 +30,8 @@ class Chart(BaseModel):
     distances `value` between `x` and `y`.
 
     The number that is drawn can be chosen among the table's metrics. beside: a column that is drawn as the null is.
-    split: columns of which one value at a time is drawn. label: what names a row. cell: the grid of the map that a
-    click on a cell leads to.
+    split: columns of which one value at a time is drawn, the one of `first` to begin with. label: what names a row.
+    cell: the grid of the map that a click on a cell leads to.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +45,7 @@ class Chart(BaseModel):
     several: tuple[str, ...] = ()
     beside: str = ""
     split: tuple[str, ...] = ()
+    first: dict[str, str] = {}
     label: tuple[str, ...] = ()
     most: int = 0
     cell: str = ""
