@@ -22,13 +22,24 @@ _SMALL = (".json", ".txt", ".md", ".jinja", ".py")
 
 @dataclass
 class Repository:
-    """files: name -> content. access: the status that answers a request for a file or, with closed, for anything."""
+    """files: name -> content. access: the status that answers a request for a file or, with closed, for anything.
+
+    branches: files of further revisions, whose commits are the SHA-1 of their names.
+    """
 
     files: dict[str, bytes]
     revisions: tuple[str, ...] = ("main", "v1")
     access: int = 200
     closed: bool = False
     token: str | None = None
+    branches: dict[str, dict[str, bytes]] = field(default_factory=dict)
+
+    def at(self, revision: str) -> tuple[str, dict[str, bytes]] | None:
+        """The commit that a revision stands for, and its files; None of a revision that is not there."""
+        for name, files in self.branches.items():
+            if revision in (name, commit := hashlib.sha1(name.encode()).hexdigest()):
+                return commit, files
+        return (COMMIT, self.files) if revision in (*self.revisions, COMMIT) else None
 
 
 @dataclass
@@ -117,17 +128,18 @@ class _Handler(BaseHTTPRequestHandler):
 class _HubHandler(_Handler):
     def answer(self, path: str, headers: dict[str, str]) -> None:
         if info := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
-            repository = self._repository(info[1], unquote(info[2] or "main"), headers, closed=True)
-            if repository:
-                siblings = [_sibling(name, body) for name, body in sorted(repository.files.items())]
-                body = {"id": info[1], "sha": COMMIT, "private": False, "tags": [], "siblings": siblings}
+            revision = self._revision(info[1], unquote(info[2] or "main"), headers, closed=True)
+            if revision:
+                commit, files = revision
+                siblings = [_sibling(name, body) for name, body in sorted(files.items())]
+                body = {"id": info[1], "sha": commit, "private": False, "tags": [], "siblings": siblings}
                 self.reply(200, json.dumps(body).encode(), Content_Type="application/json")
         elif file := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            repository = self._repository(file[1], unquote(file[2]), headers, closed=False)
-            if repository and file[3] not in repository.files:
-                self.reply(404, X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
-            elif repository:
-                self._file(file[1], file[3], repository.files[file[3]])
+            revision = self._revision(file[1], unquote(file[2]), headers, closed=False)
+            if revision and file[3] not in revision[1]:
+                self.reply(404, X_Error_Code="EntryNotFound", X_Repo_Commit=revision[0])
+            elif revision:
+                self._file(file[1], file[3], *revision)
         elif file := re.fullmatch(r"/api/v1/models/([^/]+/[^/]+)/repo(/files)?", path):
             self._modelscope(file[1], parse_qs(urlsplit(self.path).query), headers, listing=bool(file[2]))
         else:
@@ -156,11 +168,13 @@ class _HubHandler(_Handler):
         else:
             self.reply(302, Location=f"{self.hub.content}/{name}/{query['FilePath'][0]}")
 
-    def _repository(self, name: str, revision: str, headers: dict[str, str], closed: bool) -> Repository | None:
+    def _revision(
+        self, name: str, revision: str, headers: dict[str, str], closed: bool
+    ) -> tuple[str, dict[str, bytes]] | None:
         repository = self.hub.repositories.get(name)
         if repository is None:
             self.reply(404, X_Error_Code="RepoNotFound", X_Error_Message="Repository not found")
-        elif revision not in (*repository.revisions, COMMIT):
+        elif repository.at(revision) is None:
             self.reply(404, X_Error_Code="RevisionNotFound", X_Error_Message=f"Invalid rev id: {revision}")
         elif repository.access != 200 and (repository.closed or not closed):
             self.reply(
@@ -169,18 +183,19 @@ class _HubHandler(_Handler):
         elif repository.token and headers.get("authorization") != f"Bearer {repository.token}":
             self.reply(401, X_Error_Code="GatedRepo", X_Error_Message="Access to this model is restricted")
         else:
-            return repository
+            return repository.at(revision)
         return None
 
-    def _file(self, repository: str, name: str, body: bytes) -> None:
+    def _file(self, repository: str, name: str, commit: str, files: dict[str, bytes]) -> None:
+        body = files[name]
         if name.endswith(_SMALL):
-            self.reply(200, body, ETag=f'"{_git_hash(body)}"', X_Repo_Commit=COMMIT)
+            self.reply(200, body, ETag=f'"{_git_hash(body)}"', X_Repo_Commit=commit)
             self.hub.sent += len(body)
             return
         self.reply(
             302,
-            Location=f"{self.hub.content}/{repository}/{name}",
-            X_Repo_Commit=COMMIT,
+            Location=f"{self.hub.content}/{repository}/{name}?commit={commit}",
+            X_Repo_Commit=commit,
             X_Linked_Size=str(len(body)),
             X_Linked_Etag=f'"{hashlib.sha256(body).hexdigest()}"',
         )
@@ -195,7 +210,9 @@ class _ContentHandler(_Handler):
             return
         if fault.no_ranges:
             headers = {}
-        body = self.hub.spoil.get(name, self.hub.repositories[f"{organisation}/{model}"].files[name])
+        repository = self.hub.repositories[f"{organisation}/{model}"]
+        (commit,) = parse_qs(urlsplit(self.path).query).get("commit", [COMMIT])
+        body = self.hub.spoil.get(name) or repository.at(commit)[1][name]
         first, last = re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("range", "bytes=0-")).groups()
         begin, end = int(first), min(int(last) + 1, len(body)) if last else len(body)
         whole, body = len(body), body[begin:end]

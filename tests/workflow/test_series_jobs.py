@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from in_process import jobs_of, run
 from project import ROOT
 from safetensors.numpy import load_file
 from steps import rough_figures
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+from streamed_models import hub_of
 
 pytestmark = pytest.mark.slow
 
@@ -115,3 +119,24 @@ def test_a_new_checkpoint_adds_its_own_jobs_and_the_series_is_told_anew(trained)
     others = {job.rule.name for job in jobs if job.wildcards.get("model") != "run-checkpoint-9"}
     assert others == {"series", "series_page", "overview", "run_configs"}
     assert len([job for job in jobs if job.rule.name == "drift"]) == 1
+
+
+def test_revisions_of_a_hub_model_give_the_numbers_of_the_folders(trained, tmp_path, monkeypatch):
+    """Each revision has files of its own, under one name."""
+    steps = {f"step{step}": trained / f"checkpoint-{step}" for step in (6, 0, 3)}
+    branches = {name: {path.name: path.read_bytes() for path in folder.iterdir()} for name, folder in steps.items()}
+    entry = {"source": "hf://org/model", "revisions": list(steps), "analyses": ["weight_statistics"]}
+    with hub_of({}, monkeypatch, tmp_path / "hub", branches=branches), rough_figures():
+        target = ("results/series/run.json",)
+        assert run(tmp_path, {**CONFIG, "series": {"run": entry}}, target) == {}
+    summary = json.loads((tmp_path / "results/series/run.json").read_text())
+    assert summary["models"] == ["run-step0", "run-step3", "run-step6"]
+    commits = [json.loads((tmp_path / f"results/checkpoints/run-step{step}.json").read_text()) for step in (0, 3, 6)]
+    assert len({each["revision"] for each in commits}) == 3
+    course, local = (pd.read_parquet(folder / "results/series/run.parquet") for folder in (tmp_path, trained))
+    keys = ["metric", "role", "number"]
+    found = course.merge(local, on=keys, suffixes=("", "_local"))
+    assert len(found) == len(course) > 0 and set(found["step"]) == {0, 3, 6}
+    np.testing.assert_array_equal(found["value"], found["value_local"])
+    drift, other = (pd.read_csv(folder / "results/series/run/drift.csv") for folder in (tmp_path, trained))
+    pd.testing.assert_frame_equal(drift.drop(columns="checkpoint"), other.drop(columns="checkpoint"))
