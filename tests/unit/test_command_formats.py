@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -53,7 +54,7 @@ def project(tmp_path, monkeypatch):
         path = tmp_path / "results" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    project = Project(tmp_path)
+    project = Project(Path())
     project.document = {"models": {"m": {"source": "bundled:demo", "analyses": ["effective_rank", "heavy_tail"]}}}
     return project
 
@@ -163,6 +164,10 @@ def test_thresholds_accept_grade_and_limit(project, result, tmp_path):
     ]
     broken, _, missing = held.findings
     assert broken["places"] == ["model.layers.1.q.weight"] and broken["looked_at"] == 2
+    ranks = tmp_path / "results/effective_rank/m.csv"
+    ranks.write_text(ranks.read_text().replace("W_Q", "W_K", 1))
+    (broken, *_) = held_to(read_thresholds(path), result, project).findings
+    assert broken["evidence"]["rows"] == [1] and broken["looked_at"] == 1, "the row of the file"
     assert (broken["value"], broken["null_value"]) == (1e9, 150)
     assert "there is no sparsity/{model}.csv" in missing["text"]
     assert exceeded(held.worst, "critical") and not exceeded("notable", "critical") and exceeded("notable", "info")

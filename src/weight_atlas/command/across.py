@@ -111,4 +111,5 @@ def _result(project: Project, name: str, file: str, analysis: str, tables: list[
     check(path)
     summary = json.loads(path.read_text(encoding="utf-8"))
     about = f"{len(summary['models'])} checkpoints" if "models" in summary else "relations of models"
-    return [Result(name, about, {}, stated(summary["findings"], analysis, file), [], extracts=tables)]
+    findings = stated(summary["findings"], analysis, file)
+    return [Result(name, about, {}, findings, [], extracts=tables, folder=project.results)]

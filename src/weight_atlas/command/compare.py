@@ -92,7 +92,7 @@ def _results(project: Project, pair: str, most: int) -> list[Result]:
     tables = [found for name in _TABLES for found in _table(project, name, pair, most)]
     source = f"{summary['a']} -> {summary['b']}: {summary['relation']}"
     findings = stated(summary["findings"], "comparison", path.relative_to(project.results).as_posix())
-    return [Result(pair, source, facts, findings, [], extracts=tables)]
+    return [Result(pair, source, facts, findings, [], extracts=tables, folder=project.results)]
 
 
 def _table(project: Project, name: str, pair: str, most: int) -> list[Extract]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from weight_atlas.atomic_files import write_text
@@ -114,7 +115,7 @@ def _sarif(result: Result, finding: dict[str, Any], ids: list[str]) -> dict[str,
     location: dict[str, Any] = {"logicalLocations": [{"fullyQualifiedName": f"{result.name}/{finding['place']}"}]}
     # GitHub takes a result without a place in a file for a fault.
     location["physicalLocation"] = {
-        "artifactLocation": {"uri": f"results/{evidence.get('file') or f'findings/{result.name}.json'}"},
+        "artifactLocation": {"uri": _uri(result.folder / (evidence.get("file") or f"findings/{result.name}.json"))},
         "region": {"startLine": 2 + next(iter(evidence.get("rows") or ()), 0)},
     }
     text = f"{result.name}: {finding['text']}"
@@ -127,6 +128,11 @@ def _sarif(result: Result, finding: dict[str, Any], ids: list[str]) -> dict[str,
         "locations": [location],
         "partialFingerprints": {"weight-atlas/v1": f"{result.name}/{finding['id']}"},
     }
+
+
+def _uri(path: Path) -> str:
+    """A path as a URI; one that is relative to the folder that the command runs in stays so, as to a repository."""
+    return path.as_uri() if path.is_absolute() else quote(path.as_posix())
 
 
 Writer = Callable[[Sequence[Result], Iterable[Failure]], str]

@@ -60,7 +60,7 @@ class Result:
     """What is known of a model.
 
     skipped: analyses that do not apply to it, with the reason; missing: that failed. judged: whether it was looked for
-    findings.
+    findings. folder: of results, which files are named below.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Result:
     missing: list[str] = field(default_factory=list)
     extracts: list[Extract] = field(default_factory=list)
     judged: bool = True
+    folder: Path = Path("results")
 
     @property
     def worst(self) -> str | None:
@@ -101,7 +102,7 @@ def result_of(project: Project, name: str, analyses: Iterable[str], most: int) -
     findings = [each for each in _findings(project, name, analyses) if each["analysis"] in analyses]
     return Result(
         name, str(entry["source"]), _facts(project, name), findings, [each for each in tables if each.rows],
-        skipped, sorted(set(missing)),
+        skipped, sorted(set(missing)), folder=project.results,
     )  # fmt: skip
 
 

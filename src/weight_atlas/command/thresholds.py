@@ -43,8 +43,9 @@ def _broken(name: str, limit: Limit, model: str, project: Project) -> Row | None
     if not file.endswith(".csv") or not path.exists():
         remedy = f"scan with --methods {table.step}" if file.endswith(".csv") else "choose a metric of a CSV table"
         return _finding(name, limit, f"{metric.title} cannot be held to its limit: there is no {table.file}", remedy)
-    looked_at = [row for row in read_rows(path) if limit.roles is None or row.get("role") in limit.roles]
-    bad = [(number, row) for number, row in enumerate(looked_at) if _breaks(row.get(metric.column), limit)]
+    rows = enumerate(read_rows(path))
+    looked_at = [(number, row) for number, row in rows if limit.roles is None or row.get("role") in limit.roles]
+    bad = [(number, row) for number, row in looked_at if _breaks(row.get(metric.column), limit)]
     if not bad:
         return None
     place = table.keys.get("id") or table.keys.get("tensor") or next(iter(table.keys.values()))
