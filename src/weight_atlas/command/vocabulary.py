@@ -80,7 +80,8 @@ def vocabulary(
             project.set_key("windows.corpus", corpus_named(project, dataset))
         set_keys(project, keys)
 
-    show(models, [*_CARDS, *(["cascade"] if enable_cascade else [])], options, prepare=prepare, more=_cards)
+    analyses = [*_CARDS, *(["cascade"] if enable_cascade else [])]
+    show(models, analyses, options, prepare=prepare, more=_cards, judged=False)
 
 
 def _cards(project: Project, name: str) -> list[Extract]:
