@@ -75,6 +75,14 @@ def test_flags_of_super_weights_become_keys_that_stay(command):
     assert written["expert_routing"]["router_analysis_samples"] == 7
 
 
+def test_what_cannot_begin_is_one_message_and_leaves_nothing(command, tmp_path):
+    (tmp_path / "file").touch()
+    code, *_ = command("scan", "bundled:demo", "--directory", "file")
+    assert code.startswith("error: cannot be made: ") and "where: file" in code
+    assert command("compare", "bundled:demo", "bundled:demo")[0].startswith("error: a model compared with itself")
+    assert not (tmp_path / "weight-atlas.yaml").exists()
+
+
 def test_flags_of_vocabulary_become_keys_and_a_text_a_corpus(command, tmp_path):
     code, _, asked = command(
         "vocabulary", "--models", "bundled:demo", "--dataset", "wikitext-2", "--tokens", "30000", "--window-len",

@@ -52,6 +52,7 @@ def compare(
     analyses = analyses_of(methods)
     names = ask(project, [a, b], analyses, options)
     if len(names) < 2:
+        project.take_back()
         raise AtlasError("a model compared with itself", where=names[0], remedy="name two models")
     pair = _pair(project, names)
     project.write()

@@ -87,12 +87,14 @@ class Options:
 
     def project(self) -> Project:
         """The project of the directory, which is made if it is not there."""
-        from weight_atlas.errors import explained
+        from weight_atlas.errors import AtlasError, explained
 
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise explained(error, self.directory) or error from error
+            remedy = "name a folder, or a place where one can be made"
+            refused = AtlasError(f"cannot be made: {error.strerror}", where=self.directory, remedy=remedy)
+            raise explained(error, self.directory) or refused from error
         return Project(self.directory)
 
     def running(self) -> Running:

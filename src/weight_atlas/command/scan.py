@@ -84,7 +84,11 @@ def show(
 
 def make(project: Project, names: Iterable[str], files: Sequence[str], options: Options) -> Outcome:
     """Have the workflow make files; a dry run, and an interrupted one, end here."""
-    outcome = engine.run(project, files, options.running())
+    try:
+        outcome = engine.run(project, files, options.running())
+    except AtlasError:  # it could not begin
+        project.take_back()
+        raise
     if options.dry_run or (outcome.code and not all(map(project.arrived, names))):
         project.take_back()
     print_failures(outcome.failures)
