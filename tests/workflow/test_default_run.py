@@ -31,7 +31,7 @@ def test_its_removal_ruins_the_model_and_random_weights_do_not(finished):
 
 def test_no_step_asks_anything_of_the_network(finished):
     lines = (finished.folder / "network.log").read_text().splitlines()
-    assert lines.count("started") > 40, "the guard is in every process"
+    assert lines.count("started") >= 2, "the guard is in the workflow and in the process that its steps are forks of"
     assert set(lines) == {"started"}
 
 
