@@ -87,7 +87,7 @@ def test_flags_of_vocabulary_become_keys_and_a_text_a_corpus(command, tmp_path):
     code, _, asked = command(
         "vocabulary", "--models", "bundled:demo", "--dataset", "wikitext-2", "--tokens", "30000", "--window-len",
         "1024", "--stride", "512", "--drop-first-token", "--enable-cosine", "--enable-enrichment", "--enable-cascade",
-        "--bootstrap", "100", "--seed", "42",
+        "--bootstrap", "100", "--seed", "42", "--spike-threshold", "60",
     )  # fmt: skip
     assert code == 0
     assert "cascade/demo.csv" in asked and "super_weight_cards/demo/super_weights.csv" in asked
@@ -98,6 +98,7 @@ def test_flags_of_vocabulary_become_keys_and_a_text_a_corpus(command, tmp_path):
         "corpus": "wikitext-2", "tokens": 30000, "window_len": 1024, "stride": 512, "drop_first_token": True,
     }  # fmt: skip
     assert written["super_weight_cards"]["bootstrap"] == 100 and written["interventions"]["seed"] == 42
+    assert written["super_weights"]["spike_threshold"] == 60
     assert command("vocabulary", "bundled:demo", "--dataset", "nope")[0].startswith("error: no such text")
 
 

@@ -96,6 +96,12 @@ class Project:
         if last not in below or below[last] != value:
             below[last] = _flow(value) if isinstance(value, list) else value
 
+    def set_keys(self, keys: Mapping[str, Any]) -> None:
+        """Set those of some keys that have a value."""
+        for key, value in keys.items():
+            if value is not None:
+                self.set_key(key, value)
+
     def set_entry(self, section: str, name: str, value: Any) -> None:
         """Set an entry of a section by its name, which may have dots in it."""
         entries = self._section(section)

@@ -1,10 +1,11 @@
 """`weight-atlas super-weights`: find the single weights that a model depends on, and what removing them costs."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Group, Parameter
 
 from weight_atlas.command.corpora import tasks_named
+from weight_atlas.command.detection import ANY, MIXTURES, Detection
 from weight_atlas.command.options import DEFAULTS, Models, Options
 from weight_atlas.command.project import Project
 from weight_atlas.command.results import Extract, extract
@@ -13,25 +14,14 @@ from weight_atlas.command.scan import TOP, TopIssues, show
 FOUND = ("super_weight_screening", "super_weights", "super_weight_verification")
 # Windows of this many tokens where the configuration says nothing else.
 _WINDOW = 256
-DETECTION = Group("Detection", sort_key=1)
-LOSS = Group("What removal costs", sort_key=2)
-MIXTURES = Group("Mixtures of experts", sort_key=3)
+LOSS = Group("What removal costs", sort_key=5)
 
-Threshold = Annotated[
-    float | None, Parameter(group=DETECTION, help="Published procedure: what |input| and |output| must exceed.")
-]
-Iterations = Annotated[int | None, Parameter(group=DETECTION, help="Published procedure: rounds, at most.")]
-Samples = Annotated[int | None, Parameter(group=MIXTURES, help="Windows of text in which routing is looked at.")]
-Floor = Annotated[float | None, Parameter(group=MIXTURES, help="Share of the tokens that must reach an expert.")]
-CoSpike = Annotated[float | None, Parameter(group=MIXTURES, help="Published threshold of the co-spike score.")]
 Causal = Annotated[bool, Parameter(negative=(), group=MIXTURES, help="Zero experts' weights with forced routing too.")]
 
 
 def super_weights(
     models: Models,
     *,
-    spike_threshold: Threshold = None,
-    max_iterations: Iterations = None,
     perplexity_samples: Annotated[
         int | None, Parameter(group=LOSS, help="Windows of text to measure perplexity on.")
     ] = None,
@@ -45,9 +35,7 @@ def super_weights(
         ),
     ] = None,
     accuracy_samples: Annotated[int | None, Parameter(group=LOSS, help="Documents of each task, at most.")] = None,
-    router_analysis_samples: Samples = None,
-    p_active_floor: Floor = None,
-    co_spike_threshold: CoSpike = None,
+    detection: Detection = ANY,
     enable_causal_scoring: Causal = False,
     top_issues: TopIssues = TOP,
     options: Options = DEFAULTS,
@@ -63,53 +51,28 @@ def super_weights(
     ```
     """
     keys = {
-        **detection_keys(spike_threshold, max_iterations, router_analysis_samples, p_active_floor, co_spike_threshold),
+        **detection.keys,
         "super_weight_verification.enable_causal_scoring": enable_causal_scoring or None,
         "expert_routing.enable_causal_scoring": enable_causal_scoring or None,
     }
     tasks: list[str] = []
 
     def prepare(project: Project) -> None:
-        set_keys(project, keys)
+        project.set_keys(keys)
         if perplexity_samples is not None:
             window = (project.document.get("variant_perplexity") or {}).get("window") or _WINDOW
-            set_keys(project, {"variant_perplexity.window": window})
-            set_keys(project, {"variant_perplexity.tokens": perplexity_samples * window})
+            project.set_key("variant_perplexity.window", window)
+            project.set_key("variant_perplexity.tokens", perplexity_samples * window)
         tasks.extend(tasks_named(project, accuracy_tasks or [], accuracy_samples))
 
     def beside(project: Project, names: list[str]) -> list[str]:
         return [f"ablation_impact/{name}/super_weights.csv" for name in names] if tasks else []
 
     analyses = [*FOUND, *(["ablation_perplexity"] if not skip_perplexity else [])]
-    moe = (router_analysis_samples, p_active_floor, co_spike_threshold)
-    if enable_causal_scoring or any(each is not None for each in moe):
+    if enable_causal_scoring or any(each is not None for each in detection.of_experts.values()):
         analyses.insert(len(FOUND), "expert_routing")
     more = _on_tasks if accuracy_tasks else None
     show(models, analyses, options, most=top_issues, prepare=prepare, beside=beside, more=more)
-
-
-def detection_keys(
-    spike_threshold: float | None,
-    max_iterations: int | None,
-    router_analysis_samples: int | None,
-    p_active_floor: float | None,
-    co_spike_threshold: float | None,
-) -> dict[str, Any]:
-    """The keys of the configuration that the options of detection mean; None where one is not given."""
-    return {
-        "super_weights.spike_threshold": spike_threshold,
-        "super_weights.max_iterations": max_iterations,
-        "expert_routing.router_analysis_samples": router_analysis_samples,
-        "expert_routing.p_active_floor": p_active_floor,
-        "expert_routing.co_spike_threshold": co_spike_threshold,
-    }
-
-
-def set_keys(project: Project, keys: dict[str, Any]) -> None:
-    """Set those of some keys that have a value."""
-    for key, value in keys.items():
-        if value is not None:
-            project.set_key(key, value)
 
 
 def _on_tasks(project: Project, name: str) -> list[Extract]:

@@ -5,19 +5,11 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from weight_atlas.command.corpora import corpus_named
+from weight_atlas.command.detection import ANY, Detection
 from weight_atlas.command.options import DEFAULTS, Models, Options
 from weight_atlas.command.project import Project
 from weight_atlas.command.results import Extract, extract
 from weight_atlas.command.scan import show
-from weight_atlas.command.super_weights import (
-    CoSpike,
-    Floor,
-    Iterations,
-    Samples,
-    Threshold,
-    detection_keys,
-    set_keys,
-)
 
 TEXT = Group("Text", sort_key=1)
 WHAT = Group("What is measured", sort_key=2)
@@ -47,11 +39,7 @@ def vocabulary(
     ] = False,
     bootstrap: Annotated[int | None, Parameter(group=WHAT, help="Resamples for intervals; 0: none.")] = None,
     seed: Annotated[int | None, Parameter(group=WHAT, help="Seed of controls and resampling.")] = None,
-    spike_threshold: Threshold = None,
-    max_iterations: Iterations = None,
-    router_analysis_samples: Samples = None,
-    p_active_floor: Floor = None,
-    co_spike_threshold: CoSpike = None,
+    detection: Detection = ANY,
     options: Options = DEFAULTS,
 ) -> None:
     """Measure what every neuron and each super weight does to the vocabulary: words, loss, entropy, layers above.
@@ -72,13 +60,13 @@ def vocabulary(
         "super_weight_cards.bootstrap": bootstrap,
         "super_weight_cards.seed": seed,
         "interventions.seed": seed,
-        **detection_keys(spike_threshold, max_iterations, router_analysis_samples, p_active_floor, co_spike_threshold),
+        **detection.keys,
     }
 
     def prepare(project: Project) -> None:
         if dataset is not None:
             project.set_key("windows.corpus", corpus_named(project, dataset))
-        set_keys(project, keys)
+        project.set_keys(keys)
 
     analyses = [*_CARDS, *(["cascade"] if enable_cascade else [])]
     show(models, analyses, options, prepare=prepare, more=_cards, judged=False)
