@@ -83,6 +83,14 @@ def test_what_cannot_begin_is_one_message_and_leaves_nothing(command, tmp_path):
     assert not (tmp_path / "weight-atlas.yaml").exists()
 
 
+def test_a_run_that_cannot_begin_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["weight-atlas", "scan", "bundled:demo", "--profile", "nope"])
+    with pytest.raises(SystemExit, match="error: no such profile: nope"):
+        main()
+    assert not list(tmp_path.iterdir())
+
+
 def test_flags_of_vocabulary_become_keys_and_a_text_a_corpus(command, tmp_path):
     code, _, asked = command(
         "vocabulary", "--models", "bundled:demo", "--dataset", "wikitext-2", "--tokens", "30000", "--window-len",

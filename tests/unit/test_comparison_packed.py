@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from test_checkpoint_quantized import bit_stream
-from test_comparison_planted import said, tables, weights, write
+from test_comparison_planted import name, said, tables, weights, write
 
 GROUP = 32
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # which output stands at each place of a word
@@ -66,10 +66,10 @@ def awq(stem, weight):
     return stored, unpacked(codes, zero, scale, np.arange(len(codes)) // GROUP)
 
 
-def packed(pack):
+def packed(pack, tensors=None):
     """All matrices of layers packed; the other tensors are as they were."""
     stored, values = {}, {}
-    for key, weight in weights().items():
+    for key, weight in (tensors or weights()).items():
         if "_proj" in key:
             parts, values[key] = pack(key.removesuffix(".weight"), weight)
             stored |= parts
@@ -112,3 +112,22 @@ def test_the_error_of_each_packed_tensor_is_that_of_numpy(tmp_path, kind):
     assert first.startswith(f"other is base in another format (BF16 to {kind}): relative change ")
     assert second.startswith(f"BF16 to {kind}: 14 tensors, relative error ")
     assert second.endswith("7 tensors kept their values or type.")
+    assert not any("gains" in text for text in said(made))
+
+
+def test_factors_moved_from_norms_into_matrices_are_told_apart_from_rounding(tmp_path):
+    """AWQ divides a norm's gains by factors and multiplies the columns of the matrices that read it by them."""
+    tensors = weights()
+    factors = torch.linspace(0.5, 2, 64)
+    norm = name(0, "input_layernorm.weight")
+    tensors[norm] = (tensors[norm].float() / factors).bfloat16()
+    for part in "qkv":
+        key = name(0, f"self_attn.{part}_proj.weight")
+        tensors[key] = (tensors[key].float() * factors).bfloat16()
+    settings = {"quant_method": "awq", "bits": 4, "group_size": GROUP, "version": "gemm"}
+    stored, _ = packed(awq, tensors)
+    base = write(tmp_path / "base", weights())
+    made = tables(base, write(tmp_path / "packed", stored, quantization_config=settings))
+    assert made.summary["relation"] == "rounded"
+    (text,) = [text for text in said(made) if "norm has other gains" in text]
+    assert norm in text and "not those of rounding alone" in text

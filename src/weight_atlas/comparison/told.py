@@ -7,6 +7,7 @@ import pandas as pd
 
 from weight_atlas.comparison.heads import SAME
 from weight_atlas.comparison.verdict import Relation
+from weight_atlas.families.roles import Role
 
 NAMED = 3
 # A change is of low rank where the directions above what rounding leaves are at most this share of all.
@@ -220,6 +221,17 @@ def _rounded(table: pd.DataFrame) -> Iterator[Finding]:
             f"{worst['relative']:.3g} in {worst['id_a']}"
         )
     yield _finding("info", f"{'; '.join(parts)}. {len(table) - len(changed):,} tensors kept their values or type.")
+    moved = table[(table["dtype_a"] == table["dtype_b"]) & (table["changed"] > 0) & (table["role"] == Role.NORM.value)]
+    if len(moved):
+        verb = "norm has" if len(moved) == 1 else "norms have"
+        yield _finding(
+            "notable",
+            f"{len(moved):,} {verb} other gains in the same type: {_listed(moved['id_a'].tolist())}. Where factors "
+            "were moved from norms into the matrices that read them, as AWQ and SmoothQuant do, the errors of these "
+            "matrices are not those of rounding alone.",
+            place=moved["id_a"].iloc[0],
+            value=float(moved["relative"].max()),
+        )
 
 
 def _rotated(table: pd.DataFrame) -> Iterator[Finding]:
