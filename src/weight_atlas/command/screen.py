@@ -50,17 +50,20 @@ def print_table(title: str, table: Any) -> None:
     console().print(shown)
 
 
-def print_extract(found: Extract, screen: Console | None = None) -> None:
-    """Some columns of a table, as many as the screen has room for; the file has all."""
+def print_extract(found: Extract, screen: Console | None = None, *, least: int = 2, ranked: str = "") -> None:
+    """Some columns of a table, as many as the screen has room for, and so many at least; the file has all.
+
+    ranked: the column that orders the rows.
+    """
     screen = screen or console()
     cells = {column: [_cell(row.get(column)) for row in found.rows] for column in found.columns}
     # Names of tensors are long, and what all of them begin with says nothing.
-    if (first := found.columns[0]) in ("id", "id_a"):
+    if (first := found.columns[0]) in ("id", "id_a", "tensor"):
         cells[first] = _short([row.get(first) for row in found.rows])
-    widths = _widths(found, cells, screen.width)
+    widths = _widths(found, cells, screen.width, least)
     table = Table(title=Text(found.title, style="bold"), title_justify="left", header_style="bold")
     for column, width in widths.items():
-        style = "dim" if _title(column, found) == "by chance" else None
+        style = "bold" if column == ranked else "dim" if _title(column, found) == "by chance" else None
         align: Literal["right", "left"] = "right" if _is_number(found, column) else "left"
         table.add_column(Text(_title(column, found)), justify=align, overflow="fold", style=style, width=width)
     for row in zip(*(cells[column] for column in widths), strict=True):
@@ -73,8 +76,8 @@ def print_extract(found: Extract, screen: Console | None = None) -> None:
 _NARROW = 14  # characters that a column of names is broken into where there is no room for more
 
 
-def _widths(found: Extract, cells: Mapping[str, Sequence[str]], room: int) -> dict[str, int]:
-    """The width of each of the first columns that the screen has room for, at least of two.
+def _widths(found: Extract, cells: Mapping[str, Sequence[str]], room: int, least: int) -> dict[str, int]:
+    """The width of each of the first columns that the screen has room for, and of so many at least.
 
     Each has what it needs: numbers whole, words of its title whole, names broken. What is left goes to the first ones.
     """
@@ -83,10 +86,10 @@ def _widths(found: Extract, cells: Mapping[str, Sequence[str]], room: int) -> di
         longest = max(map(cell_len, cells[column]), default=0)
         names = 0 if _is_number(found, column) else _NARROW
         need = max([*map(cell_len, _title(column, found).split()), min(longest, names) if names else longest])
-        if len(widths) >= 2 and sum(widths.values()) + need + 3 * len(widths) + 4 > room:
+        if len(widths) >= least and sum(widths.values()) + need + 3 * len(widths) + 4 > room:
             break
         widths[column] = need
-    if f"{(last := [*widths][-1])}_null" in found.columns and len(widths) > 2:
+    if f"{(last := [*widths][-1])}_null" in found.columns and len(widths) > least:
         del widths[last]  # a number is not shown without what chance gives
     left = room - sum(widths.values()) - 3 * len(widths) - 1
     for column in widths:
@@ -143,8 +146,7 @@ def print_result(result: Result, *, quiet: bool = False, screen: Console | None 
     if not quiet:
         for table in result.tables:
             screen.print()
-            screen.print(_ranked(table))
-            screen.print(Text(f"{table.file}{_null_note(table)}", style="dim"), soft_wrap=True)
+            _print_ranked(screen, table)
     for found in result.extracts:
         screen.print()
         print_extract(found, screen)
@@ -186,20 +188,16 @@ def _print_finding(screen: Console, finding: dict[str, Any]) -> None:
     screen.print(grid)
 
 
-def _ranked(shown: Shown) -> Table:
+def _print_ranked(screen: Console, shown: Shown) -> None:
     metric = shown.metric
     way = {"lower": "lowest", "both": "farthest from its null"}.get(metric.direction, "highest")
-    said = f"{metric.title}: {way} {len(shown.rows)} of {shown.of}"
-    table = Table(title=Text(said, style="bold"), title_justify="left", header_style="bold")
-    names = _short([row[shown.columns[0]] for row in shown.rows])
-    for column in shown.columns:
-        number = any(isinstance(row[column], int | float) for row in shown.rows)
-        style = "bold" if column == metric.column else "dim" if column == metric.null else None
-        title = "by chance" if column == metric.null else column
-        table.add_column(Text(title), justify="right" if number else "left", overflow="fold", style=style)
-    for name, row in zip(names, shown.rows, strict=True):
-        table.add_row(Text(name), *(Text(_cell(row[column])) for column in shown.columns[1:]))
-    return table
+    null = {metric.null: f"{metric.column}_null"} if isinstance(metric.null, str) else {}
+    columns = [null.get(column, column) for column in shown.columns]
+    rows = [{null.get(column, column): value for column, value in row.items()} for row in shown.rows]
+    title = f"{metric.title}: {way} {len(shown.rows)} of {shown.of}"
+    least = columns.index(metric.column) + 1 + bool(null)
+    found = Extract(title, f"{shown.file}{_null_note(shown)}", columns, rows)
+    print_extract(found, screen, least=least, ranked=metric.column)
 
 
 def _short(names: Sequence[object]) -> list[str]:
