@@ -1,10 +1,14 @@
 """A real browser whose pages may say, ask and show nothing that they should not."""
 
+import json
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import sync_playwright
+
+from weight_atlas.artifacts import read_table
 
 SCRIPT = Path(__file__).parents[1] / "browser.sh"
 QUIET = [
@@ -74,3 +78,33 @@ def plotted(figure):
     figure.locator("xpath=self::*[contains(@class, 'ready')]").wait_for()
     holder = figure.locator(".drawing")
     return holder.evaluate(MARKS) if holder.is_visible() else []
+
+
+def looked_through(page, results):
+    """Open all that can be opened, wait until it is drawn, compare it with the tables; the number of marks drawn."""
+    marks = sum(_drawn_right(figure, page, results) for figure in page.locator("figure.plot").all())
+    for details in page.locator("details.table, details.caption").all():
+        details.evaluate("each => (each.open = true)")
+    for table in page.locator("details.table").all():
+        table.scroll_into_view_if_needed()
+        table.locator("table").wait_for()
+    return marks
+
+
+def _drawn_right(figure, page, results):
+    """Whether each mark of a chart has the number of its row in the table; how many marks there are."""
+    marks, about = plotted(figure), json.loads(figure.get_attribute("data-chart"))
+    column = figure.get_attribute("data-drawn").split()[0]
+    file = page.locator(f'details[data-key="{about["key"]}"]').get_attribute("data-file")
+    if about["kind"] in ("stack", "histogram", "tree"):  # of many rows together
+        assert figure.locator("svg path").count() > 2, file
+        return 0
+    assert marks or figure.locator("text=There is no number").count(), file
+    if about["rows"] < about["of"]:
+        return len(marks)
+    values = read_table(results / file)[column].astype(float)
+    for mark in marks:
+        if mark.get("rows", 1) == 1:  # else a median
+            drawn = mark["y"] if about["kind"] == "points" else mark["value"]
+            assert drawn == pytest.approx(values[mark["row"]], rel=1e-12), (file, column, mark)
+    return len(marks)

@@ -1,7 +1,6 @@
 """The atlas of real runs in a real browser: the bundled model with all analyses, and models of other shapes."""
 
 import importlib.util
-import json
 import re
 import shutil
 import sys
@@ -15,9 +14,8 @@ from project import ROOT
 from steps import rough_figures
 
 sys.path.insert(0, str(ROOT / "tests/unit"))
-from watched_browser import opened, plotted, started
+from watched_browser import looked_through, opened, started
 
-from weight_atlas.artifacts import read_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.command.serve import server
 
@@ -62,36 +60,6 @@ def browser(shapes):
     """After the run in this process: both need the process's event loop."""
     with started() as browser:
         yield browser
-
-
-def looked_through(page, results):
-    """Open all that can be opened, wait until it is drawn, compare it with the tables; the number of marks drawn."""
-    marks = sum(_drawn_right(figure, page, results) for figure in page.locator("figure.plot").all())
-    for details in page.locator("details.table, details.caption").all():
-        details.evaluate("each => (each.open = true)")
-    for table in page.locator("details.table").all():
-        table.scroll_into_view_if_needed()
-        table.locator("table").wait_for()
-    return marks
-
-
-def _drawn_right(figure, page, results):
-    """Whether each mark of a chart has the number of its row in the table; how many marks there are."""
-    marks, about = plotted(figure), json.loads(figure.get_attribute("data-chart"))
-    column = figure.get_attribute("data-drawn").split()[0]
-    file = page.locator(f'details[data-key="{about["key"]}"]').get_attribute("data-file")
-    if about["kind"] in ("stack", "histogram", "tree"):  # of many rows together
-        assert figure.locator("svg path").count() > 2, file
-        return 0
-    assert marks or figure.locator("text=There is no number").count(), file
-    if about["rows"] < about["of"]:
-        return len(marks)
-    values = read_table(results / file)[column].astype(float)
-    for mark in marks:
-        if mark.get("rows", 1) == 1:  # else a median
-            drawn = mark["y"] if about["kind"] == "points" else mark["value"]
-            assert drawn == pytest.approx(values[mark["row"]], rel=1e-12), (file, column, mark)
-    return len(marks)
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ import pytest
 from in_process import run
 from safetensors.numpy import load_file, save_file
 from steps import rough_figures
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+from watched_browser import looked_through, opened, started
 
 pytestmark = pytest.mark.slow
 
@@ -52,10 +56,11 @@ def compared(tmp_path_factory) -> Path:
     """The folder of results of the pair."""
     folder = tmp_path_factory.mktemp("minilm")
     write_edited(folder / "edited")
-    models = {"minilm": {"source": str(minilm())}, "edited": {"source": "edited"}}
+    sources = {"minilm": str(minilm()), "edited": "edited"}
+    models = {name: {"source": source, "analyses": ["architecture_summary"]} for name, source in sources.items()}
     config = {"models": models, "pairs": {"edits": ["minilm", "edited"]}}
     with rough_figures():
-        assert run(folder, config, ("results/comparison/edits.csv",)) == {}
+        assert run(folder, config, ("results/atlas/pairs/edits.html", "results/atlas/assets")) == {}
     return folder / "results/comparison"
 
 
@@ -89,3 +94,18 @@ def test_the_change_of_the_head_is_that_of_the_files(compared):
     assert row["rows_changed"] == WIDTH
     sigma = pd.read_parquet(compared / "edits.parquet").set_index("id_a").loc[QUERY, "sigma"]
     np.testing.assert_allclose(sigma[:WIDTH], np.linalg.svd(delta, compute_uv=False)[:WIDTH], rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def browser(compared):
+    """After the run in this process: both need the process's event loop."""
+    with started() as browser:
+        yield browser
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_the_page_of_the_pair_is_whole(browser, compared, width, theme):
+    with opened(browser, compared.parent / "atlas/pairs/edits.html", width=width, theme=theme) as page:
+        assert looked_through(page, compared.parent) > 10
+        page.locator("#canvas").focus()
+        page.keyboard.press("ArrowRight")

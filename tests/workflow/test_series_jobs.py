@@ -15,6 +15,7 @@ from steps import rough_figures
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from streamed_models import hub_of
+from watched_browser import looked_through, opened, started
 
 pytestmark = pytest.mark.slow
 
@@ -140,3 +141,18 @@ def test_revisions_of_a_hub_model_give_the_numbers_of_the_folders(trained, tmp_p
     np.testing.assert_array_equal(found["value"], found["value_local"])
     drift, other = (pd.read_csv(folder / "results/series/run/drift.csv") for folder in (tmp_path, trained))
     pd.testing.assert_frame_equal(drift.drop(columns="checkpoint"), other.drop(columns="checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def browser(trained):
+    """After the run in this process: both need the process's event loop."""
+    with started() as browser:
+        yield browser
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "dark"), (390, "light")])
+def test_its_page_and_the_index_are_whole(browser, trained, width, theme):
+    results = trained / "results"
+    for file, marks in (("series/run.html", 20), ("index.html", 0)):
+        with opened(browser, results / "atlas" / file, width=width, theme=theme) as page:
+            assert looked_through(page, results) >= marks
