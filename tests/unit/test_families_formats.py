@@ -233,7 +233,7 @@ def test_factors_of_one_update_that_differ_in_rank_are_refused(tmp_path, part):
     names = {place.format("A"): (8, 64), place.format("B"): (32, 4)}
     with pytest.raises(AtlasError, match=r"different ranks: A is \[8, 64\], B is \[32, 4\]") as caught:
         inventory(write_adapter(tmp_path, names))
-    assert caught.value.where == place.format("B")
+    assert caught.value.where == f"{tmp_path}: {place.format('B')}"
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_an_adapter_configuration_that_cannot_be_true(tmp_path, settings, messag
     checkpoint = write_adapter(tmp_path, factors("0.self_attn.q_proj"), **settings)
     with pytest.raises(AtlasError, match=message) as caught:
         inventory(checkpoint)
-    assert caught.value.where == "adapter_config.json" and caught.value.remedy
+    assert caught.value.where == f"{tmp_path}: adapter_config.json" and caught.value.remedy
 
 
 def test_an_adapter_of_a_type_that_is_not_read_is_named(tmp_path):
