@@ -75,7 +75,8 @@ def test_a_folder_without_config_or_tokenizer(folder):
     with pytest.raises(AtlasError, match="comes without a tokenizer"):
         load_tokenizer(folder, trust_remote_code=False)
     with pytest.raises(AtlasError, match=r"no config\.json"):
-        load_model(SimpleNamespace(folder=folder, config={}), trust_remote_code=False, dtype="auto")
+        checkpoint = SimpleNamespace(folder=folder, config={}, require_values=lambda: None)
+        load_model(checkpoint, trust_remote_code=False, dtype="auto")
     with pytest.raises(AtlasError, match="cannot load the model"):
         (folder / "config.json").write_text('{"model_type": "nonesuch", "architectures": ["NonesuchForCausalLM"]}')
         load_model(Checkpoint.from_folder(folder), trust_remote_code=False, dtype="auto")

@@ -218,7 +218,7 @@ def test_trials_are_worth_their_passes_only_for_enough_late_edits():
 
 
 def test_scores_of_some_positions_are_those_of_all():
-    from weight_atlas.super_weights.verification import every_token
+    from weight_atlas.super_weights.verification_plan import every_token
 
     live = anatomy(tiny("gpt2"))
     sparse = every_token(WINDOWS, 4)

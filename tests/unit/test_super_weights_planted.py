@@ -48,7 +48,7 @@ def said(tmp_path, monkeypatch):
         found = artifact("m", detected_records(live, recording, detection), [], prompts, (), rest)
         # Text that the model itself goes on with, so that harm can be measured on random weights.
         windows = own_text(live, windows=6, length=16)
-        monkeypatch.setattr(verdict, "drawn_windows", lambda *given, **named: windows)
+        monkeypatch.setattr(verdict, "verification_windows", lambda *given, **named: windows)
         how = SuperWeightVerification(**{"score_every": 1, "draws": 5, **settings})
         effects = attribute(live, windows, WeightAttribution()).table
         _, written = verdict.verified(live, word_tokenizer(bos=True), found, pd.DataFrame(), screening, effects, how)

@@ -16,6 +16,8 @@ from snakemake.api import SnakemakeApi
 from snakemake.settings.enums import RerunTrigger
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
 
+from weight_atlas.workflow import location, provenance
+
 TRIGGERS = frozenset(RerunTrigger.parse_choices_set(["mtime", "params", "input", "software-env"]))  # of the profile
 Job = tuple[str, str]  # rule, wildcards
 
@@ -66,8 +68,8 @@ class Plans:
         before = Path.cwd()
         os.chdir(self.folder)
         try:
-            _forget(self.folder / "src/weight_atlas")
-            with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+            code = _code_of(self.folder / "src/weight_atlas")
+            with code, SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
                 workflow = api.workflow(
                     resource_settings=ResourceSettings(cores=1),
                     config_settings=ConfigSettings(configfiles=[self.config]),
@@ -81,28 +83,33 @@ class Plans:
             sys.path[:] = list(dict.fromkeys(sys.path))
 
 
-def _forget(library: Path) -> None:
+@contextmanager
+def _code_of(library: Path) -> Iterator[None]:
     """Let the digests of code be made anew, but for files that are as they were when they were read last."""
-    from weight_atlas.workflow import location, provenance
+    before = location.LIBRARY, provenance._imports_and_digest
+    location.LIBRARY, provenance._imports_and_digest = library, _once_a_state
+    _forget()
+    try:
+        yield
+    finally:
+        location.LIBRARY, provenance._imports_and_digest = before
+        _forget()
 
-    location.LIBRARY = library
-    if not hasattr(provenance, "_read_anew"):
-        provenance._read_anew = provenance._imports_and_digest.__wrapped__
-        provenance._imports_and_digest = _once_a_state
+
+def _forget() -> None:
     for cached in (provenance._direct_dependencies, provenance._module_files):
         cached.cache_clear()
 
 
+_READ_ANEW = provenance._imports_and_digest.__wrapped__
 _STATES: dict[tuple[Path, int, int], tuple] = {}
 
 
 def _once_a_state(path: Path) -> tuple:
-    from weight_atlas.workflow import provenance
-
     status = path.stat()
     state = path, status.st_size, status.st_mtime_ns
     if state not in _STATES:
-        _STATES[state] = provenance._read_anew(path)
+        _STATES[state] = _READ_ANEW(path)
     return _STATES[state]
 
 
