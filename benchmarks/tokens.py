@@ -15,7 +15,7 @@ busy processes as cores. At 24 MB: llama3 7.5 (9.8), qwen3 10.7, gemma3 4.6, lla
 qwen3 22, minilm 18, gemma3 13; the library's time there is that of 24 MB, scaled. At 1 MB both encode whole documents:
 qwen3 1.09, minilm 0.86 to 0.95. Peak of memory above the tokenizer at 24 and at 200 MB: qwen3 168 and 357 MB, minilm
 190 and 385, gemma3 255 and 243. The table of pieces grows until it holds 800,000. In place of 1 GB of text, pieces of
-172 MB were counted for llama3 with room for 100,000: 14 % slower, and the peak the same from 34 MB on.
+172 MB were counted for llama3 with room for 100,000: 14 % slower, and the peak the same from 103 MB on.
 """
 
 import hashlib
