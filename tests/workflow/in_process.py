@@ -7,9 +7,9 @@ from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import yaml
+from parsed_workflow import another_workflow
 from project import ROOT
-from snakemake.api import SnakemakeApi
-from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
+from snakemake.settings.types import ConfigSettings, DAGSettings, ResourceSettings
 
 from weight_atlas.workflow import step
 
@@ -35,7 +35,7 @@ def jobs_of(folder: Path, targets: tuple[str, ...] = ()):
 
     Nothing is recorded of jobs that ran here: they have to where an output is missing or older than an input.
     """
-    with _inside(folder), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+    with _inside(folder), another_workflow() as api:
         workflow = api.workflow(
             resource_settings=ResourceSettings(cores=1),
             config_settings=ConfigSettings(configfiles=[folder / "config.yaml"]),

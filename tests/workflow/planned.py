@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from snakemake.api import SnakemakeApi
+from parsed_workflow import another_workflow
 from snakemake.settings.enums import RerunTrigger
-from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
+from snakemake.settings.types import ConfigSettings, DAGSettings, ResourceSettings
 
 from weight_atlas.workflow import location, provenance
 
@@ -69,7 +69,7 @@ class Plans:
         os.chdir(self.folder)
         try:
             code = _code_of(self.folder / "src/weight_atlas")
-            with code, SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+            with code, another_workflow() as api:
                 workflow = api.workflow(
                     resource_settings=ResourceSettings(cores=1),
                     config_settings=ConfigSettings(configfiles=[self.config]),
