@@ -163,6 +163,34 @@ def test_tables_are_sorted_filtered_and_copied(browser, atlas):
     assert {line.split(",")[0] for line in copied[1:]} == {"layers.1.W_Q", "layers.1.W_Q.bias"}
 
 
+def test_an_opened_row_is_in_the_address_which_restores_it(browser, atlas):
+    truth = read_table(atlas.parent / f"weight_statistics/{PLAIN}.csv")
+    last = truth.id.iloc[-1]
+    with opened(browser, page_of(atlas, PLAIN)) as page:
+        table = page.locator("#weight_statistics details.table").first
+        table.scroll_into_view_if_needed()
+        table.locator("tbody tr").first.wait_for()
+        table.locator("tbody tr").last.locator(".opener").click()
+        address = f"#{page.url.partition('#')[2]}"
+    assert address.endswith(f"row={last}")
+    with opened(browser, page_of(atlas, PLAIN), address) as page:
+        page.wait_for_selector("#weight_statistics .rowcard")
+        assert last in page.inner_text("#weight_statistics .rowcard")
+        assert page.evaluate("scrollY") > 500
+        page.evaluate("location.hash = location.hash.replace(/row=.*/, 'row=gone')")
+        assert page.locator("#weight_statistics .rowcard").count() == 1
+
+
+def test_all_charts_are_drawn_before_the_page_is_printed(browser, atlas):
+    with opened(browser, page_of(atlas, PLAIN)) as page:
+        page.evaluate(
+            "window.print = () => (document.body.dataset.printed = document.querySelectorAll('figure.plot svg').length)"
+        )
+        page.locator("header button", has_text="Print").click()
+        page.wait_for_selector("body[data-printed]")
+        assert int(page.locator("body").get_attribute("data-printed")) == page.locator("figure.plot").count() > 1
+
+
 def test_charts_of_sections_draw_the_numbers_of_the_tables(browser, atlas):
     ranks = read_table(atlas.parent / f"effective_rank/{PLAIN}.csv")
     heads = read_table(atlas.parent / f"attention_head/{PLAIN}.csv")

@@ -106,10 +106,10 @@ const atlas = (() => {
     return vega;
   }
 
-  // The part of the address behind #: {metric, cell}, or nothing where it names a place of the page.
+  // The part of the address behind #: {metric, cell} or {table, row}, or nothing where it names a place of the page.
   function state() {
     const text = location.hash.slice(1);
-    return /^(metric|cell|models|x|y)=/.test(text) ? Object.fromEntries(new URLSearchParams(text)) : {};
+    return /^(metric|cell|models|x|y|table)=/.test(text) ? Object.fromEntries(new URLSearchParams(text)) : {};
   }
 
   let written = "";

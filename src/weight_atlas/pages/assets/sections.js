@@ -18,12 +18,24 @@ atlas.sections = (folder) => {
   document.querySelectorAll("figure.plot").forEach((figure) => near.observe(figure));
   addEventListener("beforeprint", () => document.querySelectorAll("details.caption").forEach((details) => (details.open = true)));
 
-  async function plot(figure) {
+  function plot(figure) {
     near.unobserve(figure);
+    figure.plotted ??= plotted(figure);
+    return figure.plotted;
+  }
+
+  async function plotted(figure) {
     const about = JSON.parse(figure.dataset.chart);
     await new Plot(figure, about, await atlas.chunk(folder, about.key)).draw();
     figure.classList.add("ready");
   }
+
+  // A browser that prints waits for nothing: all charts are drawn before it is told to.
+  const printer = atlas.make("button", { type: "button", class: "quiet printer", title: "Draw all charts, then print", onclick: async () => {
+    await Promise.all([...document.querySelectorAll("figure.plot")].map(plot));
+    print();
+  } }, "Print");
+  document.querySelector(".top .gap").after(printer);
 
   const steps = document.querySelector("details.steps");
   steps?.addEventListener("toggle", () => steps.open && took(steps), { once: true });
@@ -42,11 +54,28 @@ atlas.sections = (folder) => {
     }
   }
 
-  async function draw(details) {
-    if (details.drawn) return;
-    details.drawn = true;
-    const data = await atlas.chunk(folder, details.dataset.key);
-    const table = new DataTable(data, details.querySelector("summary span").textContent);
-    details.querySelector(".holder").replaceChildren(table.element);
+  // The DataTable of an element, made once.
+  function draw(details) {
+    details.drawn ??= drawn(details);
+    return details.drawn;
   }
+
+  async function drawn(details) {
+    const { key } = details.dataset;
+    const opened = (row) => atlas.remember({ table: key, row }, { step: true });
+    const table = new DataTable(await atlas.chunk(folder, key), details.querySelector("summary span").textContent, { opened });
+    details.querySelector(".holder").replaceChildren(table.element);
+    return table;
+  }
+
+  // The row that the address names: a neuron's, for instance, sent by somebody else.
+  async function restore() {
+    const { table, row } = atlas.state();
+    const details = [...document.querySelectorAll("details.table")].find((each) => each.dataset.key === table);
+    if (!details) return;
+    details.open = true;
+    (await draw(details)).show(row);
+  }
+  addEventListener("hashchange", () => atlas.ownHash() || restore());
+  restore();
 };

@@ -4,8 +4,10 @@
 const FEW = 8; // columns up to which a row says all by itself
 
 class DataTable {
-  // data: {columns: [{name, title, metric, format, more, links}], cells: a list a column}; caption: what the rows are.
-  constructor(data, caption, { rows = 50 } = {}) {
+  // data: {columns: [{name, title, metric, format, more, links}], cells: a list a column}; caption: what the rows are;
+  // opened: is called with the name of a row whose card is opened.
+  constructor(data, caption, { rows = 50, opened = () => {} } = {}) {
+    this.opened = opened;
     this.columns = data.columns.map((column, number) => ({ ...column, values: data.cells[number] }));
     this.count = data.cells[0]?.length ?? 0;
     this.page = rows;
@@ -75,10 +77,36 @@ class DataTable {
     const button = atlas.make("button", { type: "button", class: "opener", "aria-expanded": "false", "aria-label": "All of this row", onclick: () => {
       const open = button.getAttribute("aria-expanded") !== "true";
       button.setAttribute("aria-expanded", String(open));
-      if (open) line.after(atlas.make("tr", { class: "rowcard" }, atlas.make("td", { colspan: this.shown().length }, this.rowCard(row))));
-      else line.nextSibling.remove();
+      if (open) {
+        line.after(atlas.make("tr", { class: "rowcard" }, atlas.make("td", { colspan: this.shown().length }, this.rowCard(row))));
+        this.opened(this.names[row]);
+      } else line.nextSibling.remove();
     } });
     return button;
+  }
+
+  // What each row is called in an address: its values in the fewest first columns that tell all rows apart.
+  get names() {
+    for (let n = 1; !this.named && n <= this.columns.length; n++) {
+      const names = Array.from({ length: this.count }, (_, row) => this.columns.slice(0, n).map(({ values }) => values[row] ?? "").join("~"));
+      if (n === this.columns.length || new Set(names).size === this.count) this.named = names;
+    }
+    return this.named;
+  }
+
+  // Opens the card of the row of a name; one that would lie far down comes first.
+  show(name) {
+    const row = this.names.indexOf(name);
+    if (row < 0) return;
+    const place = this.order.indexOf(row);
+    if (place < 0 || place >= this.limit) {
+      this.order = [row, ...this.order.filter((other) => other !== row)];
+      this.rows();
+    }
+    const line = this.body.querySelector(`tr[data-row="${row}"]`);
+    const opener = line.querySelector(".opener");
+    if (opener?.getAttribute("aria-expanded") === "false") opener.click();
+    line.scrollIntoView({ block: "center" });
   }
 
   rowCard(row) {
