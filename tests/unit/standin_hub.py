@@ -14,6 +14,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -94,6 +95,19 @@ def standin_hub(repositories: dict[str, Repository]):
         for server in servers:
             server.shutdown()
             server.server_close()
+
+
+def ask_instead(endpoint: str, monkeypatch, cache: Path | None = None) -> None:
+    """Have huggingface_hub in this process ask an endpoint in place of the hub, with a cache of its own."""
+    constants = {
+        "ENDPOINT": endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_TELEMETRY": True,
+        **({} if cache is None else {"HF_HUB_CACHE": str(cache)}),
+    }
+    for name, value in constants.items():
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -6,7 +6,7 @@ import runpy
 from contextlib import contextmanager
 from pathlib import Path
 
-from standin_hub import Repository, in_shards, standin_hub
+from standin_hub import Repository, ask_instead, in_shards, standin_hub
 
 from weight_atlas.checkpoint.source import bundled
 from weight_atlas.settings.models import CheckpointSpec, Spooled
@@ -59,10 +59,7 @@ def tiny_files(shards: int, *, scattered: bool = False) -> dict[str, bytes]:
 def hub_of(files: dict[str, bytes], monkeypatch, cache: Path, **options):
     """A stand-in hub with one repository, which huggingface_hub in this process asks; no waits between tries."""
     with standin_hub({"org/model": Repository(files, **options)}) as hub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
-        template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+        ask_instead(hub.endpoint, monkeypatch, cache)
         hub.waits = []
         monkeypatch.setattr("weight_atlas.checkpoint.transfer.time.sleep", hub.waits.append)
         yield hub

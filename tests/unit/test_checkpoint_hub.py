@@ -2,18 +2,21 @@
 
 import errno
 import hashlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save
-from standin_hub import COMMIT, Repository, standin_hub
+from standin_hub import COMMIT, Repository, ask_instead, standin_hub
+from steps import step
 
 from weight_atlas.checkpoint import hub as hub_module
 from weight_atlas.checkpoint.fetch import make_manifest
@@ -21,6 +24,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.settings.models import CheckpointSpec
 
 SCRIPT = Path(__file__).parents[2] / "scripts/fetch_checkpoint.py"
+MANIFEST = "results/model.json"
 TOKEN = "hf_secretsecretsecretsecretsecret"
 
 
@@ -38,37 +42,53 @@ def _files(megabytes: float = 0.1) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def fetch(tmp_path):
-    """Run fetch_checkpoint as a process with a cache of its own; returns (exit code, output, manifest or None)."""
+def start(tmp_path):
+    """Start fetch_checkpoint as a process with a cache of its own."""
 
-    def start(endpoint: str, source: str = "hf://org/name", *options: str, token: str | None = None, wait: bool = True):
+    def start(endpoint: str, *options: str) -> subprocess.Popen:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))},
             "HF_ENDPOINT": endpoint,
             "HF_HOME": str(tmp_path / "hub"),
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
-            **({"HF_TOKEN": token} if token else {}),
         }
-        manifest = tmp_path / "results/model.json"
-        command = [sys.executable, str(SCRIPT), "--source", source, "--manifest", str(manifest), *options]
-        process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command = [sys.executable, str(SCRIPT), "--source", "hf://org/name", "--manifest", str(tmp_path / MANIFEST)]
+        return subprocess.Popen(
+            [*command, *options], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        if not wait:
-            return process
-        output, _ = process.communicate(timeout=600)
-        assert "Traceback" not in output, output
-        return process.returncode, output, json.loads(manifest.read_text()) if manifest.exists() else None
 
     return start
 
 
-def test_complete_download(fetch, tmp_path):
+@pytest.fixture
+def fetch(tmp_path, monkeypatch):
+    """Do in this process what fetch_checkpoint does in one of its own; (exit code, output, manifest or None)."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "hub/token"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+    def fetch(endpoint: str, *options: str) -> tuple[int, str, dict | None]:
+        ask_instead(endpoint, monkeypatch, tmp_path / "hub/hub")
+        code, manifest, printed = 0, tmp_path / MANIFEST, io.StringIO()
+        with redirect_stdout(printed), redirect_stderr(printed):
+            try:
+                step("fetch_checkpoint", "--source", "hf://org/name", "--manifest", manifest, *options)
+            except SystemExit as end:
+                code = end.code
+        return code, printed.getvalue(), json.loads(manifest.read_text()) if manifest.exists() else None
+
+    return fetch
+
+
+def test_complete_download(start, fetch, tmp_path):
     files = _files()
     with standin_hub({"org/name": Repository(files)}) as hub:
-        code, output, manifest = fetch(hub.endpoint, "hf://org/name", "--revision", "v1")
-        assert code == 0, output
+        process = start(hub.endpoint, "--revision", "v1")
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+        manifest = json.loads((tmp_path / MANIFEST).read_text())
         assert manifest["revision"] == COMMIT
         wanted = ["config.json", "model.safetensors", "tokenizer.json"]
         assert manifest["files"] == [
@@ -78,15 +98,15 @@ def test_complete_download(fetch, tmp_path):
         asked = {path.rpartition("/")[2] for _, path, _ in hub.requests if "/resolve/" in path}
         assert asked == set(wanted)
         # A second run asks for the revision only; nothing is downloaded twice, and the manifest has the same bytes.
-        before = (tmp_path / "results/model.json").read_bytes()
+        before = (tmp_path / MANIFEST).read_bytes()
         hub.requests.clear()
-        fetch(hub.endpoint, "hf://org/name", "--revision", "v1")
+        fetch(hub.endpoint, "--revision", "v1")
         assert [path for _, path, _ in hub.requests] == ["/api/models/org/name/revision/v1?blobs=true"]
-        assert (tmp_path / "results/model.json").read_bytes() == before
+        assert (tmp_path / MANIFEST).read_bytes() == before
     # With the commit as revision and all files in the cache, no hub is needed, and the manifest is the same.
-    code, output, _ = fetch("http://127.0.0.1:9", "hf://org/name", "--revision", COMMIT)
+    code, output, _ = fetch("http://127.0.0.1:9", "--revision", COMMIT)
     assert code == 0, output
-    assert (tmp_path / "results/model.json").read_bytes() == before
+    assert (tmp_path / MANIFEST).read_bytes() == before
     assert not list(tmp_path.rglob("*.incomplete"))
 
 
@@ -105,16 +125,16 @@ def test_the_model_s_own_code_only_where_it_is_trusted(fetch):
     files = {**_files(), "modeling_own.py": b"pass", "layers.py": b"pass"}
     with standin_hub({"org/name": Repository(files)}) as hub:
         _, _, without = fetch(hub.endpoint)
-        _, _, trusted = fetch(hub.endpoint, "hf://org/name", "--trust-remote-code")
+        _, _, trusted = fetch(hub.endpoint, "--trust-remote-code")
     names = [{file["name"] for file in manifest["files"]} for manifest in (without, trusted)]
     assert names[1] - names[0] == {"modeling_own.py", "layers.py"}
 
 
-def test_killed_in_the_middle_of_a_file_goes_on_there(fetch, tmp_path):
+def test_killed_in_the_middle_of_a_file_goes_on_there(start, fetch, tmp_path):
     files = _files(megabytes=24)
     with standin_hub({"org/name": Repository(files)}) as hub:
         hub.stall_at = 15_000_000
-        process = fetch(hub.endpoint, wait=False)
+        process = start(hub.endpoint)
         deadline = time.monotonic() + 600
         while not _partial(tmp_path) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -195,7 +215,7 @@ def test_a_bit_that_fell_over_in_the_cache(fetch, tmp_path, name):
         content[-2] ^= 1
         blob.write_bytes(content)
         for endpoint in (hub.endpoint, "http://127.0.0.1:9"):
-            code, output, _ = fetch(endpoint, "hf://org/name", "--revision", COMMIT)
+            code, output, _ = fetch(endpoint, "--revision", COMMIT)
             assert code == 1
             assert "a file in the hub cache is damaged" in output and f"where: {blob}" in output
             assert "delete this file and run again" in output
@@ -221,14 +241,9 @@ def test_a_bit_that_fell_over_in_the_cache(fetch, tmp_path, name):
     ],
 )
 def test_one_clear_message(monkeypatch, tmp_path, repository, source, revision, message):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with standin_hub({"org/name": repository}) as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
-        template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        ask_instead(hub.endpoint, monkeypatch, tmp_path)
         with pytest.raises(AtlasError, match=message) as caught:
             make_manifest(CheckpointSpec(source=source, revision=revision))
     assert caught.value.remedy
@@ -240,7 +255,7 @@ def test_unreachable_hub(fetch):
     assert "the hub cannot be reached" in output
 
 
-def test_token_goes_to_the_hub_and_nowhere_else(fetch, tmp_path):
+def test_token_goes_to_the_hub_and_nowhere_else(fetch, tmp_path, monkeypatch):
     with standin_hub({"org/name": Repository(_files(), token=TOKEN)}) as hub:
         # A token that a login stored on this machine is left alone.
         (tmp_path / "hub").mkdir()
@@ -249,7 +264,8 @@ def test_token_goes_to_the_hub_and_nowhere_else(fetch, tmp_path):
         assert code == 1 and "gated" in output
         assert not any("authorization" in headers for _, _, headers in hub.requests)
         hub.requests.clear()
-        code, output, _ = fetch(hub.endpoint, token=TOKEN)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        code, output, _ = fetch(hub.endpoint)
         assert code == 0, output
         assert all(
             ("authorization" in headers) == ("/resolve/" in path or "/api/" in path)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from standin_hub import COMMIT, Repository, in_shards, standin_hub
+from standin_hub import COMMIT, Repository, ask_instead, in_shards, standin_hub
 
 import weight_atlas as wa
 from weight_atlas.checkpoint.checkpoint import Checkpoint
@@ -20,9 +20,7 @@ SOURCE = "hf://org/model"
 def hub(monkeypatch):
     files = {path.name: path.read_bytes() for path in bundled("demo").iterdir() if path.is_file()}
     with standin_hub({"org/model": Repository(files)}) as hub:
-        template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        ask_instead(hub.endpoint, monkeypatch)
         yield hub
 
 

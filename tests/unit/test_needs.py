@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from standin_hub import Repository, standin_hub
+from standin_hub import Repository, ask_instead, standin_hub
 
 from weight_atlas.artifacts import write_table
 from weight_atlas.workflow import needs
@@ -78,8 +78,7 @@ def test_the_hub_is_asked_once_and_sends_no_file(monkeypatch):
     shards = {f"model-0000{number}-of-00002.safetensors": b"0" * 500 for number in (1, 2)}
     more = {"model.safetensors.index.json": b"{}", "config.json": b"{}", "pytorch_model.bin": b"0" * 9000}
     with standin_hub({"org/name": Repository(shards | more)}) as hub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        ask_instead(hub.endpoint, monkeypatch)
         assert size_of([], [], [NOWHERE], ask=True) == size_of([], [], [NOWHERE], ask=True) == Size(1004)
         assert len(hub.headers_of("/api/models/")) == 1 and not hub.headers_of("/resolve/")
 

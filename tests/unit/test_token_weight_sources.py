@@ -2,25 +2,23 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from standin_hub import COMMIT, Repository, standin_hub
+from standin_hub import COMMIT, Repository, ask_instead, standin_hub
 
 from weight_atlas.artifacts import write_json
 from weight_atlas.checkpoint import safetensors_file
 from weight_atlas.checkpoint.named_tensor import tensors_of
 from weight_atlas.errors import AtlasError
-from weight_atlas.settings.token_weights import Table, TokenWeights, VectorFile
+from weight_atlas.settings.token_weights import Table, TokenWeights, Vector, VectorFile
 from weight_atlas.token_weights.byte_floats import numbers_of
 from weight_atlas.token_weights.choices import Vectors
 from weight_atlas.token_weights.hub_file import fetch_vector, open_vector
 from weight_atlas.token_weights.reading import read_token_weights, row_norms
+from weight_atlas.token_weights.study import read_vector
 
 V = 50
 RANDOM = np.random.default_rng(0)
@@ -118,29 +116,16 @@ def test_bytes_that_are_no_numbers_of_8_bits(tmp_path):
     np.testing.assert_array_equal(read(path).weights, np.arange(V))
 
 
-FETCH = """
-import json, sys
-from pathlib import Path
-from weight_atlas.artifacts import write_json
-from weight_atlas.settings.token_weights import Vector
-from weight_atlas.token_weights.hub_file import fetch_vector
-from weight_atlas.token_weights.study import read_vector
-settings = Vector(source="hf://org/name/projection.safetensors", revision="v1", key="token_weights")
-write_json(Path(sys.argv[1]), fetch_vector(settings))
-print(json.dumps(read_vector(settings, fetched=Path(sys.argv[1])).weights.tolist()))
-"""
-
-
-def test_a_file_on_the_hub(tmp_path):
+def test_a_file_on_the_hub(tmp_path, monkeypatch):
     save_file({"token_weights": torch.tensor(WEIGHTS)[:, None], "bias": torch.zeros(4)}, tmp_path / "p.safetensors")
     files = {"projection.safetensors": (tmp_path / "p.safetensors").read_bytes(), "model.safetensors": b"x" * 99}
     with standin_hub({"org/name": Repository(files)}) as hub:
-        environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hub")}
-        command = [sys.executable, "-c", FETCH, str(tmp_path / "manifest.json")]
-        environment["HF_HUB_OFFLINE"] = "0"
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        ask_instead(hub.endpoint, monkeypatch, tmp_path / "hub")
+        settings = Vector(source="hf://org/name/projection.safetensors", revision="v1", key="token_weights")
+        write_json(tmp_path / "manifest.json", fetch_vector(settings))
+        vector = read_vector(settings, fetched=tmp_path / "manifest.json")
         assert not [path for _, path, _ in hub.requests if "model.safetensors" in path]
-    np.testing.assert_array_equal(json.loads(done.stdout.splitlines()[-1]), WEIGHTS)
+    np.testing.assert_array_equal(vector.weights, WEIGHTS)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["revision"] == COMMIT and manifest["file"]["name"] == "projection.safetensors"
     assert manifest["file"]["sha256"] == hashlib.sha256(files["projection.safetensors"]).hexdigest()

@@ -1,13 +1,9 @@
 """Tokenizers without weights: of a folder, one file, the hub, and a SentencePiece model."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from standin_hub import COMMIT, Repository, standin_hub
+from standin_hub import COMMIT, Repository, ask_instead, standin_hub
 
 from weight_atlas.artifacts import write_json
 from weight_atlas.checkpoint.source import bundled, tokenizer_files
@@ -94,23 +90,12 @@ def test_a_tokenizer_that_has_changed_since_is_noticed(folder, tmp_path):
         open_tokenizer(tmp_path / "manifest.json")
 
 
-FETCH = """
-import sys
-from weight_atlas.settings.tokenizers import TokenizerSpec
-from weight_atlas.tokens.tokenizer_source import place_of
-print(place_of("hf://org/name"))
-"""
-
-
-def test_nothing_but_the_tokenizer_comes_from_the_hub(tmp_path):
+def test_nothing_but_the_tokenizer_comes_from_the_hub(tmp_path, monkeypatch):
     files = {"tokenizer.json": STORED.read_bytes(), "config.json": b"{}", "model.safetensors": b"x" * 99}
     with standin_hub({"org/name": Repository(files)}) as hub:
-        environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
-        done = subprocess.run(
-            [sys.executable, "-c", FETCH], env=environment, capture_output=True, text=True, check=True
-        )
+        ask_instead(hub.endpoint, monkeypatch, tmp_path)
+        place = place_of("hf://org/name")
         assert not [path for _, path, _ in hub.requests if "safetensors" in path]
-    place = Path(done.stdout.strip())
     assert place.name == COMMIT and sorted(path.name for path in place.iterdir()) == ["config.json", "tokenizer.json"]
 
 
