@@ -5,8 +5,8 @@ import json
 import gguf
 import pytest
 import torch
+from compared_models import HEADS, LAYERS, TOKENS, lora, name, side, tables, weights, write
 from safetensors.torch import save_file
-from test_comparison_planted import HEADS, LAYERS, TOKENS, lora, name, side, tables, weights, write
 from test_families_formats import permuted
 
 from weight_atlas.errors import AtlasError

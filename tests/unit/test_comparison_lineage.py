@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_comparison_planted import D_MODEL, name, weights, write
+from compared_models import D_MODEL, name, weights, write
 
 from weight_atlas import metrics
 from weight_atlas.comparison.choices import related_models

@@ -133,7 +133,7 @@ def test_analyses_are_set_side_by_side_where_both_ran():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The tables of a comparison in which everything occurs, a vocabulary and something alone included."""
-    from test_comparison_planted import name, tables, weights, write
+    from compared_models import name, tables, weights, write
 
     folder, tokens = tmp_path_factory.mktemp("pair"), [f"t{number}" for number in range(40)]
     other = weights(seed=1, layers=3)

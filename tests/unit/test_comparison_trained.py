@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from compared_models import side, tables
 from safetensors.torch import load_file, save_file
 from test_comparison_lineage import Models, mixed
-from test_comparison_planted import side, tables
 
 import weight_atlas
 from weight_atlas.comparison.lineage import lineage

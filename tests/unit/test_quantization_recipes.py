@@ -1,27 +1,21 @@
-"""Recipes: the knapsack against brute force, block formats against gguf, units and files against what tools read."""
+"""Recipes: the knapsack against brute force, costs, units, and the whole."""
 
 import itertools
-import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-import gguf
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
-from gguf import quants
+from recipe_models import GPT2, LLAMA, MIXTRAL, inventory_of, normal
 
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.figures.recipes import types_by_layer
 from weight_atlas.quantization.quantizers import Scheme, bits_per_weight, quantized
-from weight_atlas.quantization.recipes import ggml
 from weight_atlas.quantization.recipes.allocate import allocate
 from weight_atlas.quantization.recipes.costs import Costs, unit_costs
-from weight_atlas.quantization.recipes.files import files
 from weight_atlas.quantization.recipes.gguf_names import gguf_names
-from weight_atlas.quantization.recipes.imatrix import write_imatrix
 from weight_atlas.quantization.recipes.importance import importance_of
 from weight_atlas.quantization.recipes.recipe import allocated, spared_ids
 from weight_atlas.quantization.recipes.types import SIXTEEN, TYPES, StoredType
@@ -31,10 +25,6 @@ from weight_atlas.settings.quantization import Recipe
 
 TOOLS = tuple(TYPES)
 EQUAL = lambda row: (None, "nothing")  # noqa: E731
-
-
-def normal(rows, cols, seed=0):
-    return np.random.default_rng(seed).standard_normal((rows, cols)).astype(np.float32) * np.float32(0.02)
 
 
 # The knapsack.
@@ -66,75 +56,7 @@ def test_what_does_not_fit_is_refused_and_what_fits_whole_is_taken():
     assert allocate(sizes, errors, 8.0).chosen.tolist() == [0, 0]
 
 
-# ggml's formats.
-
-
-@pytest.mark.parametrize("name", ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0"])
-def test_legacy_types_are_ggufs(name):
-    w, kind = normal(3, 64), gguf.GGMLQuantizationType[name.upper()]
-    assert np.array_equal(ggml.rounded(w, name), quants.dequantize(quants.quantize(w, kind), kind))
-    size, bytes_ = gguf.GGML_QUANT_SIZES[kind]
-    assert next(each.bits for each in TYPES["llama.cpp"] if each.name == name) == bytes_ * 8 / size
-
-
-@pytest.mark.parametrize("name", ["q2_K", "q3_K", "q4_K", "q5_K", "q6_K"])
-def test_sizes_of_k_quants_are_ggufs(name):
-    size, bytes_ = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name.upper()]]
-    kind = next(each for each in TYPES["llama.cpp"] if each.name == name)
-    assert (kind.block, kind.bits) == (size, bytes_ * 8 / size)
-
-
-def packed_q6(values, d, scales):
-    """One q6_K block from levels (256,) in -32 .. 31, its float16 and its sixteen scales, as ggml lays it out."""
-    codes = (values + 32).astype(np.uint8)
-    low, high = np.zeros(128, np.uint8), np.zeros(64, np.uint8)
-    for half in range(2):
-        part = codes[128 * half :][:128]
-        for i in range(32):
-            a, b, c, e = (part[i + 32 * k] for k in range(4))
-            low[64 * half + i], low[64 * half + 32 + i] = (a & 15) | (c & 15) << 4, (b & 15) | (e & 15) << 4
-            high[32 * half + i] = (a >> 4) | (b >> 4) << 2 | (c >> 4) << 4 | (e >> 4) << 6
-    scale = np.frombuffer(scales.astype(np.int8).tobytes(), np.uint8)
-    return np.concatenate([low, high, scale, np.frombuffer(np.float16(d).tobytes(), np.uint8)])
-
-
-def test_what_a_k_quants_bytes_hold_comes_back():
-    """Packed by ggml's layout and read by gguf, weights on the format's own grid are found again."""
-    random = np.random.default_rng(0)
-    levels = random.integers(-32, 32, 256)
-    levels[::16] = -32  # so that the largest weight of a sub-block is on its last level
-    scales = random.integers(-127, 127, 16)
-    scales[scales == 0], scales[5] = 1, -128
-    block = packed_q6(levels, 0.0123, scales)
-    w = quants.dequantize(block.reshape(1, -1), gguf.GGMLQuantizationType.Q6_K).astype(np.float32)
-    assert w.reshape(-1) == pytest.approx(np.float32(np.float16(0.0123)) * np.repeat(scales, 16) * levels)
-    assert ggml.rounded(w, "q6_K") == pytest.approx(w, rel=1e-5)
-
-
-@pytest.mark.parametrize(("name", "least"), [("q2_K", 9.5), ("q3_K", 15), ("q4_K", 22), ("q5_K", 28), ("q6_K", 34)])
-def test_k_quants_have_few_levels_and_the_error_that_is_known_of_them(name, least):
-    w = normal(8, 512)
-    ours = ggml.rounded(w, name)
-    sub, levels = {"q2_K": (16, 4), "q3_K": (16, 8), "q4_K": (32, 16), "q5_K": (32, 32), "q6_K": (16, 64)}[name]
-    assert max(len(np.unique(block)) for block in ours.reshape(-1, sub)) <= levels
-    assert 10 * np.log10((w**2).sum() / ((w - ours) ** 2).sum()) > least
-    # A second time nothing much changes, and signs and zeros stay.
-    assert np.array_equal(ggml.rounded(np.zeros((1, 256), np.float32), name), np.zeros((1, 256), np.float32))
-    mirrored = ggml.rounded(-w, name) if name in ("q3_K", "q6_K") else -ours
-    assert np.abs(mirrored + ours).max() < 0.04
-
-
 # Costs.
-
-
-def inventory_of(rows):
-    """A table of an inventory with what recipes read of it."""
-    keys = {
-        "tensor": "", "id": "", "role": "W_up", "component": "", "stack": "decoder", "layer": 0, "expert": pd.NA,
-        "rows": 4, "cols": 256, "layout": "", "tied_to": "", "parameters": 1024, "norm": "",
-    }  # fmt: skip
-    table = pd.DataFrame([{**keys, **row, "id": row.get("id", row["tensor"])} for row in rows])
-    return table.astype(dict.fromkeys(("layer", "expert", "rows", "cols"), "Int64"))
 
 
 def test_costs_weigh_the_columns_and_add_up_over_a_unit():
@@ -176,37 +98,6 @@ def test_importance_is_measured_else_the_gain_of_the_norm_else_nothing():
 # Units.
 
 
-LLAMA = [
-    {"tensor": "model.embed_tokens.weight", "role": "W_E", "layer": pd.NA},
-    {"tensor": "lm_head.weight", "role": "W_U", "layer": pd.NA},
-    *(
-        {"tensor": f"model.layers.0.self_attn.{name}_proj.weight", "role": f"W_{name.upper()}"}
-        for name in ("q", "k", "v", "o")
-    ),
-    {"tensor": "model.layers.0.mlp.gate_proj.weight", "role": "W_gate"},
-    {"tensor": "model.layers.0.mlp.up_proj.weight", "role": "W_up"},
-    {"tensor": "model.layers.0.mlp.down_proj.weight", "role": "W_down"},
-]
-MIXTRAL = [
-    *LLAMA[:6],
-    {"tensor": "model.layers.0.block_sparse_moe.gate.weight", "role": "W_router"},
-    *(
-        {"tensor": f"model.layers.0.block_sparse_moe.experts.{expert}.{name}.weight", "role": role, "expert": expert}
-        for expert in range(2)
-        for name, role in (("w1", "W_gate"), ("w2", "W_down"), ("w3", "W_up"))
-    ),
-]
-GPT2 = [
-    {"tensor": "wte.weight", "role": "W_E", "layer": pd.NA},
-    {"tensor": "wpe.weight", "role": "W_pos", "layer": pd.NA},
-    *(
-        {"tensor": "h.0.attn.c_attn.weight", "id": f"h.0.attn.c_attn.weight#{role}", "role": role}
-        for role in ("W_Q", "W_K", "W_V")
-    ),
-    {"tensor": "h.0.mlp.c_proj.weight", "role": "W_down"},
-]
-
-
 def test_llama_cpp_has_ggufs_names_and_one_for_all_experts():
     units = units_of(inventory_of(MIXTRAL), "llama.cpp", gguf_names({"model_type": "mixtral"}, 1))
     by_name = {unit.name: len(unit.ids) for unit in units}
@@ -246,7 +137,7 @@ def test_the_head_is_named_where_it_is_tied_too():
     assert head_name(inventory_of(GPT2)) == head_name(inventory_of([*GPT2, tied])) == "lm_head"
 
 
-# The whole, and its files.
+# The whole.
 
 
 def recipe(tool, rows, bits=7.0, spared=(), names=None):
@@ -334,83 +225,6 @@ def test_a_single_type_is_none_that_no_unit_can_have_and_mixes_no_kinds_that_exc
     assert chosen == {"nf4": [0, 2], "int8": [1, 1], SIXTEEN: [2, 2]}
     none = costs_of([[np.inf, 80, 160]], [10])
     assert [each.type for each in uniforms(none, TYPES["bitsandbytes"], "bitsandbytes")] == ["int8", SIXTEEN]
-
-
-CHOSEN = [
-    (Unit("a", ("model.layers.1.q", "model.layers.1.k"), ("x", "y")), 0),
-    (Unit("b", ("model.layers.11.q",), ("z",)), 1),
-    (Unit("c", ("model.layers.2.down",), ("w",)), -1),
-]
-
-
-def written(tool, head="lm_head"):
-    return files(tool, [(unit, TYPES[tool][kind].name) for unit, kind in CHOSEN], head)
-
-
-def test_llama_cpp_reads_one_pattern_for_each_tensor():
-    lines = written("llama.cpp")["tensor_types.txt"].split()  # as its parser does, by white space
-    pairs = [line.split("=") for line in lines]
-    names = [name for unit, _ in CHOSEN for name in unit.names]
-    kinds = {each.name.upper() for each in gguf.GGMLQuantizationType}
-    assert all(kind.upper() in kinds for _, kind in pairs)
-    assert [[bool(re.search(pattern, name)) for name in names] for pattern, _ in pairs] == np.eye(4).astype(
-        bool
-    ).tolist()
-    assert all(pattern == pattern.lower() for pattern, _ in pairs)
-
-
-def test_bitsandbytes_reads_its_configuration_and_the_head_stays():
-    from transformers import BitsAndBytesConfig
-
-    content = json.loads(written("bitsandbytes")["quantization_config.json"])
-    known = BitsAndBytesConfig.from_dict(content)
-    assert known.load_in_4bit
-    assert known.llm_int8_skip_modules == ["model.layers.2.down", "lm_head"]
-
-
-def test_llm_compressor_ignores_what_stays_and_the_head():
-    content = yaml.safe_load(written("llm-compressor")["recipe.yaml"])
-    modifier = content["quant_stage"]["quant_modifiers"]["QuantizationModifier"]
-    targets = modifier["config_groups"]["W4A16"]["targets"]
-    assert [bool(re.match(each.removeprefix("re:"), "model.layers.1.q")) for each in targets] == [True, False]
-    assert re.match(modifier["ignore"][-1].removeprefix("re:"), "lm_head")
-    assert re.match(modifier["ignore"][0].removeprefix("re:"), "transformer.model.layers.2.down")
-
-
-def test_torchao_and_gptqmodel_match_each_module_once():
-    order = json.loads(written("torchao")["quantization_config.json"])["quant_type"]["default"]["_data"][
-        "fqn_to_config"
-    ]
-    assert list(order)[-1] == "_default"
-    assert order["_default"] is None
-    names = [f"base.{unit.names[0]}" for unit, _ in CHOSEN]
-    first = [next(key for key in order if re.fullmatch(key.removeprefix("re:"), name)) for name in names]
-    assert len(set(first)) == 3
-    config = json.loads(written("gptqmodel")["quantize_config.json"])
-    assert (config["bits"], config["lm_head"]) == (2, False)
-    rules = {key: value for key, value in config["dynamic"].items() if re.match(key[2:], "model.layers.11.q")}
-    assert rules == {"+:^(.*\\.)?model\\.layers\\.11\\.q$": {"bits": 3, "group_size": 128}}
-    assert [key[:2] for key in config["dynamic"]] == ["+:", "-:"]
-
-
-def test_an_importance_matrix_is_read_by_gguf(tmp_path):
-    moments = pd.DataFrame(
-        {
-            "tensor": ["model.layers.0.self_attn.q_proj.weight", "model.unknown.weight"],
-            "tokens": [10, 10],
-            "moments": [[1.0, 2.5], [0.0, 0.0]],
-        }
-    )
-    names = gguf_names({"model_type": "llama"}, 1)
-    for file in ("a.gguf", "b.gguf"):
-        assert write_imatrix(tmp_path / file, moments, names, corpus="text", window=4, windows=3) == 1
-    assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
-    reader = gguf.GGUFReader(tmp_path / "a.gguf")
-    tensors = {tensor.name: tensor.data for tensor in reader.tensors}
-    assert tensors["blk.0.attn_q.weight.in_sum2"].ravel().tolist() == [10, 25]
-    assert tensors["blk.0.attn_q.weight.counts"].ravel().tolist() == [10]
-    assert reader.get_field("imatrix.chunk_count").contents() == 3
-    assert reader.get_field("general.type").contents() == "imatrix"
 
 
 def test_a_recipe_has_one_size():

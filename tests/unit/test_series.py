@@ -1,4 +1,4 @@
-"""Series of checkpoints: which models they are, how far weights moved, scalars and their course, and what is told."""
+"""Series of checkpoints: scalars and their course, and what is told."""
 
 import json
 import math
@@ -6,214 +6,17 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from scipy import stats
 
 from weight_atlas import metrics
 from weight_atlas.artifacts import write_json, write_table
-from weight_atlas.comparison.drift import BLOCK, against, drift, drift_by_role
-from weight_atlas.errors import AtlasError
 from weight_atlas.figures.series import metric_panels, series_panels
-from weight_atlas.natural_order import numbers_of, short_names
 from weight_atlas.not_applicable import write_not_applicable
 from weight_atlas.pages.series import about_series, write_series_page
 from weight_atlas.series.arisen import arisen
 from weight_atlas.series.course import course, trends
 from weight_atlas.series.scalars import scalars
 from weight_atlas.series.tables import of_analyses, series, shown
-from weight_atlas.workflow.configuration import configured
-from weight_atlas.workflow.series import Runs, gives_models
-
-ON_THE_HUB = {"source": "hf://a/b", "revisions": ["main", "step2000-tokens4B", "step1000-tokens2B"]}
-
-
-def runs(**config):
-    complete = configured(config, "c.yaml")
-    return complete, Runs(complete)
-
-
-@pytest.mark.parametrize(
-    ("names", "numbers"),
-    [
-        (["a-1", "a-10", "a-9"], [1, 10, 9]),
-        (["v2-step100-tokens2B", "v2-step200-tokens4B"], [100, 200]),
-        (["base", "ft-10", "ft-20"], [None, 10, 20]),
-        (["one-1", "other-2"], [None, None]),  # two runs, or two models
-        (["3f2a1", "7b9c2"], [3, 7]),
-        (["a3f2", "b7c2"], [None, None]),  # hashes
-        (["a-1", "a-01"], [None, None]),
-        (["a-1"], [None]),
-        ([], []),
-    ],
-)
-def test_the_number_that_tells_names_apart(names, numbers):
-    assert numbers_of(names) == numbers
-
-
-def test_names_are_shown_without_what_all_begin_with():
-    assert short_names(["run-step-10", "run-step-20"]) == ["10", "20"]
-    assert short_names(["run-a", "run-a-b"]) == ["a", "a-b"]
-    assert short_names(["x", "y"]) == ["x", "y"] and short_names(["run-1"]) == ["run-1"]
-
-
-def test_a_list_of_models_goes_by_their_steps_where_all_have_one():
-    models = {name: {"source": "x"} for name in ("ck-9", "ck-10", "ck-1", "base")}
-    _, found = runs(models=models, series={"run": ["ck-9", "ck-10", "ck-1"], "tuned": {"models": ["base", "ck-9"]}})
-    assert found.models("run") == ["ck-1", "ck-9", "ck-10"] and found.steps("run") == [1, 9, 10]
-    assert found.models("tuned") == ["base", "ck-9"] and found.steps("tuned") == []
-    assert found.before("run", "ck-10") == {"previous": "ck-9", "first": "ck-1"}
-    assert found.later("run") == ["ck-9", "ck-10"]
-
-
-def test_revisions_of_the_hub_become_models():
-    config, found = runs(series={"olmo": {**ON_THE_HUB, "analyses": ["heavy_tail"], "trust_remote_code": True}})
-    assert found.models("olmo") == ["olmo-step1000-tokens2B", "olmo-step2000-tokens4B", "olmo-main"]
-    model = config["models"]["olmo-main"]
-    assert (model["source"], model["revision"], model["analyses"]) == ("hf://a/b", "main", ["heavy_tail"])
-    assert model["trust_remote_code"] is True and found.steps("olmo") == []
-
-
-def test_a_pattern_is_looked_at_anew_in_every_run(tmp_path):
-    """Folders without weights, such as logs, are no checkpoints, nor are those that are not written yet."""
-    for name in ("checkpoint-5", "checkpoint-100", "logs", "checkpoint-200"):
-        (tmp_path / name).mkdir()
-    for name in ("checkpoint-5", "checkpoint-100"):
-        (tmp_path / name / "model.safetensors").touch()
-    config, found = runs(series={"mine": {"source": f"{tmp_path}/*"}})
-    assert found.models("mine") == ["mine-checkpoint-5", "mine-checkpoint-100"] and found.steps("mine") == [5, 100]
-    assert config["models"]["mine-checkpoint-5"]["source"] == (tmp_path / "checkpoint-5").as_posix()
-    (tmp_path / "checkpoint-200/pytorch_model.bin").touch()
-    assert runs(series={"mine": {"source": f"{tmp_path}/*"}})[1].steps("mine") == [5, 100, 200]
-
-
-def test_checkpoint_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
-    for name in ("a1/state.pt", "a2/state.pt"):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).touch()
-    assert runs(series={"s": {"source": f"{tmp_path}/*/state.pt"}})[1].models("s") == ["s-a1", "s-a2"]
-
-
-@pytest.mark.parametrize(
-    ("entry", "parts"),
-    [
-        (["a", "x"], ["unknown model 'x'", "c.yaml: series.run.models"]),
-        ({}, ["series.run", "either models or a source"]),
-        ({"models": ["a"], "dtype": "float32"}, ["takes dtype from its models", "entries in `models`"]),
-        ({"source": "hf://a/b"}, ["needs the revisions", "revisions: [step1000"]),
-        ({"source": "folder", "revisions": ["x"]}, ["has revisions of no hub model"]),
-        ({"source": "nowhere/*"}, ["no checkpoint there", "nowhere/*"]),
-        ({"source": "hf://a/b", "revisions": ["x/1", "x-1"]}, ["name of another model: 'run-x-1'", "rename"]),
-        ({"source": "hf://a/b", "revisions": ["..."]}, ["cannot be a name"]),
-        (["a", "a"], ["should hold each item once"]),
-        ([], ["series.run", "at least 1"]),
-        ({"modles": ["a"]}, ["unknown key 'modles'", "did you mean 'models'?"]),
-    ],
-)
-def test_what_is_wrong_with_a_series_is_one_message(entry, parts):
-    with pytest.raises(AtlasError) as error:
-        configured({"models": {"a": {"source": "x"}}, "series": {"run": entry}}, "c.yaml")
-    for part in parts:
-        assert part in str(error.value)
-
-
-def test_neither_models_nor_series_is_one_message():
-    with pytest.raises(AtlasError, match="no models to analyse"):
-        configured({"series": {}}, "c.yaml")
-
-
-# Weights that moved.
-
-PLACES = {"w": ("W_Q", 0), "v": ("W_Q", 1), "b": ("bias", 0), "t": ("W_U", None), "c": ("other", None)}
-
-
-def inventory(tensors, tied=("t",)):
-    """An inventory of tensors by their names; `t` is tied, `c` a constant."""
-    rows = []
-    for name, tensor in tensors.items():
-        role, layer = PLACES[name]
-        rows.append({
-            "id": name, "tensor": name, "role": role, "stack": "decoder", "layer": layer, "expert": pd.NA,
-            "rows": tensor.shape[0], "cols": tensor.shape[1] if tensor.ndim > 1 else pd.NA, "readable": True,
-            "tied_to": "w" if name in tied else "", "parameters": 0 if name == "c" else tensor.numel(),
-        })  # fmt: skip
-    return pd.DataFrame(rows), lambda row: tensors[row.tensor]
-
-
-def drawn(seed, dtype=torch.float32, **more):
-    generator = torch.Generator().manual_seed(seed)
-    shapes = {"w": (5, 7), "v": (7, 7), "b": (5,), "t": (5, 7), "c": (3,), **more}
-    return {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in shapes.items() if shape}
-
-
-def truth(now, before):
-    """In float64, elements that are no numbers left out."""
-    x, y = (tensor.double().numpy().ravel() for tensor in (now, before))
-    equal = (x == y).mean()
-    x, y = x[finite := np.isfinite(x) & np.isfinite(y)], y[finite]
-    norm = np.linalg.norm
-    return {
-        "norm": norm(y), "distance": norm(x - y), "change": norm(x - y) / norm(y) if norm(y) else math.nan,
-        "cosine": x @ y / (norm(x) * norm(y)) if norm(x) * norm(y) else math.nan, "equal": equal,
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.float8_e4m3fn])
-def test_drift_is_that_of_float64(dtype):
-    tables = [drawn(seed, dtype) for seed in (0, 1, 2)]
-    (now, load), previous, first = (inventory(each) for each in tables)
-    found = drift(now, load, {"previous": previous, "first": first}).set_index("id")
-    assert list(found.index) == ["w", "v", "b"]  # the tied one and the constant have no weights of their own
-    for name, row in found.iterrows():
-        for other, tensors in (("previous", tables[1]), ("first", tables[2])):
-            for what, value in truth(tables[0][name], tensors[name]).items():
-                assert row[f"{what}_{other}"] == pytest.approx(value, rel=1e-12), (name, what)
-        assert row["norm"] == pytest.approx(tables[0][name].double().norm().item(), rel=1e-12)
-    assert found["elements"].tolist() == [35, 49, 5] and (found["note"] == "").all()
-
-
-def test_drift_of_awkward_tensors():
-    n = BLOCK + 3  # more than one block
-    long = torch.randn(n, generator=torch.Generator().manual_seed(0))
-    other = long.clone()
-    other[-1] += 1
-    assert against(other, long)["distance"] == pytest.approx(1, rel=1e-6)
-    assert against(other, long)["equal"] == (n - 1) / n
-    assert against(long, long) == {"norm": pytest.approx(long.double().norm().item()), "distance": 0.0, "change": 0.0,
-                                   "cosine": pytest.approx(1), "equal": 1.0}  # fmt: skip
-    zero, one = torch.zeros(3), torch.ones(3)
-    assert against(one, zero)["change"] == math.inf and math.isnan(against(one, zero)["cosine"])
-    assert against(zero, zero)["change"] == 0 and against(zero, one)["change"] == 1
-    bad = torch.tensor([math.nan, 2.0, math.inf])
-    assert against(bad, one)["distance"] == 1 and against(bad, one)["norm"] == 1
-    assert against(torch.zeros(0), torch.zeros(0))["equal"] == 0
-
-
-def test_drift_says_what_cannot_be_compared():
-    (now, load) = inventory(drawn(0, b=(6,)))
-    previous, first = inventory(drawn(1, v=None)), inventory({**drawn(2), "c": torch.ones(3)})
-    first[0].loc[first[0]["id"] == "c", "parameters"] = 3
-    found = drift(now, load, {"previous": previous, "first": first}).set_index("id")
-    assert found.loc["v", "note"] == "not in the previous checkpoint"
-    assert (
-        found.loc["b", "note"]
-        == "of another shape in the previous checkpoint; of another shape in the first checkpoint"
-    )
-    assert found.loc["c", "note"] == "gone since the first checkpoint" and pd.isna(found.loc["c", "norm"])
-    assert found.loc["v", "change_first"] > 1 and pd.isna(found.loc["v", "change_previous"])
-
-
-def test_drift_of_a_role_is_that_of_one_long_vector():
-    tables = [drawn(seed) for seed in (0, 1, 2)]
-    (now, load), previous, first = (inventory(each) for each in tables)
-    by_role = drift_by_role(drift(now, load, {"previous": previous, "first": first})).set_index("role")
-    for role, names in (("W_Q", "wv"), ("bias", "b"), ("all", "wvb")):
-        whole = [torch.cat([each[name].ravel() for name in names]) for each in tables]
-        for other, before in (("previous", whole[1]), ("first", whole[2])):
-            for what in ("change", "cosine", "equal"):
-                expected = truth(whole[0], before)[what]
-                assert by_role.loc[role, f"{what}_{other}"] == pytest.approx(expected, rel=1e-10), (role, what)
-    assert by_role.loc["all", "tensors"] == 3
-
 
 # Scalars, by the registry of metrics.
 
@@ -441,8 +244,3 @@ def test_a_metric_may_say_which_rows_are_to_be_trusted():
     assert trusted == {f"heavy_tail.{name}" for name in ("alpha", "alpha_weighted", "log_alpha_norm")}
     for name in trusted:
         assert len(TAILS.query(metrics.metric(name).trusted)) == 2
-
-
-def test_a_series_without_a_source_is_of_the_models_of_the_default_configuration():
-    assert not gives_models({}) and not gives_models({"series": {"run": ["demo"]}}) and not gives_models({"series": 3})
-    assert gives_models({"models": {}}) and gives_models({"series": {"run": {"source": "x/*"}}})

@@ -1,65 +1,23 @@
 """Tables of statistics, CDFs and densities, against the same numbers from all elements."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
 import torch
+from drawn_weights import elements, made, parts_of
 
 from weight_atlas.figures import weights as figures
-from weight_atlas.figures.tensor_views import tensor_panels
-from weight_atlas.spectra.choice import choose_matrices
 from weight_atlas.weights import pooling
 from weight_atlas.weights.cdf import PROBABILITIES, value_cdf, weight_cdf
 from weight_atlas.weights.density import role_densities
 from weight_atlas.weights.depth_trends import depth_trends
 from weight_atlas.weights.distribution import BINNED, EXACT, PERCENTILES, percentile_column
-from weight_atlas.weights.histogram_table import histogram_parts
 from weight_atlas.weights.pooling import Pool
 from weight_atlas.weights.statistics import weight_statistics
 from weight_atlas.weights.stored_tensors import stored_statistics
-from weight_atlas.weights.streaming import Reading
 from weight_atlas.weights.summaries import by_layer, by_role
-from weight_atlas.weights.tensor_views import tensor_views
 from weight_atlas.weights.value_histogram import value_histogram
-
-
-def made(dtype: torch.dtype = torch.bfloat16, layers: int = 3, outlier: float = 0.9) -> dict[tuple, torch.Tensor]:
-    """A model of a few matrices and vectors: (role, layer, expert) -> tensor."""
-    random = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=random, dtype=torch.float64)
-
-    tensors = {("W_E", None, None): normal(50, 16) * 0.1}
-    for layer in range(layers):
-        tensors["norm", layer, None] = normal(16) + 1
-        tensors["W_Q", layer, None] = normal(16, 16) * 0.02 * (layer + 1) + 0.01
-        for expert in range(2):
-            tensors["W_down", layer, expert] = normal(16, 40) * 0.05
-    tensors["W_down", 1, 0][3, 5] = outlier
-    return {key: tensor.to(dtype) for key, tensor in tensors.items()}
-
-
-def parts_of(tensors: dict[tuple, torch.Tensor]) -> list[pd.DataFrame]:
-    rows, named = [], []
-    for (role, layer, expert), tensor in tensors.items():
-        name = f"{layer}.{role}.{expert}"
-        rows.append({"id": name, "tensor": name, "role": role, "layer": layer, "expert": expert})
-        rows[-1] |= {"rows": tensor.shape[0], "cols": tensor.shape[1] if tensor.ndim > 1 else None}
-        named.append(Reading(name, value_histogram(tensor)))
-    inventory = pd.DataFrame(rows).assign(piece="", stack="decoder", dtype="BF16")
-    return list(histogram_parts(inventory, named))
-
-
-def elements(tensors: dict[tuple, torch.Tensor], role: str, layer: int | None = -1) -> np.ndarray:
-    chosen = [
-        tensor
-        for key, tensor in tensors.items()
-        if (key[0] == role or (role == "all" and tensor.ndim == 2)) and layer in (-1, key[1])
-    ]
-    return np.concatenate([tensor.double().numpy().ravel() for tensor in chosen])
 
 
 def test_statistics_of_each_tensor():
@@ -246,92 +204,11 @@ def test_densities_are_shares_of_the_elements(dtype):
     assert role_densities(parts_of(tensors), ["W_K"])["role"].unique().tolist() == ["W_K"]
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-@pytest.mark.parametrize("shape", [(8, 8), (60, 70), (300, 400)])
-def test_densities_keep_their_extremes_unless_they_are_far_out(shape, dtype):
-    weights = (torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 0.02).to(dtype)
-    density = role_densities(parts_of({("W_Q", 0, None): weights}))
-    assert (density["left"].iloc[0], density["right"].iloc[-1]) == (weights.min().item(), weights.max().item())
-    assert density["beyond"].iloc[0] == 0 and density["right"].iloc[-1] < 8 * density["std"].iloc[0]
-    assert "outside" not in "".join(texts(figures.histograms_by_role(density)))
-    weights[0, 0] = 40.0
-    density = role_densities(parts_of({("W_Q", 0, None): weights}))
-    if weights.numel() > 100:
-        assert density["beyond"].iloc[0] * weights.numel() == pytest.approx(1, abs=1e-6)
-        assert density["left"].iloc[0] == weights.min().item()
-
-
 def test_densities_show_no_grid_of_the_type():
     weights = (torch.randn(1000, 1000, generator=torch.Generator().manual_seed(0)) * 0.02).bfloat16()
     density = role_densities(parts_of({("W_Q", 0, None): weights}))
     body = density[(density["left"].abs() < 0.05) & (density["right"].abs() < 0.05)]
     assert (body["density"] / body["normal"]).to_numpy() == pytest.approx(1, abs=0.1)
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
-
-
-def texts(figure) -> list[str]:
-    return [text.get_text() for axis in figure.axes for text in (*axis.texts, axis.title)]
-
-
-@pytest.mark.parametrize("layers", [0, 1, 3, 40])
-def test_figures_draw_what_the_tables_hold(layers):
-    tensors = made(layers=max(layers, 2))
-    if not layers:
-        tensors = {key: tensor for key, tensor in tensors.items() if key[1] is None}
-    elif layers == 1:
-        tensors = {key: tensor for key, tensor in tensors.items() if key[1] in (None, 1)}
-    parts = parts_of(tensors)
-    statistics = by_layer(weight_statistics(parts))
-    cdf = figures.cdf_by_role(weight_cdf(parts))
-    matrices = {key[0] for key, tensor in tensors.items() if tensor.ndim == 2}
-    assert {f"{role}, full range" for role in matrices} <= set(texts(cdf))
-    query = [axis for axis in cdf.axes if axis.get_title() == "W_Q, full range"]
-    if layers:
-        assert len([line for line in query[0].lines if len(line.get_xdata()) > 2]) == layers + 1
-    assert {f"{role}\n" for role in matrices} <= set(texts(figures.histograms_by_role(role_densities(parts))))
-    by_depth, kurtosis = figures.statistics_by_layer(statistics), figures.kurtosis_by_layer(statistics)
-    if not layers:
-        assert "no weight matrices in layers" in texts(by_depth) + texts(kurtosis)
-        return
-    lines = {line.get_label(): line for line in by_depth.axes[1].lines}
-    assert set(lines) == {"W_Q", "W_down"}
-    expected = statistics[statistics["role"] == "W_Q"]["std"]
-    assert lines["W_Q"].get_ydata() == pytest.approx(expected)
-    assert any("W_down, layer 1" in text for text in texts(kurtosis)), "the outlier is named"
-
-
-def test_a_far_outlier_switches_to_a_symmetric_logarithmic_axis():
-    plain, far = (figures.cdf_by_role(weight_cdf(parts_of(made(outlier=size)))) for size in (0.05, 50.0))
-    scales = [
-        next(axis.get_xscale() for axis in figure.axes if axis.get_title() == "W_down, full range")
-        for figure in (plain, far)
-    ]
-    assert scales == ["linear", "symlog"]
-
-
-def test_one_distribution_in_two_panels():
-    values, counts = np.unique(np.random.default_rng(0).standard_normal(1000), return_counts=True)
-    figure = figures.value_cdf_panels(value_cdf(values, counts), "token weight")
-    full, zoom = figure.axes
-    assert full.get_xlabel() == zoom.get_xlabel() == "token weight"
-    low, high = np.quantile(values, [0.05, 0.95])
-    assert (zoom.lines[0].get_xdata().min(), zoom.lines[0].get_xdata().max()) == pytest.approx((low, high))
-    assert [line.get_xdata()[0] for line in full.lines[1:]] == pytest.approx([np.median(values), high])
-    nothing = figures.value_cdf_panels(value_cdf(np.zeros(0), np.zeros(0, dtype=int)), "token weight")
-    assert "no token weight to draw" in texts(nothing)
-
-
-def test_no_matrices_is_said():
-    parts = parts_of({("norm", 0, None): torch.ones(5)})
-    assert "no weight matrices" in texts(figures.cdf_by_role(weight_cdf(parts)))
-    densities = figures.histograms_by_role(role_densities(parts))
-    assert "no weight matrices with a spread of values" in texts(densities)
-    assert "no weight matrices in layers" in texts(figures.statistics_by_layer(by_layer(weight_statistics(parts))))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
@@ -381,26 +258,3 @@ def test_trends_with_depth():
     assert set(table[table["role"] == "W_V"]["trend"]) == {"none"}
     few = {key: tensor for key, tensor in tensors.items() if key[1] < 2}
     assert depth_trends(weight_statistics(parts_of(few))).empty
-
-
-def test_a_chosen_tensor_is_drawn_whole():
-    parts = parts_of(made())
-    statistics = weight_statistics(parts)
-    fused = [part.assign(tensor=part["tensor"].where(part["role"] != "W_Q", "fused")) for part in parts]
-    table = statistics.assign(tensor=statistics["tensor"].where(statistics["role"] != "W_Q", "fused"))
-    choices = ["W_Q:1", "fused", "W_K:0", "0.norm.None"]
-    single, whole, norm = tensor_views(fused, table, choices, choose_matrices)
-    assert (single.name, whole.name, norm.name) == ("1.W_Q.None", "fused", "0.norm.None")
-    x = elements(made(), "W_Q", 1)
-    assert single.statistics["Excess kurtosis"] == pytest.approx(scipy.stats.kurtosis(x), rel=1e-10)
-    assert single.statistics["KS distance"] == pytest.approx(
-        scipy.stats.kstest(x, "norm", args=(x.mean(), x.std())).statistic
-    )
-    x = elements(made(), "W_Q")
-    assert (whole.statistics["Elements"], whole.statistics["Maximum"]) == (len(x), x.max())
-    assert whole.cdf["value"].tolist() == pytest.approx(np.quantile(x, PROBABILITIES).tolist())
-    assert (whole.density["density"] * (whole.density["right"] - whole.density["left"])).sum() == pytest.approx(1)
-    figure = tensor_panels([single, whole])
-    assert "Std dev: " in figure.axes[0].texts[0].get_text() and figure.axes[2].get_title() == "fused"
-    plt.close(figure)
-    plt.close(tensor_panels([]))
