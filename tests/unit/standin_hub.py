@@ -11,7 +11,8 @@ import re
 import socket
 import struct
 import threading
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -68,6 +69,8 @@ class StandinHub:
     cut_at: int | None = None  # bytes of a large file after which it hangs up, once
     spoil: dict[str, bytes] = field(default_factory=dict)  # file name -> what is sent in its place
     faults: dict[str, list["Fault"]] = field(default_factory=dict)  # file name -> of its next requests, one each
+    # Part of a path -> what answers such requests instead; it writes to the handler.
+    instead: dict[str, Callable[["_Handler"], None]] = field(default_factory=dict)
     sent: int = 0  # bytes of files
     released: threading.Event = field(default_factory=threading.Event)
     endpoint: str = ""
@@ -126,6 +129,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _record(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.hub.requests.append((self.command, self.path, headers))
+        if instead := next((answer for part, answer in self.hub.instead.items() if part in self.path), None):
+            with suppress(ConnectionError):
+                instead(self)
+            self.close_connection = True
+            return
         self.answer(urlsplit(self.path).path, headers)
 
     def reply(self, status: int, body: bytes = b"", **headers: str) -> None:

@@ -14,19 +14,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weight_atlas.checkpoint.listing import Listing, list_files, list_folder, side_files, top_files
 from weight_atlas.checkpoint.manifest import repo_folder, sha256, snapshot_folder
+from weight_atlas.checkpoint.repository_info import COMMIT, access_token, repository_info
 from weight_atlas.checkpoint.source import HubSource
 from weight_atlas.checkpoint.tensors import weight_map
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, first_line
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
 
 _TOKEN_REMEDY = "accept the model's terms on its page and put an access token into the environment variable {}"
 _NETWORK_REMEDY = (
     "check the network and run again, what arrived is kept; to work offline, give the 40-digit commit of a model "
     "that is in the hub cache as `revision`"
 )
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -57,14 +61,13 @@ def download(source: HubSource, revision: str | None, *, code: tuple[str, ...], 
     code: patterns of the model's own modules to fetch too.
     What is complete in the cache is not requested again; a commit that is wholly there needs no network.
     """
-    from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
     where = source.text if revision is None else f"{source.text} at revision {revision}"
     with explaining(where):
         try:
-            info = HfApi(token=access_token()).model_info(source.repo, revision=revision, files_metadata=True)
+            info = repository_info(source, revision)
         except Exception as error:
             if _unreachable(error) and (cached := _from_cache(source, revision, code)):
                 print("the hub cannot be reached: using the files in its cache", flush=True)
@@ -74,8 +77,6 @@ def download(source: HubSource, revision: str | None, *, code: tuple[str, ...], 
 
 
 def _download(source: HubSource, info, code: tuple[str, ...], threads: int) -> Snapshot:
-    from huggingface_hub import hf_hub_download
-
     files = {file.rfilename: file for file in info.siblings or [] if "/" not in file.rfilename}
     folder, blobs = snapshot_folder(source, info.sha), repo_folder(source) / "blobs"
     arrived: set[str] = set()
@@ -85,7 +86,7 @@ def _download(source: HubSource, info, code: tuple[str, ...], threads: int) -> S
         large = file.lfs is not None and not (folder / name).exists()
         if large and _fetch_large(blobs / file.lfs.sha256, source.repo, info.sha, name, file.lfs):
             arrived.add(name)
-        hf_hub_download(source.repo, name, revision=info.sha, token=access_token())
+        _bring(source, files[name], info.sha)
 
     def shards(index: str) -> list[str]:
         fetch(index)
@@ -94,11 +95,11 @@ def _download(source: HubSource, info, code: tuple[str, ...], threads: int) -> S
     listing = list_files(files, where=source.text, shards_in=shards, chosen=source.file, code=code)
     wanted = listing.names
     absent = [files[name] for name in wanted if not (folder / name).exists()]
-    require_space(folder, sum((file.lfs.size if file.lfs else file.size) or 0 for file in absent))
+    require_space(folder, sum(_size(file) or 0 for file in absent))
     workers = max(4, threads)  # waiting for the network takes no core
     with ThreadPoolExecutor(workers) as pool:
         for name, _ in zip(wanted, pool.map(fetch, wanted), strict=True):
-            _check_size(folder / name, files[name].lfs.size if files[name].lfs else files[name].size)
+            _check_size(folder / name, _size(files[name]))
             print(f"{name}: {(folder / name).stat().st_size} bytes", flush=True)
     recorded = {name: files[name].lfs.sha256 if files[name].lfs else files[name].blob_id for name in wanted}
     digests = {name: HubDigest(digest, name in arrived) for name, digest in recorded.items()}
@@ -112,23 +113,42 @@ def download_side_files(
 
     code: patterns of the model's own modules to fetch too. Offline, a commit in the hub cache serves.
     """
-    from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
     with explaining(source.text if revision is None else f"{source.text} at revision {revision}"):
         try:
-            info = HfApi(token=access_token()).model_info(source.repo, revision=revision)
+            info = repository_info(source, revision)
         except Exception as error:
-            cached = snapshot_folder(source, revision) if revision and _COMMIT.fullmatch(revision) else None
+            cached = snapshot_folder(source, revision) if revision and COMMIT.fullmatch(revision) else None
             if cached is not None and cached.is_dir() and _unreachable(error):
                 print("the hub cannot be reached: using the files in its cache", flush=True)
                 return cached, side_files(top_files(cached), code), str(revision)
             raise
-        names = side_files((file.rfilename for file in info.siblings or [] if "/" not in file.rfilename), code)
+        files = {file.rfilename: file for file in info.siblings or [] if "/" not in file.rfilename}
+        names = side_files(files, code)
         for name in names:
-            hf_hub_download(source.repo, name, revision=info.sha, token=access_token())
+            _bring(source, files[name], str(info.sha))
         return snapshot_folder(source, str(info.sha)), names, str(info.sha)
+
+
+def _bring(source: HubSource, file: "RepoSibling", commit: str) -> None:
+    """Have a file in the hub cache, by huggingface_hub's own means."""
+    from huggingface_hub import hf_hub_download
+
+    from weight_atlas.checkpoint.bounded_answers import LISTS, bounded
+
+    size = _size(file)
+    with bounded(LISTS if size is None else size):
+        try:
+            hf_hub_download(source.repo, file.rfilename, revision=commit, token=access_token())
+        except ValueError as error:  # an address that is none, or a file beyond its protocol
+            what = f"the hub does not give {file.rfilename}: {first_line(error)}"
+            raise AtlasError(what, where=source.text, remedy=_NETWORK_REMEDY) from error
+
+
+def _size(file: "RepoSibling") -> int | None:
+    return file.lfs.size if file.lfs else file.size
 
 
 def _named_shards(folder: Path, index: str, names) -> list[str]:
@@ -152,6 +172,8 @@ def _fetch_large(blob: Path, repo: str, commit: str, name: str, lfs) -> bool:
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
+    from weight_atlas.checkpoint.bounded_answers import bounded
+
     if lfs.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
         return False  # only the hub's own protocol carries it: left to hf_hub_download
     blob.parent.mkdir(parents=True, exist_ok=True)
@@ -165,9 +187,9 @@ def _fetch_large(blob: Path, repo: str, commit: str, name: str, lfs) -> bool:
             if begun:
                 print(f"{name}: going on from byte {begun} of {lfs.size}", flush=True)
             headers = build_hf_headers(token=access_token())
-            headers["Accept-Encoding"] = "identity"
             url = hf_hub_url(repo, name, revision=commit)
-            http_get(url, file, resume_size=begun, headers=headers, expected_size=lfs.size, displayed_filename=name)
+            with bounded(lfs.size):
+                http_get(url, file, resume_size=begun, headers=headers, expected_size=lfs.size, displayed_filename=name)
             file.flush()
             os.fsync(file.fileno())
         if sha256(part) != lfs.sha256:
@@ -184,7 +206,7 @@ def _fetch_large(blob: Path, repo: str, commit: str, name: str, lfs) -> bool:
 
 def _from_cache(source: HubSource, revision: str | None, code: tuple[str, ...]) -> Snapshot | None:
     """The same answer as download()'s from the cache alone, if revision is a commit and all of it is there."""
-    if revision is None or not _COMMIT.fullmatch(revision):
+    if revision is None or not COMMIT.fullmatch(revision):
         return None
     folder = snapshot_folder(source, revision)
     if not folder.is_dir():
@@ -197,11 +219,6 @@ def _from_cache(source: HubSource, revision: str | None, code: tuple[str, ...]) 
     blobs = {name: (folder / name).resolve().name for name in listing.names}
     digests = {name: HubDigest(blob if _DIGEST.fullmatch(blob) else None) for name, blob in blobs.items()}
     return Snapshot(folder, listing, revision, digests)
-
-
-def access_token() -> str | bool:
-    # False keeps huggingface_hub from looking for one that was stored on this machine.
-    return os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or False
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -229,11 +246,12 @@ def _check_size(path: Path, size: int | None) -> None:
 
 def _unreachable(error: Exception) -> bool:
     import httpx2
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code >= 500
-    return isinstance(error, httpx2.TransportError | OfflineModeIsEnabled | ConnectionError)
+    no_answer = httpx2.RequestError | httpx2.InvalidURL | LocalEntryNotFoundError
+    return isinstance(error, no_answer | OfflineModeIsEnabled | ConnectionError)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """How many bytes a hub model's files have, from the hub's list of them: nothing is downloaded."""
 
-from weight_atlas.checkpoint.hub import access_token, explaining
+from weight_atlas.checkpoint.hub import explaining
 from weight_atlas.checkpoint.listing import list_files
+from weight_atlas.checkpoint.repository_info import repository_info
 from weight_atlas.checkpoint.source import HubSource
 
 
@@ -10,12 +11,10 @@ def listed_bytes(source: HubSource, revision: str | None) -> int:
 
     0 for other hubs than Hugging Face.
     """
-    from huggingface_hub import HfApi
-
     if source.scheme != "hf":
         return 0
     with explaining(source.text):
-        info = HfApi(token=access_token()).model_info(source.repo, revision=revision, files_metadata=True, timeout=20)
+        info = repository_info(source, revision, patience=20)
     sizes = {
         file.rfilename: int((file.lfs.size if file.lfs else file.size) or 0)
         for file in info.siblings or []

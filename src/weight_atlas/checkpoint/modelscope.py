@@ -5,7 +5,6 @@ asked for later must have the same. MODELSCOPE_ENDPOINT names another host, MODE
 """
 
 import hashlib
-import json
 import os
 import re
 from typing import Any
@@ -18,6 +17,7 @@ from weight_atlas.errors import AtlasError
 
 _BRANCH = "master"
 _STATE = re.compile(r"(?P<revision>.+)@(?P<digest>[0-9a-f]{40})")
+_SHA256 = re.compile("[0-9a-f]{64}")
 _PAGE_REMEDY = "check the spelling and `revision`; for a private model put an access token into MODELSCOPE_API_TOKEN"
 
 
@@ -32,7 +32,7 @@ def modelscope_repository(source: HubSource, revision: str | None) -> Repository
     headers = _headers()
     query = urlencode({"Revision": branch, "Recursive": "False"})
     listed = persistently(lambda: _answer(f"{place}/files?{query}", headers, source.text))
-    files = {file.name: file for file in map(_remote_file, listed) if file is not None}
+    files = {file.name: file for file in listed}
     digest = hashlib.sha1(
         "".join(f"{file.digest} {file.size} {name}\n" for name, file in sorted(files.items())).encode(),
         usedforsecurity=False,
@@ -61,11 +61,14 @@ def _headers() -> dict[str, str]:
     return {**told, "Authorization": f"Bearer {token}", "Cookie": f"m_session_id={token}"} if token else told
 
 
-def _answer(url: str, headers: dict[str, str], where: str) -> list[dict[str, Any]]:
-    """The entries of a list of files."""
-    from huggingface_hub.utils import get_session, hf_raise_for_status
+def _answer(url: str, headers: dict[str, str], where: str) -> list[RemoteFile]:
+    """The files of a list at the top of a repository."""
+    from huggingface_hub.utils import hf_raise_for_status
 
-    response = get_session().get(url, headers=headers, follow_redirects=True, timeout=60)
+    from weight_atlas.checkpoint.bounded_answers import LISTS, bounded
+
+    with bounded(LISTS) as client:
+        response = client.get(url, headers=headers, follow_redirects=True, timeout=60)
     if response.status_code == 404:
         raise AtlasError("ModelScope has no such model or revision, or it is private", where=where, remedy=_PAGE_REMEDY)
     hf_raise_for_status(response)
@@ -73,15 +76,18 @@ def _answer(url: str, headers: dict[str, str], where: str) -> list[dict[str, Any
         told = response.json()
         if not told.get("Success", True):
             raise AtlasError(f"ModelScope: {told.get('Message', 'no success')}", where=where, remedy=_PAGE_REMEDY)
-        return list(told["Data"]["Files"])
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        return [file for file in map(_remote_file, told["Data"]["Files"]) if file is not None]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         remedy = "check MODELSCOPE_ENDPOINT"
         raise AtlasError("not a list of files from ModelScope", where=where, remedy=remedy) from error
 
 
 def _remote_file(entry: dict[str, Any]) -> RemoteFile | None:
-    """A file at the top of a repository; None for what lies deeper, and for folders."""
+    """A file at the top of a repository; None for what lies deeper, and for folders; ValueError for what is none."""
     name = str(entry.get("Path", ""))
     if not name or "/" in name or entry.get("Type") == "tree":
         return None
-    return RemoteFile(name, int(entry.get("Size") or 0), entry.get("Sha256") or None)
+    size, digest = int(entry.get("Size") or 0), entry.get("Sha256") or None
+    if size < 0 or "\0" in name or not (digest is None or _SHA256.fullmatch(digest)):
+        raise ValueError(name)
+    return RemoteFile(name, size, digest)

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from weight_atlas.checkpoint.hub import access_token, explaining
+from weight_atlas.checkpoint.hub import explaining
 from weight_atlas.checkpoint.modelscope import modelscope_repository
 from weight_atlas.checkpoint.repository import RemoteFile, Repository
+from weight_atlas.checkpoint.repository_info import access_token, repository_info
 from weight_atlas.checkpoint.source import HubSource
 from weight_atlas.checkpoint.transfer import persistently
 
@@ -17,12 +18,10 @@ def repository_at(source: HubSource, revision: str | None) -> Repository:
 
 def hub_repository(source: HubSource, revision: str | None) -> Repository:
     """A repository of the Hugging Face hub, or of the mirror that HF_ENDPOINT names."""
-    from huggingface_hub import HfApi, hf_hub_url
+    from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
-    info = persistently(
-        lambda: HfApi(token=access_token()).model_info(source.repo, revision=revision, files_metadata=True)
-    )
+    info = persistently(lambda: repository_info(source, revision))
     commit = str(info.sha)
     return Repository(
         source.text,

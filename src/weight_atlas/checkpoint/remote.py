@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from weight_atlas.checkpoint.hub import explaining
+from weight_atlas.checkpoint.hub import explaining, require_space
 from weight_atlas.checkpoint.listing import Listing, list_files
 from weight_atlas.checkpoint.reach import repository_at
 from weight_atlas.checkpoint.repository import Repository
 from weight_atlas.checkpoint.source import HubSource
 from weight_atlas.checkpoint.tensors import weight_map
-from weight_atlas.checkpoint.transfer import arriving, content
+from weight_atlas.checkpoint.transfer import arriving
 from weight_atlas.errors import AtlasError
 
 # A first request of this size holds the header of a shard with some thousand tensors; of a small shard it is less.
@@ -55,7 +55,7 @@ def list_remote(repository: Repository, source: HubSource, folder: Path, *, code
     """
 
     def shards(index: str) -> list[str]:
-        (folder / index).write_bytes(content(repository, index))
+        _whole(repository, index, folder)
         return sorted(set(weight_map(folder / index).values()))
 
     with explaining(repository.text):
@@ -85,7 +85,9 @@ def write_headers(repository: Repository, listing: Listing, folder: Path) -> Non
 
 
 def _whole(repository: Repository, name: str, folder: Path) -> None:
-    (folder / name).write_bytes(content(repository, name))
+    require_space(folder, repository.files[name].size)
+    with (folder / name).open("wb") as file:
+        file.writelines(arriving(repository, name, 0, repository.files[name].size))
 
 
 def _header(repository: Repository, name: str, folder: Path) -> None:

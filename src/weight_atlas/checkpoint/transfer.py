@@ -7,8 +7,7 @@ wait doubles up to a minute, and is what Retry-After says where that is longer.
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +20,6 @@ Answer = TypeVar("Answer")
 
 TRIES = 8  # in a row without a byte: about two minutes
 _LONGEST_WAIT = 60.0  # seconds between two tries
-_LONGEST_ASKED = 3600.0  # seconds that a hub may ask to wait for
 _PASSING = (408, 429, 500, 502, 503, 504)
 _BLOCK = 1 << 20
 UNFINISHED = ".incomplete"  # ends the name of a file that is on its way
@@ -66,11 +64,6 @@ def arriving(repository: "Repository", name: str, start: int, stop: int) -> Iter
                 raise
             print(f"{name}: {_in_short(error)} at byte {start}, trying again", flush=True)
             _wait(failed, error)
-
-
-def content(repository: "Repository", name: str) -> bytes:
-    """All of a small file."""
-    return b"".join(arriving(repository, name, 0, repository.files[name].size))
 
 
 def fetch_file(repository: "Repository", name: str, path: Path) -> bool:
@@ -122,14 +115,20 @@ class _Digest:
 def _response(repository: "Repository", name: str, start: int, stop: int) -> Iterator[bytes]:
     """What one request gives of a range."""
     from huggingface_hub.constants import HF_HUB_DOWNLOAD_TIMEOUT
-    from huggingface_hub.utils import get_session, hf_raise_for_status
+    from huggingface_hub.utils import hf_raise_for_status
+
+    from weight_atlas.checkpoint.bounded_answers import READ_IN_PART, bounded
 
     file = repository.files[name]
-    headers = {**repository.headers, "Accept-Encoding": "identity"}
+    headers = dict(repository.headers)
     if (start, stop) != (0, file.size):
         headers["Range"] = f"bytes={start}-{stop - 1}"
     patience, url = HF_HUB_DOWNLOAD_TIMEOUT, repository.url(name)
-    with get_session().stream("GET", url, headers=headers, follow_redirects=True, timeout=patience) as response:
+    with ExitStack() as stack:
+        with bounded(READ_IN_PART) as client:
+            response = stack.enter_context(
+                client.stream("GET", url, headers=headers, follow_redirects=True, timeout=patience)
+            )
         if response.status_code == 416:
             raise _changed(repository, name, "it is shorter than listed")
         hf_raise_for_status(response)
@@ -171,7 +170,8 @@ def _passes(error: Exception) -> bool:
 
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in _PASSING
-    return isinstance(error, httpx2.TransportError | ConnectionError)
+    for_ever = httpx2.UnsupportedProtocol | httpx2.LocalProtocolError
+    return isinstance(error, httpx2.TransportError | ConnectionError) and not isinstance(error, for_ever)
 
 
 def _in_short(error: Exception) -> str:
@@ -181,22 +181,8 @@ def _in_short(error: Exception) -> str:
 
 def _wait(failed: int, error: Exception) -> None:
     """Wait before the next try, for the n-th failure in a row; as long as the hub asks for, if it does."""
+    from weight_atlas.checkpoint.bounded_answers import seconds_asked
+
     response: Any = getattr(error, "response", None)
-    asked = _seconds(response.headers.get("retry-after")) if response is not None else 0.0
-    if asked > _LONGEST_ASKED:
-        raise error
+    asked = seconds_asked(response.headers) if response is not None else 0.0
     time.sleep(max(asked, min(_LONGEST_WAIT, 2.0 ** (failed - 1))))
-
-
-def _seconds(retry_after: str | None) -> float:
-    """What a Retry-After header asks for: a number of seconds, or a date."""
-    if not retry_after:
-        return 0.0
-    try:
-        return float(retry_after)
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return 0.0
