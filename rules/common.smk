@@ -63,7 +63,7 @@ try:
 except AtlasError as error:
     raise WorkflowError(str(error)) from None
 workflow.pathvars.update(Pathvars.from_config(config))  # Snakemake took them as they were written
-renewals = Renewals(Path(config["pathvars"]["results"]))
+renewals = Renewals(Path(workflow.pathvars.apply("<results>")))  # which a workflow that takes this as a module may set
 
 
 wildcard_constraints:

@@ -7,7 +7,7 @@ digest of the file, or of each file of a folder, and a digest of all that it was
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.temporary_names import temporary_of
 
 OWN_FOLDER = ".weight-atlas"  # below the results
-_NOT_CONTENT = ".snakemake_timestamp"  # Snakemake's own, in folders that are outputs
+NOT_CONTENT = ".snakemake_timestamp"  # Snakemake's own, in folders that are outputs
 # Larger files of users, checkpoints and corpora, are digested by the steps that read them.
 LARGE = 64 << 20  # bytes
 
@@ -35,8 +35,20 @@ class DigestRecords:
 
     def of(self, path: Path) -> Record | None:
         """The record of an output, None where there is none; AtlasError for one that is damaged."""
-        if (file := self.file_of(path)) is None:
-            return None
+        return None if (file := self.file_of(path)) is None else self._read(file, path)
+
+    def all(self) -> Iterator[tuple[Path, Record | AtlasError]]:
+        """Every output with its record, also of outputs that are gone or links; or the error of a damaged record."""
+        folder = self._results / OWN_FOLDER / "records"
+        for file in sorted(folder.rglob("*.json")):
+            path = self._results / file.relative_to(folder).with_suffix("")
+            try:
+                if (record := self._read(file, path)) is not None:
+                    yield path, record
+            except AtlasError as error:
+                yield path, error
+
+    def _read(self, file: Path, path: Path) -> Record | None:
         try:
             content = json.loads(file.read_bytes())
             record = Record(content["files"], content["made_from"])
@@ -133,7 +145,7 @@ def digests(path: Path) -> dict[str, str]:
     return {
         file.relative_to(path).as_posix(): _digest(file)
         for file in sorted(path.rglob("*"))
-        if file.is_file() and file.name != _NOT_CONTENT
+        if file.is_file() and file.name != NOT_CONTENT
     }
 
 

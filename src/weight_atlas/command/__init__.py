@@ -22,6 +22,7 @@ COMMANDS = {
     "where": ("look:where", "Print where results and logs lie, and what failed."),
     "estimate": ("estimate:estimate", "Estimate what the steps that run models will cost; nothing runs."),
     "why": ("why:why", "Say what made a file of the results: step, inputs, settings, code, versions."),
+    "check": ("check:check", "Check all results against the digests that their steps recorded."),
     "run": ("steps:app", "Run one step of the workflow on files."),
     "weight-cdf": ("token_weights:weight_cdf", "Draw the distribution of token weights."),
     "token-count-cdf": ("token_weights:token_count_cdf", "Draw how rare tokens are in a corpus."),
