@@ -20,7 +20,8 @@ pathvars:
 
 
 include: "rules/common.smk"
-include: "rules/warm.smk"
+include: "rules/inputs.smk"
+include: "rules/run.smk"
 include: "rules/steps.smk"
 
 
@@ -30,6 +31,7 @@ scattergather:
 
 
 include: "rules/checkpoints.smk"
+include: "rules/streamed.smk"
 include: "rules/weights.smk"
 include: "rules/quantization.smk"
 include: "rules/spectra.smk"

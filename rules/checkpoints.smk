@@ -2,7 +2,6 @@
 
 Required: the sources of the models in the configuration.
 Produces: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet,
-of streamed models <results>/stream_part/{model}/{scatteritem}.json and tables;
 <results>/architecture_summary/{model}.csv with its tables and figures; <results>/run_config/{model}.json and
 <results>/run_config.json, which say what all of it was made with.
 """
@@ -81,32 +80,6 @@ rule tensor_inventories:
     """The tensor inventories of all models."""
     input:
         expand("<results>/tensor_inventory/{model}.parquet", model=config["models"]),
-
-
-use rule per_job as stream_part with:
-    """One part of a streamed model's shards: each fetched once, measured while it is here, and let go."""
-    input:
-        checkpoint="<results>/checkpoints/{model}.json",
-        inventory="<results>/tensor_inventory/{model}.parquet",
-    output:
-        histograms="<results>/stream_part/{model}/{scatteritem}/histograms.parquet",
-        profiles="<results>/stream_part/{model}/{scatteritem}/profiles.parquet",
-        spectra="<results>/stream_part/{model}/{scatteritem}/spectra.parquet",
-        kernels="<results>/stream_part/{model}/{scatteritem}/kernels.parquet",
-        errors="<results>/stream_part/{model}/{scatteritem}/errors.parquet",
-        channels="<results>/stream_part/{model}/{scatteritem}/channels.parquet",
-        screened="<results>/stream_part/{model}/{scatteritem}/screened.parquet",
-        structures="<results>/stream_part/{model}/{scatteritem}/structures.parquet",
-        window_values="<results>/stream_part/{model}/{scatteritem}/window_values.parquet",
-        record="<results>/stream_part/{model}/{scatteritem}.json",
-    pathvars:
-        job="stream_part/{model}/{scatteritem}",
-    threads: 4
-    resources:
-        **needs(gpu=gpu_for_spectra, disk_mb=spool_mb),
-    params:
-        **step("stream_part"),
-        options=streamed_options,
 
 
 use rule per_model as architecture_summary with:

@@ -17,19 +17,12 @@ from weight_atlas.workflow.configuration import (
     refuse_repeated_settings,
 )
 from weight_atlas.comparison.choices import Pairs, related_models
-from weight_atlas.costs.announce import announce
 from weight_atlas.errors import AtlasError
 from weight_atlas.token_weights.choices import Vectors, states
 from weight_atlas.failed_run import write_unfinished_pages
 from weight_atlas.findings.rules import files as files_of_findings
 from weight_atlas.paths import user_path
 from weight_atlas.settings.analyses import ANALYSES
-from weight_atlas.settings.quantization import QuantizationMeasures
-from weight_atlas.settings.spectra import AttentionKernel
-from weight_atlas.settings.super_weights import SuperWeightScreening
-from weight_atlas.settings.weights import MatrixWindows, Sparsity
-from weight_atlas.streamed.tables import measured_for
-from weight_atlas.tokens.parts import corpus_parts
 from weight_atlas.workflow.gpus import visible_devices
 from weight_atlas.workflow.needs import SPECTRA_ON_GPU, megabytes, minutes, size_of
 from weight_atlas.workflow.location import LIBRARY
@@ -37,7 +30,7 @@ from weight_atlas.workflow.parsed_code import PARSED
 from weight_atlas.workflow.paths import check_place, for_snakemake
 from weight_atlas.workflow.provenance import code_digest, library_versions
 from weight_atlas.workflow.renewal import Renewals
-from weight_atlas.workflow.run_lock import hold_all, refuse_results_of_another
+from weight_atlas.workflow.run_lock import refuse_results_of_another
 from weight_atlas.workflow.selection import Selection
 from weight_atlas.workflow.shared_cache import SharedCache
 from weight_atlas.workflow.series import Runs
@@ -127,135 +120,9 @@ def corpus_of(section):
     return lambda wildcards: f"<results>/corpus/{selection.corpus_of(section, wildcards.get('model'))}.parquet"
 
 
-def entry_of(name):
-    """The entry of a model, or of a tokenizer without one."""
-    return config["models"].get(name) or config["tokenizers"][name]
-
-
-@functools.cache
-def parts_of(corpus):
-    """The parts of a large local corpus that are counted each by itself: shares of files, by the part's name."""
-    return corpus_parts(config["corpora"][corpus])
-
-
-def shares_of(wildcards):
-    return parts_of(wildcards.corpus).get(wildcards.part, [])
-
-
-def text_of(wildcards):
-    """What the tokens of a corpus are counted from: the counts of its parts, or the table of its documents."""
-    if not parts_of(wildcards.corpus):
-        return {"text": "<results>/corpus/{corpus}.parquet"}
-    pattern = "<results>/token_counts_part/{{model}}/{{corpus}}/{part}.{end}.parquet"
-    return {f"part_{end}": expand(pattern, part=parts_of(wildcards.corpus), end=end) for end in ("sizes", "tokens")}
-
-
-def tokenizer_of(wildcards):
-    """What the tokenizer that counts is read from."""
-    if wildcards.model in config["tokenizers"]:
-        return {"tokenizer": f"<results>/fetch_tokenizer/{wildcards.model}.json"}
-    return {
-        "checkpoint": f"<results>/checkpoints/{wildcards.model}.json",
-        "tensor_inventory": f"<results>/tensor_inventory/{wildcards.model}.parquet",
-    }
-
-
 def for_models(analysis, pattern, **wildcards):
     """Fill a pattern for every model that has an analysis switched on."""
     return expand(pattern, model=selection.models_with(analysis), **wildcards)
-
-
-# What the parts of a streamed model have, by the name under which a step takes it.
-STREAMED = "<results>/stream_part/{model}/{{scatteritem}}/{name}.parquet"
-
-
-def from_stream(*names):
-    """For `unpack`, what steps put together of a streamed model in place of reading its weights; else nothing."""
-
-    def files(wildcards):
-        if not config["models"][wildcards.model]["stream"]:
-            return {}
-        return {name: gather.stream(STREAMED.format(model=wildcards.model, name=name)) for name in names}
-
-    return files
-
-
-def spectra_parts(wildcards):
-    """The spectra of the parts of a model, from its files or as its weights passed by."""
-    if streamed := from_stream("spectra")(wildcards):
-        return streamed["spectra"]
-    return gather.part("<results>/singular_values_part/{model}/{{scatteritem}}.parquet".format(model=wildcards.model))
-
-
-def streamed_options(wildcards):
-    """What is measured of a streamed model, and how: keys of other sections that bear on it."""
-    classes = (AttentionKernel, QuantizationMeasures, Sparsity, SuperWeightScreening, MatrixWindows)
-    sections = ("attention_kernel", "quantization_sensitivity", "sparsity", "super_weight_screening", "weight_profile")
-    return {
-        "steps": measured_for(selection.analyses_of(wildcards.model)),
-        "spool_gb": config["models"][wildcards.model]["spool_gb"],
-        **{
-            key: selection.section(section, wildcards.model)[key]
-            for section, keys in zip(sections, classes)
-            for key in keys.model_fields
-        },
-    }
-
-
-def spool_mb(wildcards):
-    """For `resources: disk_mb=`, what of a streamed model lies on the disk while a part of it is measured."""
-    return round(1000 * config["models"][wildcards.model]["spool_gb"])
-
-
-def hold_run_locks():
-    try:
-        workflow.globals["_run_locks"] = hold_all(Path(), Path(config["pathvars"]["results"]))
-    except AtlasError as error:
-        raise WorkflowError(str(error)) from None
-
-
-def keep_outputs():
-    """Keep what jobs may find that they would write again."""
-    due = [job for job in workflow.dag.needrun_jobs() if job.rule.script]
-    renewals.keep(due, lambda job: workflow.dag.reason(job).forced)
-
-
-def recorded(made):
-    """The function of a rule, which renewals may spare.
-
-    What it refuses is raised below this file, so that Snakemake ends with the step's message, as for scripts; of an
-    error that arises below no file of the workflow it shows the traceback.
-    """
-    run = renewals.recorded(made.run_func, made.benchmark.apply_wildcards)
-
-    @functools.wraps(run)
-    def run_here(*given):
-        run(*given)
-
-    return run_here
-
-
-def say_renewed():
-    if renewed := renewals.end():
-        logger.info(f"{renewed} steps were renewed, since their inputs, settings and code are as they were.")
-
-
-def say_cost():
-    """Say what the jobs that run models will cost, before the first one runs."""
-    names = ("ablation", "corpus", "task", "recipe")
-    due = {
-        (job.rule.params.step, job.wildcards.model, *filter(None, map(job.wildcards.get, names)))
-        for job in workflow.dag.needrun_jobs()
-        if job.rule.script and job.wildcards.get("model")
-    }
-    announce(config, due, workflow.resource_settings.cores or 1, logger.info)
-
-
-def say_what_steps_took():
-    """Write the time and memory of all steps beside the pages, of this run and of those before."""
-    from weight_atlas.pages.step_costs import write_step_costs
-
-    write_step_costs(*(Path(workflow.pathvars.apply(path)) for path in ("<benchmarks>", "<results>/atlas")))
 
 
 @functools.cache
@@ -264,30 +131,6 @@ def products_of(model):
     names = {"corpus": list(config["corpora"]), "recipe": list(config["recipes"])}
     patterns = [pattern for name in selection.analyses_of(model) for pattern in getattr(rules, name).output]
     return sorted({path for pattern in patterns for path in expand(pattern, model=model, **names)})
-
-
-def tables_of(model):
-    """The tables and JSON files of a model's analyses."""
-    return [path for path in products_of(model) if path.endswith((".csv", ".json", ".parquet"))]
-
-
-def of_checkpoints(analysis, pattern):
-    """For `input:`, a pattern filled for every model of a series that has an analysis."""
-    return lambda wildcards: [
-        pattern.format(model=model)
-        for model in runs.models(wildcards.series)
-        if analysis in selection.analyses_of(model)
-    ]
-
-
-def checkpoints_before(wildcards):
-    """The checkpoint before a later one of a series, and the first one, by the names of inputs."""
-    files = {"checkpoint": "checkpoints/{model}.json", "inventory": "tensor_inventory/{model}.parquet"}
-    return {
-        f"{other}_{name}": f"<results>/{file}".format(model=model)
-        for other, model in runs.before(wildcards.series, wildcards.model).items()
-        for name, file in files.items()
-    }
 
 
 def steps_of_pair(pair):
@@ -352,12 +195,6 @@ def vector_states(files):
 def vector_options(section):
     """For `params: options=`: the keys of a class of settings, by the vector's entry."""
     return lambda wildcards: vectors.options(wildcards.vector, section)
-
-
-def spared_weights(wildcards):
-    """The super weights that a recipe spares, of models that they are looked for in."""
-    found = "super_weights" in selection.analyses_of(wildcards.model)
-    return {"super_weights": "<results>/super_weights/{model}.json"} if found else {}
 
 
 def model_size(wildcards, input):

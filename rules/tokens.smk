@@ -9,9 +9,8 @@ Produces: <results>/corpus/{corpus}.parquet, .json; <results>/fetch_tokenizer/{t
 """
 
 from weight_atlas.checkpoint.source import states_of, tokenizer_files
-
-from weight_atlas.workflow.paths import for_snakemake
 from weight_atlas.tokens.sources import local_files as corpus_files, source_state
+from weight_atlas.workflow.paths import for_snakemake
 
 shown = shown_under("Tokens")
 

@@ -14,21 +14,3 @@ STEPS = {
 }
 ALWAYS = "value_histogram"
 POSITION = "position"  # column of each: of what the row is of, its place in the inventory; of a window, in the settings
-
-# What is measured for an analysis while the weights pass by.
-MEASURED_FOR = {
-    "weight_profile": ["weight_profile"],
-    "quantization_sensitivity": ["quantization_sensitivity"],
-    "sparsity": ["sparsity"],
-    "effective_rank": ["singular_values"],
-    "heavy_tail": ["singular_values"],
-    "spectrum_view": ["singular_values"],
-    "attention_head": ["attention_kernel"],
-    "spectra_report": ["singular_values", "attention_kernel"],
-    "super_weight_screening": ["super_weight_screening"],
-}
-
-
-def measured_for(analyses: list[str]) -> list[str]:
-    """The steps whose numbers a streamed model's parts measure for these analyses, sorted."""
-    return sorted({step for analysis in analyses for step in MEASURED_FOR.get(analysis, ())})

@@ -1,0 +1,108 @@
+"""What goes on around the jobs of a run: locks, what is renewed rather than made again, what is said, warm processes.
+
+Required: config, renewals, ROOT.
+Produces: nothing; functions for `onstart:` and the other handlers, which jobs of a cluster do not run.
+"""
+
+import subprocess
+import time
+from contextlib import ExitStack, contextmanager
+
+import psutil
+from snakemake.benchmark import benchmarked
+from snakemake.script import PythonScript
+from weight_atlas.costs.announce import announce
+from weight_atlas.workflow.run_lock import hold_all
+from weight_atlas.workflow.warm_process import NotForked, WarmProcess
+
+
+def hold_run_locks():
+    try:
+        workflow.globals["_run_locks"] = hold_all(Path(), Path(config["pathvars"]["results"]))
+    except AtlasError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def keep_outputs():
+    """Keep what jobs may find that they would write again."""
+    due = [job for job in workflow.dag.needrun_jobs() if job.rule.script]
+    renewals.keep(due, lambda job: workflow.dag.reason(job).forced)
+
+
+def recorded(made):
+    """The function of a rule, which renewals may spare.
+
+    What it refuses is raised below this file, so that Snakemake ends with the step's message, as for scripts; of an
+    error that arises below no file of the workflow it shows the traceback.
+    """
+    run = renewals.recorded(made.run_func, made.benchmark.apply_wildcards)
+
+    @functools.wraps(run)
+    def run_here(*given):
+        run(*given)
+
+    return run_here
+
+
+def say_renewed():
+    if renewed := renewals.end():
+        logger.info(f"{renewed} steps were renewed, since their inputs, settings and code are as they were.")
+
+
+def say_cost():
+    """Say what the jobs that run models will cost, before the first one runs."""
+    names = ("ablation", "corpus", "task", "recipe")
+    due = {
+        (job.rule.params.step, job.wildcards.model, *filter(None, map(job.wildcards.get, names)))
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.script and job.wildcards.get("model")
+    }
+    announce(config, due, workflow.resource_settings.cores or 1, logger.info)
+
+
+def say_what_steps_took():
+    """Write the time and memory of all steps beside the pages, of this run and of those before."""
+    from weight_atlas.pages.step_costs import write_step_costs
+
+    write_step_costs(*(Path(workflow.pathvars.apply(path)) for path in ("<benchmarks>", "<results>/atlas")))
+
+
+def keep_warm():
+    """Let Snakemake hand over the scripts of this workflow where it would start a process of this same Python.
+
+    They are forks of one process, which has their libraries loaded (workflow/warm_process.py).
+    """
+    as_before = PythonScript.execute_script
+    if sys.platform != "linux" or as_before.__module__ != "snakemake.script":
+        return
+    warm = WarmProcess()
+
+    def execute_script(self, fname, edit=False):
+        ours = self.is_local and Path(self.local_path).resolve().parent == ROOT / "scripts"
+        if not ours or edit or self.conda_env or self.container_img or self.env_modules:
+            return as_before(self, fname, edit)
+        started, record = time.time(), self.bench_record
+        temporary = self.resources.get("tmpdir")
+        environment = {name: str(temporary) for name in ("TMPDIR", "TMP", "TEMP", "TEMPDIR") if temporary}
+        try:
+            code = warm.run(fname, environment, lambda pid: measured(pid, record))
+        except NotForked:
+            return as_before(self, fname, edit)
+        if record:
+            record.running_time = time.time() - started
+        if code:
+            raise subprocess.CalledProcessError(code, f"{sys.executable} {fname}")
+
+    PythonScript.execute_script = execute_script
+
+
+@contextmanager
+def measured(pid, record):
+    """Take the times and memory of a process for a benchmark, if there is one, as of a process that a shell runs."""
+    with ExitStack() as watched:
+        if record:
+            try:
+                watched.enter_context(benchmarked(pid, record))
+            except psutil.NoSuchProcess:
+                record.process_gone = True  # before it could be looked at
+        yield
