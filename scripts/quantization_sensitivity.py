@@ -7,7 +7,7 @@ from weight_atlas.figures.quantization import loss_by_channels, schemes_by_bits,
 from weight_atlas.figures.style import save_figure
 from weight_atlas.settings.quantization import QuantizationSensitivity
 from weight_atlas.streamed.merging import in_order
-from weight_atlas.weights.histogram_table import read_parts
+from weight_atlas.weights.part_file import read_part_file
 from weight_atlas.workflow.step import run_step
 
 
@@ -44,7 +44,7 @@ def main(
     else:
         weights = open_checkpoint(checkpoint)
         found = {row.id: row for row in matrices(read_table(inventory)).itertuples(index=False)}
-        parts = read_parts(histograms, [*IDENTITY, *DISTRIBUTION])
+        parts = read_part_file(histograms, [*IDENTITY, *DISTRIBUTION])
         measured = quantization_sensitivity(parts, found, lambda row: load_piece(weights, row), settings, threads)
     by_schemes, by_layers = by_scheme(measured.errors), by_layer(measured.errors)
     written = {table: measured.errors, tensors: by_tensor(measured.errors), of_channels: measured.channels}

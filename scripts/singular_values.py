@@ -4,14 +4,12 @@ from pathlib import Path
 
 from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.spectra.table import in_inventory_order
-from weight_atlas.streamed.tables import POSITION
 from weight_atlas.workflow.step import run_step
 
 
 def main(parts: list[Path], inventory: Path, *, table: Path) -> None:
     """Write the spectra of one model, a row per matrix, in the order of its inventory."""
-    found = [read_table(part).drop(columns=POSITION, errors="ignore") for part in parts]
-    write_table(table, in_inventory_order(found, read_table(inventory)))
+    write_table(table, in_inventory_order(list(map(read_table, parts)), read_table(inventory)))
 
 
 if __name__ == "__main__":

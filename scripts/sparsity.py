@@ -10,8 +10,7 @@ from weight_atlas.figures.sparsity import pruning_and_masks
 from weight_atlas.figures.style import save_figure
 from weight_atlas.settings.weights import Sparsity
 from weight_atlas.streamed.merging import in_order
-from weight_atlas.weights.histogram_table import read_parts
-from weight_atlas.weights.profile_table import read_profiles
+from weight_atlas.weights.part_file import read_part_file, read_part_rows
 from weight_atlas.weights.sparsity import sparsity
 from weight_atlas.weights.structured_sparsity import dead_experts, dead_units, near_methods, structure, with_structure
 from weight_atlas.workflow.step import run_step
@@ -34,8 +33,8 @@ def main(
 
     structures: of a streamed model, what its parts have of the structure of matrices.
     """
-    tensors, pruned = sparsity(read_parts(histograms))
-    found = dead_units(read_profiles(profile))
+    tensors, pruned = sparsity(read_part_file(histograms))
+    found = dead_units(read_part_rows(profile))
     stored = read_table(inventory).set_index("id", drop=False).loc[found["id"]]
     structured = in_order(structures) if structures else None
     if structured is None:

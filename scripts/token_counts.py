@@ -7,8 +7,9 @@ from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.tokens import token_coverage
 from weight_atlas.settings.models import OwnCode
 from weight_atlas.tokens.corpora import document_batches
+from weight_atlas.tokens.corpus_counts import count_corpus, described
 from weight_atlas.tokens.counts import read_parts
-from weight_atlas.tokens.model_vocabulary import count_corpus, described, manifest_vocabulary
+from weight_atlas.tokens.model_vocabulary import manifest_vocabulary
 from weight_atlas.workflow.step import run_step
 
 

@@ -13,7 +13,7 @@ from weight_atlas.spectra.choice import choose_matrices
 from weight_atlas.streamed.merging import in_order
 from weight_atlas.weights.channels import NEEDED, channel_table, layer_variances
 from weight_atlas.weights.matrix_windows import cell_map, of_rows, values_of, window_places
-from weight_atlas.weights.profile_table import read_profiles
+from weight_atlas.weights.part_file import read_part_rows
 from weight_atlas.workflow.step import run_step
 
 
@@ -35,13 +35,13 @@ def main(
 
     window_values: of a streamed model, what its parts have of them.
     """
-    matrices, outliers = channel_table(read_profiles(profile, NEEDED))
+    matrices, outliers = channel_table(read_part_rows(profile, NEEDED))
     write_table(table, matrices)
     write_table(channels, outliers)
-    save_figure(figure, variances_by_layer(layer_variances(read_profiles(profile, NEEDED))))
+    save_figure(figure, variances_by_layer(layer_variances(read_part_rows(profile, NEEDED))))
     save_figure(norms, norms_by_layer(matrices))
     chosen = choose_matrices(matrices, settings.matrices)["id"].tolist()
-    drawn = {each.id: cell_map(each) for each in read_profiles(profile) if each.id in chosen}
+    drawn = {each.id: cell_map(each) for each in read_part_rows(profile) if each.id in chosen}
     save_figure(maps, heat_maps([drawn[name] for name in chosen]))
     if window_values:
         seen = of_rows(in_order(window_values))

@@ -10,7 +10,7 @@ from weight_atlas.settings.weights import WeightStatistics
 from weight_atlas.spectra.choice import choose_matrices
 from weight_atlas.weights.density import role_densities
 from weight_atlas.weights.depth_trends import depth_trends
-from weight_atlas.weights.histogram_table import read_parts
+from weight_atlas.weights.part_file import read_part_file
 from weight_atlas.weights.statistics import weight_statistics
 from weight_atlas.weights.stored_tensors import stored_statistics
 from weight_atlas.weights.summaries import by_layer, by_role
@@ -33,18 +33,18 @@ def main(
     settings: WeightStatistics,
 ) -> None:
     """Write the statistics of one model's tensors, of its roles and layers, and their figures."""
-    statistics = weight_statistics(read_parts(histograms))
+    statistics = weight_statistics(read_part_file(histograms))
     layers = by_layer(statistics)
     write_table(table, statistics)
     write_table(of_roles, by_role(statistics))
     write_table(of_layers, layers)
-    write_table(stored, stored_statistics(read_parts(histograms)))
+    write_table(stored, stored_statistics(read_part_file(histograms)))
     write_table(trends, depth_trends(statistics))
-    save_figure(densities, histograms_by_role(role_densities(read_parts(histograms), settings.roles)))
+    save_figure(densities, histograms_by_role(role_densities(read_part_file(histograms), settings.roles)))
     save_figure(figure, statistics_by_layer(layers))
     save_figure(kurtosis, kurtosis_by_layer(layers))
     save_figure(
-        views, tensor_panels(tensor_views(read_parts(histograms), statistics, settings.tensors, choose_matrices))
+        views, tensor_panels(tensor_views(read_part_file(histograms), statistics, settings.tensors, choose_matrices))
     )
     flagged = statistics[statistics["flags"] != ""]
     for row in flagged.itertuples():

@@ -41,7 +41,8 @@ def count_tokens(folder: Path) -> None:
     """The tokenizer of a folder: its vocabulary, the texts of its tokens, and counts of a text."""
     from weight_atlas.embeddings.token_texts import token_texts
     from weight_atlas.tokens.batches import Documents
-    from weight_atlas.tokens.model_vocabulary import count_corpus, tokenizer_vocabulary
+    from weight_atlas.tokens.corpus_counts import count_corpus
+    from weight_atlas.tokens.model_vocabulary import tokenizer_vocabulary
     from weight_atlas.tokens.tokenizer import stored_vocabulary
 
     place = folder / "tokenizer.model"

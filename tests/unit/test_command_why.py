@@ -11,7 +11,7 @@ import pytest
 from weight_atlas.command.why import origin, why
 from weight_atlas.digest_records import DigestRecords
 from weight_atlas.errors import AtlasError
-from weight_atlas.workflow import provenance
+from weight_atlas.workflow import provenance, versions
 from weight_atlas.workflow.location import LIBRARY, workflow_folder
 from weight_atlas.workflow.renewal import RENEWED
 
@@ -113,11 +113,11 @@ def test_versions_are_of_the_libraries_that_a_step_imports(tmp_path, monkeypatch
 
     def version(name: str) -> str:
         if name not in numbers:
-            raise provenance.PackageNotFoundError(name)
+            raise versions.PackageNotFoundError(name)
         return numbers[name]
 
-    monkeypatch.setattr(provenance, "version", version)
-    assert provenance.versions() == {"torch": "2.9", "lm_eval": "0.4", "numpy": "2.3"}
+    monkeypatch.setattr(versions, "version", version)
+    assert versions.versions() == {"torch": "2.9", "lm_eval": "0.4", "numpy": "2.3"}
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib/__init__.py").write_text("")
     (tmp_path / "lib/deep.py").write_text("def f():\n    import torch.nn\n    import scipy\n")

@@ -18,9 +18,8 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.families.inventory import inventory, matrices
 from weight_atlas.figures.recipe_perplexity import recipe_against_single_types
-from weight_atlas.interventions.changes import RoundedAs
 from weight_atlas.interventions.intervention import UNCHANGED, Intervention, Refused, applied
-from weight_atlas.interventions.rounded_matrices import MatrixPlace, part_at
+from weight_atlas.interventions.rounded_matrices import MatrixPlace, RoundedAs, part_at
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.windows import Windows
 from weight_atlas.quantization.quantizers import Scheme, quantized

@@ -14,7 +14,7 @@ from weight_atlas.artifacts import atomic, plain, read_json, read_table, write_j
 from weight_atlas.errors import AtlasError
 from weight_atlas.figures.style import save_figure
 from weight_atlas.tokens.corpora import document_batches
-from weight_atlas.weights.histogram_table import read_parts
+from weight_atlas.weights.part_file import read_part_file
 
 TABLE = pd.DataFrame(
     {
@@ -175,7 +175,7 @@ def test_a_truncated_table_is_to_be_made_again(tmp_path, suffix, left):
     assert str(path) in str(error.value) and "make it again" in str(error.value)
 
 
-@pytest.mark.parametrize("read", [read_parts, document_batches], ids=lambda read: read.__name__)
+@pytest.mark.parametrize("read", [read_part_file, document_batches], ids=lambda read: read.__name__)
 def test_a_truncated_table_that_is_read_in_parts_is_to_be_made_again(tmp_path, read):
     path = tmp_path / "a.parquet"
     write_table(path, pd.DataFrame({"text": [f"text {number}" for number in range(500)], "group": ""}))

@@ -18,8 +18,9 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.families.inventory import inventory
 from weight_atlas.families.pieces import load_piece
 from weight_atlas.weights import streaming
-from weight_atlas.weights.histogram_table import histogram_parts, read_parts, write_parts
-from weight_atlas.weights.profile_table import by_head, cells, profile_file, read_profiles
+from weight_atlas.weights.histogram_table import histogram_parts, write_parts
+from weight_atlas.weights.part_file import read_part_file, read_part_rows
+from weight_atlas.weights.profile_table import by_head, cells, profile_file
 from weight_atlas.weights.streaming import Portion, Reading, portions, readings, warned
 from weight_atlas.weights.value_histogram import value_histogram
 
@@ -271,7 +272,7 @@ def test_the_table_in_parts(tmp_path, monkeypatch):
     known = known.iloc[::-1]  # rows come in the order of the histograms
     path = tmp_path / "h.parquet"
     assert write_parts(path, histogram_parts(known, named)) == 7
-    parts = list(read_parts(path))
+    parts = list(read_part_file(path))
     assert [len(part) for part in parts] == [3, 3, 1]
     table = pd.concat(parts, ignore_index=True)
     assert table["id"].tolist() == [reading.id for reading in named]
@@ -280,15 +281,15 @@ def test_the_table_in_parts(tmp_path, monkeypatch):
         assert np.array_equal(row.values, histogram.values) and np.array_equal(row.counts, histogram.counts)
         assert row.mean == histogram.moments.mean and row.p99_9 == histogram.percentiles[-1]
     assert pd.read_parquet(path).equals(table)
-    assert [list(part) for part in read_parts(path, ["id", "n"])] == [["id", "n"]] * 3
+    assert [list(part) for part in read_part_file(path, ["id", "n"])] == [["id", "n"]] * 3
 
 
 def test_tables_that_are_not_there(tmp_path):
     with pytest.raises(AtlasError, match="a table is missing"):
-        list(read_parts(tmp_path / "none.parquet"))
+        list(read_part_file(tmp_path / "none.parquet"))
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 but no more")
     with pytest.raises(AtlasError, match="a table cannot be read"):
-        list(read_parts(tmp_path / "broken.parquet"))
+        list(read_part_file(tmp_path / "broken.parquet"))
     with pytest.raises(AtlasError, match="no tensor"):
         write_parts(tmp_path / "x.parquet", [])
     assert not (tmp_path / "x.parquet").exists()
@@ -300,7 +301,7 @@ def test_the_table_of_profiles(gpt2, read, tmp_path, monkeypatch):
     path = tmp_path / "profile.parquet"
     with profile_file(path, tensors) as profiles:
         list(profiles.passing(readings(portions(tensors, checkpoint, load_piece))))
-    found = {profile.id: profile for profile in read_profiles(path)}
+    found = {profile.id: profile for profile in read_part_rows(path)}
     own = tensors[(tensors["tied_to"] == "") & tensors["cols"].notna()]
     assert list(found) == own["id"].tolist()
     # In the logical orientation (out, in): head by head rows of W_Q, columns of W_O.
@@ -326,4 +327,4 @@ def test_profiles_of_a_model_without_matrices(tmp_path):
     table = inventory(checkpoint, family="llama", allow_other=True)
     with profile_file(tmp_path / "profile.parquet", table) as profiles:
         list(profiles.passing(readings(portions(table, checkpoint, load_piece))))
-    assert list(read_profiles(tmp_path / "profile.parquet")) == []
+    assert list(read_part_rows(tmp_path / "profile.parquet")) == []

@@ -8,9 +8,8 @@ import pandas as pd
 
 from weight_atlas.dtypes import DTYPES
 from weight_atlas.errors import AtlasError
-from weight_atlas.interventions.changes import RoundedAs
 from weight_atlas.interventions.intervention import UNCHANGED, Intervention
-from weight_atlas.interventions.rounded_matrices import MatrixPlace
+from weight_atlas.interventions.rounded_matrices import MatrixPlace, RoundedAs
 from weight_atlas.quantization.recipes.types import SIXTEEN, TYPES, StoredType
 from weight_atlas.quantization.recipes.units import Unit
 

@@ -7,9 +7,8 @@ Source: Su et al., arXiv 2507.23279.
 import numpy as np
 import pandas as pd
 
-from weight_atlas.ablations.impossible import Impossible
 from weight_atlas.interventions.changes import experts_zeroed
-from weight_atlas.interventions.intervention import Intervention
+from weight_atlas.interventions.intervention import Impossible, Intervention
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.settings.ablations import SuperExperts
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from weight_atlas.ablations.impossible import Impossible
 from weight_atlas.interventions.changes import RowsZeroed
-from weight_atlas.interventions.intervention import Intervention
+from weight_atlas.interventions.intervention import Impossible, Intervention
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.settings.ablations import TokenRows

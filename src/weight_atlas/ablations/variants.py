@@ -9,7 +9,6 @@ import pandas as pd
 
 from weight_atlas.ablations.choices import WITHOUT_WEIGHTS, check_weights
 from weight_atlas.ablations.given_weights import Target, refuse_overlaps, target_of, tied
-from weight_atlas.ablations.impossible import Impossible
 from weight_atlas.ablations.quantization_variants import quantization_variants
 from weight_atlas.ablations.super_experts import NoExperts, super_expert_variants
 from weight_atlas.ablations.token_rows import token_row_variants
@@ -26,7 +25,7 @@ from weight_atlas.interventions.changes import (
     zeroed,
 )
 from weight_atlas.interventions.controls import magnitude, magnitude_ratio, random_likes
-from weight_atlas.interventions.intervention import UNCHANGED, Intervention, Refused
+from weight_atlas.interventions.intervention import UNCHANGED, Impossible, Intervention, Refused
 from weight_atlas.interventions.kinds import ABLATIONS, BASELINE
 from weight_atlas.interventions.pruning import Largest, check_largest, largest_size
 from weight_atlas.live.anatomy import Anatomy, Coordinate

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from weight_atlas.super_weights.survey import Survey
     from weight_atlas.super_weights.verification import Verification
     from weight_atlas.super_weights.weight_attribution import Attribution
-    from weight_atlas.tokens.model_vocabulary import CorpusCounts, ModelVocabulary
+    from weight_atlas.tokens.corpus_counts import CorpusCounts
+    from weight_atlas.tokens.model_vocabulary import ModelVocabulary
 
 # A table of documents (see read_corpus), or what read_corpus takes as a source.
 Corpus: TypeAlias = pd.DataFrame | str | list[str]
@@ -47,9 +48,9 @@ class LiveAnalyses(WeightAnalyses):
         )
 
     def token_counts(self, corpus: Corpus) -> "CorpusCounts":
-        """Exact counts of the tokens of a corpus: table, groups and summary (tokens.model_vocabulary)."""
+        """Exact counts of the tokens of a corpus: table, groups and summary (tokens.corpus_counts)."""
         from weight_atlas.tokens.batches import batched
-        from weight_atlas.tokens.model_vocabulary import count_corpus
+        from weight_atlas.tokens.corpus_counts import count_corpus
 
         documents = _documents(corpus)
         groups = documents["group"] if "group" in documents else [""] * len(documents)

@@ -9,7 +9,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ def _download(source: HubSource, info, code: tuple[str, ...], threads: int) -> S
 
     def shards(index: str) -> list[str]:
         fetch(index)
-        return _named_shards(folder, index, files)
+        return named_shards(folder, index, files)
 
     listing = list_files(files, where=source.text, shards_in=shards, chosen=source.file, code=code)
     wanted = listing.names
@@ -151,7 +151,8 @@ def _size(file: "RepoSibling") -> int | None:
     return file.lfs.size if file.lfs else file.size
 
 
-def _named_shards(folder: Path, index: str, names) -> list[str]:
+def named_shards(folder: Path, index: str, names: Container[str]) -> list[str]:
+    """The shards that an index in a folder names, of a repository with files of these names; AtlasError without one."""
     shards = sorted(set(weight_map(folder / index).values()))
     if missing := [shard for shard in shards if shard not in names]:
         raise AtlasError(

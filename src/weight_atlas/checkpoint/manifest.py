@@ -12,13 +12,16 @@ from pydantic import ValidationError
 
 from weight_atlas.artifacts import read_json
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.checkpoint.listing import list_folder
+from weight_atlas.checkpoint.listing import list_folder, top_files
 from weight_atlas.checkpoint.source import HubSource, LocalSource, parse_source
-from weight_atlas.checkpoint.unread import open_unread
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.models import CheckpointSpec
 
 _RUN_AGAIN = "run again: snakemake --forcerun fetch_checkpoint"
+_GONE = (
+    "the model is streamed: its weights are read once, as they arrive, and this needs them again or all together in "
+    "memory"
+)
 
 
 class FileRecord(TypedDict):
@@ -57,12 +60,24 @@ def open_checkpoint(manifest_path: Path) -> Checkpoint:
     """
     manifest, spec, source = read_manifest(manifest_path)
     if spec.stream and isinstance(source, HubSource):
-        return open_unread(spec, source)
+        return _open_headers(spec, source)
     sizes = {file["name"]: file["size"] for file in manifest["files"]}
     folder = snapshot(source, str(spec.revision)) if isinstance(source, HubSource) else source.folder
     for name, size in sizes.items():
         check_size(folder / name, size)
     return Checkpoint.indexed(folder, list_folder(folder, source.file, names=sizes), spec)
+
+
+def _open_headers(spec: CheckpointSpec, source: HubSource) -> Checkpoint:
+    """What is here of a streamed model: the headers of its shards and the files beside them, none of its values.
+
+    Each shard is a sparse file of its size that holds its header, and the few small tensors that say how others are
+    packed. Reading a tensor is NotApplicable.
+    """
+    folder = headers(source, str(spec.revision))
+    checkpoint = Checkpoint.indexed(folder, list_folder(folder, source.file, names=top_files(folder)), spec)
+    checkpoint.gone = _GONE
+    return checkpoint
 
 
 def read_manifest(manifest_path: Path) -> tuple[Manifest, CheckpointSpec, LocalSource | HubSource]:
@@ -128,11 +143,27 @@ def snapshot_folder(source: HubSource, commit: str) -> Path:
 
 def snapshot(source: HubSource, commit: str) -> Path:
     """The folder of one commit of a repository in the hub cache; AtlasError if it is not there."""
-    folder = snapshot_folder(source, commit)
+    return _still_there(
+        snapshot_folder(source, commit), f"{source.repo} at {commit} is no longer in the hub cache", "download again"
+    )
+
+
+def headers_folder(source: HubSource, commit: str) -> Path:
+    """The folder with the headers and small files of a commit, whether it is there or not."""
+    from huggingface_hub import constants
+
+    name = source.repo.replace("/", "--") + (f"--{source.file}" if source.file else "")
+    return Path(constants.HF_HUB_CACHE) / "weight-atlas-headers" / f"{source.scheme}--{name}" / commit
+
+
+def headers(source: HubSource, commit: str) -> Path:
+    """The folder with the headers and small files of a commit; AtlasError if it is not there."""
+    what = f"the headers of {source.repo} at {commit} are no longer in the hub cache"
+    return _still_there(headers_folder(source, commit), what, "fetch them again")
+
+
+def _still_there(folder: Path, what: str, again: str) -> Path:
     if not folder.is_dir():
-        raise AtlasError(
-            f"{source.repo} at {commit} is no longer in the hub cache",
-            where=folder,
-            remedy="set HF_HOME as it was, or download again: snakemake --forcerun fetch_checkpoint",
-        )
+        remedy = f"set HF_HOME as it was, or {again}: snakemake --forcerun fetch_checkpoint"
+        raise AtlasError(what, where=folder, remedy=remedy)
     return folder

@@ -4,15 +4,13 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from weight_atlas.checkpoint.hub import HubDigest, Snapshot, explaining, require_space
+from weight_atlas.checkpoint.hub import HubDigest, Snapshot, explaining, named_shards, require_space
 from weight_atlas.checkpoint.listing import list_files, side_files
 from weight_atlas.checkpoint.manifest import snapshot_folder
 from weight_atlas.checkpoint.reach import repository_at
 from weight_atlas.checkpoint.repository import Repository
 from weight_atlas.checkpoint.source import HubSource
-from weight_atlas.checkpoint.tensors import weight_map
 from weight_atlas.checkpoint.transfer import fetch_file
-from weight_atlas.errors import AtlasError
 
 
 def fetch_snapshot(source: HubSource, revision: str | None, *, code: tuple[str, ...], threads: int) -> Snapshot:
@@ -25,14 +23,7 @@ def fetch_snapshot(source: HubSource, revision: str | None, *, code: tuple[str, 
 
     def shards(index: str) -> list[str]:
         _bring(repository, [index], folder, 1)
-        found = sorted(set(weight_map(folder / index).values()))
-        if missing := [name for name in found if name not in files]:
-            raise AtlasError(
-                f"the index names a file that the repository lacks: {missing[0]}",
-                where=folder / index,
-                remedy="choose another `revision`, or tell the makers of the model",
-            )
-        return found
+        return named_shards(folder, index, files)
 
     with explaining(source.text):
         listing = list_files(files, where=source.text, shards_in=shards, chosen=source.file, code=code)

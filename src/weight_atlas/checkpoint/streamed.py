@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.hub import explaining
 from weight_atlas.checkpoint.listing import ALL_CODE, list_folder, top_files
-from weight_atlas.checkpoint.manifest import Manifest, open_checkpoint, read_manifest, sha256
+from weight_atlas.checkpoint.manifest import (
+    Manifest,
+    headers,
+    headers_folder,
+    open_checkpoint,
+    read_manifest,
+    sha256,
+)
 from weight_atlas.checkpoint.reach import Reached, repository_at
 from weight_atlas.checkpoint.remote import list_remote, write_headers
 from weight_atlas.checkpoint.repository import Repository
@@ -17,7 +24,6 @@ from weight_atlas.checkpoint.safetensors_file import SafetensorsStore
 from weight_atlas.checkpoint.source import HubSource
 from weight_atlas.checkpoint.tensors import Store, TensorEntry
 from weight_atlas.checkpoint.transfer import arriving
-from weight_atlas.checkpoint.unread import headers, headers_folder
 from weight_atlas.settings.models import CheckpointSpec
 
 if TYPE_CHECKING:

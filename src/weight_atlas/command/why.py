@@ -21,8 +21,9 @@ from weight_atlas.command.screen import print_lines
 from weight_atlas.digest_records import check
 from weight_atlas.errors import AtlasError
 from weight_atlas.workflow.location import LIBRARY, workflow_folder
-from weight_atlas.workflow.provenance import VERSIONS, code_digest
+from weight_atlas.workflow.provenance import code_digest
 from weight_atlas.workflow.renewal import RENEWED, is_renewed
+from weight_atlas.workflow.versions import VERSIONS
 
 RECORDS = ".snakemake/metadata"
 CHECKSUM = "sha256:"

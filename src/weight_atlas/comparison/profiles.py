@@ -10,7 +10,7 @@ import pandas as pd
 from weight_atlas.artifacts import read_table
 from weight_atlas.comparison.pairing import KEY
 from weight_atlas.dtypes import DTYPES
-from weight_atlas.weights.profile_table import read_profiles
+from weight_atlas.weights.part_file import read_part_rows
 
 Key = tuple
 TINY = 1e-30
@@ -69,7 +69,7 @@ def model_profile(
 
 def read_model_profile(name: str, sketch: Path, profile: Path, singular_values: Path) -> ModelProfile:
     """The profile of a model from its artifacts."""
-    squares = {row.id: np.asarray(row.row_squares) for row in read_profiles(profile, ["id", "row_squares"])}
+    squares = {row.id: np.asarray(row.row_squares) for row in read_part_rows(profile, ["id", "row_squares"])}
     return model_profile(name, read_table(sketch), squares, read_table(singular_values))
 
 

@@ -1,12 +1,9 @@
-"""Reversible changes of a live model, as plain values that can be compared and hashed.
-
-Each has `applied(live)`, a block at whose end the model is as it was, bit for bit, and `weights`, how many weights it
-is made on, a whole neuron or expert counting as one.
-"""
+"""Reversible changes of a live model, as plain values that can be compared and hashed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 
@@ -17,7 +14,6 @@ from weight_atlas.interventions.kinds import INTO_NEURONS
 from weight_atlas.interventions.pruning import Largest, largest_zeroed
 from weight_atlas.interventions.quantized_inputs import quantized_inputs
 from weight_atlas.interventions.quantized_layers import check_editable, quantized_layers
-from weight_atlas.interventions.rounded_matrices import MatrixPlace, rounded_matrices
 from weight_atlas.live.anatomy import BIAS, Anatomy, Coordinate
 from weight_atlas.live.contributions import mean_contribution
 from weight_atlas.live.edits import Edit, edited, scale, zero
@@ -25,7 +21,24 @@ from weight_atlas.live.experts import forced_routing
 from weight_atlas.live.matrices import MLP, matrix_at
 from weight_atlas.quantization.inputs import InputScheme
 from weight_atlas.quantization.quantizers import Scheme
-from weight_atlas.quantization.recipes.types import StoredType
+
+
+class Change(Protocol):
+    """A reversible change of a live model; those of interventions.rounded_matrices are changes as well.
+
+    weights: how many weights it is made on, a whole neuron or expert counting as one. places: of the weights in
+    question, if it is about single ones.
+    """
+
+    @property
+    def weights(self) -> int: ...
+
+    @property
+    def places(self) -> tuple[Coordinate, ...]: ...
+
+    def applied(self, live: Anatomy) -> AbstractContextManager[None]:
+        """Change the model while the block lasts; at its end the model is as it was, bit for bit."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -137,19 +150,6 @@ class QuantizedInputs:
 
 
 @dataclass(frozen=True)
-class RoundedAs:
-    """Matrices rounded each to a type of a tool; threads: that round one together, which changes no result."""
-
-    kinds: tuple[tuple[MatrixPlace, StoredType], ...]
-    weights: int = 0
-    threads: int = field(default=1, compare=False)
-    places: tuple[Coordinate, ...] = ()
-
-    def applied(self, live: Anatomy) -> AbstractContextManager[None]:
-        return rounded_matrices(live, self.kinds, self.threads)
-
-
-@dataclass(frozen=True)
 class RowsZeroed:
     """Rows of W_E or W_U, one a token, set to zero; where the two are one tensor, of both."""
 
@@ -196,19 +196,6 @@ class Forced:
             raise AtlasError(f"{self.place} lies in no expert", remedy="give an expert of a mixture of experts")
         with forced_routing(live.projection(self.place), self.place.expert), edited(live, self.edits):
             yield
-
-
-Change = (
-    Edits
-    | MeanContribution
-    | ActivationsRestored
-    | LargestZeroed
-    | Quantized
-    | QuantizedInputs
-    | RoundedAs
-    | RowsZeroed
-    | Forced
-)
 
 
 def one_by_one(change: Change) -> bool:

@@ -10,6 +10,10 @@ from weight_atlas.interventions.kinds import BASELINE, KINDS
 from weight_atlas.live.anatomy import Anatomy
 
 
+class Impossible(Exception):
+    """A kind of change that makes no sense on this model; the message says why."""
+
+
 class Refused(AtlasError):
     """An intervention that cannot be made on this model; others may."""
 

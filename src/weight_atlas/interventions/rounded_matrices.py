@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from weight_atlas.errors import NotApplicable
 from weight_atlas.families.layouts import extract, place, window
 from weight_atlas.interventions.quantized_layers import check_editable
-from weight_atlas.live.anatomy import Anatomy
+from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.parts import Part
 from weight_atlas.quantization.recipes.rounded import rounded
 from weight_atlas.quantization.recipes.types import StoredType
@@ -30,6 +31,19 @@ class MatrixPlace(NamedTuple):
         layer = "" if self.layer is None else f" of layer {self.layer}"
         expert = "" if self.expert is None else f", expert {self.expert}"
         return " ".join(filter(None, [self.component, self.role])) + layer + expert
+
+
+@dataclass(frozen=True)
+class RoundedAs:
+    """Matrices rounded each to a type of a tool; threads: that round one together, which changes no result."""
+
+    kinds: tuple[tuple[MatrixPlace, StoredType], ...]
+    weights: int = 0
+    threads: int = field(default=1, compare=False)
+    places: tuple[Coordinate, ...] = ()
+
+    def applied(self, live: Anatomy) -> AbstractContextManager[None]:
+        return rounded_matrices(live, self.kinds, self.threads)
 
 
 @contextmanager

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     # With the relative rounding of the stored type, and the largest singular values of the shuffled matrix.
     Measured: TypeAlias = tuple[Spectrum, float, np.ndarray]
 
-# Columns of the inventory; the others are computed.
+# Columns of the inventory, and those that are computed.
 INVENTORY_COLUMNS = ["id", "tensor", "role", "stack", "layer", "expert", "rows", "cols", "dtype"]
+COMPUTED = ["method", "error_bound", "frobenius", "rounding", "zero_rows", "zero_cols", "sigma", "shuffled"]
 # Memory of a batch of equal shapes on a device, in bytes of float64.
 BATCH_BYTES = 4 << 30
 
@@ -72,11 +73,14 @@ def singular_value_table(
 
 
 def in_inventory_order(parts: list[pd.DataFrame], inventory: pd.DataFrame) -> pd.DataFrame:
-    """The rows of all parts in the order of the inventory, whatever the number of parts."""
+    """The rows of all parts in the order of the inventory, whatever the number of parts.
+
+    parts: of singular_value_table. What a part of a streamed model has beside its columns is left out.
+    """
     position = pd.Series(range(len(inventory)), index=inventory["id"])
     if not any(map(len, parts)):
         raise NotApplicable("the checkpoint has no weight matrix that can be read")
-    rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    rows = pd.concat([part for part in parts if len(part)], ignore_index=True)[[*INVENTORY_COLUMNS, *COMPUTED]]
     return rows.loc[rows["id"].map(position).sort_values(kind="stable").index].reset_index(drop=True)
 
 

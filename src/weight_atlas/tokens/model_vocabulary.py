@@ -1,6 +1,5 @@
-"""The vocabulary of one model, and a corpus counted by it."""
+"""The vocabulary of one model, or of a tokenizer alone."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,6 @@ import pandas as pd
 from weight_atlas.artifacts import read_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.errors import AtlasError
-from weight_atlas.tokens.batches import Documents
-from weight_atlas.tokens.counting import count_tokens
-from weight_atlas.tokens.counts import TokenCounts
-from weight_atlas.tokens.coverage import count_summary, group_summary, text_summary
 from weight_atlas.tokens.tokenizer import (
     embedding_rows,
     stored_vocabulary,
@@ -38,19 +33,6 @@ class ModelVocabulary:
     tokenizer_ids: int
     embedding_rows: int | None = None
     file: Path | None = None
-
-
-@dataclass(frozen=True)
-class CorpusCounts:
-    """Counts of a corpus, by token id (table: see TokenCounts.table), by group, and what they amount to.
-
-    groups: see group_summary. counts: all there is, by group and token. summary: see count_summary.
-    """
-
-    table: pd.DataFrame
-    groups: pd.DataFrame
-    counts: TokenCounts
-    summary: dict[str, Any]
 
 
 def read_vocabulary(folder: Path, config: dict, inventory: pd.DataFrame, *, trust_remote_code: bool) -> ModelVocabulary:
@@ -97,27 +79,3 @@ def manifest_vocabulary(
         return tokenizer_vocabulary(open_tokenizer(tokenizer), trust_remote_code=trust_remote_code)
     opened = open_checkpoint(checkpoint)
     return read_vocabulary(opened.folder, opened.config, read_table(inventory), trust_remote_code=trust_remote_code)
-
-
-def count_corpus(vocabulary: ModelVocabulary, batches: Iterable[Documents]) -> CorpusCounts:
-    """Count the tokens of a corpus, whose documents come in batches, by a vocabulary."""
-    return described(
-        vocabulary, count_tokens(vocabulary.tokenizer, batches, len(vocabulary.texts), file=vocabulary.file)
-    )
-
-
-def described(vocabulary: ModelVocabulary, counts: TokenCounts) -> CorpusCounts:
-    """What counts by a vocabulary amount to; a vocabulary of another size than the embedding is said."""
-    groups = group_summary(counts)
-    summary = {
-        **count_summary(counts.counts, counts.documents),
-        **text_summary(groups),
-        "tokenizer": vocabulary.ids_from,
-        "tokenizer_ids": vocabulary.tokenizer_ids,
-        "embedding_rows": vocabulary.embedding_rows,
-    }
-    rows, ids = vocabulary.embedding_rows, vocabulary.tokenizer_ids
-    if rows is not None and rows != ids:
-        more = f"{rows - ids} rows stand for no token" if rows > ids else f"{ids - rows} ids have no row"
-        print(f"the embedding has {rows} rows, the tokenizer {ids} ids: {more}", flush=True)
-    return CorpusCounts(counts.table(vocabulary.texts), groups, counts, summary)

@@ -26,7 +26,7 @@ def value_cdf(values: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
 def weight_cdf(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """CDFs of the matrices of a model, for each role and layer, and for each role over all layers (layer missing).
 
-    parts: of read_parts. Columns: stack, role, layer, n (elements), probability, value, tensor. The experts of a layer
+    parts: of histograms. Columns: stack, role, layer, n (elements), probability, value, tensor. The experts of a layer
     are pooled; a tensor without finite elements is left out. Tensors of role `other` are not pooled: each has a CDF,
     without a layer, and its id in `tensor`, which is empty elsewhere.
     """

@@ -43,7 +43,7 @@ def layer_variances(profiles: Iterable[Any]) -> dict[tuple[str, int], np.ndarray
 def channel_table(profiles: Iterable[Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A row a matrix with the spread of its rows and columns, and a row for each channel that stands out.
 
-    profiles: of read_profiles with NEEDED. Of matrices: row_variance_median; row_variance_cv, the standard deviation
+    profiles: of read_part_rows with NEEDED. Of matrices: row_variance_median; row_variance_cv, the standard deviation
     of the rows' variances over their mean, with its null sqrt(2 / (cols - 1)); then for axis row and col: the least,
     median and largest norm, {axis}_outliers (channels whose norm is 6 robust standard deviations above the median and
     1.5 times it), {axis}_outlier_energy, their share of the sum of squares, {axis}_top_energy, the share of the 1 %

@@ -16,7 +16,7 @@ _REACH = 8.0  # standard deviations shown at most, on either side
 def role_densities(parts: Iterable[pd.DataFrame], roles: list[str] | None = None) -> pd.DataFrame:
     """Density of the matrices of each role in bins of equal width.
 
-    parts: of read_parts. roles: which ones; None: all. Roles without spread are left out. Columns: stack, role, n,
+    parts: of histograms. roles: which ones; None: all. Roles without spread are left out. Columns: stack, role, n,
     mean, std, kurtosis, beyond (share outside the bins), left, right, density, normal (mean density of the fitted
     normal in the bin), tensor (the id of a tensor of role `other`, which has a density of its own; else empty).
     """

@@ -1,11 +1,11 @@
-"""The table of value histograms on disk, written and read in parts, since it can be as large as the weights."""
+"""The table of value histograms as it is written: in parts, since it can be as large as the weights."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from weight_atlas.weights.part_file import part_file, read_part_file, regrouped
+from weight_atlas.weights.part_file import part_file, regrouped
 from weight_atlas.weights.streaming import Reading
 
 # Columns of the inventory; the others are those of Histogram.row().
@@ -48,8 +48,3 @@ def write_parts(path: Path, parts: Iterable[pd.DataFrame]) -> int:
         for part in parts:
             file.write(part)
     return file.rows
-
-
-def read_parts(path: Path, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
-    """The parts of a table that write_parts wrote."""
-    yield from read_part_file(path, columns)

@@ -66,6 +66,12 @@ def read_part_file(path: Path, columns: list[str] | None = None) -> Iterator[pd.
             yield file.read_row_group(group, columns=columns).to_pandas()
 
 
+def read_part_rows(path: Path, columns: list[str] | None = None) -> Iterator[Any]:
+    """The rows of a table, a namedtuple each, a part at a time in memory; columns: None for all."""
+    for part in read_part_file(path, columns):
+        yield from part.itertuples(index=False)
+
+
 def regrouped(
     rows: Iterable[pd.DataFrame], numbers: Callable[[pd.DataFrame], int], most: int
 ) -> Iterator[pd.DataFrame]:

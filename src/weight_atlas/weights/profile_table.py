@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from weight_atlas.weights.histogram_table import INVENTORY_COLUMNS
-from weight_atlas.weights.part_file import part_file, read_part_file, regrouped
+from weight_atlas.weights.part_file import part_file, regrouped
 from weight_atlas.weights.streaming import Reading
 
 # Columns of the inventory; the others are those of Profile.row().
@@ -72,12 +72,6 @@ def profile_file(path: Path, inventory: pd.DataFrame) -> Iterator[ProfileParts]:
     """A table of profiles that is written as readings pass by."""
     with part_file(path, lists=(*BY_ROW, *BY_COLUMN, *CELLS)) as file:
         yield ProfileParts(inventory, file.write)
-
-
-def read_profiles(path: Path, columns: list[str] | None = None) -> Iterator[Any]:
-    """The matrices of a table of profiles, a namedtuple each, a part at a time in memory; columns: None for all."""
-    for part in read_part_file(path, columns):
-        yield from part.itertuples(index=False)
 
 
 def cells(profile: Any, measure: str) -> np.ndarray:

@@ -21,7 +21,7 @@ IDENTITY = ["id", "role", "stack", "layer", "expert", "rows", "cols", "dtype"]
 def sparsity(parts: Iterable[pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A row a tensor with its shares and concentrations, and its magnitude-pruning curve, a row a share.
 
-    parts: of read_parts. Of tensors: elements (finite), zeros_share, the shares of magnitudes up to ABSOLUTE, and up to
+    parts: of histograms. Of tensors: elements (finite), zeros_share, the shares of magnitudes up to ABSOLUTE, and up to
     OF_RMS times the root mean square, each of the latter with its null; gini and hoyer of the magnitudes with their
     nulls. Of the curve: id, role, stack, layer, expert, pruned, threshold, energy_kept and energy_kept_null.
     """

@@ -20,7 +20,7 @@ MAGNITUDES = (1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0, 99.9)
 def weight_statistics(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """One row per tensor: the statistics that a table of histograms holds, and those that follow from it.
 
-    parts: of read_parts. Adds to their columns, in place of values and counts: rms; ks_distance to the fitted normal
+    parts: of histograms. Adds to their columns, in place of values and counts: rms; ks_distance to the fitted normal
     and its null, qq_slope, student_nu (see normality.py); outlier_share and extreme_share, the shares outside the
     quartiles by more than 1.5 and 3 interquartile ranges, with their nulls; at_bound, the elements at an outermost
     value, with its null (see bounds.py); shares beside the counts of zeros and near-zeros; mean_magnitude and

@@ -17,7 +17,7 @@ _COLUMNS = [
 def stored_statistics(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """A row for each stored tensor of several pieces, pooled from them as the literature reports GPT-2's c_attn.
 
-    parts: of read_parts. Binned distributions are pooled by their bins, which moves moments by less than a bin's width.
+    parts: of histograms. Binned distributions are pooled by their bins, which moves moments by less than a bin's width.
     """
     pools: dict[str, Pool] = {}
     pieces: dict[str, list[dict]] = {}

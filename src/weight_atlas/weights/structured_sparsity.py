@@ -22,7 +22,7 @@ _REPEATS = ("identical", "opposite", "scaled")
 def dead_units(profiles: Iterable[Any]) -> pd.DataFrame:
     """A row a matrix: id, all_zero, and how many of its rows, columns and heads hold nothing but zeros.
 
-    profiles: of read_profiles. The last are missing for matrices without heads.
+    profiles: of read_part_rows. The last are missing for matrices without heads.
     """
     rows = []
     for matrix in profiles:

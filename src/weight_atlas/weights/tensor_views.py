@@ -27,7 +27,7 @@ def tensor_views(
 ) -> list[TensorView]:
     """The chosen tensors that have a spread, in the order of the choices.
 
-    parts: of read_parts. statistics: of weight_statistics. A choice is the name of a stored tensor, whose pieces are
+    parts: of histograms. statistics: of weight_statistics. A choice is the name of a stored tensor, whose pieces are
     pooled where it is fused, or what choose(statistics, [choice]) takes, such as W_Q:0.
     """
     wanted: dict[str, list[str]] = {}

@@ -9,17 +9,12 @@ reaches a step as values of its parameters, which Snakemake tracks by themselves
 import ast
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from weight_atlas.workflow.parsed_code import PARSED
-
-# Libraries that can give other numbers in another version.
-LIBRARIES = ("torch", "transformers", "tokenizers", "lm_eval", "numpy", "scipy")
-VERSIONS = "versions: "  # what the line with them begins with in a step's log
+from weight_atlas.workflow.versions import LIBRARIES, versions
 
 
 def code_digest(script: Path, package: Path) -> str:
@@ -32,15 +27,6 @@ def code_digest(script: Path, package: Path) -> str:
         if not name.startswith(f"{package.name}/settings/")
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def versions(names: Iterable[str] = LIBRARIES) -> dict[str, str]:
-    """Major and minor version of libraries, of those that are installed."""
-    found = {}
-    for name in names:
-        with suppress(PackageNotFoundError):
-            found[name] = ".".join(version(name).split(".")[:2])
-    return found
 
 
 def library_versions(script: Path, package: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ from typing import Any
 from weight_atlas.digest_records import digest_of, digests
 from weight_atlas.errors import AtlasError
 from weight_atlas.workflow.needs import NEEDS
-from weight_atlas.workflow.provenance import LIBRARIES, versions
+from weight_atlas.workflow.versions import LIBRARIES, versions
 
 # What reads weights, runs a model or counts tokens; its inputs are artifacts and no files of users.
 DEAR = {step for step, need in NEEDS.items() if need.per_gigabyte} - {"fetch_checkpoint"} | {"token_counts"}

@@ -16,7 +16,7 @@ from typing import Any
 
 from weight_atlas.errors import AtlasError, NotApplicable, explained, missing_extra, of_library
 from weight_atlas.workflow.arguments import from_command_line, from_job, outputs_of
-from weight_atlas.workflow.provenance import VERSIONS, versions
+from weight_atlas.workflow.versions import VERSIONS, versions
 
 # Where a job's output went before its log took it: a descriptor.
 _TERMINAL = [2]
