@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from weight_atlas.errors import AtlasError
 from weight_atlas.tokens.batches import Documents
 from weight_atlas.tokens.counting import count_tokens
-from weight_atlas.tokens.counts import TokenCounts, merged, read_counts
+from weight_atlas.tokens.counts import TokenCounts, merged
 from weight_atlas.tokens.coverage import count_summary, coverage_ranks, group_summary
 from weight_atlas.tokens.installation import read_source, source_files
 from weight_atlas.tokens.prose import paragraphs
@@ -161,30 +161,6 @@ def test_parts_of_a_corpus_add_up_in_any_order():
         pd.testing.assert_frame_equal(together.long, whole.long)
     np.testing.assert_array_equal(together.counts, whole.counts)
     assert together.documents == 6
-
-
-def test_counts_of_other_programs(tmp_path):
-    path = tmp_path / "counts.npy"
-    for stored in (np.array([[3], [0], [5]]), np.array([3, 0, 5], np.uint16), np.array([3.0, 0.0, 5.0])):
-        np.save(path, stored)
-        assert read_counts(path).tolist() == [3, 0, 5] and read_counts(path).dtype == np.int64
-        assert read_counts(path, 5).tolist() == [3, 0, 5, 0, 0]
-    np.save(path, np.array([3, 5, 0, 0]))
-    assert read_counts(path, 2).tolist() == [3, 5]
-    for bad, said in (
-        (np.array([1, 2, 3]), "3 ids for a vocabulary of 2"),
-        (np.array([0.5, 1]), "whole numbers"),
-        (np.array([-1, 1]), "whole numbers"),
-        (np.array([np.nan, 1]), "whole numbers"),
-        (np.zeros((2, 2)), "shape"),
-        (np.array([True]), "type bool"),
-    ):
-        np.save(path, bad)
-        with pytest.raises(AtlasError, match=said):
-            read_counts(path, 2)
-    path.write_bytes(b"no array")
-    with pytest.raises(AtlasError, match="cannot be read"):
-        read_counts(path)
 
 
 @pytest.fixture

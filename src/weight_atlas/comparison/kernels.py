@@ -9,7 +9,7 @@ register then holds 8 or 16 elements instead of 4.
 
 import numpy as np
 
-from weight_atlas.weights.kernels import compiled
+from weight_atlas.weights.kernels import compiled, folded
 
 BLOCK = 2_048  # elements that are looked at together; counts of them fit into 16 bits
 LANES = 16  # sums side by side, as many as fill vector registers
@@ -70,7 +70,7 @@ def compare_patterns(one, other, shift, segment, step, least_step, stride, large
             if found and counted:
                 _count_moved(bits, size, moved)
         for row in range(3):
-            sums[number, row] = _folded(lanes[row])
+            sums[number, row] = folded(lanes[row])
         sums[number, 3] = changed
         counts[CHANGED] += changed
     return largest
@@ -219,14 +219,3 @@ def farthest(moved):
         total += moved[i]
         largest = max(largest, abs(total))
     return largest
-
-
-@compiled
-def _folded(lanes):
-    """The sum of the lanes, half onto half; they are overwritten."""
-    half = LANES // 2
-    while half:
-        for lane in range(half):
-            lanes[lane] += lanes[half + lane]
-        half //= 2
-    return lanes[0]

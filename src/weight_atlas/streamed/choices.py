@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from weight_atlas.settings.base import Settings
 from weight_atlas.settings.quantization import QuantizationMeasures
 from weight_atlas.settings.spectra import AttentionKernel
 from weight_atlas.settings.super_weights import SuperWeightScreening
@@ -28,7 +29,7 @@ def measured_for(analyses: list[str]) -> list[str]:
 
 
 # The sections of the configuration that bear on what is measured, and which of their keys do.
-_SECTIONS = {
+_SECTIONS: dict[str, type[Settings]] = {
     "attention_kernel": AttentionKernel,
     "quantization_sensitivity": QuantizationMeasures,
     "sparsity": Sparsity,

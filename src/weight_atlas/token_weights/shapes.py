@@ -16,7 +16,6 @@ from weight_atlas.token_weights.modes import DIP, two_modes
 GAUSSIAN, UNIFORM, BIMODAL = "Gaussian-like", "uniform", "bimodal"
 SPIKE, HEAVY = "delta spike", "heavy tail"
 SKEWED, PEAKED, OTHER, FEW = "skewed", "peaked", "other", "too few tokens"
-UNHEALTHY = (SPIKE, HEAVY)
 
 FEWEST = 200  # weights below which there is no shape
 SPIKE_SHARE = 0.5

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from weight_atlas.artifacts import read_array, read_table, write_table
+from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.errors import AtlasError
 
 GROUP_COLUMNS = ("group", "documents", "bytes", "words")
@@ -96,34 +96,6 @@ def read_parts(groups: Sequence[Path], tokens: Sequence[Path], vocabulary: int) 
     if not counts.documents:
         raise AtlasError("the corpus has no text", remedy="take files that hold text")
     return counts
-
-
-def read_counts(path: Path, vocabulary: int | None = None) -> np.ndarray:
-    """Read counts by token id that another program wrote: .npy of whole numbers, (V,) or (V, 1), as (V,) int64.
-
-    vocabulary: rows that the result shall have: fewer stored ones are filled up with zeros. AtlasError for what is no
-    table of counts, and for counts of ids that the vocabulary does not have.
-    """
-    stored = read_array(path)
-    if stored.ndim == 2 and stored.shape[1] == 1:
-        stored = stored[:, 0]
-    remedy = "give a .npy file with one whole number of 0 or more for each token id"
-    if stored.ndim != 1 or stored.dtype.kind not in "iuf":
-        raise AtlasError(f"not counts: shape {stored.shape}, type {stored.dtype}", where=path, remedy=remedy)
-    with np.errstate(invalid="ignore"):
-        counts = stored.astype(np.int64)
-        whole = np.array_equal(counts.astype(stored.dtype), stored)
-    if not whole or (counts < 0).any():
-        raise AtlasError("counts that are no whole numbers of 0 or more", where=path, remedy=remedy)
-    rows = len(counts) if vocabulary is None else vocabulary
-    if counts[rows:].any():
-        raise AtlasError(
-            f"counts of {len(counts)} ids for a vocabulary of {rows}",
-            where=path,
-            remedy="give the counts of this tokenizer",
-        )
-    counts = counts[:rows]
-    return np.pad(counts, (0, rows - len(counts)))
 
 
 def _empty(columns: Sequence[str]) -> pd.DataFrame:

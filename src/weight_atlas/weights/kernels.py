@@ -19,6 +19,17 @@ def compiled(function):
 
 
 @compiled
+def folded(lanes):
+    """The sum of the lanes, a power of two of them, half onto half; they are overwritten."""
+    half = lanes.size // 2
+    while half:
+        for lane in range(half):
+            lanes[lane] += lanes[half + lane]
+        half //= 2
+    return lanes[0]
+
+
+@compiled
 def count_patterns(patterns, counts):
     """Add to counts[p] the number of elements of a flat unsigned array that equal p."""
     for i in range(patterns.size):

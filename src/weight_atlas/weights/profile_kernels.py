@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from weight_atlas.weights.kernels import compiled
+from weight_atlas.weights.kernels import compiled, folded
 
 LANES = 32  # sums side by side: as many as fill the vector registers of any processor; as in profile_few.py
 _TOGETHER = 4  # rows that are added to the sums of columns while these are in registers
@@ -68,8 +68,8 @@ def profile_rows(x, first, height, width, tile, by_row, by_column, band, cells):
                     least, most = _extremes(flat, begin, size)
                 _add_to_lanes(flat, begin, size, lanes, lane_squares)
                 row_largest[first + r] = max(row_largest[first + r], most)
-                by_row[0, first + r] += _folded(lanes)
-                by_row[1, first + r] += _folded(lane_squares)
+                by_row[0, first + r] += folded(lanes)
+                by_row[1, first + r] += folded(lane_squares)
             if count == _TOGETHER:
                 _add_four(flat, done * columns + start, columns, start, size, sums, squares, largest)
             else:
@@ -152,17 +152,6 @@ def _count_rare(tile, row, start, width, by_row, by_column, lost_cells):
             by_column[4, start + j] += 1
             lost_cells[(start + j) // width] += 1
             tile[j] = 0.0
-
-
-@compiled
-def _folded(lanes):
-    """The sum of the lanes, half onto half; they are overwritten."""
-    half = LANES // 2
-    while half:
-        for lane in range(half):
-            lanes[lane] += lanes[half + lane]
-        half //= 2
-    return lanes[0]
 
 
 @compiled
