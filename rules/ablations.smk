@@ -38,7 +38,7 @@ wildcard_constraints:
 shown = shown_under("Super weights")  # beside which perplexities stand in the report
 
 
-use rule per_job as variant_perplexity with:
+use rule per_job_on_gpu as variant_perplexity with:
     """Log-likelihood of fixed windows of a corpus under all variants of one ablation."""
     input:
         unpack(lambda wildcards: choices.weight_files(wildcards.model, wildcards.ablation, WEIGHT_FILES)),
@@ -49,10 +49,6 @@ use rule per_job as variant_perplexity with:
         description="<results>/variant_perplexity/{model}/{ablation}/{corpus}.json",
     pathvars:
         job="variant_perplexity/{model}/{ablation}/{corpus}",
-    conda:
-        "../envs/lm.yaml"
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("variant_perplexity"),
         options=lambda wildcards: choices.variant_options("variant_perplexity", wildcards.model, wildcards.ablation),
@@ -120,7 +116,7 @@ use rule per_job as task_requests with:
         },
 
 
-use rule per_job as ablation_eval with:
+use rule per_job_on_gpu as ablation_eval with:
     """One task of lm-evaluation-harness on all variants of one ablation."""
     input:
         unpack(lambda wildcards: choices.task_files(wildcards.task, TASK_FILES)),
@@ -133,10 +129,6 @@ use rule per_job as ablation_eval with:
         documents="<results>/ablation_eval/{model}/{ablation}/{task}.parquet",
     pathvars:
         job="ablation_eval/{model}/{ablation}/{task}",
-    conda:
-        "../envs/lm.yaml"
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("ablation_eval", lambda wildcards: choices.task_state(wildcards.task)),
         options=lambda wildcards: {
@@ -184,7 +176,7 @@ use rule per_model as scaling_sweep with:
         **step("scaling_sweep"),
 
 
-use rule per_model as quantization_ablation with:
+use rule per_model_on_gpu as quantization_ablation with:
     """Round-to-nearest quantization, plain and sparing super weights: weights' error beside perplexity."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -196,10 +188,6 @@ use rule per_model as quantization_ablation with:
         figure=shown("<results>/quantization_ablation/{model}.png", "figure"),
     pathvars:
         step="quantization_ablation",
-    conda:
-        "../envs/lm.yaml"
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("quantization_ablation"),
         options=lambda wildcards: {

@@ -89,7 +89,7 @@ use rule per_job as side_by_side with:
         **step("side_by_side"),
 
 
-use rule per_job as super_weight_inheritance with:
+use rule per_job_on_gpu as super_weight_inheritance with:
     """Super weights of two models: same places, values, and what their removal costs in both."""
     input:
         checkpoints=lambda wildcards: expand("<results>/checkpoints/{model}.json", model=pairs.models(wildcards.pair)),
@@ -101,10 +101,6 @@ use rule per_job as super_weight_inheritance with:
         figure=shown("<results>/super_weight_inheritance/{pair}.png", "figure"),
     pathvars:
         job="super_weight_inheritance/{pair}",
-    conda:
-        "../envs/lm.yaml"
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("super_weight_inheritance"),
         options=lambda wildcards: {

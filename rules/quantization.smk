@@ -49,7 +49,7 @@ rule quantization_sensitivities:
         for_models("quantization_sensitivity", "<results>/quantization_sensitivity/{model}.parquet"),
 
 
-use rule per_model as input_second_moments with:
+use rule per_model_on_gpu as input_second_moments with:
     """Second moment of each input channel of every matrix, over windows of text; also as llama.cpp's imatrix."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -59,10 +59,6 @@ use rule per_model as input_second_moments with:
         imatrix="<results>/input_second_moments/{model}.gguf",
     pathvars:
         step="input_second_moments",
-    conda:
-        "../envs/lm.yaml"
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("input_second_moments"),
         options=options("input_second_moments", "dtype", "trust_remote_code"),
@@ -94,7 +90,7 @@ rule quantization_recipes:
         for_models("quantization_recipe", RECIPE, recipe=config["recipes"]),
 
 
-use rule per_job as recipe_perplexity with:
+use rule per_job_on_gpu as recipe_perplexity with:
     """Perplexity of a model rounded as a recipe says, beside single types of that size and the model as it is."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -107,11 +103,7 @@ use rule per_job as recipe_perplexity with:
         figure=shown("<results>/recipe_perplexity/{model}/{recipe}.png", "figure"),
     pathvars:
         job="recipe_perplexity/{model}/{recipe}",
-    conda:
-        "../envs/lm.yaml"
     threads: 4
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("recipe_perplexity"),
         options=options("recipe_perplexity", "dtype", "trust_remote_code"),

@@ -1,7 +1,8 @@
 """What all steps have in common, written once: `use rule per_model as NAME with:` says what is a step's own.
 
-A step is named like its rule, and so are its script, log, benchmark and caption. GPUs, threads, and an environment with
-transformers and torch, are said by the rules that need them; memory and time are in weight_atlas/workflow/needs.py.
+A step is named like its rule, and so are its script, log, benchmark and caption. Steps that run the model say so by the
+template that they use: as many GPUs as the configuration gives, and an environment with transformers. Other GPUs, and
+threads, are said by the rules that need them; memory and time are in weight_atlas/workflow/needs.py.
 
 Required: `params: **step(NAME)`, and of each rule the path variable `step`, or `job` where logs are named otherwise.
 Produces: nothing; the templates are no targets.
@@ -34,3 +35,19 @@ use rule per_model as per_job with:
         "<benchmarks>/<job>.tsv"
     pathvars:
         job="per_job",
+
+
+use rule per_model as per_model_on_gpu with:
+    """Template of the steps that run a model."""
+    conda:
+        "../envs/lm.yaml"
+    resources:
+        **needs(gpu=gpus),
+
+
+use rule per_job as per_job_on_gpu with:
+    """Template of the steps that run a model and have other wildcards too."""
+    conda:
+        "../envs/lm.yaml"
+    resources:
+        **needs(gpu=gpus),

@@ -26,7 +26,7 @@ use rule per_model as super_weight_screening with:
         options=options("super_weight_screening"),
 
 
-use rule per_model as super_weights with:
+use rule per_model_on_gpu as super_weights with:
     """The weights that write a model's massive activations, and what the published procedure finds."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -44,16 +44,12 @@ use rule per_model as super_weights with:
         shares_figure=shown("<results>/super_weights/{model}.shares.png", "contributions"),
     pathvars:
         step="super_weights",
-    conda:
-        "../envs/lm.yaml"
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("super_weights"),
         options=options("super_weights", "dtype", "trust_remote_code"),
 
 
-use rule per_model as weight_attribution with:
+use rule per_model_on_gpu as weight_attribution with:
     """First-order effect of every weight on the loss, from one backward pass."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -65,16 +61,12 @@ use rule per_model as weight_attribution with:
         figure=shown("<results>/weight_attribution/{model}.png", "figure"),
     pathvars:
         step="weight_attribution",
-    conda:
-        "../envs/lm.yaml"
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("weight_attribution"),
         options=options("weight_attribution", "dtype", "trust_remote_code"),
 
 
-use rule per_model as super_weight_verification with:
+use rule per_model_on_gpu as super_weight_verification with:
     """Whether super weights matter: each removed alone, together, and against random weights of its size."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -89,16 +81,12 @@ use rule per_model as super_weight_verification with:
         figure=shown("<results>/super_weight_verification/{model}.png", "figure"),
     pathvars:
         step="super_weight_verification",
-    conda:
-        "../envs/lm.yaml"
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("super_weight_verification"),
         options=options("super_weight_verification", "dtype", "trust_remote_code"),
 
 
-use rule per_model as super_activations with:
+use rule per_model_on_gpu as super_activations with:
     """The tokens at which super activations arise, and the attention that their positions draw."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -110,16 +98,12 @@ use rule per_model as super_activations with:
         figure=shown("<results>/super_activations/{model}.png", "figure"),
     pathvars:
         step="super_activations",
-    conda:
-        "../envs/lm.yaml"
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("super_activations"),
         options=options("super_activations", "dtype", "trust_remote_code"),
 
 
-use rule per_model as generation with:
+use rule per_model_on_gpu as generation with:
     """Text that a model continues as it is, without its super weights, and with their activations restored."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -129,16 +113,12 @@ use rule per_model as generation with:
         figure=shown("<results>/generation/{model}.png", "figure"),
     pathvars:
         step="generation",
-    conda:
-        "../envs/lm.yaml"
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("generation"),
         options=options("generation", "dtype", "trust_remote_code"),
 
 
-use rule per_model as massive_activations with:
+use rule per_model_on_gpu as massive_activations with:
     """Massive activations from where they arise to where they are removed, and the attention that they draw."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -153,16 +133,12 @@ use rule per_model as massive_activations with:
         figure=shown("<results>/massive_activations/{model}.png", "figure"),
     pathvars:
         step="massive_activations",
-    conda:
-        "../envs/lm.yaml"
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("massive_activations"),
         options=options("massive_activations", "dtype", "trust_remote_code"),
 
 
-use rule per_model as expert_routing with:
+use rule per_model_on_gpu as expert_routing with:
     """Every expert of a mixture of experts: how often it is asked, and its largest activations."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -174,10 +150,6 @@ use rule per_model as expert_routing with:
         figure=shown("<results>/expert_routing/{model}.png", "figure"),
     pathvars:
         step="expert_routing",
-    conda:
-        "../envs/lm.yaml"
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("expert_routing"),
         options=options("expert_routing", "dtype", "trust_remote_code"),

@@ -118,7 +118,7 @@ use rule per_model as intervention_targets with:
         options=options("intervention_targets"),
 
 
-use rule per_model as interventions with:
+use rule per_model_on_gpu as interventions with:
     """What removing single weights does to predictions, window by window, beside controls."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -130,16 +130,12 @@ use rule per_model as interventions with:
         changes="<results>/interventions/{model}.changes.parquet",
     pathvars:
         step="interventions",
-    conda:
-        "../envs/lm.yaml"
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("interventions"),
         options=options("interventions", "dtype", "trust_remote_code"),
 
 
-use rule per_model as cascade with:
+use rule per_model_on_gpu as cascade with:
     """How the removal of single weights travels through the layers above them."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
@@ -152,10 +148,6 @@ use rule per_model as cascade with:
         figures=shown_figures("<results>/cascade/{model}/figures", "Vocabulary"),
     pathvars:
         step="cascade",
-    conda:
-        "../envs/lm.yaml"
-    resources:
-        **needs(gpu=gpus),
     params:
         **step("cascade"),
         options=options("cascade", "dtype", "trust_remote_code"),

@@ -98,8 +98,8 @@ def test_every_need_is_of_a_step():
     assert set(NEEDS) <= set(STEPS)
 
 
-def test_steps_that_can_use_a_gpu_ask_for_one_where_they_stand():
-    """Not in a template, so that the rule itself shows it."""
+def test_steps_that_can_use_a_gpu_ask_for_one():
+    """Where they stand, or by the name of their template, so that the rule itself shows it."""
     can = {name for name in STEPS if "device: str" in (ROOT / f"scripts/{name}.py").read_text()}
     assert {name for name, rule in parsed_steps().items() if "gpu" in rule.resources} == can
 
