@@ -18,8 +18,9 @@ from weight_atlas.workflow.configuration import (
 )
 from weight_atlas.comparison.choices import Pairs, related_models
 from weight_atlas.errors import AtlasError
-from weight_atlas.token_weights.choices import Vectors, states
+from weight_atlas.token_weights.choices import Vectors
 from weight_atlas.failed_run import write_unfinished_pages
+from weight_atlas.file_states import states_of
 from weight_atlas.findings.rules import files as files_of_findings
 from weight_atlas.paths import user_path
 from weight_atlas.settings.analyses import ANALYSES
@@ -189,7 +190,7 @@ def vector_files(files):
 
 def vector_states(files):
     """For step(), what shows that a user's files of a vector are others than before. files: a method of `vectors`."""
-    return lambda wildcards: states(files(wildcards.vector))
+    return lambda wildcards: states_of(files(wildcards.vector))
 
 
 def vector_options(section):

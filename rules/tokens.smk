@@ -8,7 +8,8 @@ Produces: <results>/corpus/{corpus}.parquet, .json; <results>/fetch_tokenizer/{t
 {model} is a model or a tokenizer.
 """
 
-from weight_atlas.checkpoint.source import states_of, tokenizer_files
+from weight_atlas.checkpoint.source import tokenizer_files
+from weight_atlas.file_states import states_of
 from weight_atlas.tokens.sources import local_files as corpus_files, source_state
 from weight_atlas.workflow.paths import for_snakemake
 
@@ -25,7 +26,7 @@ use rule per_job as corpus with:
     pathvars:
         job="corpus/{corpus}",
     params:
-        # Versions behind the bundled corpus; size and time of files, which an older replacement changes as well.
+        # Versions behind the bundled corpus; the state of files, which an older replacement changes as well.
         **step("corpus", lambda wildcards: source_state(config["corpora"][wildcards.corpus]["source"])),
         options=lambda wildcards: {
             **config["corpora"][wildcards.corpus],

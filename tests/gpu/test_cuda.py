@@ -47,9 +47,11 @@ def test_several_gpus_share_the_layers_and_give_the_same_logits():
 
 
 def test_spectra_are_those_of_the_cpu():
+    """Within what the table says that they may be off by."""
     of_gpu, of_cpu = (wa.open("bundled:demo", device=device).spectra() for device in ("cuda", "cpu"))
-    for one, other in zip(of_gpu["sigma"], of_cpu["sigma"], strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9)
+    bounds = of_gpu["error_bound"] + of_cpu["error_bound"]
+    for one, other, bound in zip(of_gpu["sigma"], of_cpu["sigma"], bounds, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=bound * other[0])
 
 
 def test_every_step_that_asks_for_a_gpu_runs_on_it_and_says_what_the_cpu_says(tmp_path):

@@ -1,10 +1,9 @@
-"""The local files behind a task: what shows, without reading it, that its questions or answers may have changed.
+"""The local files behind a task: what shows, without reading all of it, that its questions or answers may have changed.
 
 Light: the workflow reads it for every task and job.
 """
 
 import glob
-import hashlib
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -13,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from weight_atlas.digest_records import digest_of
+from weight_atlas.file_states import states_of
 from weight_atlas.paths import user_path
 
 # Definitions that may speak of files elsewhere; only these are parsed, since a folder may hold thousands.
@@ -21,7 +22,7 @@ ELSEWHERE = re.compile(r"^\s*[\"']?(include|data_files|data_dir|dataset_path|!fu
 
 @cache
 def task_state(folder: str | None, mirror: str | None) -> str | None:
-    """A digest of names, sizes and times of a task's own files; None for a task without.
+    """A digest of the states of a task's own files; None for a task without.
 
     folder: of definitions; its files count, and those that its definitions name. mirror: of copies of data sets.
     """
@@ -29,11 +30,7 @@ def task_state(folder: str | None, mirror: str | None) -> str | None:
         return None
     files = {file for place in (folder, mirror) if place for file in _files(user_path(place))}
     files |= {file for path in sorted(files) if path.suffix == ".yaml" for file in _named(path, mirror, set())}
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        state = path.stat()
-        digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+    return digest_of(states_of(sorted(files)))
 
 
 def _files(place: Path) -> Iterator[Path]:

@@ -1,9 +1,6 @@
 """What a `source` string of the configuration means. Light: the workflow imports it for every dry run."""
 
-import hashlib
-import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +14,11 @@ from weight_atlas.checkpoint.listing import (
     top_files,
 )
 from weight_atlas.errors import AtlasError
+from weight_atlas.file_states import states_of
 from weight_atlas.paths import user_path
 
 _HUBS = ("hf", "ms")  # Hugging Face, ModelScope
 _HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# To see whether a file has changed, this many blocks of this many bytes are compared.
-_BLOCKS, _BLOCK = 8, 512
 _REMEDY = (
     "use bundled:demo, hf://org/name, hf://org/name/file, ms://org/name, a folder, or a .safetensors, .pt, .pth, "
     ".ckpt, .bin or .gguf file"
@@ -120,11 +116,7 @@ def local_files(source: str) -> list[str]:
 
 
 def local_state(source: str) -> dict[str, str]:
-    """Size, modification time, whereabouts and a sample of the bytes of each of local_files(source).
-
-    As a parameter of a rule it shows what a comparison of times alone does not: a file replaced by an older one or by
-    one of the same size and time, and a link that points elsewhere.
-    """
+    """What shows that the checkpoint of a source may be another: see states_of, of local_files(source)."""
     return states_of(local_files(source))
 
 
@@ -139,27 +131,3 @@ def tokenizer_files(source: str) -> list[str]:
     if parsed.folder.is_file():
         return [parsed.folder.as_posix()]
     return [(parsed.folder / name).as_posix() for name in side_files(top_files(parsed.folder), CODE_PATTERNS)]
-
-
-def states_of(paths: Iterable[str]) -> dict[str, str]:
-    """Of each path what local_state says."""
-    return {path: _state(Path(path)) for path in paths}
-
-
-def _state(path: Path) -> str:
-    try:
-        status = path.stat()
-        # Relative to where the link stands: a working directory that is moved as a whole stays the same.
-        target = os.path.relpath(path.resolve(), path.parent.absolute())
-        return f"{status.st_size} {status.st_mtime_ns} {target} {_sample(path, status.st_size)}"
-    except OSError as error:  # the step that reads it says what to do
-        return f"unreadable: {error.strerror}"
-
-
-def _sample(path: Path, size: int) -> str:
-    """Digest of some blocks of a file, evenly spread; between two states of training nearly all bytes differ."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        for number in range(_BLOCKS):
-            digest.update(os.pread(file.fileno(), _BLOCK, max(0, size - _BLOCK) * number // (_BLOCKS - 1)))
-    return digest.hexdigest()[:16]

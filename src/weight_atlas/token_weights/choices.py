@@ -143,15 +143,3 @@ def checkpoint_files(patterns: Iterable[str]) -> list[Path]:
         files = sorted(filter(Path.is_file, map(Path, matches)), key=lambda match: natural(match.as_posix()))
         found |= dict.fromkeys([path] if path.is_file() or not files else files)
     return list(found)
-
-
-def states(paths: Iterable[str]) -> dict[str, str]:
-    """Size and modification time of each file: a file replaced by an older one is not newer than the products."""
-    found = {}
-    for path in paths:
-        try:
-            status = Path(path).stat()
-            found[path] = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError as error:  # the step that reads it says what to do
-            found[path] = f"unreadable: {error.strerror}"
-    return found

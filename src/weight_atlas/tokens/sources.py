@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.file_states import states_of
 from weight_atlas.paths import user_path
 from weight_atlas.tokens.installation import versions
 
@@ -59,14 +60,13 @@ def local_files(source: str | list[str]) -> list[str]:
 
 
 def source_state(source: str | list[str]) -> dict[str, str]:
-    """Return what changes when a source's text may have changed, without reading the text.
+    """Return what changes when a source's text may have changed, without reading all of it.
 
-    Versions of the packages of the bundled corpus; size and modification time of each local file, since a file
-    replaced by an older one is not newer than the products. Errors in a source are raised when it is read.
+    Versions of the packages of the bundled corpus; what states_of says of local files. Errors in a source are raised
+    when it is read.
     """
     if source == BUNDLED + BUNDLED_CORPUS:
         with suppress(AtlasError):
             return versions()
         return {}
-    states = {path: Path(path).stat() for path in local_files(source)}
-    return {path: f"{state.st_size} {state.st_mtime_ns}" for path, state in states.items()}
+    return states_of(local_files(source))
