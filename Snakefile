@@ -65,6 +65,9 @@ for made in workflow.rules:
         made.run_func = recorded(made)
 
 
+say_changed()
+
+
 rule all:
     default_target: True
     input:

@@ -1,9 +1,10 @@
 """What goes on around the jobs of a run: locks, what is renewed rather than made again, what is said, warm processes.
 
 Required: config, renewals, ROOT.
-Produces: nothing; functions for `onstart:` and the other handlers, which jobs of a cluster do not run.
+Produces: nothing; functions for `onstart:` and the other handlers, which jobs of a cluster do not run, and for plans.
 """
 
+import shlex
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager
@@ -12,8 +13,19 @@ import psutil
 from snakemake.benchmark import benchmarked
 from snakemake.script import PythonScript
 from weight_atlas.costs.announce import announce
+from weight_atlas.digest_records import DigestRecords
 from weight_atlas.workflow.run_lock import hold_all
 from weight_atlas.workflow.warm_process import NotForked, WarmProcess
+
+
+def say_changed():
+    """Name the files that somebody has changed or put back since their steps wrote them; what reads them refuses them."""
+    results = Path(workflow.pathvars.apply("<results>"))
+    if workflow.is_main_process and (changed := DigestRecords(results).changed()):
+        logger.warning(
+            "damaged, changed by hand or put back since their steps wrote them; to have these files made again: rm "
+            f"{shlex.join(changed[:20])}{' ...' if changed[20:] else ''}, then the same command"
+        )
 
 
 def hold_run_locks():

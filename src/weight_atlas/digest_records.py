@@ -1,7 +1,8 @@
 """Digests of the files that steps wrote, kept beside the results and checked by what reads them.
 
 An output has one record, below `.weight-atlas/records` in the results folder, written when its step has ended: the
-digest of the file, or of each file of a folder, and a digest of all that it was made from.
+digest of the file, or of each file of a folder, and a digest of all that it was made from. The record of a file has the
+file's time as its own, which tells at a glance that the file was not touched since.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, NamedTuple
 
 from weight_atlas.errors import AtlasError
@@ -39,14 +41,18 @@ class DigestRecords:
 
     def all(self) -> Iterator[tuple[Path, Record | AtlasError]]:
         """Every output with its record, also of outputs that are gone or links; or the error of a damaged record."""
-        folder = self._results / OWN_FOLDER / "records"
-        for file in sorted(folder.rglob("*.json")):
-            path = self._results / file.relative_to(folder).with_suffix("")
+        for path, file in self._recorded():
             try:
                 if (record := self._read(file, path)) is not None:
                     yield path, record
             except AtlasError as error:
                 yield path, error
+
+    def _recorded(self) -> Iterator[tuple[Path, Path]]:
+        """Every output with a record, and the file of that."""
+        folder = self._results / OWN_FOLDER / "records"
+        for file in sorted(folder.rglob("*.json")):
+            yield self._results / file.relative_to(folder).with_suffix(""), file
 
     def _read(self, file: Path, path: Path) -> Record | None:
         try:
@@ -79,6 +85,33 @@ class DigestRecords:
             temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)
+        self.untouched(path)
+
+    def untouched(self, path: Path) -> None:
+        """Take an output's time for the one that it has as its step wrote it."""
+        if (file := self.file_of(path)) is not None:
+            written = path.stat().st_mtime_ns
+            os.utime(file, ns=(written, written))
+
+    def changed(self) -> list[str]:
+        """Files that are other than their steps wrote them, of those with another time than then.
+
+        Where nothing was touched this reads no file, however large the results are. Outputs that are folders, and what
+        is missing, are left out.
+        """
+        found = []
+        for path, file in self._recorded():
+            try:
+                status = path.stat()
+                if not S_ISREG(status.st_mode) or status.st_mtime_ns == file.stat().st_mtime_ns:
+                    continue
+                self.checked([path])
+                self.untouched(path)
+            except AtlasError:
+                found.append(str(path))
+            except OSError:  # gone meanwhile, or not ours to look at
+                continue
+        return found
 
     def forget(self, path: Path) -> None:
         """Remove the record of an output that is made anew."""

@@ -169,3 +169,20 @@ def test_a_large_file_of_a_user_is_known_by_its_state(tmp_path, monkeypatch):
     large = records.checked([path])
     os.utime(path, (1, 1))
     assert records.checked([path]) != large
+
+
+def test_what_was_changed_or_put_back_is_named_without_reading_the_rest(written, tmp_path, monkeypatch):
+    results, records = tmp_path / "results", DigestRecords(tmp_path / "results")
+    shutil.copytree(written.parent, results)
+    assert records.changed() == []
+    (results / "analysis/table.csv").write_text("x\n1\n")
+    page = results / "analysis/page.md"
+    page.write_text("# An older page\n")
+    os.utime(page, (1, 1))
+    os.utime(results / "analysis/table.parquet")
+    (results / "analysis/table.jsonl").unlink()
+    expected = [str(page), str(results / "analysis/table.csv")]
+    assert records.changed() == expected
+    digested = []
+    monkeypatch.setattr("weight_atlas.digest_records.digests", lambda path: digested.append(str(path)) or {})
+    assert records.changed() == expected and digested == expected  # what was only touched is known to be whole by now

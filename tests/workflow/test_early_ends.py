@@ -41,6 +41,7 @@ def test_a_flipped_bit_is_found_named_and_repaired(copy, small):
     done = copy.snakemake(*SMALL, check=False)
     said = done.stdout + done.stderr
     assert done.returncode == 1 and "error: not what its step wrote: damaged" in said
+    assert "to have these files made again: rm results/singular_values/mine.parquet, then" in said
     assert "rm -r results/singular_values/mine.parquet, then run the same command" in said
     assert said.count("error: not what its step wrote") == 1 and "Traceback" not in said and "AtlasError" not in said
     damaged.unlink()

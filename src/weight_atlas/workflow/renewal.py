@@ -97,6 +97,7 @@ class Renewals:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._aside(path).replace(path)
                 os.utime(path)
+                self._records.untouched(path)
             return True
         return False
 
