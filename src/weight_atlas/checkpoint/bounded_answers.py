@@ -1,4 +1,4 @@
-"""What a hub answers has an end: so many bytes, none that unfold, and not a byte now and then.
+"""Bounds on the answers of a hub: on their bytes, encodings and time.
 
 huggingface_hub's client asks as ever, with its proxies and certificates. Hooks of it look at each answer before any of
 its body is read; outside of `bounded`, and in other threads, they do nothing.

@@ -133,7 +133,7 @@ def download_side_files(
 
 
 def _bring(source: HubSource, file: "RepoSibling", commit: str) -> None:
-    """Have a file in the hub cache, by huggingface_hub's own means."""
+    """Download a file into the hub cache with huggingface_hub's own function."""
     from huggingface_hub import hf_hub_download
 
     from weight_atlas.checkpoint.bounded_answers import LISTS, bounded

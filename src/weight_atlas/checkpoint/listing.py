@@ -253,7 +253,7 @@ def _weight_files(
 
 
 def check_file_names(names: Iterable[str], *, where: object) -> None:
-    """AtlasError for a file name that is no text, which no manifest could hold."""
+    """AtlasError for a file name that is not valid text, which no manifest could hold."""
     for name in names:
         if name.encode("utf-8", "replace").decode() != name:
             raise AtlasError("a file name is not UTF-8", where=f"{where}/{name}", remedy="rename the file")

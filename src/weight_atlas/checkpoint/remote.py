@@ -1,7 +1,7 @@
 """The headers of a hub model's files by range requests: all that its index of tensors needs, and none of its weights.
 
-Each shard becomes a sparse file of its size that holds its header and nothing else, so that the index, with all its
-checks, is made of it as it is of a downloaded one. Format: see safetensors_file.
+Each shard becomes a sparse file of its size that holds only its header, so that the index, with all its checks, is made
+as for a downloaded one. Format: see safetensors_file.
 """
 
 from concurrent.futures import ThreadPoolExecutor

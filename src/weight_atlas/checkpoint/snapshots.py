@@ -42,7 +42,7 @@ def fetch_side_files(source: HubSource, revision: str | None, *, code: tuple[str
 
 
 def _bring(repository: Repository, names: Iterable[str], folder: Path, threads: int) -> set[str]:
-    """Fetch the files that are not here in their size; the names of those that came."""
+    """Fetch the files that are missing here or have another size; returns the names of the fetched ones."""
     wanted = [name for name in names if not _is_here(folder / name, repository.files[name].size)]
     folder.mkdir(parents=True, exist_ok=True)
     require_space(folder, sum(repository.files[name].size for name in wanted))

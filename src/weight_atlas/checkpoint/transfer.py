@@ -1,7 +1,7 @@
-"""Bytes of a repository's files, as they come: where a connection breaks it goes on there, and waits as told.
+"""Bytes of a repository's files as they arrive; after a broken connection the transfer goes on where it stopped.
 
-What passes by itself is tried again: a connection that is reset, silent or cut short, the status 408, 429 or 5xx. The
-wait doubles up to a minute, and is what Retry-After says where that is longer.
+Passing faults are tried again: a connection that is reset, silent or cut short, and the status 408, 429 or 5xx. The
+wait doubles up to a minute; a longer Retry-After is obeyed.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class CutShort(ConnectionError):
 
 
 def persistently(ask: Callable[[], Answer]) -> Answer:
-    """The answer to a request, tried again while what goes wrong may pass."""
+    """The answer to a request, tried again while the fault may pass."""
     failed = 0
     while True:
         try:

@@ -34,7 +34,7 @@ COMMANDS = {
 
 
 def application(called: str | None) -> App:
-    """The command line; of the command that is called its own docstring is the help, of others a line each."""
+    """The command line: full help for the command that is called, one line for each of the others."""
     app = App(
         name="weight-atlas",
         help="Maps of the weights of language models. `weight-atlas scan MODEL` is where to begin.",
@@ -50,7 +50,7 @@ def application(called: str | None) -> App:
 
 
 def main() -> None:
-    """Run the command line; what is wrong with it is one message and exit code 1."""
+    """Run the command line; an error ends in one message and exit code 1."""
     try:
         application(sys.argv[1] if sys.argv[1:] else None)(sys.argv[1:], exit_on_error=False, print_error=False)
     except AtlasError as error:

@@ -90,7 +90,7 @@ def lineage(models: Models, *, options: Options = DEFAULTS) -> None:
 def _add_source(
     project: Project, models: Sequence[str], name: str, revisions: list[str] | None, analyses: list[str]
 ) -> None:
-    """Give the project a series by its source; an entry that is there keeps what else it says."""
+    """Add a series to the project by its source; an existing entry keeps its other keys."""
     from weight_atlas.checkpoint.source import parse_source
 
     if len(models) != 1:

@@ -62,7 +62,7 @@ def compare(
 
 
 def _pair(project: Project, names: list[str]) -> str:
-    """The name of a pair in the project, which gets it; in whichever order it stands there already."""
+    """The name of a pair in the project, to which it is added unless it is there already, in either order."""
     from weight_atlas.comparison.choices import BETWEEN, pairs_of
 
     known = pairs_of(project.configured(), FILE)

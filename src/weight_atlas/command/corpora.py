@@ -17,7 +17,7 @@ KNOWN: dict[str, dict[str, Any]] = {
 
 
 def corpus_named(project: Project, text: str) -> str:
-    """The name of a corpus in the project, which gets it: one that it has, wikitext-2, hf:data/set, or paths.
+    """Add a corpus to the project and return its name: one that it has, wikitext-2, hf:data/set, or paths.
 
     AtlasError for what is neither.
     """
@@ -41,7 +41,7 @@ def corpus_named(project: Project, text: str) -> str:
 
 
 def tasks_named(project: Project, tasks: Iterable[str], limit: int | None) -> list[str]:
-    """The names of tasks in the project, which gets them; limit: documents of each, at most."""
+    """Add tasks to the project and return their names; limit: documents of each, at most."""
     names = []
     for task in tasks:
         name = plain_name(task.removeprefix("bundled:"))

@@ -1,4 +1,4 @@
-"""How super weights are looked for: the options that the commands share which need to find them first."""
+"""The options of the detection of super weights, shared by the commands that need it."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any

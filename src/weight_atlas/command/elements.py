@@ -1,4 +1,4 @@
-"""Single elements of a model's matrices, read when they are asked for: what the served atlas zooms to."""
+"""Single elements of a model's matrices, read on request, for the zoom of the served atlas."""
 
 import base64
 from collections import OrderedDict

@@ -1,7 +1,7 @@
 """Run the workflow as a child process: Snakemake decides what is stale, runs it, and keeps what is finished.
 
-The library imports nothing of it. Its live view is the plugin snakemake_logger_plugin_weight_atlas, which writes on
-this process's standard error, so that standard output is the command's own.
+The library imports nothing of Snakemake. The live view is the plugin snakemake_logger_plugin_weight_atlas, which writes
+to this process's standard error, so that standard output is the command's own.
 """
 
 import json
@@ -89,7 +89,7 @@ def _profile(name: str) -> str:
 
 
 def _ended(arguments: list[str], project: Project, said: Path, verbose: bool) -> tuple[int, bool]:
-    """Run to the end; what interrupts this process interrupts the run, which then ends its steps by itself."""
+    """Run to the end. An interrupt of this process also interrupts the run, which then ends its own steps."""
     with said.open("wb") as file:
         try:
             # The screen is the child's standard output; what it writes to its standard error is no part of the view.
@@ -114,7 +114,7 @@ def _environment() -> Mapping[str, str]:
 
 
 def _unsaid(text: str, code: int) -> Failure:
-    """What a run that ended without a message wrote to its standard error, in its last line."""
+    """The last line of standard error of a run that ended without a message."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     last = lines[-1] if lines else f"it ended with code {code}"
     if "No space left on device" in text:

@@ -53,7 +53,7 @@ def _read(configuration: Path | None) -> tuple[Path, dict[str, Any]]:
 
 
 def _complete(values: dict[str, Any], effort: str | None, path: Path) -> dict[str, Any]:
-    """The configuration with all defaults; of an effort in place of its own and its models', if one is given."""
+    """The configuration with all defaults; an effort, if one is given, replaces its own and its models'."""
     from weight_atlas.workflow.configuration import check_paths, configured
 
     complete = configured(values, str(path))  # what is wrong is said of what is written

@@ -90,7 +90,7 @@ def as_junit(results: Sequence[Result], failures: Iterable[Failure]) -> str:
 
 
 def _xml(text: str) -> str:
-    """A text without what XML 1.0 cannot hold."""
+    """A text without the characters that XML 1.0 forbids."""
     return "".join(c if c in "\n\t" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff" else "\ufffd"
                    for c in text)  # fmt: skip
 
@@ -131,7 +131,7 @@ def _sarif(result: Result, finding: dict[str, Any], ids: list[str]) -> dict[str,
 
 
 def _uri(path: Path) -> str:
-    """A path as a URI; one that is relative to the folder that the command runs in stays so, as to a repository."""
+    """A path as a URI; a path relative to the working folder stays relative, as SARIF expects in a repository."""
     return path.as_uri() if path.is_absolute() else quote(path.as_posix())
 
 
@@ -140,7 +140,7 @@ WRITERS: dict[str, Writer] = {".json": as_json, ".xml": as_junit, ".sarif": as_s
 
 
 def check_outputs(paths: Iterable[Path]) -> None:
-    """AtlasError for a file that nothing can be written as, before anything runs."""
+    """Raise AtlasError, before anything runs, for an output of a format that cannot be written."""
     for path in paths:
         if path.suffix not in {*WRITERS, ".html", ".svg"}:
             raise AtlasError(

@@ -58,7 +58,7 @@ class Project:
         return self.directory.resolve() == Path.cwd().resolve()
 
     def model(self, text: str) -> str:
-        """The name of a model that is asked for; what the file has no entry of gets one."""
+        """The name of a requested model; a model without an entry in the file gets one."""
         if text in self.models:
             return text
         try:
@@ -77,7 +77,7 @@ class Project:
         return name
 
     def ask(self, name: str, analyses: Iterable[str]) -> None:
-        """Have a model's entry name these analyses, beside those that it has; one that names none asks for all."""
+        """Add analyses to those that a model's entry names; an entry that names none has all."""
         entry = self.models[name]
         known = entry.get("analyses")
         if known is None and not self._is_new(name):
@@ -153,7 +153,7 @@ class Project:
         return self.document[name]
 
     def _text(self) -> str:
-        """The file as it is to be; byte for byte as it was where nothing in it changes."""
+        """The new text of the file; what does not change stays byte for byte."""
         if self.before is not None and _plain(_parsed(self.before, self.path)) == _plain(self.document):
             return self.before
         stream = io.StringIO()
@@ -197,7 +197,7 @@ def _parsed(content: str, path: Path) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """The values of a document without what ruamel knows of how they are written."""
+    """The values of a document, without ruamel's notes on how they are written."""
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, list):

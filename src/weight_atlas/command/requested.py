@@ -1,4 +1,4 @@
-"""Models as they are asked for on a command line: a name of the hub, a path, or a name in the project's file."""
+"""Models as they are named on a command line: a name of the hub, a path, or a name in the project's file."""
 
 import re
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ _HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*){1,2}
 
 @dataclass(frozen=True)
 class Requested:
-    """A model that is asked for: its source and revision as the configuration has them."""
+    """A requested model: its source and revision as the configuration has them."""
 
     source: str
     revision: str | None = None
 
     @property
     def names(self) -> list[str]:
-        """Names that it may have in the project, the best first: of the last part of its source, and of more of it."""
+        """Names for it in the project, the best first: the last part of its source, then longer ones."""
         parts = [part for part in re.split(r"[/:\\]+", self.source.removeprefix("hf:")) if part not in ("", ".", "..")]
         revision = f"@{self.revision}" if self.revision else ""
         wanted = [parts[-1] + revision, "-".join(parts[-2:]) + revision, "-".join(parts) + revision]
@@ -70,5 +70,5 @@ def _no_model(text: str) -> AtlasError:
 
 
 def plain_name(text: str) -> str:
-    """A text as a name of the configuration may be."""
+    """A text turned into a valid name of the configuration."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._").replace("..", ".")

@@ -30,7 +30,7 @@ _ELSEWHERE = {
 
 
 def product_of(analysis: str, model: str) -> str:
-    """The table of an analysis below the results, which asking for makes all that the analysis makes."""
+    """The table of an analysis, below the results; making it makes all products of the analysis."""
     return _ELSEWHERE.get(analysis, "{analysis}/{model}.csv").format(analysis=analysis, model=model)
 
 
@@ -59,8 +59,8 @@ class Extract:
 class Result:
     """What is known of a model.
 
-    skipped: analyses that do not apply to it, with the reason; missing: that failed. judged: whether it was looked for
-    findings. folder: of results, which files are named below.
+    skipped: analyses that do not apply to it, with the reason; missing: that failed. judged: whether findings were
+    looked for. folder: of results, which files are named below.
     """
 
     name: str
@@ -123,7 +123,7 @@ def extract(
 ) -> list[Extract]:
     """A table below the results, as many of the columns as say something; none where it is not there, or empty.
 
-    only: a column of truths, of which those rows are left that are true. where: values that rows must have.
+    only: a boolean column; the rows in which it is true are kept. where: values that rows must have.
     """
     path = project.results / file
     rows = read_rows(path) if path.exists() else []
@@ -204,12 +204,12 @@ def _worst(known: Any, column: str, beside: Iterable[str], path: Path, project: 
 
 
 def _is_matrix(row: Row) -> bool:
-    """Whether a row is of no vector: a handful of norms and biases would stand above all matrices."""
+    """Whether a row is of a matrix: a handful of norms and biases would rank above all matrices."""
     return "cols" not in row or row["cols"] is not None
 
 
 def null_of(metric: Metric, row: Row) -> float | None:
-    """What a metric would be by chance in a row; None where nothing is known."""
+    """The value that a metric has by chance in a row; None where it is not known."""
     return _number(row.get(metric.null)) if isinstance(metric.null, str) else metric.null
 
 

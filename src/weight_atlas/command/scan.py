@@ -1,4 +1,4 @@
-"""`weight-atlas scan`, and what all commands do that have the workflow make something of models and show it."""
+"""`weight-atlas scan`, and what all commands share that run the workflow on models and show the results."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -64,7 +64,7 @@ def show(
     more: More | None = None,
     judged: bool = True,
 ) -> None:
-    """Have analyses of models made, and show what they found; ends the process with the code that tells how it went.
+    """Run analyses of models and show what they found; ends the process with an exit code that says how it went.
 
     prepare: changes of the project before its models are asked for. beside: further files to make, below the results.
     more: what a command shows of a model beside its findings and tables. judged: whether findings are asked for.

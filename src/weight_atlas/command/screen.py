@@ -1,4 +1,4 @@
-"""What a command prints: tables, findings by grade, texts of others without what a terminal would obey."""
+"""What a command prints: tables, findings by grade, and texts without control characters of terminals."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ def console(*, error: bool = False) -> Console:
 
 
 def plain(text: object) -> str:
-    """A text without characters that a terminal would obey."""
+    """A text without control characters of terminals."""
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), str(text))
 
 

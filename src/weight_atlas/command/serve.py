@@ -24,7 +24,7 @@ class Handler(SimpleHTTPRequestHandler):
         super().__init__(*arguments, directory=str(folder), **keywords)
 
     def do_GET(self) -> None:
-        """Answer, unless the request names another host: a page of elsewhere may lead a browser here."""
+        """Answer requests that name this host; a page from elsewhere may lead a browser here under another name."""
         if not self._is_for_this_address():
             self.send_error(HTTPStatus.FORBIDDEN, "another host was asked for")
             return
@@ -41,7 +41,7 @@ class Handler(SimpleHTTPRequestHandler):
         self.send_error(HTTPStatus.METHOD_NOT_ALLOWED)
 
     def end_headers(self) -> None:
-        """Nothing is kept by the browser, and nobody else may read it."""
+        """Tell the browser to keep nothing, and to let no other page read the answer."""
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
@@ -54,7 +54,7 @@ class Handler(SimpleHTTPRequestHandler):
         self.send_error(HTTPStatus.NOT_FOUND, "no such page")
 
     def log_message(self, format, *arguments) -> None:
-        """A page that is looked at is no news."""
+        """Requests are not logged."""
 
     def _is_for_this_address(self) -> bool:
         port = self.connection.getsockname()[1]

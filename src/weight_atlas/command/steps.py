@@ -28,7 +28,7 @@ def run_step_script(name: str, script: Path, arguments: tuple[str, ...]) -> None
 
 
 def run_app() -> App:
-    """The command `run`, below which every step is one."""
+    """The command `run`, with every step as a subcommand."""
     app = App(name="run", help="Run one step, with its own options: `weight-atlas run STEP --help` shows them.")
     for name, script in step_scripts().items():
         app.command(_step_app(name, script))

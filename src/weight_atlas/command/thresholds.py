@@ -16,7 +16,7 @@ _NAMED = 3
 
 
 def read_thresholds(path: Path) -> Thresholds:
-    """The thresholds of a YAML file; AtlasError where it is none, or names a metric that there is not."""
+    """The thresholds of a YAML file; AtlasError where it is invalid, or names an unknown metric."""
     content = read_yaml(path)
     thresholds = checked(Thresholds, content or {}, str(path))
     with located(path):
@@ -26,7 +26,7 @@ def read_thresholds(path: Path) -> Thresholds:
 
 
 def held_to(thresholds: Thresholds, result: Result, project: Project) -> Result:
-    """The result with the findings as the thresholds have them."""
+    """The result, its findings accepted, graded and added to as the thresholds say."""
     kept = [each for each in result.findings if each["id"] not in thresholds.ignore]
     graded = [{**each, "grade": thresholds.grades.get(each["id"], each["grade"])} for each in kept]
     broken = [_broken(name, limit, result.name, project) for name, limit in thresholds.limits.items()]
@@ -35,7 +35,7 @@ def held_to(thresholds: Thresholds, result: Result, project: Project) -> Result:
 
 
 def _broken(name: str, limit: Limit, model: str, project: Project) -> Row | None:
-    """The finding where rows of a table do not keep to a limit; a table that is not there is one too."""
+    """The finding for a limit that rows of a table break, or whose table is missing."""
     metric = metrics.metric(name)
     table = metrics.of(name.removesuffix(f".{metric.column}"))
     file = table.file.format(model=model) if table.file.count("{") == 1 else ""

@@ -1,4 +1,4 @@
-"""The commands on token weights and counts, each for files as they lie: without a configuration, and no workflow.
+"""The commands on token weights and counts in files, without a configuration and without the workflow.
 
 What they compute is the library's; here it is printed and written.
 """

@@ -1,4 +1,4 @@
-"""From the files that analyses left to what a page shows of them."""
+"""What a page shows of the files that analyses left."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ def collected(captions: Sequence[Path], paths: Sequence[Path], results: Path) ->
     """Yield each analysis's product and the contents of its tables, in the order of the captions.
 
     captions: one .rst an analysis, named like it; paths: its outputs, files or folders, below results / its name. Links
-    are relative to a page one folder below results. What says why there is nothing in it gives its reason only.
+    are relative to a page one folder below results. A product that says why it is empty gives its reason only.
     """
     for caption in captions:
         yield product_of(caption, [path for path in paths if path.is_relative_to(results / caption.stem)], results)

@@ -36,8 +36,8 @@ def shown(table: pd.DataFrame, registered: Table | None) -> tuple[pd.DataFrame, 
 def _answering(table: pd.DataFrame, registered: Table | None) -> np.ndarray:
     """Which columns of a wide table a page shows: as many as fit, by what they tell, in their order.
 
-    First what says where a row's numbers come from, then metrics that can be unusual, then other metrics, last nulls
-    and words; columns without any value are none of them. Of a table that the registry does not know the first.
+    First the columns that say what a row's numbers are of, then metrics that can be unusual, then other metrics, last
+    nulls and words; columns without any value are left out. Of a table that the registry does not know, the first.
     """
     known = registered.by_column if registered else {}
     nulls = {metric.null for metric in known.values()}

@@ -1,4 +1,4 @@
-"""What every step took, for the pages: beside them and no input of any, since two runs never take the same.
+"""What every step took, for the pages. It is no input of any page, since no two runs take the same time.
 
 The pages load the file when they are asked for it, so that nothing is stale when it changes.
 """

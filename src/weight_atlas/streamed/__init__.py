@@ -1,1 +1,1 @@
-"""Weights that pass by: what is measured of a model whose shards are here one after the other, and never all."""
+"""Streamed models: what is measured of a model whose shards are here one after the other, never all at once."""

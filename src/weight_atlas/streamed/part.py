@@ -1,6 +1,6 @@
-"""A part of a streamed model, by its manifest: its shards fetched one after the other, measured, and let go.
+"""A part of a streamed model: its shards are fetched one after the other, measured, and removed.
 
-What each stretch gave is on the disk before the next one is fetched, so that a part goes on where it was ended.
+The tables of each stretch are on the disk before the next one is fetched, so that an interrupted part goes on there.
 """
 
 import hashlib
@@ -67,7 +67,7 @@ class Part:
             print(f"warning: more than {_ALLOWED} times: fewer than {count} parts request less twice", flush=True)
 
     def passed_by(self, folder: Path, code: str, *, threads: int, device: str) -> dict[str, list[Path]]:
-        """Fetch, measure and let go, one stretch after the other; the tables that this gave, by their names.
+        """Fetch, measure and remove one stretch after the other; returns the tables by their names.
 
         folder: for the shards that are here, and for how far the work is. code: digest of all code that it runs.
         """
@@ -91,7 +91,7 @@ class Part:
         return {name: sorted(progress.glob(f"*/{name}.parquet")) for name in STEPS}
 
     def _in_turn(self) -> Iterator[tuple[Stretch, list[Unit], list[Unit]]]:
-        """Each stretch with the work that it makes ready, and that which waits for later ones."""
+        """Each stretch with the work that it makes possible, and the work that waits for later ones."""
         at: dict[Place, int] = {place: number for number, each in enumerate(self.share) for place in each.places}
         turns = [max(at.get(place, 0) for place in unit.places) for unit in self._own]
         for number, stretch in enumerate(self.share):

@@ -1,8 +1,8 @@
 """The few shards of a streamed model that are on the disk at a time.
 
 A shard that comes whole is compared with the hub's digest, and a stretch of a large one lies in a sparse file of its
-shard. Of what was measured, tensors stay for which other work waits: their bytes, in a sparse file. All of it takes no
-more than the spool may; what would go beyond is requested again when it is needed.
+shard. Tensors that later work needs stay, in a sparse file. The
+spool stays within its bound; what would exceed it is requested again when it is needed.
 """
 
 import os
@@ -77,7 +77,7 @@ class Spool:
             os.close(descriptor)
 
     def bring(self, places: Iterable[Place]) -> None:
-        """Request tensors by ranges that are not here: of shards that are fetched elsewhere, or that are gone."""
+        """Request by ranges the tensors that are not here: of shards that other parts fetch, or that were removed."""
         for shard, offset in sorted({*places} - self.here):
             stop = offset + self._sizes[shard, offset]
             repository = self._repository()
@@ -86,7 +86,7 @@ class Spool:
             self.here.add((shard, offset))
 
     def keep(self, wanted: Iterable[Place]) -> None:
-        """Let all go that is here but the tensors that are still wanted, as far as there is room for them."""
+        """Remove all that is here but the tensors that are still needed, as far as there is room for them."""
         wanted, room = set(wanted), self._most
         kept: set[Place] = set()
         for place in sorted(self.here & wanted):

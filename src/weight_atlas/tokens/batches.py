@@ -1,4 +1,4 @@
-"""Documents in batches, as counting takes them: a module of its own, since steps that do not count read texts, too."""
+"""Documents in batches, for counting. A module of its own, since steps that do not count read texts too."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """Which characters a tokenizer's regular expressions take for letters, numbers, white space and the like.
 
-Asked of the tokenizers library itself, so that the answer is that of the version of Unicode which it knows.
+The tokenizers library itself is asked, so that the answer is that of the version of Unicode it knows.
 """
 
 from functools import cache

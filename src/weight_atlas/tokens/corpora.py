@@ -48,7 +48,7 @@ def documents_of(corpus: Corpus) -> Iterator[Document]:
 
 
 def write_corpus(path: Path, corpus: Corpus, *, beginning: bool) -> dict[str, Any]:
-    """Write the table of read_corpus, holding no more than some documents at once, and return what identifies it.
+    """Write the table of read_corpus, a few documents in memory at a time, and return what identifies it.
 
     beginning: whether no more documents are written than make `part_megabytes`. The description has source, split,
     size, SHA-256 of the text (of the UTF-8 texts in the table's order, each followed by a zero byte), package versions

@@ -39,7 +39,7 @@ def count_corpus(vocabulary: ModelVocabulary, batches: Iterable[Documents]) -> C
 
 
 def described(vocabulary: ModelVocabulary, counts: TokenCounts) -> CorpusCounts:
-    """What counts by a vocabulary amount to; a vocabulary of another size than the embedding is said."""
+    """Counts with their summaries; prints a note where the vocabulary and the embedding differ in size."""
     groups = group_summary(counts)
     summary = {
         **count_summary(counts.counts, counts.documents),

@@ -100,7 +100,7 @@ def _no_garbage() -> Iterator[None]:
 def _distinct_counter(
     tokenizer: Any, encode: Encode, vocabulary: int, file: Path | None, first: list[Documents], whole: Counter
 ) -> Counter | None:
-    """The way that encodes each distinct piece once; None where it is not proven, or was found wrong."""
+    """The counter that encodes each distinct piece once; None where that is not proven exact, or was found wrong."""
     from tokenizers.normalizers import NFC
 
     from weight_atlas.tokens.distinct import DistinctPieces

@@ -1,4 +1,4 @@
-"""Counts of tokens, and what they are kept in: by group of documents, long and sparse, with the vocabulary's totals."""
+"""Counts of tokens by group of documents, as a long and sparse table, with totals for the vocabulary."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -74,7 +74,7 @@ class DistinctPieces:
         return counted
 
     def _left_to_the_library(self, encoded: list[bytes]) -> tuple[dict[int, str], list[bytes]]:
-        """Documents that are encoded whole, by their places, and the rest in their places, in NFC where that counts."""
+        """Documents encoded whole, by their places, and the others at theirs, in NFC where the plan needs it."""
         flags = self._flags(encoded)
         whole, kept = {}, list(encoded)
         for place in np.flatnonzero(flags).tolist():

@@ -49,7 +49,7 @@ def _rows(share: Share, corpus: Corpus, progress: Progress) -> Iterator[tuple[Pa
 
 
 def _order(name: str) -> str:
-    """What sorts files as the names of their documents are sorted."""
+    """A key that sorts files as the names of their documents are sorted."""
     return name if name.endswith(".txt") else f"{name}:"
 
 

@@ -67,7 +67,7 @@ def _json_lines(path: Path, share: Share, corpus: Corpus, progress: Progress) ->
 
 
 def _lines(file: IO[AnyStr], path: Path) -> Iterator[AnyStr]:
-    """The lines of a file; AtlasError for one that no memory should be taken for."""
+    """The lines of a file; AtlasError for one too long to be read into memory."""
     while line := file.readline(_LONGEST_LINE + 1):
         if len(line) > _LONGEST_LINE:
             what = f"a line of more than {_LONGEST_LINE:,} bytes"

@@ -1,4 +1,4 @@
-"""How far counting has come, for the log: documents, speed, time left."""
+"""Progress of counting, for the log: documents, speed, time left."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator

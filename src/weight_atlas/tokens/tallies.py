@@ -1,4 +1,4 @@
-"""Counts of some documents by token id, and the plain way to them: every document is encoded whole."""
+"""Counts of some documents by token id, made in the plain way: every document is encoded whole."""
 
 from collections.abc import Callable
 from itertools import chain

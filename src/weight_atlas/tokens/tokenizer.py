@@ -63,7 +63,7 @@ def tokenizer_and_source(folder: Path, *, trust_remote_code: bool) -> tuple[Any,
 
 
 def _stored(file: Path) -> Any:
-    """A tokenizer.json as it stands, checked before anything works with it."""
+    """A tokenizer.json as it is stored, checked before it is used."""
     from tokenizers import Tokenizer
 
     refuse_huge(file)

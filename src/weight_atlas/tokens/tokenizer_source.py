@@ -69,7 +69,7 @@ def open_tokenizer(manifest: Path) -> Path:
 
 
 def place_of(source: str) -> Path:
-    """Where a tokenizer lies that a text names as `source` of a TokenizerSpec does; fetched, if it is on the hub."""
+    """Where the tokenizer lies that a text names, as `source` of a TokenizerSpec does; fetched if it is on the hub."""
     spec = TokenizerSpec(source=source)
     manifest = fetch_tokenizer(spec)
     parsed = _parsed(source)
@@ -94,7 +94,7 @@ def _here(source: LocalSource) -> tuple[Path, list[str]]:
 
 
 def _telling(source: LocalSource | HubSource, names: list[str]) -> list[str]:
-    """The names that can say that there is a tokenizer: of many files, a configuration alone does not."""
+    """The names among many files that show that there is a tokenizer; a configuration alone does not."""
     if isinstance(source, LocalSource) and source.folder.is_file():
         return names
     return [name for name in names if not name.endswith(".json") or name in TOKENIZER_FILES]

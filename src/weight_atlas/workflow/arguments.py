@@ -106,7 +106,7 @@ def from_job(main: Callable, job: Any) -> tuple[dict[str, Any], int | None]:
 
 
 def _mismatch(given: Mapping[str, Any], wanted: Mapping[str, Name]) -> tuple[list[str], list[str]]:
-    """Names that main() lacks, and names that the rule lacks: of settings all, since Snakemake tracks what it gives."""
+    """Names that main() lacks, and names that the rule lacks; settings are given whole, since Snakemake tracks them."""
     required = {name for name, each in wanted.items() if each.settings or each.default is inspect.Parameter.empty}
     return sorted(given.keys() - wanted.keys()), sorted(required - given.keys())
 
@@ -158,7 +158,7 @@ def _is_nested(name: Name) -> bool:
 
 
 def _options(hint: Any) -> tuple[Any, ...]:
-    """The types of which a value may be any."""
+    """The types that a value may have."""
     return get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
 
 
@@ -213,7 +213,7 @@ def _annotation(name: str, each: Name) -> Any:
 
 
 def _number(_: Any, tokens: Sequence[Any]) -> Any:
-    """The number, or the nothing, that an option's text stands for; else the text."""
+    """The number or None that an option's text stands for; else the text."""
     text = tokens[0].value
     if text.lower() in ("none", "null"):
         return None

@@ -3,8 +3,8 @@
 It has one thread (and one of jemalloc's, which knows of forks) and runs nothing, so that its forks start clean. It ends
 with the one who asks, and its forks with it.
 
-Libraries are loaded here when the first script wants them, never on suspicion: what a script imports at its top before
-it is forked, and what takes long and is imported further on when a young fork comes to it. That fork then gives up,
+Libraries are loaded here when the first script needs them, and no sooner: what a script imports at its top, before it
+is forked; what is imported later and takes long, when a young fork comes to it. That fork then gives up,
 before it has done anything that counts, and another one takes its place, in which the library is there.
 """
 
@@ -90,7 +90,7 @@ def _fork(request: dict[str, Any], asked: socket.socket, selector: selectors.Bas
 
 
 def _see_end(key: selectors.SelectorKey, selector: selectors.BaseSelector, interrupt: Any) -> None:
-    """Say with what code a fork ended, or fork another one with what the first one had to do without."""
+    """Report the exit code of a fork, or fork again with the library that the first fork lacked."""
     fork: Fork = key.data
     os.close(key.fd)
     _, status = os.waitpid(fork.pid, 0)

@@ -20,9 +20,9 @@ Row = tuple[int, dict[str, str]]
 def with_table(configuration: Configuration, where: str) -> Configuration:
     """The configuration with the models of its table beside those that it lists itself.
 
-    A cell is typed as a value is on the command line; an empty one leaves its key out; items of a list have commas
-    between them, and a key of a section is a column of its own: super_weights.spike_threshold. Lines that begin with #
-    and empty ones are no rows. AtlasError with the line's number for the first thing wrong.
+    A cell is read as a value on the command line is; an empty one leaves its key out. Items of a list are separated by
+    commas, and a key of a section is a column of its own: super_weights.spike_threshold. Empty lines and lines that
+    begin with # are skipped. AtlasError with the line's number for the first thing wrong.
     """
     if configuration.models_table is None:
         return configuration
@@ -79,7 +79,7 @@ def _check_columns(columns: list[str], place: str) -> None:
 
 
 def _entry(cells: Mapping[str, str]) -> dict[str, Any]:
-    """The entry of a model that the cells of a row make, of texts."""
+    """The entry of a model, from the texts in the cells of a row."""
     entry: dict[str, Any] = {}
     for column, cell in cells.items():
         section, dot, key = column.partition(".")

@@ -78,14 +78,14 @@ NEEDS = {
 
 
 def megabytes(step: str, model: Size, attempt: int) -> int:
-    """Memory of a step in MB: what small models need, what grows with the model, and as much again with each try."""
+    """Memory of a step in MB: what small models need and what grows with the model, times the number of the attempt."""
     need = NEEDS.get(step, Need())
     grown = need.copies * model.stored + need.tensors * 4 * model.largest
     return attempt * (need.megabytes + round(grown / MEGABYTE))
 
 
 def minutes(step: str, model: Size, attempt: int) -> int:
-    """Time of a step in minutes, at most a day on the first try, and twice as much on the second."""
+    """Time of a step in minutes, at most a day, times the number of the attempt."""
     need = NEEDS.get(step, Need())
     return attempt * min(LONGEST, need.minutes + round(need.per_gigabyte * model.stored / GIGABYTE))
 

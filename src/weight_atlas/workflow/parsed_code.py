@@ -29,7 +29,7 @@ class ParsedCode:
         self._before: dict[str, Parsed] = {}
 
     def keep(self, path: Path) -> None:
-        """Take over what is kept at a path, and leave there at the end of this process what was asked for."""
+        """Read what is kept at a path, and write there at the end of this process what was used."""
         path = path.absolute()
         with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             kept = json.loads(path.read_bytes())

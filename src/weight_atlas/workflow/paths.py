@@ -12,7 +12,7 @@ NOT_FOR_SNAKEMAKE = frozenset("{}<>\n\r")
 def for_snakemake(paths: Iterable[str]) -> list[str]:
     """The paths that can be inputs of a rule: those that Snakemake does not take for patterns.
 
-    A step still reads the others, and runs again when their sizes or times change, which its parameters hold.
+    A step still reads the others; its parameters hold their sizes and times, so that it runs again when these change.
     """
     return [path for path in paths if not NOT_FOR_SNAKEMAKE & set(path)]
 

@@ -1,9 +1,9 @@
 """Steps that end at once, since they would write what they wrote before.
 
-Within one run Snakemake runs all that stands below a step which runs, also where that step writes the bytes that it had
+Within one run Snakemake runs everything downstream of a step that runs, even if that step writes the same bytes as
 before. Here a job whose inputs, settings and code are those that its outputs were made from ends before a process is
-started: the outputs, which Snakemake removes before a job, are put back with a new time. To that end they are kept
-aside, by hard links, from before the first job until the run is over.
+started: the outputs, which Snakemake removes before a job, are put back with a new time. For this they are kept
+aside by hard links until the run is over.
 """
 
 import csv
@@ -85,7 +85,7 @@ class Renewals:
         return run_recorded
 
     def _renew(self, paths: list[Path], made_from: str) -> bool:
-        """Put back outputs that were made from the same, if all are kept as they were written."""
+        """Put back outputs made from the same inputs, settings and code, if all are kept as they were written."""
         with suppress(AtlasError):  # of a damaged record
             for path in paths:
                 aside, record = self._aside(path), self._records.of(path)

@@ -53,7 +53,7 @@ def hold_all(directory: Path, results: Path) -> list[int]:
 def refuse_results_of_another(directory: Path, results: Path) -> None:
     """An AtlasError where results outside of a working directory are those of another one.
 
-    What they were made with is recorded there, and only there it is known what of them is stale.
+    Only the other working directory has the record of what they were made with, and so knows which are stale.
     """
     directory, results = directory.resolve(), results.resolve()
     try:
@@ -105,7 +105,7 @@ def _refused(place: _Place, more: str = "") -> AtlasError:
 
 
 def _hold_by_name(path: Path, place: _Place) -> None:
-    """Name this process in a file that only one can make, and remove it when the process ends.
+    """Name this process in a file that only one process can create, and remove it when the process ends.
 
     The file of a process of this machine that is gone is taken over; of another machine that cannot be known.
     """

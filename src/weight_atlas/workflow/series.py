@@ -94,14 +94,14 @@ def _local(source: str, place: str) -> list[Found]:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    """Whether a path is a checkpoint file, or a folder that holds one: not a log, nor a folder that is yet empty."""
+    """Whether a path is a checkpoint file, or a folder that holds one; logs and empty folders are not."""
     if path.is_dir():
         return any(is_weight_file(name) for name in top_files(path))
     return path.suffix in WEIGHT_SUFFIXES
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
-    """What tells paths apart: the parts in which they differ."""
+    """Labels for paths: the parts in which they differ."""
     parts = [[*path.parent.parts, path.name if path.is_dir() else path.stem] for path in paths]
     width = max(map(len, parts))
     rows = [each + [""] * (width - len(each)) for each in parts]

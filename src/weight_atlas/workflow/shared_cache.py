@@ -106,7 +106,7 @@ class SharedCache:
         return self.folder / key[:2] / key
 
     def _set_aside(self, entry: Path) -> None:
-        """Make room where a damaged entry is; who is reading it has its files open."""
+        """Move a damaged entry aside; whoever is reading it has its files open."""
         if entry.is_dir():
             print(f"warning: damaged in the shared cache, and made again: {entry}", flush=True)
             with (
@@ -127,7 +127,7 @@ def key_of(values: Any, inputs: Mapping[str, str | list[str]], *, on_gpu: bool) 
 
 
 def _content(path: str) -> Any:
-    """What the content of an input is known by."""
+    """What identifies the content of an input."""
     if Path(path).suffix == ".json":
         try:
             manifest = json.loads(Path(path).read_bytes())
@@ -155,7 +155,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Have the names in a folder on the disk, as their contents are."""
+    """Write the names in a folder to the disk, where their contents are already."""
     for each in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
         descriptor = os.open(each, os.O_RDONLY)
         try:

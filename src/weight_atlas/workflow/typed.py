@@ -17,7 +17,7 @@ JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", t
 
 
 def typed(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration with every text that the schema cannot mean as a text read as what it can mean.
+    """Return a configuration in which every text that the schema does not allow as a text is read as a value it allows.
 
     A text that fits nothing is returned as it is: the check names it then.
     """
@@ -38,7 +38,7 @@ def _typed(value: Any, schema: Schema, root: Schema) -> Any:
 
 
 def _options(schema: Schema, root: Schema) -> Iterator[Schema]:
-    """The schemas, free of references, of which a value may follow any."""
+    """The schemas, references resolved, any one of which a value may follow."""
     schema = resolved(schema, root)
     yield schema
     for option in schema.get("anyOf", ()):

@@ -1,8 +1,8 @@
 """Steps of this machine in forks of one process, which has their libraries loaded: an import is paid once a run.
 
 A small step spends nearly all its time on importing torch, pandas and others. Snakemake starts each script as a process
-of its own; rules/run.smk hands those of this workflow to the process here, which weight_atlas.workflow.forks is. What
-runs in a fork is a process like any other, with its own log, exit code, memory and times.
+of its own; rules/run.smk hands the scripts of this workflow to the process here (weight_atlas.workflow.forks). A fork
+is a process like any other, with its own log, exit code, memory and times.
 """
 
 import atexit

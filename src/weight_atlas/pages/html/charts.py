@@ -1,6 +1,6 @@
 """What pages draw of each analysis: which columns of which of its tables, as charts.yaml says.
 
-The page draws a chart from the rows that it has of the table anyway; here is only said what goes where.
+The page draws a chart from the rows of the table that it holds anyway; this says only what goes where.
 """
 
 from collections.abc import Iterable, Mapping

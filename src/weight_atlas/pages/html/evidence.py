@@ -1,4 +1,4 @@
-"""The small chart beside a finding that convinces: all values that were looked at on one line, its own in colour."""
+"""The small chart beside a finding: all values that its rule looked at on one line, its own in colour."""
 
 from typing import Any
 
