@@ -121,26 +121,43 @@ def test_relative_imports_are_refused(project):
 
 
 IMPORT_EACH = """
-import json, os, runpy, sys
-import matplotlib.pyplot, pandas, scipy.stats, seaborn, torch, transformers  # once, not once a script
+import builtins, json, runpy, sys
+imports, plain = {}, builtins.__import__
+
+def recorded(name, globals=None, locals=None, fromlist=(), level=0):
+    module = plain(name, globals, locals, fromlist, level)
+    if name.partition(".")[0] == "weight_atlas":
+        parts = name.split(".")
+        names = {".".join(parts[:length + 1]) for length in range(len(parts))}
+        names |= {f"{name}.{each}" for each in fromlist or ()}
+        imports.setdefault(globals["__name__"], set()).update(names & set(sys.modules))
+    return module
+
+builtins.__import__ = recorded
 for script in sys.argv[1:]:
-    if os.fork() == 0:
-        runpy.run_path(script, run_name="imported")
-        own = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "weight_atlas"]
-        print(json.dumps([script, own]), flush=True)
-        os._exit(0)
-    assert os.wait()[1] == 0, script
+    runpy.run_path(script, run_name=script)
+own = {name: module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "weight_atlas"}
+print(json.dumps([{importer: sorted(names) for importer, names in imports.items()}, own]))
 """
 
 
 def test_closure_holds_every_module_that_importing_a_script_loads():
+    """All scripts in one process: what each would load alone follows from who imported what."""
     scripts = sorted(str(path) for path in (ROOT / "scripts").glob("*.py"))
     command = [sys.executable, "-c", IMPORT_EACH, *scripts]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert len(lines) == len(scripts)
-    for script, loaded in map(json.loads, lines):
+    imports, files = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    def loaded(importer, seen):
+        for name in set(imports.get(importer, ())) - seen:
+            seen.add(name)
+            loaded(name, seen)
+        return seen
+
+    of_scripts = {script: loaded(script, set()) for script in scripts}
+    assert set.union(*of_scripts.values()) == set(files), "every import was seen"
+    for script, names in of_scripts.items():
         reached = {str(path) for path in provenance.closure(script, ROOT / "src/weight_atlas").values()}
-        assert set(loaded) <= reached, script
+        assert names and {files[name] for name in names} <= reached, script
 
 
 def test_what_is_kept_of_code_is_that_of_the_bytes_and_damage_is_made_good(tmp_path):
