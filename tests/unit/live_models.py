@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 import transformers
 
@@ -61,6 +62,19 @@ LAYOUTS = {
         "topk_group": 1,
     },
 }  # fmt: skip
+
+
+# One layout of each kind: what the others add is slow to try.
+QUICK = {"llama", "phi3", "gemma2", "gpt2", "mixtral", "gpt_oss", "dbrx", "deepseek_v3"}
+
+
+def layouts(*more: str, without: tuple[str, ...] = ()) -> list:
+    """Parameters of a test of all layouts and of more names, quick ones and slow ones."""
+    return [pytest.param(name, marks=marks_of(name)) for name in (*LAYOUTS, *more) if name not in without]
+
+
+def marks_of(layout: str):
+    return pytest.mark.slow if layout in LAYOUTS.keys() - QUICK else ()
 
 
 # Experts that are modules of their own, as in code that ships with checkpoints: transformers has none left.

@@ -301,6 +301,7 @@ def test_stored_constants_are_no_parameters():
     assert table["parameters"].sum() == sum(map(math.prod, SHAPES.values()))
 
 
+@pytest.mark.slow
 def test_twenty_thousand_tensors_take_seconds():
     config = {**CONFIG, "architectures": ["DeepseekV3ForCausalLM"], "num_hidden_layers": 12, "n_routed_experts": 560}
     shapes = {

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from live_models import LAYOUTS, plant, tiny
+from live_models import layouts, plant, tiny
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Coordinate, anatomy
@@ -29,7 +29,7 @@ def places(layout):
     return live, [planted, *others]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", layouts())
 def test_a_stand_in_that_changes_nothing_gives_the_model_back(layout):
     live, coordinates = places(layout)
     before = {name: parameter.clone() for name, parameter in live.model.named_parameters()}
@@ -46,7 +46,7 @@ def test_a_stand_in_that_changes_nothing_gives_the_model_back(layout):
     assert all(torch.equal(before[name], parameter) for name, parameter in live.model.named_parameters())
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", layouts())
 def test_a_mean_contribution_leaves_the_mean_of_a_channel_and_all_others(layout):
     """Weighted by what the router gives each token: the sum of differences is that of factor * w * (x - mean)."""
     live, (place, *_) = places(layout)

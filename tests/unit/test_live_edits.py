@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from live_models import LAYOUTS, plant, tiny
+from live_models import layouts, plant, tiny
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import Coordinate, anatomy
@@ -22,7 +22,7 @@ def same(before, model):
     return all(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", layouts())
 def test_an_edit_reaches_one_logical_element_and_is_undone(layout):
     model = tiny(layout)
     live = anatomy(model)
@@ -41,7 +41,7 @@ def test_an_edit_reaches_one_logical_element_and_is_undone(layout):
     assert same(before, model)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", layouts())
 def test_a_row_is_an_output_channel_and_a_column_a_neuron(layout):
     """Zero a weight that writes a spike: its row of the layer's output moves, and no other."""
     model = tiny(layout)
@@ -165,7 +165,7 @@ def test_a_value_beyond_the_range_of_its_type_is_refused():
         assert value_at(live, place) == float("inf")
 
 
-@pytest.mark.parametrize("layout", [*LAYOUTS, "gptj", "bloom", "codegen"])
+@pytest.mark.parametrize("layout", layouts("gptj", "bloom", "codegen"))
 def test_a_weight_of_any_role_is_set_where_it_is_read(layout):
     """A single weight, a row, a column and all of every part of a layer and of what lies outside of the layers."""
     live = anatomy(tiny(layout))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from live_models import LAYOUTS, LISTED, VOCABULARY, tiny
+from live_models import LISTED, VOCABULARY, layouts, tiny
 
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.live.anatomy import anatomy
@@ -33,7 +33,7 @@ def plain(model, given: Windows) -> tuple[float, dict]:
 
 
 @pytest.mark.parametrize("memory", [RERUN, KEPT])
-@pytest.mark.parametrize("layout", [*LAYOUTS, LISTED])
+@pytest.mark.parametrize("layout", layouts(LISTED))
 def test_every_parameter_is_visited_once_with_its_gradient(layout, memory):
     model = tiny(layout)
     live, seen = anatomy(model), []

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from live_models import LAYOUTS, plant, random_prompts, tiny
+from live_models import LAYOUTS, marks_of, plant, random_prompts, tiny
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from weight_atlas.live import head as head_module
@@ -45,7 +45,7 @@ def few_positions(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks_of(name)) for name in HEADS])
 @torch.no_grad()
 def test_chunks_are_the_models_own_logits(name, dtype, few_positions):
     layout, settings = HEADS[name]
@@ -82,7 +82,15 @@ def test_a_head_that_is_hooked_or_replaced_is_called(monkeypatch):
     assert torch.allclose(live.head.logits(states), 3 * plain)
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma2", "scaled", "mixtral"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("llama", marks=pytest.mark.slow),
+        "gemma2",
+        pytest.param("scaled", marks=pytest.mark.slow),
+        "mixtral",
+    ],
+)
 def test_sums_do_not_depend_on_the_chunks(name, monkeypatch):
     """Windows, variants with and without restarts, and single measures, against all logits at once."""
     layout, settings = HEADS[name]
@@ -131,7 +139,7 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("work", ["windows", "restarted", "plain", "measures", "cascade", "hooks"])
-@pytest.mark.parametrize("layout", ["llama", "gemma2"])
+@pytest.mark.parametrize("layout", ["llama", pytest.param("gemma2", marks=pytest.mark.slow)])
 def test_no_step_makes_more_logits_than_one_chunk(layout, work, monkeypatch):
     vocabulary, positions = 20_000, 4
     monkeypatch.setattr(head_module, "LOGITS", positions * vocabulary)

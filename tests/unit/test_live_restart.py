@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from live_models import LAYOUTS, plant, tiny
+from live_models import layouts, plant, tiny
 
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.batched_scoring import score_edits
@@ -21,7 +21,7 @@ WINDOWS = fixed_windows(np.random.default_rng(0).integers(5, 300, 60), window=20
 NOT_ENTERED = ("llama4_text", "dbrx")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", layouts())
 @torch.no_grad()
 def test_logits_are_the_models_own(layout):
     live = anatomy(tiny(layout))
@@ -41,7 +41,7 @@ def test_logits_are_the_models_own(layout):
     assert own == {name: module.__dict__.get("forward") for name, module in live.model.named_modules()}
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", layouts())
 def test_variants_score_as_full_passes_do(layout):
     live = anatomy(tiny(layout, sharp=True))
     place = plant(live, 1, 9, 21)
@@ -68,7 +68,7 @@ def test_variants_score_as_full_passes_do(layout):
     assert all(torch.equal(before[name], parameter) for name, parameter in live.model.named_parameters())
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", layouts())
 def test_variants_of_every_other_matrix_of_a_layer_score_as_full_passes_do(layout):
     live = anatomy(tiny(layout, sharp=True))
     places = {}
@@ -132,7 +132,7 @@ def test_keys_and_values_that_later_layers_share_are_noticed():
         assert np.allclose(a.nll, b.nll, rtol=1e-5)
 
 
-@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout not in NOT_ENTERED])
+@pytest.mark.parametrize("layout", layouts(without=NOT_ENTERED))
 @torch.no_grad()
 def test_a_layer_entered_after_its_projection_leaves_what_the_edited_layer_does(layout):
     """Norms after the MLP, gates of shared experts, routing weights: what follows the projection runs for each."""

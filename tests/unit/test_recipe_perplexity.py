@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 from gguf import quants
-from live_models import LAYOUTS, own_text, tiny, word_tokenizer
+from live_models import layouts, own_text, tiny, word_tokenizer
 from safetensors.torch import load_file, save_file
 
 from weight_atlas.ablations.recipe_perplexity import held_out_windows, recipe_perplexity, table_of
@@ -132,7 +132,7 @@ def place_of(row):
     return MatrixPlace(row.role, row.component, row.stack, layer, expert, (int(row.rows), int(row.cols)))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", layouts())
 def test_every_matrix_of_an_inventory_is_found_and_comes_back_bit_for_bit(layout, tmp_path):
     model, table = stored(layout, tmp_path, dtype=torch.bfloat16)
     model = model.bfloat16()

@@ -220,6 +220,7 @@ def test_trends_of_clear_courses(values, pattern):
         assert row["p"] < 1e-6 and abs(row["slope"]) == pytest.approx(10 / 29)
 
 
+@pytest.mark.slow
 def test_noise_is_rarely_a_trend():
     rng = np.random.default_rng(0)
     for depth in (6, 12, 36):
@@ -227,7 +228,10 @@ def test_noise_is_rarely_a_trend():
         assert np.mean(called) <= 0.1, depth
 
 
-@pytest.mark.parametrize("shape", [(4, 4), (8, 40), (16, 16), (64, 64), (64, 172)])
+@pytest.mark.parametrize(
+    "shape",
+    [(4, 4), (8, 40), (16, 16), *(pytest.param(shape, marks=pytest.mark.slow) for shape in ((64, 64), (64, 172)))],
+)
 def test_gaussian_models_have_no_trend(shape):
     for seed in range(4):
         random = np.random.default_rng([*shape, seed])

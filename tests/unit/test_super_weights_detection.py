@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from live_models import LAYOUTS, LISTED, plant, random_prompts, tiny
+from live_models import LAYOUTS, LISTED, layouts, marks_of, plant, random_prompts, tiny
 
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.matrices import matrix_at
@@ -15,7 +15,7 @@ from weight_atlas.super_weights.recording import record
 
 DEFAULTS = SuperWeights()
 PLACES = [
-    (layout, component)
+    pytest.param(layout, component, marks=marks_of(layout))
     for layout in (*LAYOUTS, LISTED)
     for component in {
         "qwen2_moe": ["mlp.experts", "mlp.shared_expert.down_proj"],
@@ -183,7 +183,7 @@ def test_an_activation_without_the_prefix_only_does_not_count():
     assert [one.contribution.coordinate.col for one in found] == [21]
 
 
-@pytest.mark.parametrize("layout", [*LAYOUTS, LISTED])
+@pytest.mark.parametrize("layout", layouts(LISTED))
 def test_a_random_model_has_none(layout):
     live = anatomy(tiny(layout, seed=3))
     recording = record(live, random_prompts())

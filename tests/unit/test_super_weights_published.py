@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from live_models import LAYOUTS, LISTED, plant, tiny, word_tokenizer
+from live_models import LISTED, layouts, plant, tiny, word_tokenizer
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import anatomy
@@ -20,7 +20,7 @@ from weight_atlas.super_weights.survey import survey
 IDS = torch.tensor([[1, 50, 60, 70, 80, 90, 100, 120]])
 
 
-@pytest.mark.parametrize("layout", [*LAYOUTS, LISTED])
+@pytest.mark.parametrize("layout", layouts(LISTED))
 def test_the_planted_weight_is_found_in_logical_coordinates(layout):
     model = tiny(layout)
     live = anatomy(model)

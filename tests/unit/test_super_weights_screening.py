@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from live_models import LAYOUTS, drawn, plant, tiny
+from live_models import drawn, layouts, plant, tiny
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.families.inventory import inventory
@@ -22,7 +22,7 @@ def screened(model, folder, top=8):
     return screen(inventory(checkpoint), lambda row: load_piece(checkpoint, row), top=top)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", layouts())
 def test_the_planted_weight_ranks_first(layout, tmp_path):
     live = anatomy(tiny(layout))
     place = plant(live, 1, 9, 21)

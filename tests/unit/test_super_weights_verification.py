@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from live_models import LAYOUTS, drawn, own_text, plant, random_prompts, tiny, word_tokenizer
+from live_models import drawn, layouts, own_text, plant, random_prompts, tiny, word_tokenizer
 
 from weight_atlas.errors import AtlasError
 from weight_atlas.figures import super_weight_verification as figures
@@ -26,7 +26,7 @@ DEFAULTS = SuperWeightVerification()
 NO_OUTLIERS, NO_EFFECTS = pd.DataFrame(columns=list(SCREENED)), pd.DataFrame(columns=list(ATTRIBUTED), dtype=float)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", layouts())
 def test_the_planted_weight_is_critical(layout):
     live = anatomy(tiny(layout, sharp=True))
     place = plant(live, 1, 9, 21)
