@@ -19,6 +19,14 @@ def step(name: str, *arguments: object) -> None:
 
 
 @contextmanager
+def empty_figures():
+    """Figures are made and their files are empty: for tests of the tables beside them, and of nothing else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, path, **_: Path(path).touch())
+        yield
+
+
+@contextmanager
 def rough_figures():
     """Figures are drawn, but without layout and of few pixels, in half the time: for tests that do not look at them."""
     savefig = Figure.savefig

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pandas as pd
 import pytest
 from standin_hub import Fault
+from steps import empty_figures
 from streamed_models import SOURCE, demo_files, fetched, hub_of, local, products, streamed_parts, tiny_files
 
 from weight_atlas.artifacts import read_table
@@ -20,25 +22,24 @@ from weight_atlas.weights import streaming
 from weight_atlas.weights.streaming import portions
 
 
-@pytest.fixture(scope="module")
-def truth(tmp_path_factory):
-    """What the steps write of a local folder with the same seven shards."""
-    folder = tmp_path_factory.mktemp("local")
-    made = local(folder / "made", demo_files(7))
-    (folder / "products").mkdir()
-    return products(folder / "products", made)
-
-
-def test_the_products_of_a_streamed_model_are_those_of_a_local_copy(truth, tmp_path, monkeypatch):
-    files = demo_files(7)
-    whole = sum(len(body) for name, body in files.items() if name.endswith(".safetensors"))
+@pytest.mark.parametrize(
+    ("files", "figures"),
+    [(tiny_files(7), empty_figures), pytest.param(demo_files(7), nullcontext, marks=pytest.mark.slow)],
+    ids=["tiny", "demo"],
+)
+def test_the_products_of_a_streamed_model_are_those_of_a_local_copy(files, figures, tmp_path, monkeypatch):
+    whole = weights(files)
+    for name in ("local", "products"):
+        (tmp_path / name).mkdir()
+    with figures():
+        truth = products(tmp_path / "local", local(tmp_path / "made", files))
     with hub_of(files, monkeypatch, tmp_path / "hub") as hub:
         made = fetched(tmp_path, SOURCE, stream=True)
         parts = streamed_parts(tmp_path / "parts", made, 3)
         beside = sum(len(files[name]) for name in files if not name.endswith(".safetensors"))
         assert hub.sent - beside <= 1.1 * whole
-    (tmp_path / "products").mkdir()
-    found = products(tmp_path / "products", made, parts)
+    with figures():
+        found = products(tmp_path / "products", made, parts)
     assert [name for name in truth if found[name] != truth[name]] == []
     assert found.keys() == truth.keys()
     assert not list((tmp_path / "parts").rglob("*.safetensors*")), "nothing of the weights is left"
@@ -93,7 +94,7 @@ def test_faults_on_the_way_change_no_number_and_hardly_the_traffic(once, tmp_pat
     same(put_together(parts), once)
 
 
-@pytest.mark.parametrize(("count", "spool_gb"), [(1, 1e-4), (4, 1e-9)])
+@pytest.mark.parametrize(("count", "spool_gb"), [(1, 1e-4), pytest.param(4, 1e-9, marks=pytest.mark.slow)])
 def test_shards_above_the_spool_come_in_ranges(once, tmp_path, monkeypatch, count, spool_gb):
     files = tiny_files(2)
     with hub_of(files, monkeypatch, tmp_path / "hub") as hub:

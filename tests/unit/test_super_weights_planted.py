@@ -49,7 +49,7 @@ def said(tmp_path, monkeypatch):
         # Text that the model itself goes on with, so that harm can be measured on random weights.
         windows = own_text(live, windows=6, length=16)
         monkeypatch.setattr(verdict, "verification_windows", lambda *given, **named: windows)
-        how = SuperWeightVerification(**{"score_every": 1, "draws": 5, **settings})
+        how = SuperWeightVerification(**{"score_every": 1, "draws": 5, "removals": 8, **settings})
         effects = attribute(live, windows, WeightAttribution()).table
         _, written = verdict.verified(live, word_tokenizer(bos=True), found, pd.DataFrame(), screening, effects, how)
         table = pd.DataFrame({"layer": [], "row": [], "column": [], "component": []})
@@ -72,7 +72,7 @@ def test_a_weight_of_the_last_layer_is_found_by_its_size_and_verified(said):
     assert "only after the last layer, where W_down [9, 21] stands out" in text
 
 
-@pytest.mark.parametrize("source", ["screening", "activation"])
+@pytest.mark.parametrize("source", ["screening", pytest.param("activation", marks=pytest.mark.slow)])
 def test_a_weight_of_attention_is_found_by_its_size_or_the_activation_that_it_writes(said, source, monkeypatch):
     if source == "activation":
         monkeypatch.setattr(outliers, "STANDS_OUT", math.inf)
@@ -103,7 +103,7 @@ def test_a_weight_of_attention_is_found_by_its_size_or_the_activation_that_it_wr
     assert "born in attention" in text
 
 
-@pytest.mark.parametrize("role", ["W_down", "W_O"])
+@pytest.mark.parametrize("role", ["W_down", pytest.param("W_O", marks=pytest.mark.slow)])
 def test_a_bias_that_writes_a_massive_activation_is_named(said, role):
     live = anatomy(tiny("gpt2", sharp=True))
     block = live.layers[1]
@@ -126,6 +126,7 @@ def test_a_weight_of_the_embedding_is_found(said):
     assert "born in the embedding" in text
 
 
+@pytest.mark.slow
 def test_a_weight_that_another_balances_is_found_by_its_size_and_the_gain_behind_it_as_its_partner(said):
     """Two constants cancel in the logit of one token, so that no loss depends on either to first order."""
     live = anatomy(tiny("llama", sharp=True))
@@ -224,6 +225,7 @@ def test_outliers_that_nobody_tries_are_not_said_to_be_none(said):
     assert "not tried were 5 by their size and" in findings[-1][1]
 
 
+@pytest.mark.slow
 def test_an_outlier_whose_harm_is_uncertain_is_verified_and_not_passed_over(said):
     live = anatomy(tiny("llama", sharp=True))
     for projection in live.projections:
