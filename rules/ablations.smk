@@ -7,8 +7,8 @@ Required: <results>/checkpoints/{model}.json, <results>/super_weights/{model}.js
 <results>/corpus/{corpus}.parquet.
 Produces: <results>/variant_perplexity/{model}/{ablation}/{corpus}.parquet, <results>/ablation_perplexity/{model}.csv,
 <results>/bundled_tasks/*.jsonl, <results>/task_requests/{model}/{task}.parquet,
-<results>/ablation_eval/{model}/{ablation}/{task}.parquet, <results>/ablation_impact/{model}/{ablation}.csv, and per
-model scaling_sweep, quantization_ablation and impact_summary; over models impact_comparison.
+<results>/ablation_eval/{model}/{ablation}/{task}.parquet, and per model <results>/ablation_impact/{model}/{ablation}.csv,
+scaling_sweep, quantization_ablation and impact_summary; over models impact_comparison.
 """
 
 from weight_atlas.ablations.choices import BUNDLED_TASKS
@@ -25,8 +25,7 @@ TASK_FILES = {
     "data": "<results>/bundled_tasks/{bundled}.jsonl",
 }
 WINDOW_SCORES = "<results>/variant_perplexity/{{model}}/{ablation}/{corpus}"
-EVALUATION = "<results>/ablation_eval/{{model}}/{{ablation}}/{task}"
-UNCHANGED = "<results>/ablation_eval/{{model}}/baseline/{task}"
+EVALUATION = "<results>/ablation_eval/{{model}}/{ablation}/{task}"
 
 
 wildcard_constraints:
@@ -137,45 +136,6 @@ use rule per_job_on_gpu as ablation_eval with:
         },
 
 
-use rule per_job as ablation_impact with:
-    """What the variants of one ablation cost on every task, item by item against the unchanged model."""
-    input:
-        scores=lambda wildcards: expand(
-            f"{EVALUATION}.json", task=choices.tasks_of(wildcards.model, wildcards.ablation)
-        ),
-        documents=lambda wildcards: expand(
-            f"{EVALUATION}.parquet", task=choices.tasks_of(wildcards.model, wildcards.ablation)
-        ),
-        baseline_documents=lambda wildcards: expand(
-            f"{UNCHANGED}.parquet", task=choices.tasks_of(wildcards.model, wildcards.ablation)
-        ),
-        descriptions=expand(f"{WINDOW_SCORES}.json", ablation="{ablation}", corpus=choices.corpora),
-        windows=expand(f"{WINDOW_SCORES}.parquet", ablation="{ablation}", corpus=choices.corpora),
-        baseline_windows=expand(f"{WINDOW_SCORES}.parquet", ablation="baseline", corpus=choices.corpora),
-    output:
-        table="<results>/ablation_impact/{model}/{ablation}.csv",
-    pathvars:
-        job="ablation_impact/{model}/{ablation}",
-    conda:
-        "../envs/lm.yaml"
-    params:
-        **step("ablation_impact"),
-        options=options("ablation_impact"),
-
-
-use rule per_model as scaling_sweep with:
-    """Perplexity and accuracies with the super weights multiplied by several factors."""
-    input:
-        impact="<results>/ablation_impact/{model}/scaling_sweep.csv",
-    output:
-        table=shown("<results>/scaling_sweep/{model}.csv", "table"),
-        figure=shown("<results>/scaling_sweep/{model}.png", "figure"),
-    pathvars:
-        step="scaling_sweep",
-    params:
-        **step("scaling_sweep"),
-
-
 use rule per_model_on_gpu as quantization_ablation with:
     """Round-to-nearest quantization, plain and sparing super weights: weights' error beside perplexity."""
     input:
@@ -196,17 +156,26 @@ use rule per_model_on_gpu as quantization_ablation with:
 
 
 use rule per_model as impact_summary with:
-    """What every ablation costs a model, on every task, in one table and one figure."""
+    """What every ablation costs a model, on every task, item by item against the unchanged model."""
     input:
-        impacts=expand("<results>/ablation_impact/{{model}}/{ablation}.csv", ablation=choices.ablations),
+        scores=evaluations(f"{EVALUATION}.json"),
+        documents=evaluations(f"{EVALUATION}.parquet"),
+        descriptions=window_scores(f"{WINDOW_SCORES}.json"),
+        windows=window_scores(f"{WINDOW_SCORES}.parquet"),
     output:
+        impacts=expand("<results>/ablation_impact/{{model}}/{ablation}.csv", ablation=choices.ablations),
         table=shown("<results>/impact_summary/{model}.csv", "table"),
         headline="<results>/impact_summary/{model}/headline.csv",
         figure=shown("<results>/impact_summary/{model}.png", "figure"),
+        sweep=shown("<results>/scaling_sweep/{model}.csv", "table"),
+        sweep_figure=shown("<results>/scaling_sweep/{model}.png", "figure"),
     pathvars:
         step="impact_summary",
+    conda:
+        "../envs/lm.yaml"
     params:
         **step("impact_summary"),
+        options=options("ablation_impact"),
 
 
 use rule per_job as impact_comparison with:

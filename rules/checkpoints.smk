@@ -2,8 +2,8 @@
 
 Required: the sources of the models in the configuration.
 Produces: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}.parquet,
-<results>/architecture_summary/{model}.csv with its tables and figures; <results>/run_config/{model}.json and
-<results>/run_config.json, which say what all of it was made with.
+<results>/architecture_summary/{model}.csv with its tables and figures; <results>/run_config.json, which says what all of
+it was made with, of each model by <results>/run_config/{model}.json.
 """
 
 from weight_atlas.checkpoint.source import local_files, local_state
@@ -33,21 +33,6 @@ rule checkpoints:
     """The manifests of all models."""
     input:
         expand("<results>/checkpoints/{model}.json", model=config["models"]),
-
-
-use rule per_model as run_config with:
-    """What a model was analysed with: source, commit, effort, seed, and the settings that hold for it."""
-    input:
-        checkpoint="<results>/checkpoints/{model}.json",
-    output:
-        record="<results>/run_config/{model}.json",
-    pathvars:
-        step="run_config",
-    params:
-        **step("run_config"),
-        options=lambda wildcards: {
-            "configuration": run_config.of_model(config, wildcards.model, selection.analyses_of(wildcards.model))
-        },
 
 
 use rule per_job as run_configs with:

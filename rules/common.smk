@@ -23,7 +23,7 @@ from weight_atlas.failed_run import write_unfinished_pages
 from weight_atlas.file_states import states_of
 from weight_atlas.findings.rules import files as files_of_findings
 from weight_atlas.paths import user_path
-from weight_atlas.settings.analyses import ANALYSES
+from weight_atlas.settings.analyses import ANALYSES, MADE_WITH
 from weight_atlas.workflow.gpus import visible_devices
 from weight_atlas.workflow.needs import SPECTRA_ON_GPU, megabytes, minutes, size_of
 from weight_atlas.workflow.location import LIBRARY
@@ -126,11 +126,22 @@ def for_models(analysis, pattern, **wildcards):
     return expand(pattern, model=selection.models_with(analysis), **wildcards)
 
 
+def rule_of(analysis):
+    return getattr(rules, MADE_WITH.get(analysis, analysis))
+
+
+@functools.cache
+def outputs_of(analysis):
+    """What the rule of an analysis writes into the folder that is named like the analysis."""
+    folder = f"{config['pathvars']['results']}/{analysis}"
+    return [path for path in rule_of(analysis).output if path.startswith(f"{folder}/")]
+
+
 @functools.cache
 def products_of(model):
-    """All outputs of a model's analyses: what the rule named like the analysis writes."""
+    """All outputs of a model's analyses."""
     names = {"corpus": list(config["corpora"]), "recipe": list(config["recipes"])}
-    patterns = [pattern for name in selection.analyses_of(model) for pattern in getattr(rules, name).output]
+    patterns = [pattern for name in selection.analyses_of(model) for pattern in outputs_of(name)]
     return sorted({path for pattern in patterns for path in expand(pattern, model=model, **names)})
 
 
@@ -152,7 +163,7 @@ def judged_products_of(model):
     """What the findings of a model are made of: of its analyses the tables that rules of findings read, also such as
     these analyses read themselves, or are made with them, and the JSON files, which may state findings.
     """
-    patterns = {pattern for name in selection.analyses_of(model) for pattern in getattr(rules, name).input}
+    patterns = {pattern for name in selection.analyses_of(model) for pattern in rule_of(name).input}
     beside = {pattern for rule in workflow.rules if patterns & {*rule.output} for pattern in rule.output}
     read = {pattern.format(model=model) for pattern in {*patterns, *beside} if of_a_model(pattern)}
     made = products_of(model)
@@ -171,7 +182,7 @@ CARDS = {
 
 
 def cards_of(model):
-    read = {str(path) for name in selection.analyses_of(model) for path in getattr(rules, name).input}
+    read = {str(path) for name in selection.analyses_of(model) for path in rule_of(name).input}
     results = config["pathvars"]["results"]
     made = [name for name, path in CARDS.items() if path.replace("<results>", results) in read]
     return {name: CARDS[name] for name in ("checkpoint", "tensor_inventory", *made)}

@@ -1,6 +1,6 @@
 """What jobs read where that depends on the configuration: functions for `input:`, by the rules that they are for.
 
-Required: config, selection, runs.
+Required: config, selection, choices, runs.
 Produces: nothing.
 """
 
@@ -83,6 +83,23 @@ def checkpoints_before(wildcards):
         for other, model in runs.before(wildcards.series, wildcards.model).items()
         for name, file in files.items()
     }
+
+
+def evaluations(pattern):
+    """For `input:`, a pattern filled for every task on which an ablation is evaluated that a model's analyses ask for."""
+    return lambda wildcards: [
+        pattern.format(ablation=ablation, task=task)
+        for ablation, task in choices.evaluations(wildcards.model, selection.analyses_of(wildcards.model))
+    ]
+
+
+def window_scores(pattern):
+    """For `input:`, a pattern filled for every corpus on which such an ablation's perplexity is measured."""
+    return lambda wildcards: [
+        pattern.format(ablation=ablation, corpus=corpus)
+        for ablation in choices.compared(selection.analyses_of(wildcards.model))
+        for corpus in choices.corpora
+    ]
 
 
 def spared_weights(wildcards):

@@ -1,7 +1,8 @@
 """The findings of each model, its page, and the page over all of them.
 
 Required: the outputs of the models' analyses and of the comparisons of models, report/*.rst.
-Produces: <results>/findings/{model}.json and .csv, <results>/atlas/{model}.md and .json, <results>/overview/models.md;
+Produces: <results>/findings/{model}.json and .csv, <results>/atlas/{model}.md and .json, <results>/run_config/{model}.json,
+<results>/overview/models.md;
 for a browser <results>/atlas/index.html, <results>/atlas/models/{model}.html and what they share.
 """
 
@@ -36,7 +37,7 @@ rule all_findings:
 
 
 use rule per_model as atlas with:
-    """The pages of a model, as Markdown and for a browser: headline, findings, map, figures and tables."""
+    """The pages of a model, as Markdown and for a browser, and what it was analysed with: source, commit, settings."""
     input:
         unpack(lambda wildcards: cards_of(wildcards.model)),
         products=lambda wildcards: products_of(wildcards.model),
@@ -49,10 +50,14 @@ use rule per_model as atlas with:
         browser="<results>/atlas/models/{model}.html",
         data=directory("<results>/atlas/models/{model}"),
         summary="<results>/atlas/{model}.json",
+        record="<results>/run_config/{model}.json",
     pathvars:
         step="atlas",
     params:
         **step("atlas"),
+        options=lambda wildcards: {
+            "configuration": run_config.of_model(config, wildcards.model, selection.analyses_of(wildcards.model))
+        },
 
 
 use rule per_job as overview with:

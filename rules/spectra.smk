@@ -40,7 +40,7 @@ use rule per_model as singular_values with:
 
 
 use rule per_model as effective_rank with:
-    """Effective rank of every weight matrix, by layer and role."""
+    """Effective rank of every weight matrix, by layer and role, and close views of single ones."""
     input:
         singular_values="<results>/singular_values/{model}.parquet",
     output:
@@ -50,11 +50,14 @@ use rule per_model as effective_rank with:
         phase_statistics="<results>/effective_rank/{model}/phases.csv",
         trends="<results>/effective_rank/{model}/trends.csv",
         figure=shown("<results>/effective_rank/{model}.png", "figure"),
+        view=shown("<results>/spectrum_view/{model}.csv", "table"),
+        components="<results>/spectrum_view/{model}/components.csv",
+        view_figure=shown("<results>/spectrum_view/{model}.png", "figure"),
     pathvars:
         step="effective_rank",
     params:
         **step("effective_rank"),
-        options=options("effective_rank"),
+        options={**config["effective_rank"], **config["spectrum_view"]},
 
 
 rule effective_ranks:
@@ -122,21 +125,6 @@ rule heavy_tails:
     """The heavy-tail tables of all models."""
     input:
         for_models("heavy_tail", "<results>/heavy_tail/{model}.csv"),
-
-
-use rule per_model as spectrum_view with:
-    """Close views of single weight matrices: energy per component, cumulative, milestones."""
-    input:
-        singular_values="<results>/singular_values/{model}.parquet",
-    output:
-        table=shown("<results>/spectrum_view/{model}.csv", "table"),
-        components="<results>/spectrum_view/{model}/components.csv",
-        figure=shown("<results>/spectrum_view/{model}.png", "figure"),
-    pathvars:
-        step="spectrum_view",
-    params:
-        **step("spectrum_view"),
-        options=options("spectrum_view"),
 
 
 rule spectrum_views:

@@ -42,35 +42,22 @@ use rule per_model as neuron_scan with:
         options=options("neuron_scan"),
 
 
-use rule per_model as neuron_labels with:
-    """What kind of effect each neuron has, and the map of all neurons."""
-    input:
-        neuron_scan="<results>/neuron_scan/{model}.parquet",
-        tensor_inventory="<results>/tensor_inventory/{model}.parquet",
-    output:
-        table="<results>/neuron_labels/{model}.parquet",
-        counts=shown("<results>/neuron_labels/{model}.csv", "table"),
-        figure=shown("<results>/neuron_labels/{model}.png", "figure"),
-    pathvars:
-        step="neuron_labels",
-    params:
-        **step("neuron_labels"),
-        options=options("neuron_labels"),
-
-
 use rule per_model as neuron_effects with:
-    """What single neurons do to the vocabulary: cards, tables and figures."""
+    """What kind of effect each neuron has on the vocabulary, the map of all, and cards of single ones."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         tensor_inventory="<results>/tensor_inventory/{model}.parquet",
         token_classes="<results>/token_classes/{model}.parquet",
-        neuron_labels="<results>/neuron_labels/{model}.parquet",
+        neuron_scan="<results>/neuron_scan/{model}.parquet",
         super_weights=lambda wildcards: (
             ["<results>/super_weights/{model}.json"]
             if "super_weights" in selection.analyses_of(wildcards.model)
             else []
         ),
     output:
+        labels="<results>/neuron_labels/{model}.parquet",
+        counts=shown("<results>/neuron_labels/{model}.csv", "table"),
+        map_of_all=shown("<results>/neuron_labels/{model}.png", "figure"),
         cards="<results>/neuron_effects/{model}/neurons.jsonl",
         table=shown("<results>/neuron_effects/{model}/neurons.csv", "table"),
         figure=shown("<results>/neuron_effects/{model}.png", "figure"),
@@ -81,26 +68,11 @@ use rule per_model as neuron_effects with:
         **needs(gpu=one_gpu),
     params:
         **step("neuron_effects"),
-        options=options("neuron_effects"),
-
-
-use rule per_model as windows with:
-    """Windows of token ids that all interventions on a model share."""
-    input:
-        checkpoint="<results>/checkpoints/{model}.json",
-        text=corpus_of("windows"),
-    output:
-        table="<results>/windows/{model}.parquet",
-        report=shown("<results>/windows/{model}.json", "description"),
-    pathvars:
-        step="windows",
-    params:
-        **step("windows"),
-        options=options("windows", "trust_remote_code"),
+        options={**config["neuron_labels"], **config["neuron_effects"]},
 
 
 use rule per_model as intervention_targets with:
-    """The weights to intervene on: detected super weights and configured coordinates."""
+    """The weights to intervene on, detected and configured ones, and the windows of text that interventions share."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
         tensor_inventory="<results>/tensor_inventory/{model}.parquet",
@@ -109,13 +81,19 @@ use rule per_model as intervention_targets with:
             if selection.section("intervention_targets", wildcards.model)["most"]
             else []
         ),
+        text=corpus_of("windows"),
     output:
         targets="<results>/intervention_targets/{model}.json",
+        windows="<results>/windows/{model}.parquet",
+        report=shown("<results>/windows/{model}.json", "description"),
     pathvars:
         step="intervention_targets",
     params:
         **step("intervention_targets"),
-        options=options("intervention_targets"),
+        options=lambda wildcards: {
+            **selection.section("intervention_targets", wildcards.model),
+            **options("windows", "trust_remote_code")(wildcards),
+        },
 
 
 use rule per_model_on_gpu as interventions with:

@@ -32,7 +32,7 @@ rule value_histograms:
 
 
 use rule per_model as weight_statistics with:
-    """Statistics of the values of every tensor, by tensor, role and layer."""
+    """Statistics of the values of every tensor, by tensor, role and layer, and their cumulative distributions."""
     input:
         histograms="<results>/value_histogram/{model}.parquet",
     output:
@@ -45,6 +45,8 @@ use rule per_model as weight_statistics with:
         figure=shown("<results>/weight_statistics/{model}.png", "figure"),
         kurtosis=shown("<results>/weight_statistics/{model}/kurtosis.png", "kurtosis by layer"),
         views=shown("<results>/weight_statistics/{model}/tensors.png", "chosen tensors"),
+        cdf=shown("<results>/weight_cdf/{model}.csv", "table"),
+        cdf_figure=shown("<results>/weight_cdf/{model}.png", "figure"),
     pathvars:
         step="weight_statistics",
     params:
@@ -56,19 +58,6 @@ rule weight_statistic_tables:
     """The weight statistics of all models."""
     input:
         for_models("weight_statistics", "<results>/weight_statistics/{model}.csv"),
-
-
-use rule per_model as weight_cdf with:
-    """Cumulative distribution of the weights, by role and layer."""
-    input:
-        histograms="<results>/value_histogram/{model}.parquet",
-    output:
-        table=shown("<results>/weight_cdf/{model}.csv", "table"),
-        figure=shown("<results>/weight_cdf/{model}.png", "figure"),
-    pathvars:
-        step="weight_cdf",
-    params:
-        **step("weight_cdf"),
 
 
 rule weight_cdfs:

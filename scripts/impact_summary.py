@@ -1,19 +1,49 @@
-"""What every ablation costs a model, on every task, in one table and one figure."""
+"""What every ablation costs a model, on every task: tables by ablation, of all, and of the scaling sweep."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from weight_atlas.ablations.impact import headlines
-from weight_atlas.artifacts import write_table
+from weight_atlas.ablations.impact import by_factor, headlines
+from weight_atlas.ablations.impact_files import Measured, impact_of
+from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.figures.ablation_impact import impact_panels
+from weight_atlas.figures.ablation_scaling import scaling_curves
 from weight_atlas.figures.style import save_figure
-from weight_atlas.not_applicable import applicable
+from weight_atlas.not_applicable import applicable, left_without
+from weight_atlas.settings.ablations import AblationImpact
 from weight_atlas.workflow.step import run_step
 
 
-def main(impacts: list[Path], *, table: Path, headline: Path, figure: Path) -> None:
-    """Write all rows of the impact tables, those of each task's main metric, and the figure of the latter."""
+def main(
+    scores: list[Path],
+    documents: list[Path],
+    descriptions: list[Path],
+    windows: list[Path],
+    *,
+    impacts: list[Path],
+    table: Path,
+    headline: Path,
+    figure: Path,
+    sweep: Path,
+    sweep_figure: Path,
+    settings: AblationImpact,
+) -> None:
+    """Write the impact table of each ablation, all their rows, those of each task's main metric, and the figures.
+
+    scores, documents: of each ablation and task, the unchanged model's among them; descriptions, windows: of each
+    ablation and corpus. Each lies in a folder named like its ablation. impacts: one a known ablation; those that no
+    analysis of the model asks for, of which nothing is given, say so. sweep: over the factors of the scaling sweep, a
+    factor of 1 being the unchanged model.
+    """
+    given = Measured(scores, documents, descriptions, windows)
+    for path in impacts:
+        with left_without([path]):
+            write_table(path, impact_of(path.stem, given, settings))
+    with left_without([sweep, sweep_figure]):
+        curves = by_factor(read_table(next(path for path in impacts if path.stem == "scaling_sweep")))
+        write_table(sweep, curves)
+        save_figure(sweep_figure, scaling_curves(curves))
     rows = pd.concat(applicable(impacts).values(), ignore_index=True)
     write_table(table, rows)
     write_table(headline, headlines(rows))

@@ -15,6 +15,7 @@ from imports import imports
 from parsed_workflow import parsed_steps
 
 from weight_atlas import metrics
+from weight_atlas.settings.analyses import MADE_WITH
 from weight_atlas.settings.base import NAME
 from weight_atlas.workflow.needs import NEEDS
 from weight_atlas.workflow.provenance import closure, code_digest
@@ -28,7 +29,10 @@ STEPS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
 ALSO_WRITES = {
     "fetch_checkpoint": ["checkpoints"],
     "value_histogram": ["weight_profile"],
+    "intervention_targets": ["windows"],
+    "impact_summary": ["ablation_impact"],
     "run_configs": ["run_config.json"],
+    "atlas": ["run_config"],
     "overview": ["atlas"],
     "pair_page": ["atlas"],
     "series_page": ["atlas"],
@@ -66,20 +70,23 @@ def test_one_name_runs_through():
     for name, rule in parsed_steps().items():
         assert rule.script == f"../scripts/{name}.py"
         assert rule.params.code(WILDCARDS)[0] == code_digest(ROOT / f"scripts/{name}.py", LIBRARY)
-        assert {path.split("/")[1] for path in rule.output} <= {name, *ALSO_WRITES.get(name, ())}
+        beside = [*ALSO_WRITES.get(name, ()), *(each for each, by in MADE_WITH.items() if by == name)]
+        assert {path.split("/")[1] for path in rule.output} <= {name, *beside}
         for path, folder in ((rule.log[0], "logs"), (rule.benchmark, "logs/benchmarks")):
             assert re.match(rf"{folder}/{name}[/.]", path), path
         for path in rule.output:
             if shown := path.flags.get("report"):
-                assert Path(shown.caption.get_path_or_uri(secret_free=True)).resolve() == ROOT / f"report/{name}.rst"
-                assert (ROOT / f"report/{name}.rst").is_file()
+                caption = ROOT / f"report/{path.split('/')[1]}.rst"
+                assert Path(shown.caption.get_path_or_uri(secret_free=True)).resolve() == caption
+                assert caption.is_file()
 
 
 def test_every_table_is_in_the_registry_of_metrics():
     """And every table of the registry is an output; which columns they have is tested on a run."""
     paths = [path for rule in parsed_steps().values() for path in rule.output]
-    # {model,a|b} of constrained wildcards, and names that Snakemake gives the parts
+    # {model,a|b} of constrained wildcards, names that Snakemake gives the parts, and one file for each ablation
     files = {re.sub(r"\{(\w+),[^}]*\}", r"{\1}", path).removeprefix("results/") for path in paths}
+    files = {re.sub(r"^(ablation_impact/\{model\})/\w+", r"\1/{ablation}", file) for file in files}
     registered = {table.file for table in metrics.tables().values()}
     assert {file for file in files if file.endswith((".csv", ".parquet"))} - registered == set()
     assert registered - files == set()
@@ -112,7 +119,9 @@ def test_outputs_are_the_paths_that_main_must_be_given_by_keyword(name):
     (main,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
     given = zip(main.args.kwonlyargs, main.args.kw_defaults, strict=True)
     assert outputs == {
-        each.arg for each, default in given if default is None and ast.unparse(each.annotation) == "Path"
+        each.arg
+        for each, default in given
+        if default is None and ast.unparse(each.annotation) in ("Path", "list[Path]")
     }
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from parsed_workflow import parsed_steps
 
-from weight_atlas.settings.analyses import ANALYSES
+from weight_atlas.settings.analyses import ANALYSES, MADE_WITH
 from weight_atlas.settings.base import Settings
 from weight_atlas.settings.configuration import Configuration
 from weight_atlas.workflow.arguments import names_of
@@ -116,5 +116,8 @@ def test_every_analysis_is_a_rule_whose_results_a_target_collects():
     for path in (ROOT / "rules").glob("*.smk"):
         text = path.read_text()
         collected |= {name for name in ANALYSES if f'for_models("{name}"' in text}
-    assert set(ANALYSES) <= set(STEPS)
+    assert set(ANALYSES) - MADE_WITH.keys() <= set(STEPS)
     assert collected == set(ANALYSES)
+    for name in ANALYSES:
+        made = parsed_steps()[MADE_WITH.get(name, name)].output
+        assert [path for path in made if path.startswith(f"results/{name}/")], name

@@ -50,6 +50,18 @@ def test_the_unchanged_model_and_the_two_products_are_ablations_like_the_configu
     assert choices.settings("demo", "quantization_ablation") == {"weights": None, "quantize": quantize}
 
 
+def test_what_analyses_ask_for_is_evaluated_and_nothing_else():
+    choices = Choices(CONFIG)
+    assert choices.compared(["impact_summary", "scaling_sweep"]) == choices.ablations
+    assert choices.compared(["scaling_sweep", "super_weights"]) == ["baseline", "scaling_sweep"]
+    assert choices.evaluations("demo", ["scaling_sweep"]) == [("baseline", "arc"), ("scaling_sweep", "arc")]
+    everything = [("detected", "words"), ("scaling_sweep", "arc"), ("quantization_ablation", "words")]
+    assert choices.evaluations("demo", ["impact_summary"]) == [("baseline", "arc"), ("baseline", "words"), *everything]
+    # Of files that are asked for by name: not the sweeps, which are analyses.
+    assert choices.compared([]) == ["baseline", "detected", "given"]
+    assert choices.evaluations("demo", []) == [("baseline", "words"), ("detected", "words")]
+
+
 def test_tasks_are_no_part_of_an_ablations_settings():
     """Else one more task would run the others again."""
     more = changed("ablations", detected={**CONFIG["ablations"]["detected"], "tasks": ["arc", "words"]})

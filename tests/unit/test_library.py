@@ -207,18 +207,15 @@ def test_neurons_and_interventions_of_the_api_are_those_of_the_steps(files, mode
     manifest, tensors, classes = (files / name for name in ("manifest.json", "tensors.parquet", "classes.parquet"))
     artifact, labels, targets = (files / name for name in ("super_weights.json", "labels.parquet", "targets.json"))
     step(
-        "neuron_labels", files / "neurons.parquet", tensors, "--table", labels, "--counts", files / "counts.csv",
-        "--figure", files / "map.png",
-    )  # fmt: skip
-    step(
-        "neuron_effects", manifest, tensors, classes, labels, "--super-weights", artifact, "--cards",
+        "neuron_effects", manifest, tensors, classes, files / "neurons.parquet", "--super-weights", artifact,
+        "--labels", labels, "--counts", files / "counts.csv", "--map-of-all", files / "map.png", "--cards",
         files / "cards.jsonl", "--table", files / "cards.csv", "--figure", files / "cards.png", "--figures",
         files / "cards", "--top-k", 1, "--tokens", 5,
     )  # fmt: skip
-    step("intervention_targets", manifest, tensors, artifact, "--targets", targets)
     step(
-        "windows", manifest, files / "text.parquet", "--table", files / "sliding.parquet",
-        "--report", files / "sliding.json", "--window-len", 64, "--tokens", 1000,
+        "intervention_targets", manifest, tensors, files / "text.parquet", artifact, "--targets", targets,
+        "--windows", files / "sliding.parquet", "--report", files / "sliding.json", "--window-len", 64,
+        "--tokens", 1000,
     )  # fmt: skip
     step(
         "cascade", manifest, targets, files / "sliding.parquet", "--table", files / "cascade.csv",

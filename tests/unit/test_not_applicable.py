@@ -1,7 +1,6 @@
 """What does not apply leaves artifacts that say why, and what builds on them does not apply either."""
 
 import pickle
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from weight_atlas.ablations.impact_files import Measured, impact_of
 from weight_atlas.artifacts import read_json, read_table, write_json, write_table, write_text
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.figures.style import message, save_figure
@@ -61,12 +61,13 @@ def test_what_reads_such_an_artifact_does_not_apply_either(tmp_path, monkeypatch
 
 def test_the_same_from_the_command_line(tmp_path):
     write_not_applicable(tmp_path / "sigma.parquet", REASON)
-    options = {"--singular-values": "sigma.parquet", "--table": "t.csv", "--components": "c.csv", "--figure": "f.png"}
-    command = [sys.executable, ROOT / "scripts/spectrum_view.py", *(part for pair in options.items() for part in pair)]
+    outputs = {"--table": "t.csv", "--summary": "s.json", "--figure": "f.png", "--densities": "d.png"}
+    options = {"--singular-values": "sigma.parquet", **outputs}
+    command = [sys.executable, ROOT / "scripts/heavy_tail.py", *(part for pair in options.items() for part in pair)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"not applicable: {REASON}" in done.stdout
-    assert [reason_of(tmp_path / name) for name in ("t.csv", "c.csv", "f.png")] == [REASON] * 3
+    assert [reason_of(tmp_path / name) for name in outputs.values()] == [REASON] * 4
 
 
 def test_the_artifacts_have_the_same_bytes_each_time(tmp_path):
@@ -108,7 +109,7 @@ def test_it_crosses_processes_as_what_it_is():
 
 @pytest.fixture
 def impact(tmp_path):
-    """Run ablation_impact on a corpus and two tasks, of which some do not apply."""
+    """The impact of an ablation on a corpus and two tasks, of which some do not apply."""
     windows = pd.DataFrame(
         {"variant": "baseline", "window": [0, 1], "document": [0, 1], "tokens": [4, 4], "nll": [8.0, 9.0]}
     )
@@ -121,32 +122,31 @@ def impact(tmp_path):
         "chance": {"t": 0.5},
     }
 
-    def run(corpus: bool, tasks: dict[str, bool]) -> Path:
-        ends = {"baseline_windows": "parquet", "windows": "parquet", "descriptions": "json"}
-        parts = {"text": dict(zip(ends, (windows, zeroed, record), strict=True))}
-        ends |= {"baseline_documents": "parquet", "documents": "parquet", "scores": "json"}
-        unchanged = items.assign(variant="baseline")
-        parts |= {task: {"baseline_documents": unchanged, "documents": items, "scores": record} for task in tasks}
-        paths = {}
-        for part, artifacts in parts.items():
-            for key, content in artifacts.items():
-                path = tmp_path / key / f"{part}.{ends[key]}"
-                paths.setdefault(key, []).append(path)
-                if not {"text": corpus, **tasks}[part]:
-                    write_not_applicable(path, f"too long: {part}")
-                elif isinstance(content, dict):
-                    write_json(path, content)
+    def run(corpus: bool, tasks: dict[str, bool]) -> pd.DataFrame:
+        evaluated = dict.fromkeys(tasks, (record, items))
+        files = {"text": (record, zeroed), **evaluated}
+        unchanged = {"text": (record, windows), **{task: (record, items.assign(variant="baseline")) for task in tasks}}
+        for folder, contents in (("baseline", unchanged), ("mine", files)):
+            for part, (about, rows) in contents.items():
+                path = tmp_path / folder / f"{part}.json"
+                if {"text": corpus, **tasks}[part]:
+                    write_json(path, about)
+                    write_table(path.with_suffix(".parquet"), rows)
                 else:
-                    write_table(path, content)
-        main = runpy.run_path(str(ROOT / "scripts/ablation_impact.py"))["main"]
-        main(**paths, table=tmp_path / "impact.csv", ablation="mine", settings=AblationImpact(resamples=100))
-        return tmp_path / "impact.csv"
+                    write_not_applicable(path, f"too long: {part}")
+                    write_not_applicable(path.with_suffix(".parquet"), f"too long: {part}")
+        found = [
+            [tmp_path / folder / f"{part}.{end}" for folder in ("baseline", "mine") for part in parts]
+            for parts in (tasks, ["text"])
+            for end in ("json", "parquet")
+        ]
+        return impact_of("mine", Measured(*found), AblationImpact(resamples=100))
 
     return run
 
 
 def test_a_task_that_does_not_apply_is_left_out_of_the_impact_with_a_note(impact):
-    table = read_table(impact(True, {"short": True, "long": False}))
+    table = impact(True, {"short": True, "long": False})
     measured = table[table.task.notna()]
     assert list(measured.task) == ["text", "short"]
     assert measured.set_index("task").value["text"] == pytest.approx(np.exp(20 / 8))
@@ -157,6 +157,11 @@ def test_a_task_that_does_not_apply_is_left_out_of_the_impact_with_a_note(impact
 def test_an_impact_of_which_nothing_applies_does_not_apply(impact):
     with pytest.raises(NotApplicable, match="too long: text; too long: long"):
         impact(False, {"long": False})
+
+
+def test_the_impact_of_what_no_analysis_asks_for_says_so():
+    with pytest.raises(NotApplicable, match="no analysis of the model asks what other costs"):
+        impact_of("other", Measured([], [], [], []), AblationImpact(resamples=100))
 
 
 def test_the_page_has_one_line_for_it_and_no_link_to_a_placeholder(tmp_path):

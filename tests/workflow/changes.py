@@ -22,7 +22,7 @@ from weight_atlas.workflow.arguments import names_of
 
 LIBRARY = "src/weight_atlas"
 DATA = {".yaml", ".json", ".csv", ".txt", ".jinja"}
-OWN_RECORD = {"run_config", "run_configs"}  # write down all settings
+OWN_RECORD = {"atlas", "run_configs"}  # write down all settings
 
 
 @dataclass(frozen=True)

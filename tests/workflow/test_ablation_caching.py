@@ -28,9 +28,8 @@ CONFIG = {
         "activations": [],
     },
 }
-RECORDS = {"run_config", "run_configs"}
+RECORDS = {"run_configs"}
 DERIVED = {
-    ("ablation_impact", "second"),
     ("impact_summary", ""),
     ("impact_comparison", ""),
     ("atlas", ""),

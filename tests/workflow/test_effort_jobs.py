@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 MODELS = {
     "one": {"source": "bundled:demo", "analyses": ["weight_attribution", "cascade", "impact_summary", "effective_rank"]}
 }
-RECORDS = {"run_config", "run_configs"}
+RECORDS = {"atlas", "run_configs"}  # write down all settings
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,9 @@ def test_another_effort_reaches_the_steps_that_run_the_model_alone(values):
     # Of the sweep fewer tasks are made, so that there are fewer jobs.
     told = {"scaling_sweep": {"tasks": None}}
     again = changed(values(**told), values(**told, effort="quick"))
-    assert {"weight_attribution", "cascade", "windows", "intervention_targets", "variant_perplexity"} <= again
+    assert {"weight_attribution", "cascade", "intervention_targets", "variant_perplexity"} <= again
     assert {"ablation_eval", "task_requests", "bundled_tasks"} <= again and again >= RECORDS
-    assert not again & {"effective_rank", "fetch_checkpoint", "super_weights", "ablation_impact", "corpus"}
+    assert not again & {"effective_rank", "fetch_checkpoint", "super_weights", "impact_summary", "corpus"}
 
 
 def test_an_effort_of_which_all_keys_are_overridden_changes_the_record_alone(values):
@@ -65,7 +65,7 @@ def test_a_models_own_section_changes_the_jobs_of_that_model_alone(values):
     models = {"one": MODELS["one"], "two": {**MODELS["one"], "cascade": {"tokens": 77}}}
     before, after = values(models={**models, "two": MODELS["one"]}), values(models=models)
     again = {(rule, of) for (rule, of), options in after.items() if before[rule, of] != options}
-    assert again == {("cascade", "two"), ("run_config", "two")}
+    assert again == {("cascade", "two"), ("atlas", "two")}
 
 
 def test_the_cost_is_estimated_of_all_jobs_that_run_a_model_and_no_others(tmp_path):

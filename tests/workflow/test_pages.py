@@ -129,7 +129,7 @@ def test_an_encoder_and_a_short_context_run_to_the_end_together(models, tmp_path
 
 CONFIG = {
     "models": {
-        "one": {"source": "bundled:demo", "analyses": ["effective_rank", "spectrum_view"]},
+        "one": {"source": "bundled:demo", "analyses": ["effective_rank", "heavy_tail"]},
         "two": {"source": "bundled:demo", "analyses": ["effective_rank"]},
     },
     "singular_values": {"parts": 1},
@@ -176,7 +176,7 @@ def test_a_failure_leaves_incomplete_pages_until_its_cause_is_gone(failing):
         "This page is incomplete" in shown["one"]
         and "effective_rank of one failed: ValueError: planted" in shown["one"]
     )
-    assert "(../spectrum_view/one.png)" in shown["one"] and "(../effective_rank/one" not in shown["one"]
+    assert "(../heavy_tail/one.png)" in shown["one"] and "(../effective_rank/one" not in shown["one"]
     assert "incomplete" not in shown["two"], "what builds on nothing that failed is complete"
     assert "one.md) (incomplete)" in shown["overview"] and "two.md) |" in " ".join(shown["overview"].split())
     assert not (failing.folder / "results/effective_rank/one.csv").exists()
@@ -196,7 +196,7 @@ def test_a_failure_leaves_incomplete_pages_until_its_cause_is_gone(failing):
 def test_what_was_deleted_is_made_again(failing):
     results = failing.folder / "results"
     shutil.rmtree(results / "effective_rank")
-    (results / "spectrum_view/one.png").unlink()
+    (results / "heavy_tail/one.png").unlink()
     (results / "atlas/two.json").unlink()
     failing.run()
     assert digests(results) == failing.undisturbed
@@ -209,7 +209,7 @@ def test_what_was_deleted_is_made_again(failing):
 def test_a_run_that_is_stopped_writes_no_page(failing):
     before = pages(failing)
     failing.hold.touch()
-    for step in ("singular_values_part/one", "singular_values", "spectrum_view"):
+    for step in ("singular_values_part/one", "singular_values", "heavy_tail"):
         shutil.rmtree(failing.folder / "results" / step)
     command = [SNAKEMAKE, "--cores", "1", "--configfile", "config.yaml"]
     running = subprocess.Popen(
@@ -234,7 +234,7 @@ def test_a_run_that_is_stopped_writes_no_page(failing):
     asking.join()
     assert running.wait() != 0 and "Incomplete, since" not in said
     assert pages(failing) == before
-    assert failing.would_run("--configfile", "config.yaml") >= {"singular_values", "spectrum_view", "atlas", "overview"}
+    assert failing.would_run("--configfile", "config.yaml") >= {"singular_values", "heavy_tail", "atlas", "overview"}
 
 
 def ask_to_stop(process, stopping):

@@ -49,7 +49,7 @@ def hub(tmp_path_factory):
 @pytest.mark.parametrize(
     ("line", "steps"),
     [
-        (SUPER_WEIGHTS, ["super_weight_verification", "ablation_perplexity", "ablation_impact", "task_requests"]),
+        (SUPER_WEIGHTS, ["super_weight_verification", "ablation_perplexity", "impact_summary", "task_requests"]),
         (VOCABULARY, ["neuron_effects", "super_weight_cards", "cascade"]),
     ],
     ids=["super-weights", "vocabulary"],

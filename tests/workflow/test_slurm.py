@@ -43,7 +43,7 @@ def test_the_profile_runs_the_whole_workflow(cluster, small, tmp_path):
     assert asked["super_weights"] == asked["variant_perplexity"] == 1
     assert {rule for rule, gpus in asked.items() if gpus} <= gpu_rules()
     assert {"distributions", "spectra", "inventory"} <= asked.keys()  # groups of small jobs
-    assert not {"fetch_checkpoint", "corpus", "effective_rank", "weight_cdf"} & asked.keys()
+    assert not {"fetch_checkpoint", "corpus", "effective_rank", "weight_statistics"} & asked.keys()
     assert "Nothing to be done" in project.snakemake("--workflow-profile", "profiles/slurm", *SMALL).stderr
 
 

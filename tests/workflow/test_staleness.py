@@ -50,11 +50,11 @@ CHANGES = {
     "a parameter of the model": (
         "small.yaml",
         configure("models", "mine", dtype="float32"),
-        {"super_weights", "variant_perplexity", "run_config"},
+        {"super_weights", "variant_perplexity"},
     ),
     "the revision": ("small.yaml", configure("models", "mine", revision="x"), {"fetch_checkpoint"}),
-    "a script": ("scripts/weight_cdf.py", append("scripts/weight_cdf.py", NEW_CODE), {"weight_cdf"}),
-    "a script's comment": ("scripts/weight_cdf.py", append("scripts/weight_cdf.py", "# why\n"), set()),
+    "a script": ("scripts/token_counts.py", append("scripts/token_counts.py", NEW_CODE), {"token_counts"}),
+    "a script's comment": ("scripts/token_counts.py", append("scripts/token_counts.py", "# why\n"), set()),
     "a module of one step": (
         f"{CODE}/spectra/trends.py",
         append(f"{CODE}/spectra/trends.py", NEW_CODE),

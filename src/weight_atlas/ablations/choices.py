@@ -50,6 +50,22 @@ class Choices:
         """The tasks that an ablation is evaluated on: all, unless its section of the configuration names some."""
         return self._tasks[model][ablation]
 
+    def compared(self, analyses: Iterable[str]) -> list[str]:
+        """The ablations whose cost a model's analyses ask for, the unchanged model first.
+
+        Where none of them asks, those that the configuration lists: their files can be asked for by name.
+        """
+        if "impact_summary" in analyses:
+            return self.ablations
+        return ["baseline", *([name for name in SECTIONS if name in analyses] or self._config["ablations"])]
+
+    def evaluations(self, model: str, analyses: Iterable[str]) -> list[tuple[str, str]]:
+        """Those ablations, each with each of its tasks; the unchanged model is on all of these."""
+        _, *changed = self.compared(analyses)
+        pairs = [(name, task) for name in changed for task in self.tasks_of(model, name)]
+        asked = {task for _, task in pairs}
+        return [*(("baseline", task) for task in self.tasks_of(model, "baseline") if task in asked), *pairs]
+
     def task_files(self, task: str, patterns: dict[str, str]) -> dict[str, str]:
         """The files that define a bundled task, by input; none for another. patterns: paths with {bundled} in them."""
         bundled = self._bundled[task]

@@ -51,7 +51,8 @@ def planned(config: dict[str, Any], model: str, selection: Selection, choices: C
         settings = choices.variant_options("variant_perplexity", model, ablation)
         for corpus in choices.corpora:
             yield Planned("variant_perplexity", model, (ablation, corpus), settings)
-    for ablation, task in _evaluations(model, analyses, choices):
+    compared = {"impact_summary", *SECTIONS} & set(analyses)
+    for ablation, task in choices.evaluations(model, analyses) if compared else ():
         items = config["bundled_tasks"]["items"] if choices.task_files(task, {"data": ""}) else None
         settings = choices.variant_options("ablation_eval", model, ablation) | {"items": items}
         yield Planned("ablation_eval", model, (ablation, task), settings)
@@ -77,10 +78,3 @@ def _ablations(config: dict[str, Any], analyses: list[str], choices: Choices) ->
     if "impact_summary" in analyses:
         wanted |= set(choices.ablations)
     return [name for name in choices.ablations if name in wanted or (wanted and name == "baseline")]
-
-
-def _evaluations(model: str, analyses: list[str], choices: Choices) -> list[tuple[str, str]]:
-    """The ablations that are evaluated on tasks, with each of their tasks; the unchanged model is on all of these."""
-    compared = choices.ablations if "impact_summary" in analyses else [name for name in SECTIONS if name in analyses]
-    pairs = [(name, task) for name in compared for task in choices.tasks_of(model, name)]
-    return list(dict.fromkeys([*(("baseline", task) for _, task in pairs), *pairs]))

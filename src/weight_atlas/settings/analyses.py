@@ -1,6 +1,7 @@
-"""The analyses that can be made of a model, in the order of a page's sections: each is a rule, and its results' folder.
+"""The analyses that can be made of a model, in the order of a page's sections: each has a folder of results.
 
-A list in code, since the configuration is checked before there are rules; a test holds it to them.
+It is made by the rule of its name, or by that of an analysis of the same files. A list in code, since the configuration
+is checked before there are rules; a test holds it to them.
 """
 
 from typing import Literal, get_args
@@ -45,3 +46,10 @@ Analysis = Literal[
     "super_weight_cards",
 ]
 ANALYSES: tuple[str, ...] = get_args(Analysis)
+# Analyses that the step of another one makes with its own, from the same files.
+MADE_WITH = {
+    "weight_cdf": "weight_statistics",
+    "spectrum_view": "effective_rank",
+    "scaling_sweep": "impact_summary",
+    "neuron_labels": "neuron_effects",
+}

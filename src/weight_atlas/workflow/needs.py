@@ -53,7 +53,7 @@ NEEDS = {
     **dict.fromkeys(
         ("value_histogram", "weight_profile", "untrained_rows", "sparsity", "super_weight_screening", "weight_sketch",
          "comparison_part", "comparison", "drift", "embedding_geometry", "projection_pca", "head_similarity",
-         "token_classes", "intervention_targets"),
+         "token_classes"),
         READS,
     ),
     **dict.fromkeys(
@@ -71,9 +71,10 @@ NEEDS = {
          "quantization_ablation"),
         RUNS_OFTEN,
     ),
-    **dict.fromkeys(("corpus", "token_counts_part", "token_counts", "task_requests", "windows"), TEXTS),
+    **dict.fromkeys(("corpus", "token_counts_part", "token_counts", "task_requests"), TEXTS),
+    "intervention_targets": TEXTS._replace(tensors=READS.tensors, per_gigabyte=READS.per_gigabyte),
     **dict.fromkeys(("heavy_tail", "token_weights", "token_weight_evolution", "lineage", "series"), Need(3000, 120)),
-    **dict.fromkeys(("neuron_labels", "ablation_impact", "token_weight_frequency", "atlas"), Need(3000, 60)),
+    **dict.fromkeys(("impact_summary", "token_weight_frequency", "atlas"), Need(3000, 60)),
 }  # fmt: skip
 
 
