@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from weight_atlas import metrics
 from weight_atlas.figures.sparsity import pruning_and_masks
 from weight_atlas.weights import profile_table
 from weight_atlas.weights.histogram_table import histogram_parts
@@ -151,3 +152,12 @@ def test_matrices_of_hardly_any_elements(shape):
     assert table.loc[0, "elements"] == tensor.numel()
     assert dead_units(profiles).loc[0, "dead_rows"] == 0
     assert structure(inventory, lambda row: tensor, near_methods(inventory, 1e9)).loc[0, "rows_identical"] == 0
+
+
+def test_a_model_without_a_finite_element_has_all_columns():
+    """Findings ask for them by name."""
+    _, histograms, _ = tables({"w": torch.full((3, 4), float("nan")), "v": torch.full((5,), float("inf"))})
+    table, curve = sparsity(histograms)
+    known = metrics.of("sparsity").by_column
+    assert table.elements.tolist() == [0, 0] and curve.empty
+    assert {name for name in known if name.startswith(("zeros", "below", "gini", "hoyer"))} <= set(table)

@@ -30,6 +30,7 @@ LAYERS = {
 }  # fmt: skip
 # The distance of unrelated heads.
 UNRELATED = 2**0.5
+TOO_FEW = "fewer than two heads with a finite kernel other than 0"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def _compared(matrices: pd.DataFrame, load: Load) -> Iterator[Layer]:
                 yield Layer(place, reason)
                 continue
             found = likeness(block, circuit, load)
-            yield Layer(place, "ok", found, tree_of(found)) if found else Layer(place, "fewer than two heads")
+            yield Layer(place, "ok", found, tree_of(found)) if found else Layer(place, TOO_FEW)
 
 
 def head_table(layers: list[Layer], least: float) -> pd.DataFrame:

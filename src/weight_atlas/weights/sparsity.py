@@ -16,6 +16,11 @@ OF_RMS = {"below_rms_1e_3": 1e-3, "below_rms_1e_2": 1e-2, "below_rms_1e_1": 1e-1
 GINI_NULL = 2**0.5 - 1
 PRUNED = tuple(k / 10 for k in range(1, 10))
 IDENTITY = ["id", "role", "stack", "layer", "expert", "rows", "cols", "dtype"]
+# Columns that a table has even if no tensor of it has a finite element.
+SHARES = [
+    "elements", "zeros_share", *ABSOLUTE, *(f"{name}{end}" for name in OF_RMS for end in ("", "_null")),
+    "gini", "gini_null", "hoyer", "hoyer_null",
+]  # fmt: skip
 
 
 def sparsity(parts: Iterable[pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -34,7 +39,8 @@ def sparsity(parts: Iterable[pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]
             curves += [identity | point for point in pruning_curve(magnitudes, counts)]
     integers = dict.fromkeys(("layer", "expert", "rows", "cols"), "Int64")
     curve = pd.DataFrame(curves, columns=[*IDENTITY, "pruned", "threshold", "energy_kept", "energy_kept_null"])
-    return pd.DataFrame(tensors).astype(integers), curve.astype(integers).drop(columns=["rows", "cols", "dtype"])
+    table = pd.DataFrame(tensors, columns=[*IDENTITY, *SHARES])
+    return table.astype(integers), curve.astype(integers).drop(columns=["rows", "cols", "dtype"])
 
 
 def _magnitudes(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
