@@ -73,6 +73,26 @@ def test_long_tensors_are_unfolded_in_pieces(tmp_path, monkeypatch, values):
     assert np.array_equal(Checkpoint.from_folder(tmp_path).read("x", slice(1, 6)).numpy(), whole[1:6])
 
 
+@pytest.mark.parametrize("kind", [Type.Q4_0, Type.Q6_K])
+def test_packed_vectors_and_packed_tensors_without_elements(tmp_path, kind):
+    """The package unfolds lines of whole blocks; rows of a vector are its elements."""
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    stored = np.random.default_rng(0).integers(0, 60, 3 * size, dtype=np.uint8)
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_tensor("vector", stored, raw_dtype=kind)
+    writer.add_tensor("empty", stored[:0].reshape(0, size), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    checkpoint = Checkpoint.from_folder(tmp_path)
+    expected = torch.from_numpy(gguf.quants.dequantize(stored, kind))
+    assert checkpoint.entries["vector"].shape == expected.shape == (3 * block,)
+    assert torch.equal(checkpoint.read("vector"), expected)
+    assert torch.equal(checkpoint.read("vector", slice(5, 2 * block + 1)), expected[5 : 2 * block + 1])
+    assert checkpoint.read("empty").shape == (0, block)
+
+
 def test_metadata_under_the_usual_names(tmp_path, values):
     write(tmp_path / "model.gguf", {"token_embd.weight": (values, Type.F32)})
     config = Checkpoint.from_folder(tmp_path).config

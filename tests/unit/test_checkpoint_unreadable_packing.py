@@ -46,6 +46,26 @@ def test_scales_of_another_shape(tmp_path, tensors):
 
 
 @pytest.mark.parametrize(
+    "tensors",
+    [
+        {"m.qweight": torch.zeros(4, 8).int(), "m.qzeros": torch.zeros(0, 1).int(), "m.scales": torch.zeros(0, 8)},
+        {"m.qweight": torch.zeros(1, 1).int(), "m.qzeros": torch.zeros(0, 1).int(), "m.scales": torch.zeros(0, 8)},
+    ],
+    ids=["gptq", "awq"],
+)
+def test_scales_of_no_group(tmp_path, tensors):
+    with pytest.raises(AtlasError, match="do not fit together"):
+        stored(tmp_path, tensors).read("m.weight")
+
+
+def test_packed_integers_without_rows_or_of_three_dimensions(tmp_path):
+    checkpoint = stored(tmp_path, {"m.weight_packed": torch.zeros(0, 2).int(), "m.weight_scale": torch.ones(0, 1)})
+    assert checkpoint.entries["m.weight"].shape == checkpoint.read("m.weight").shape == (0, 16)
+    checkpoint = stored(tmp_path, {"m.weight_packed": torch.zeros(2, 4, 1).int(), "m.weight_scale": torch.ones(2, 4)})
+    assert checkpoint.entries["m.weight"].note == "packed in 3 dimensions, which is not read"
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         {"config_groups": [1]},

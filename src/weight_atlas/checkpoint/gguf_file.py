@@ -4,6 +4,7 @@ GGUF counts dimensions from the innermost; shapes here are the usual way round, 
 count that a header holds, so that it reads headers within bounds here.
 """
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -72,20 +73,29 @@ class GgufStore:
 
         entry = self.entries[name]
         start, _, shape = row_range(entry.shape, rows)
-        path, row_bytes = self.folder / entry.shard, entry.bytes // max(1, entry.shape[0] if entry.shape else 1)
+        skipped = start * (entry.bytes // entry.shape[0]) if start else 0
         if entry.dtype in DTYPES:  # the others are packed, and unfolded to float32
             tensor = torch.empty(shape, dtype=getattr(torch, DTYPES[entry.dtype].torch))
-            read_into(tensor, path, entry.offset + start * row_bytes)
+            read_into(tensor, self.folder / entry.shard, entry.offset + skipped)
             return tensor
+        if len(shape) == 1:  # a block of a vector holds several of its rows
+            return self._unfolded(entry, entry.shape, 0)[start : start + shape[0]]
+        return self._unfolded(entry, shape, skipped)
+
+    def _unfolded(self, entry: TensorEntry, shape: tuple[int, ...], skipped: int) -> "torch.Tensor":
+        """Values of a packed tensor as float32, in that shape, from so many bytes after its first one on."""
+        import torch
+
         tensor = torch.empty(shape, dtype=torch.float32)
+        if not tensor.numel():
+            return tensor
         flat, width = tensor.view(-1, shape[-1]), shape[-1]
-        packed = entry.bytes // (np.prod(entry.shape[:-1], dtype=int) or 1)  # bytes of a line of the last dimension
-        offset = entry.offset + start * row_bytes
-        lines = max(1, _ELEMENTS_AT_ONCE // max(1, width))
+        packed = entry.bytes // math.prod(entry.shape[:-1])  # bytes of a line of the last dimension
+        lines = max(1, _ELEMENTS_AT_ONCE // width)
         for begin in range(0, len(flat), lines):
             part = flat[begin : begin + lines]
             stored = torch.empty((len(part), packed), dtype=torch.uint8)
-            read_into(stored, path, offset + begin * packed)
+            read_into(stored, self.folder / entry.shard, entry.offset + skipped + begin * packed)
             part.copy_(torch.from_numpy(_dequantized(stored.numpy(), entry.dtype)))
         return tensor
 

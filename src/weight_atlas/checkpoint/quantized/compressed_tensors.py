@@ -38,6 +38,9 @@ def find(store: Store, settings: Settings, claimed: set[str]) -> Iterator[Packed
 def _matrix(store: Store, settings: Settings, stem: str) -> Packed:
     name, scale = f"{stem}_packed", f"{stem}_scale"
     extra = [f"{stem}_{part}" for part in ("shape", "zero_point", "g_idx") if f"{stem}_{part}" in store.entries]
+    if len(store.entries[name].shape) != 2:
+        note = f"packed in {len(store.entries[name].shape)} dimensions, which is not read"
+        return Packed(stem, "I32", store.entries[name].shape, (name, scale, *extra), note=note)
     rows, words = store.entries[name].shape
     declared = _bits(settings)
     if f"{stem}_shape" in store.entries:
@@ -54,7 +57,7 @@ def _matrix(store: Store, settings: Settings, stem: str) -> Packed:
             stem, "I32", (rows, words), (name, scale, *extra), note=f"packed in {bits} bits, which is not read"
         )
     scales = math.prod(store.entries[scale].shape)
-    groups = scales // rows or 1
+    groups = scales // max(1, rows) or 1
     if not bits or shape[0] != rows or scales not in (1, rows * groups):
         raise misfit(store, name, scale)
     values = partial(_values, store, stem, shape, bits, groups, scale_dtype(store, scale, settings))

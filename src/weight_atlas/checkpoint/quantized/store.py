@@ -75,11 +75,8 @@ class QuantizedStore:
             raise AtlasError(f"tensor {name} cannot be read: {packed.note}", where=self.folder)
         try:
             return packed.values(start, start + shape[0])
-        except (
-            RuntimeError,
-            IndexError,
-            ValueError,
-        ) as error:  # of parts whose shapes or indices contradict each other
+        except (RuntimeError, IndexError, ValueError, ZeroDivisionError) as error:
+            # Shapes or indices of the parts contradict each other.
             raise AtlasError(
                 f"the parts of {name} do not fit together: {first_line(error)[:200]}",
                 where=self.folder / self.entries[name].shard,
