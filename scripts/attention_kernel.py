@@ -24,8 +24,7 @@ def main(
     kernels: of a streamed model, what its parts have of them.
     """
     from weight_atlas.checkpoint.manifest import open_checkpoint
-    from weight_atlas.families.inventory import matrices
-    from weight_atlas.families.pieces import load_gain, load_piece
+    from weight_atlas.families.pieces import load_gain, load_piece, matrices
 
     weights, tensors = open_checkpoint(checkpoint), read_table(inventory)
     found = in_order(kernels) if kernels else None

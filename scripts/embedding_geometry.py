@@ -8,8 +8,7 @@ from weight_atlas.embeddings import geometry
 from weight_atlas.embeddings.positions import gram, periodogram
 from weight_atlas.embeddings.token_texts import with_texts
 from weight_atlas.families.architecture import Architecture
-from weight_atlas.families.inventory import matrices
-from weight_atlas.families.pieces import load_piece
+from weight_atlas.families.pieces import load_piece, matrices
 from weight_atlas.figures.embedding_positions import position_panels
 from weight_atlas.figures.embedding_tokens import embedding_panels
 from weight_atlas.figures.style import save_figure

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from weight_atlas.artifacts import write_json
 from weight_atlas.settings.tokenizers import TokenizerSpec
-from weight_atlas.tokens.tokenizer_source import fetch_tokenizer
+from weight_atlas.tokens.tokenizer_fetch import fetch_tokenizer
 from weight_atlas.workflow.step import run_step
 
 

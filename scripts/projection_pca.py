@@ -6,8 +6,7 @@ from weight_atlas.artifacts import read_table, write_table
 from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.embeddings import projections
 from weight_atlas.embeddings.depth import depth_trends
-from weight_atlas.families.inventory import matrices
-from weight_atlas.families.pieces import load_piece
+from weight_atlas.families.pieces import load_piece, matrices
 from weight_atlas.figures.projection_pca import component_views, components_by_layer
 from weight_atlas.figures.style import save_figure
 from weight_atlas.settings.embeddings import ProjectionPca

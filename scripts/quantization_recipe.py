@@ -25,8 +25,7 @@ def main(
 ) -> None:
     """Write the recipe by unit, its size and noise, a figure, and a folder of files for the tool."""
     from weight_atlas.checkpoint.manifest import open_checkpoint
-    from weight_atlas.families.inventory import matrices
-    from weight_atlas.families.pieces import load_gain, load_piece
+    from weight_atlas.families.pieces import load_gain, load_piece, matrices
     from weight_atlas.quantization.recipes import files as written
     from weight_atlas.quantization.recipes.gguf_names import names_for
     from weight_atlas.quantization.recipes.importance import importance_of

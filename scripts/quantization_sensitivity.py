@@ -34,8 +34,7 @@ def main(
     errors, channels: of a streamed model, what its parts have of them.
     """
     from weight_atlas.checkpoint.manifest import open_checkpoint
-    from weight_atlas.families.inventory import matrices
-    from weight_atlas.families.pieces import load_piece
+    from weight_atlas.families.pieces import load_piece, matrices
     from weight_atlas.quantization.readiness import by_layer, by_scheme, by_tensor
     from weight_atlas.quantization.sensitivity import DISTRIBUTION, IDENTITY, Sensitivity, quantization_sensitivity
 

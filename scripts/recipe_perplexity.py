@@ -28,7 +28,7 @@ def main(
     from weight_atlas.ablations.recipe_perplexity import held_out_windows, recipe_perplexity
     from weight_atlas.ablations.recipe_variants import recipe_variants
     from weight_atlas.checkpoint.manifest import open_checkpoint
-    from weight_atlas.families.inventory import matrices
+    from weight_atlas.families.pieces import matrices
     from weight_atlas.live.load import live_model
     from weight_atlas.quantization.recipes.gguf_names import names_for
     from weight_atlas.quantization.recipes.units import units_of

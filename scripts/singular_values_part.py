@@ -28,7 +28,7 @@ def main(
     scatteritem: "K-of-N". memory_mb: what the matrices worked on at once may take beyond the largest of them in
     float64 and its Gram matrix.
     """
-    from weight_atlas.families.inventory import matrices
+    from weight_atlas.families.pieces import matrices
 
     number, count = (int(number) for number in scatteritem.split("-of-"))
     share = share_of(matrices(read_table(inventory)), number, count)

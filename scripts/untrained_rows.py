@@ -10,7 +10,7 @@ from weight_atlas.families.pieces import load_piece
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.untrained_rows import norms_of_rows
 from weight_atlas.settings.models import OwnCode
-from weight_atlas.tokens.model_vocabulary import token_names
+from weight_atlas.tokens.tokenizer import token_names
 from weight_atlas.weights.vocabulary_matrices import untrained_tokens
 from weight_atlas.workflow.step import run_step
 

@@ -9,8 +9,8 @@ def read_model(folder: Path) -> None:
     from weight_atlas.checkpoint.checkpoint import Checkpoint
     from weight_atlas.families.architecture import Architecture
     from weight_atlas.families.architecture_summary import configuration, parameter_table
-    from weight_atlas.families.inventory import inventory, matrices
-    from weight_atlas.families.pieces import load_piece
+    from weight_atlas.families.inventory import inventory
+    from weight_atlas.families.pieces import load_piece, matrices
 
     checkpoint = Checkpoint.from_folder(folder)
     for name, entry in checkpoint.entries.items():

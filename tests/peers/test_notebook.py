@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
-from weight_atlas.families.inventory import inventory, matrices
-from weight_atlas.families.pieces import load_piece
+from weight_atlas.families.inventory import inventory
+from weight_atlas.families.pieces import load_piece, matrices
 from weight_atlas.spectra.attention_table import attention_kernels, summary_by_head, summary_by_layer
 from weight_atlas.spectra.ranks import effective_ranks, notebook_view
 from weight_atlas.spectra.table import singular_value_table

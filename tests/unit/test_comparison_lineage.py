@@ -13,8 +13,7 @@ from weight_atlas.comparison.merges import merge_of
 from weight_atlas.comparison.profiles import model_profile
 from weight_atlas.comparison.sketch import COLUMNS, LEAST, MOST, places, sketch
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.inventory import matrices
-from weight_atlas.families.pieces import load_piece
+from weight_atlas.families.pieces import load_piece, matrices
 from weight_atlas.figures.lineage import lineage_map
 from weight_atlas.spectra.table import singular_value_table
 from weight_atlas.workflow.configuration import configured

@@ -11,8 +11,8 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.architecture_summary import configuration
-from weight_atlas.families.inventory import inventory, matrices
-from weight_atlas.families.pieces import load_piece
+from weight_atlas.families.inventory import inventory
+from weight_atlas.families.pieces import load_piece, matrices
 from weight_atlas.vocabulary.readout import post_gains, read_readout
 
 HEADS, KV_HEADS, WIDTH, D_MODEL, D_FF, EXPERTS = 4, 2, 8, 32, 48, 3

@@ -16,9 +16,9 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.architecture import Architecture
 from weight_atlas.families.architecture_summary import configuration
-from weight_atlas.families.inventory import inventory, matrices
+from weight_atlas.families.inventory import inventory
 from weight_atlas.families.matching import Matcher
-from weight_atlas.families.pieces import load_piece
+from weight_atlas.families.pieces import load_piece, matrices
 from weight_atlas.families.quantities import Quantities
 from weight_atlas.families.schema import Family, put_together
 from weight_atlas.vocabulary.readout import read_readout

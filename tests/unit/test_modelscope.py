@@ -13,7 +13,8 @@ from weight_atlas.errors import AtlasError
 from weight_atlas.settings.models import CheckpointSpec
 from weight_atlas.settings.tokenizers import TokenizerSpec
 from weight_atlas.streamed.merging import in_order
-from weight_atlas.tokens.tokenizer_source import fetch_tokenizer, open_tokenizer
+from weight_atlas.tokens.tokenizer_fetch import fetch_tokenizer
+from weight_atlas.tokens.tokenizer_source import open_tokenizer
 
 SOURCE = "ms://org/model"
 TOKEN = "ms-" + "x" * 30

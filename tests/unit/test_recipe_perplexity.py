@@ -16,7 +16,8 @@ from weight_atlas.ablations.recipe_perplexity import held_out_windows, recipe_pe
 from weight_atlas.ablations.recipe_variants import Sized, recipe_variants, single_types
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.errors import AtlasError, NotApplicable
-from weight_atlas.families.inventory import inventory, matrices
+from weight_atlas.families.inventory import inventory
+from weight_atlas.families.pieces import matrices
 from weight_atlas.figures.recipe_perplexity import recipe_against_single_types
 from weight_atlas.interventions.intervention import UNCHANGED, Intervention, Refused, applied
 from weight_atlas.interventions.rounded_matrices import MatrixPlace, RoundedAs, part_at

@@ -127,8 +127,8 @@ def test_fused_weights_come_through_the_families(layout, tmp_path):
 
     from weight_atlas.artifacts import write_json
     from weight_atlas.checkpoint.checkpoint import Checkpoint
-    from weight_atlas.families.inventory import inventory, matrices
-    from weight_atlas.families.pieces import load_piece
+    from weight_atlas.families.inventory import inventory
+    from weight_atlas.families.pieces import load_piece, matrices
 
     n_heads, head_dim = 4, 12
     weights, _ = mha(n_heads, n_heads, head_dim)

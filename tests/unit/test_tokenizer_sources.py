@@ -13,7 +13,8 @@ from weight_atlas.tokens.batches import Documents
 from weight_atlas.tokens.counting import count_tokens
 from weight_atlas.tokens.model_vocabulary import manifest_vocabulary
 from weight_atlas.tokens.tokenizer import load_tokenizer, token_texts
-from weight_atlas.tokens.tokenizer_source import fetch_tokenizer, open_tokenizer, place_of
+from weight_atlas.tokens.tokenizer_fetch import fetch_tokenizer, place_of
+from weight_atlas.tokens.tokenizer_source import open_tokenizer
 
 STORED = bundled("demo") / "tokenizer.json"
 

@@ -10,7 +10,7 @@ import torch
 import weight_atlas as wa
 from weight_atlas.errors import AtlasError, NotApplicable
 from weight_atlas.figures.untrained_rows import norms_of_rows
-from weight_atlas.tokens.model_vocabulary import token_names
+from weight_atlas.tokens.tokenizer import token_names
 from weight_atlas.weights import near_rows as near
 from weight_atlas.weights.row_classes import repeated_rows, row_classes
 from weight_atlas.weights.untrained_rows import SIGNS, expected_near_pairs, known_unused, untrained_rows

@@ -37,7 +37,7 @@ class VocabularyAnalyses(LiveAnalyses):
         return read_token_classes(self.vocabulary.tokenizer, self.vocabulary.texts, untrained)
 
     def _untrained_tokens(self) -> list[int]:
-        from weight_atlas.tokens.model_vocabulary import token_names
+        from weight_atlas.tokens.tokenizer import token_names
         from weight_atlas.weights.vocabulary_matrices import untrained_tokens
 
         names = token_names(self.checkpoint.folder, trust_remote_code=self.running.trust_remote_code)

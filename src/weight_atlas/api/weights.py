@@ -73,7 +73,7 @@ class WeightAnalyses:
 
     def quantization_sensitivity(self, **settings: Any) -> pd.DataFrame:
         """What every scheme costs every matrix, beside a Gaussian one (settings.quantization)."""
-        from weight_atlas.families.inventory import matrices
+        from weight_atlas.families.pieces import matrices
         from weight_atlas.quantization.sensitivity import quantization_sensitivity
         from weight_atlas.settings.quantization import QuantizationSensitivity
 
@@ -100,8 +100,7 @@ class WeightAnalyses:
 
     def attention_kernels(self, **settings: Any) -> pd.DataFrame:
         """Spectra of W_Q^T W_K and W_O W_V of every head (settings.spectra.AttentionKernel)."""
-        from weight_atlas.families.inventory import matrices
-        from weight_atlas.families.pieces import load_gain
+        from weight_atlas.families.pieces import load_gain, matrices
         from weight_atlas.settings.spectra import AttentionKernel
         from weight_atlas.spectra.attention_factors import norm_gains
         from weight_atlas.spectra.attention_table import attention_kernels
@@ -115,7 +114,7 @@ class WeightAnalyses:
     def embedding_geometry(self, **settings: Any) -> pd.DataFrame:
         """Norms, isotropy and smoothness of every embedding (settings.embeddings.EmbeddingGeometry)."""
         from weight_atlas.embeddings.geometry import embedding_table, embeddings_of
-        from weight_atlas.families.inventory import matrices
+        from weight_atlas.families.pieces import matrices
         from weight_atlas.settings.embeddings import EmbeddingGeometry
 
         wanted = checked(EmbeddingGeometry, settings, "embedding_geometry")
@@ -124,7 +123,7 @@ class WeightAnalyses:
     def projection_pca(self, **settings: Any) -> pd.DataFrame:
         """Principal components of projections and their heads (settings.embeddings.ProjectionPca)."""
         from weight_atlas.embeddings.projections import component_table, projections
-        from weight_atlas.families.inventory import matrices
+        from weight_atlas.families.pieces import matrices
         from weight_atlas.settings.embeddings import ProjectionPca
 
         wanted = checked(ProjectionPca, settings, "projection_pca")
@@ -133,7 +132,7 @@ class WeightAnalyses:
     def head_similarity(self, **settings: Any) -> pd.DataFrame:
         """The heads of each layer by what they compute: clusters, the nearest (settings.embeddings.HeadSimilarity)."""
         from weight_atlas.embeddings.heads import compared_layers, head_table
-        from weight_atlas.families.inventory import matrices
+        from weight_atlas.families.pieces import matrices
         from weight_atlas.settings.embeddings import HeadSimilarity
 
         wanted = checked(HeadSimilarity, settings, "head_similarity")
@@ -186,7 +185,7 @@ class WeightAnalyses:
 
     @cached_property
     def _spectra(self) -> pd.DataFrame:
-        from weight_atlas.families.inventory import matrices
+        from weight_atlas.families.pieces import matrices
         from weight_atlas.spectra.table import in_inventory_order, singular_value_table
 
         table = singular_value_table(matrices(self.inventory), self._load, threads=self.threads, device=self.device)

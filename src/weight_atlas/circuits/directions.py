@@ -17,8 +17,7 @@ import torch
 from weight_atlas.circuits.head_sides import CROSS, Norms, folded_factors
 from weight_atlas.circuits.reading import TokenReader
 from weight_atlas.errors import NotApplicable
-from weight_atlas.families.inventory import matrices
-from weight_atlas.families.pieces import load_piece
+from weight_atlas.families.pieces import load_piece, matrices
 from weight_atlas.families.roles import Role
 from weight_atlas.spectra.attention_factors import attention_blocks
 from weight_atlas.spectra.marchenko_pastur import gaussian_spectrum

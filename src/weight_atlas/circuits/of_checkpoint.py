@@ -11,8 +11,7 @@ from weight_atlas.circuits.head_sides import Norms, attention_norms
 from weight_atlas.circuits.reading import token_reader
 from weight_atlas.circuits.token_tables import token_tables
 from weight_atlas.families.architecture import Architecture
-from weight_atlas.families.inventory import matrices
-from weight_atlas.families.pieces import load_gain, load_piece
+from weight_atlas.families.pieces import load_gain, load_piece, matrices
 from weight_atlas.spectra.attention_factors import CIRCUITS, attention_blocks
 
 

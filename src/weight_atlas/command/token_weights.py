@@ -97,7 +97,7 @@ def count_tokens(
 ) -> None:
     """Count every token of some texts exactly: whole documents, no special tokens added."""
     from weight_atlas.artifacts import write_array
-    from weight_atlas.tokens.corpus_counts import count_files
+    from weight_atlas.tokens.counted_files import count_files
 
     if not texts:
         raise AtlasError("no texts to count", remedy="name files or folders: weight-atlas count-tokens FILE ...")

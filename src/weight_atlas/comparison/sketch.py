@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from weight_atlas.comparison.pairing import KEY
-from weight_atlas.families.inventory import matrices
-from weight_atlas.families.pieces import load_piece
+from weight_atlas.families.pieces import load_piece, matrices
 
 if TYPE_CHECKING:
     from weight_atlas.checkpoint.checkpoint import Checkpoint

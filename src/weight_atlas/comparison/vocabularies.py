@@ -7,7 +7,7 @@ import pandas as pd
 
 from weight_atlas.comparison.sides import Sides
 from weight_atlas.errors import NotApplicable
-from weight_atlas.tokens.model_vocabulary import token_names
+from weight_atlas.tokens.tokenizer import token_names
 
 LISTED = 10
 

@@ -22,7 +22,7 @@ from weight_atlas.families.matching import Match, Matcher
 from weight_atlas.families.orientation import oriented, stored_transposed
 from weight_atlas.families.pieces import NO_HEADS, Piece, head_columns, pieces_of
 from weight_atlas.families.registry import HOW_TO_ADD, NO_FAMILY, tensor_list
-from weight_atlas.families.roles import MATRIX_ROLES, Role
+from weight_atlas.families.roles import Role
 from weight_atlas.families.schema import Row
 from weight_atlas.families.shapes import Dimension, Sizes, dimensions
 from weight_atlas.families.ties import tie
@@ -86,13 +86,6 @@ def check_against_config(checkpoint: "Checkpoint") -> None:
         matches = _matches(architecture, checkpoint.entries, allow_other=True)
         if not architecture.adapter:
             _checked_rows(checkpoint.entries, matches, architecture)
-
-
-def matrices(inventory: pd.DataFrame) -> pd.DataFrame:
-    """The rows of an inventory that are weight matrices with data of their own: 2-D, untied, readable, not empty."""
-    weights = inventory["role"].isin([role.value for role in MATRIX_ROLES])
-    own = inventory.readable & (inventory.tied_to == "") & (inventory["stack"] != "other")
-    return inventory[weights & own & inventory.cols.notna() & (inventory.parameters > 0)].reset_index(drop=True)
 
 
 def _matches(architecture: Architecture, entries: Entries, allow_other: bool) -> dict[str, Match]:

@@ -1,4 +1,4 @@
-"""The pieces that a stored tensor holds, by its row of the family's table, and reading one of them."""
+"""The pieces that a stored tensor holds, by its row of the family's table; which are matrices, and reading one."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 from weight_atlas.errors import AtlasError
 from weight_atlas.families.layouts import LAYOUTS, SHARINGS, Selection, extract, logical_shape, needed_rows
 from weight_atlas.families.quantities import Quantities
-from weight_atlas.families.roles import HEADS, Role, gain_offset
+from weight_atlas.families.roles import HEADS, MATRIX_ROLES, Role, gain_offset
 from weight_atlas.families.schema import Row
 from weight_atlas.inventory_row import InventoryRow
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
     from weight_atlas.checkpoint.checkpoint import Checkpoint
@@ -129,3 +130,10 @@ def load_piece(checkpoint: "Checkpoint", row: InventoryRow) -> "torch.Tensor":
 def load_gain(checkpoint: "Checkpoint", row: InventoryRow) -> "torch.Tensor":
     """What a norm multiplies by, float32: the weight of its inventory row, or 1 + w where the model stores w."""
     return load_piece(checkpoint, row).float() + gain_offset(row.norm)
+
+
+def matrices(inventory: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows of an inventory that are weight matrices with data of their own: 2-D, untied, readable, not empty."""
+    weights = inventory["role"].isin([role.value for role in MATRIX_ROLES])
+    own = inventory.readable & (inventory.tied_to == "") & (inventory["stack"] != "other")
+    return inventory[weights & own & inventory.cols.notna() & (inventory.parameters > 0)].reset_index(drop=True)

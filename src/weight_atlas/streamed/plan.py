@@ -15,7 +15,7 @@ import pandas as pd
 
 from weight_atlas.checkpoint.streamed import Place
 from weight_atlas.errors import AtlasError
-from weight_atlas.families.inventory import matrices
+from weight_atlas.families.pieces import matrices
 from weight_atlas.spectra.attention_factors import attention_blocks, norm_rows
 from weight_atlas.super_weights.screening import output_projections, rows_before
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from weight_atlas.families.inventory import matrices
-from weight_atlas.families.pieces import load_gain, load_piece
+from weight_atlas.families.pieces import load_gain, load_piece, matrices
 from weight_atlas.settings.quantization import QuantizationMeasures
 from weight_atlas.settings.spectra import AttentionKernel
 from weight_atlas.settings.super_weights import SuperWeightScreening

@@ -12,7 +12,7 @@ from weight_atlas.interventions.intervention import Intervention
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.edits import value_at
 from weight_atlas.settings.super_weights import SuperWeightVerification
-from weight_atlas.super_weights.verification import intervened
+from weight_atlas.super_weights.variant_table import intervened
 from weight_atlas.super_weights.verification_plan import verification_windows
 
 INERT, UNKNOWN = "inert", "no candidate"

@@ -18,7 +18,7 @@ from weight_atlas.live.windows import Windows
 from weight_atlas.settings.super_weights import MassiveActivations
 from weight_atlas.super_weights.massive_sites import EMBEDDING, REMOVED, Site
 from weight_atlas.super_weights.stages import MassiveChannel
-from weight_atlas.super_weights.verification import intervened
+from weight_atlas.super_weights.variant_table import intervened
 
 COLUMNS = (
     "channel", "effect", "layer", "site", "role", "component", "expert", "row", "column", "weight", "input_value",

@@ -19,7 +19,8 @@ from weight_atlas.interventions.intervention import Intervention
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.matrices import values_at
 from weight_atlas.live.windows import Windows
-from weight_atlas.super_weights.verification import LEVEL, Harm, Null, intervened
+from weight_atlas.super_weights.variant_table import intervened
+from weight_atlas.super_weights.verification import LEVEL, Harm, Null
 
 # More weights than this, or than this share of a row or column, are no set that anybody would name.
 MOST, SHARE = 64, 0.25
@@ -63,7 +64,7 @@ class Search:
     batch_size: int
 
     def measured(self, sets: Sequence[Sequence[Coordinate]]) -> pd.DataFrame:
-        """A row for each set of weights removed together; see verification.intervened."""
+        """A row for each set of weights removed together; see variant_table.intervened."""
         plan = [Intervention("set", zeroed(places)) for places in sets]
         return intervened(self.live, self.windows, plan, batch_size=self.batch_size).iloc[1:].reset_index(drop=True)
 

@@ -22,7 +22,8 @@ from weight_atlas.live.matrices import place_of
 from weight_atlas.live.windows import Windows
 from weight_atlas.super_weights.outliers import OF_A_MATRIX, Promise, outliers
 from weight_atlas.super_weights.partners import partners
-from weight_atlas.super_weights.verification import costly, intervened
+from weight_atlas.super_weights.variant_table import intervened
+from weight_atlas.super_weights.verification import costly
 
 # Rows of an embedding or head are tokens, which of course matter to the text that holds them.
 OF_TOKENS = ("W_E", "W_U")

@@ -15,16 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weight_atlas.interventions.intervention import UNCHANGED, Intervention
+from weight_atlas.interventions.intervention import Intervention
 from weight_atlas.interventions.kinds import INTO_NEURONS
-from weight_atlas.interventions.measure import measure
 from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.windows import Windows
-from weight_atlas.ratios import ratio_of
 from weight_atlas.settings.super_weights import SuperWeightVerification
-from weight_atlas.statistics.paired import mean_nll, paired_difference, paired_p
 from weight_atlas.statistics.proportions import wilson
-from weight_atlas.statistics.severity import severity
+from weight_atlas.super_weights.variant_table import VARIANT_COLUMNS, intervened
 from weight_atlas.super_weights.verification_plan import candidates_of, random_ratio
 
 COLUMNS = (
@@ -33,10 +30,6 @@ COLUMNS = (
     "null_draws", "null_max", "null_median", "p_value", "magnitude_ratio", "shift_draws", "shift_max", "shift_median",
     "shift_p_value", "neuron_delta_nll", "row_delta_nll", "column_delta_nll", "kept_delta_nll", "rescue",
     "exceeds_null",
-)  # fmt: skip
-VARIANT_COLUMNS = (
-    "variant", "kind", "candidate", "weights", "nll", "delta_nll", "delta_nll_low", "delta_nll_high", "harm_p", "ratio",
-    "severity",
 )  # fmt: skip
 # False discoveries among the candidates, and the chance that a share lies beyond its bound on one side.
 LEVEL = 0.05
@@ -103,34 +96,6 @@ def discovery_rates(p: np.ndarray) -> np.ndarray:
     if known.any():
         rates[known] = false_discovery_control(p[known])
     return rates
-
-
-def intervened(
-    live: Anatomy, windows: Windows, interventions: Sequence[Intervention], *, batch_size: int
-) -> pd.DataFrame:
-    """The unchanged model and each intervention on the same windows: one row each, VARIANT_COLUMNS."""
-    every = [UNCHANGED, *interventions]
-    measured = measure(live, windows, every, batch_size=batch_size)
-    rows = [_variant_row(one, measured.of(number), measured.of(0)) for number, one in enumerate(every)]
-    return pd.DataFrame(rows, columns=list(VARIANT_COLUMNS)).astype({"candidate": "Int64"})
-
-
-def _variant_row(intervention: Intervention, scores: pd.DataFrame, baseline: pd.DataFrame) -> dict:
-    delta, low, high = paired_difference(baseline, scores)
-    ratio = ratio_of(delta)
-    return {
-        "variant": intervention.name,
-        "kind": intervention.kind,
-        "candidate": intervention.target,
-        "weights": intervention.change.weights,
-        "nll": mean_nll(scores),
-        "delta_nll": delta,
-        "delta_nll_low": low,
-        "delta_nll_high": high,
-        "harm_p": paired_p(baseline, scores),
-        "ratio": ratio,
-        "severity": severity(ratio),
-    }
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def classes_of(tokenizer: Path) -> pd.DataFrame:
 
 def classes_in(source: str) -> pd.DataFrame:
     """What the tokens are of a tokenizer that is named by its place: a folder, a file, or hf://organisation/name."""
-    from weight_atlas.tokens.tokenizer_source import place_of
+    from weight_atlas.tokens.tokenizer_fetch import place_of
 
     return _classes_at(place_of(source))
 

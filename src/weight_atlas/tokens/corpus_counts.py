@@ -1,21 +1,16 @@
-"""A corpus, or some files, counted by the vocabulary of a model or of a tokenizer."""
+"""A corpus counted by the vocabulary of a model or of a tokenizer."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from weight_atlas.settings.corpora import Corpus
-from weight_atlas.settings.messages import checked
-from weight_atlas.tokens.batches import Documents, batched
-from weight_atlas.tokens.corpora import documents_of
+from weight_atlas.tokens.batches import Documents
 from weight_atlas.tokens.counting import count_tokens
 from weight_atlas.tokens.counts import TokenCounts
 from weight_atlas.tokens.coverage import count_summary, group_summary, text_summary
-from weight_atlas.tokens.model_vocabulary import ModelVocabulary, tokenizer_vocabulary
-from weight_atlas.tokens.tokenizer_source import place_of
+from weight_atlas.tokens.model_vocabulary import ModelVocabulary
 
 
 @dataclass(frozen=True)
@@ -53,14 +48,3 @@ def described(vocabulary: ModelVocabulary, counts: TokenCounts) -> CorpusCounts:
         more = f"{rows - ids} rows stand for no token" if rows > ids else f"{ids - rows} ids have no row"
         print(f"the embedding has {rows} rows, the tokenizer {ids} ids: {more}", flush=True)
     return CorpusCounts(counts.table(vocabulary.texts), groups, counts, summary)
-
-
-def count_files(texts: list[str], tokenizer: str, column: str) -> np.ndarray:
-    """Counts (V,) int64 by token id of all documents of some files, paths or patterns, without a configuration.
-
-    tokenizer: a folder, a file, or hf://organisation/name. column: that holds the text of tables.
-    """
-    vocabulary = tokenizer_vocabulary(place_of(tokenizer), trust_remote_code=False)
-    documents = documents_of(checked(Corpus, {"source": texts, "column": column}, "command line"))
-    batches = batched((document.text, document.group) for document in documents)
-    return count_corpus(vocabulary, batches).counts.counts

@@ -11,7 +11,6 @@ from weight_atlas.checkpoint.manifest import open_checkpoint
 from weight_atlas.errors import AtlasError
 from weight_atlas.tokens.tokenizer import (
     embedding_rows,
-    stored_vocabulary,
     token_texts,
     tokenizer_and_source,
     vocabulary_size,
@@ -43,17 +42,6 @@ def read_vocabulary(folder: Path, config: dict, inventory: pd.DataFrame, *, trus
     return ModelVocabulary(
         tokenizer, ids_from, token_texts(tokenizer, size), vocabulary_size(tokenizer, {}), rows, _file(folder, ids_from)
     )
-
-
-def token_names(folder: Path, *, trust_remote_code: bool) -> list[str | None]:
-    """How the vocabulary of the tokenizer in a folder spells the token of each id; None for ids without one."""
-    vocabulary = stored_vocabulary(folder)
-    if vocabulary is None:
-        vocabulary = tokenizer_and_source(folder, trust_remote_code=trust_remote_code)[0].get_vocab()
-    names: list[str | None] = [None] * (max(vocabulary.values(), default=-1) + 1)
-    for name, token in vocabulary.items():
-        names[token] = name
-    return names
 
 
 def tokenizer_vocabulary(place: Path, *, trust_remote_code: bool) -> ModelVocabulary:

@@ -205,6 +205,17 @@ def _readable(token: str, text: str) -> str:
     return token if not text or "\N{REPLACEMENT CHARACTER}" in text else text
 
 
+def token_names(folder: Path, *, trust_remote_code: bool) -> list[str | None]:
+    """How the vocabulary of the tokenizer in a folder spells the token of each id; None for ids without one."""
+    vocabulary = stored_vocabulary(folder)
+    if vocabulary is None:
+        vocabulary = tokenizer_and_source(folder, trust_remote_code=trust_remote_code)[0].get_vocab()
+    names: list[str | None] = [None] * (max(vocabulary.values(), default=-1) + 1)
+    for name, token in vocabulary.items():
+        names[token] = name
+    return names
+
+
 class SentencePieceTokenizer:
     """A SentencePiece model file (.model) as a tokenizer: as much of transformers' interface as counting needs.
 

@@ -31,7 +31,7 @@ class Unit:
 def units_of(matrices: pd.DataFrame, tool: str, gguf_name: Callable[[str], str | None] | None = None) -> list[Unit]:
     """The units of a tool, in the order of the matrices; what is in none stays in 16 bits.
 
-    matrices: of families.inventory.matrices. gguf_name: for llama.cpp, see gguf_names.
+    matrices: of families.pieces.matrices. gguf_name: for llama.cpp, see gguf_names.
     """
     groups: dict[object, list[tuple[str, str, str]]] = {}
     for row in matrices.itertuples(index=False):
