@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -38,31 +39,43 @@ def growth_of():
     return growth
 
 
-# CPU seconds of workers of pytest, or of this process.
-SPENT: list[float] = []
+# CPU seconds by the file of the tests that took them.
+SPENT: Counter[str] = Counter()
+OUTSIDE = "outside of tests"
+
+
+def _cpu_seconds(*, children: bool = True) -> float:
+    """Of this process, the processes it started, and the forks of tests/workflow/forked.py."""
+    counted = [resource.RUSAGE_SELF, *([resource.RUSAGE_CHILDREN] if children else [])]
+    forked = sys.modules.get("forked")
+    seconds = sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, counted))
+    return seconds + (forked.cpu_seconds() if forked else 0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    before = _cpu_seconds()
+    result = yield
+    SPENT[item.path.name] += _cpu_seconds() - before
+    return result
 
 
 def pytest_sessionfinish(session) -> None:
-    """Count this process, the processes it started, and the forks of tests/workflow/forked.py."""
     # The workers, children of the process that hands out tests, count for themselves.
     shared = getattr(session.config.option, "numprocesses", None)
-    counted = [resource.RUSAGE_SELF] if shared else [resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN]
-    forked = sys.modules.get("forked")
-    seconds = sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, counted))
-    seconds += forked.cpu_seconds() if forked else 0
+    SPENT[OUTSIDE] += _cpu_seconds(children=not shared) - (0 if shared else SPENT.total())
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["cpu_seconds"] = seconds
-    else:
-        SPENT.append(seconds)
+        session.config.workeroutput["cpu_seconds"] = dict(SPENT)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node) -> None:
-    SPENT.append(getattr(node, "workeroutput", {}).get("cpu_seconds", 0))
+    SPENT.update(getattr(node, "workeroutput", {}).get("cpu_seconds", {}))
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    terminalreporter.write_line(f"{sum(SPENT):.0f} CPU seconds in all processes")
+    dearest = ", ".join(f"{name} {seconds:.0f}" for name, seconds in SPENT.most_common(8) if seconds >= 1)
+    terminalreporter.write_line(f"{SPENT.total():.0f} CPU seconds in all processes; most in: {dearest}")
 
 
 def pytest_collection_modifyitems(items) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from hostile.lies import DEEP, LONG, Case, safetensors, taken_apart
+from hostile.lies import DEEP, LONG, NO_OBJECTS, Case, safetensors, taken_apart
 from hostile.valid import BLOCK, CONFIG, SHAPES, VALID, as_json
 
 NO_NAMES = (5, "x", {"a": 1}, [5], [["x"]], [None], True)
@@ -128,11 +128,5 @@ def live() -> Iterator[Case]:
     ):
         for value in values:
             yield f"live: {key} {value!r}", "live_model", files | {"config.json": as_json(config | {key: value})}
-    for what, content in (
-        ("nothing", b""),
-        ("a list", b"[]"),
-        ("null", b"null"),
-        ("no UTF-8", b"\xff"),
-        ("nested", DEEP),
-    ):
+    for what, content in NO_OBJECTS:
         yield f"live: generation_config.json is {what}", "live_model", files | {"generation_config.json": content}

@@ -8,6 +8,8 @@ from hostile.valid import Files
 
 Case = tuple[str, str, Files]  # name, kind of input, files
 DEEP = b"[" * 100_000 + b"]" * 100_000
+# What stands where an object of JSON should.
+NO_OBJECTS = (("nothing", b""), ("a list", b"[]"), ("null", b"null"), ("no UTF-8", b"\xff"), ("nested", DEEP))
 LONG = "9" * 5000
 
 

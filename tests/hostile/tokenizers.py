@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from hostile.lies import DEEP, Case
+from hostile.lies import NO_OBJECTS, Case
 from hostile.valid import VALID, as_json
 
 
@@ -16,11 +16,7 @@ def tokenizers() -> Iterator[Case]:
 
     for name in ("tokenizer.json", "tokenizer_config.json"):
         for what, content in (
-            ("nothing", b""),
-            ("a list", b"[]"),
-            ("null", b"null"),
-            ("no UTF-8", b"\xff"),
-            ("nested", DEEP),
+            *NO_OBJECTS,
             ("a number", b"5"),
             ("a git-lfs pointer", b"version https://git-lfs.github.com/spec/v1\n"),
         ):

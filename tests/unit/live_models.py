@@ -126,6 +126,15 @@ def tiny(layout: str, seed: int = 0, sharp: bool = False, **changes) -> torch.nn
     return model.eval().requires_grad_(False)
 
 
+def with_uneven_norms(layout: str, seed: int) -> torch.nn.Module:
+    """A model whose norms are drawn, too, so that leaving one out shows."""
+    model = tiny(layout, seed)
+    for name, parameter in model.named_parameters():
+        if "norm" in name or "ln_" in name:
+            parameter.data += 0.3 * torch.randn_like(parameter)
+    return model
+
+
 @torch.no_grad()
 def plant(
     live: Anatomy, layer: int, row: int, col: int, *, component: str = "", token: int = 1, activation: float = 40.0,
@@ -159,6 +168,19 @@ def plant(
     down[:, col] *= 0.01
     down[row, col] = write / activation
     return coordinate
+
+
+@torch.no_grad()
+def plant_in_attention(live: Anatomy, layer: int, row: int, write: float = 300.0) -> int:
+    """Make one weight of a Llama's attention output write a massive activation for token 1; returns its column."""
+    seen = []
+    projection = live.layers[layer].self_attn.o_proj
+    handle = projection.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0][0, 0].clone()))
+    live.model(torch.tensor([[1, 5, 6]]))
+    handle.remove()
+    column = int(seen[0].abs().argmax())
+    projection.weight[row, column] = write / seen[0][column]
+    return column
 
 
 @torch.no_grad()

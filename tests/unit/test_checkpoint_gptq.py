@@ -3,21 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from test_checkpoint_quantized import bit_stream, check, stored
+from packed_files import bit_stream, check, stored
 
 from weight_atlas.errors import AtlasError
 
-
-@pytest.fixture
-def random():
-    torch.manual_seed(0)
-    return np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
-    # Several pieces even for small tensors.
-    monkeypatch.setattr("weight_atlas.checkpoint.quantized.scheme._ELEMENTS_AT_ONCE", 500)
+pytestmark = pytest.mark.usefixtures("small_pieces")
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])

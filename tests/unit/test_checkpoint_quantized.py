@@ -6,40 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from packed_files import FP8, bit_stream, check, stored
 from safetensors.torch import save_file
 
-from weight_atlas.checkpoint.checkpoint import Checkpoint
-
-FP8 = torch.float8_e4m3fn
-
-
-def stored(folder, tensors: dict, method: str | None = None, **settings) -> Checkpoint:
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
-    top = {key: settings.pop(key) for key in ("dtype",) if key in settings}
-    config = top | ({"quantization_config": {"quant_method": method, **settings}} if method else {})
-    (folder / "config.json").write_text(json.dumps(config))
-    return Checkpoint.from_folder(folder)
-
-
-def check(checkpoint: Checkpoint, name: str, expected: np.ndarray, dtype: torch.dtype, kind: str) -> None:
-    """The values, whole and by rows, are those expected, rounded once to dtype."""
-    entry, read = checkpoint.entries[name], checkpoint.read(name)
-    assert (entry.dtype, entry.shape, read.shape, read.dtype) == (kind, expected.shape, expected.shape, dtype)
-    assert torch.equal(read, torch.from_numpy(expected).to(torch.float32).to(dtype))
-    for rows in (slice(1, 3), slice(2, None), slice(0, 0)):
-        assert torch.equal(checkpoint.read(name, rows), read[rows])
-
-
-@pytest.fixture
-def random():
-    torch.manual_seed(0)
-    return np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
-    # Several pieces even for small tensors.
-    monkeypatch.setattr("weight_atlas.checkpoint.quantized.scheme._ELEMENTS_AT_ONCE", 500)
+pytestmark = pytest.mark.usefixtures("small_pieces")
 
 
 def test_fp8_blocks(tmp_path, random):
@@ -177,16 +147,6 @@ def test_mxfp4_by_weight_and_packed(tmp_path, random):
         {"m.weight": packed.view(torch.int8), "m.scale": scale.view(torch.float8_e8m0fnu)},
     ):
         check(stored(tmp_path, tensors, "fp8"), "m.weight", expected, torch.bfloat16, "MXFP4")
-
-
-def bit_stream(codes: np.ndarray, bits: int) -> torch.Tensor:
-    """Integers along dimension 0 as one stream of bits, cut into 32-bit words; lowest bits first."""
-    columns = []
-    for column in codes.T:
-        stream = sum(int(code) << (bits * place) for place, code in enumerate(column))
-        words = math.ceil(len(column) * bits / 32)
-        columns.append([(stream >> (32 * word)) & 0xFFFFFFFF for word in range(words)])
-    return torch.from_numpy(np.array(columns, dtype=np.uint32).view(np.int32).T.copy())
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from test_checkpoint_quantized import FP8, stored
+from packed_files import FP8, stored
 
 from weight_atlas.errors import AtlasError
 

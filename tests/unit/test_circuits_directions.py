@@ -57,10 +57,7 @@ FAMILIES = ["llama", "gpt2", "gemma2", "mixtral", "deepseek_v3", "gpt_neox"]
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def saved(request, tmp_path_factory):
-    model = live_models.tiny(request.param, seed=2)
-    for name, parameter in model.named_parameters():
-        if "norm" in name or "ln_" in name:
-            parameter.data += 0.3 * torch.randn_like(parameter)
+    model = live_models.with_uneven_norms(request.param, seed=2)
     folder = tmp_path_factory.mktemp(request.param)
     model.save_pretrained(folder)
     checkpoint = Checkpoint.from_folder(folder)

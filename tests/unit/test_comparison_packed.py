@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from compared_models import name, said, tables, weights, write
-from test_checkpoint_quantized import bit_stream
+from packed_files import bit_stream
 
 GROUP = 32
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # which output stands at each place of a word

@@ -20,6 +20,10 @@ def closed_figures():
     plt.close("all")
 
 
+def slow(*cases):
+    return [pytest.param(case, marks=pytest.mark.slow) for case in cases]
+
+
 def inside(box, whole):
     return whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1
 
@@ -72,7 +76,7 @@ def test_the_legend_of_shares_is_whole_and_in_columns(longest):
     assert lines[2].split("  ")[0] == longest
 
 
-@pytest.mark.parametrize("place", [(234.6, 2362.9), (5.0, 2000.0), (5.0, 5.2), (200.0, 5.2), (40.0, 80.0)])
+@pytest.mark.parametrize("place", [(234.6, 2362.9), (5.0, 5.2), *slow((5.0, 2000.0), (200.0, 5.2), (40.0, 80.0))])
 @pytest.mark.parametrize("count", [1, 6])
 def test_labels_of_stars_are_whole_and_beside_them(place, count):
     spikes = pd.DataFrame({"iteration": 1, "layer": range(4), "row": 0, "col": 0, "expert": pd.NA})
@@ -89,7 +93,7 @@ def test_labels_of_stars_are_whole_and_beside_them(place, count):
     assert box.x0 >= x + reach or box.x1 <= x - reach
 
 
-@pytest.mark.parametrize("length", [12, 20, 21, 28, 80])
+@pytest.mark.parametrize("length", [12, *slow(20, 21, 28), 80])
 def test_titles_of_neighbouring_panels_do_not_run_into_each_other(length):
     # A tensor without a role is named by its place in the checkpoint.
     names = [f"{'language_model.embeddings.' * 4}{number}.weight"[-length:] for number in range(4)]

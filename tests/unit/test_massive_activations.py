@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from live_models import LAYOUTS, drawn, own_text, plant, tiny, word_tokenizer
+from live_models import LAYOUTS, drawn, own_text, plant, plant_in_attention, tiny, word_tokenizer
 
 from weight_atlas.errors import NotApplicable
 from weight_atlas.figures.massive_activations import massive_activations as figure_of
@@ -117,13 +117,7 @@ def test_the_sites_of_a_planted_activation_are_those_that_hooks_see():
 
 def test_a_weight_of_attention_is_named():
     live = quiet(live_of())
-    seen = []
-    projection = live.layers[1].self_attn.o_proj
-    handle = projection.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0][0, 0].clone()))
-    live.model(torch.tensor([[1, 5, 6]]))
-    handle.remove()
-    column = int(seen[0].abs().argmax())
-    projection.weight.data[CHANNEL, column] = 300 / seen[0][column]
+    column, projection = plant_in_attention(live, 1, CHANNEL), live.layers[1].self_attn.o_proj
     report, windows = report_of(live)
     events = report.sites[(report.sites.channel == CHANNEL) & (report.sites.event == "arises")]
     assert events[["layer", "site"]].to_numpy().tolist() == [[1, "attention"]]

@@ -106,7 +106,9 @@ def test_page_of_small_and_odd_models(tensors):
     assert ("Of experts the mean is shown" in page) is bool(tensors["expert"].notna().any())
 
 
-@pytest.mark.parametrize(("depth", "experts"), [(1, 0), (3, 4), pytest.param(40, 0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("depth", "experts"), [(3, 4), *(pytest.param(*size, marks=pytest.mark.slow) for size in ((1, 0), (40, 0)))]
+)
 def test_figures_are_drawn_for_all_sizes(depth, experts, tmp_path):
     spectra = spectra_of(inventory(depth, experts))
     ranks = rank_by_layer(spectra.ranks)

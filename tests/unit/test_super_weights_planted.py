@@ -4,8 +4,7 @@ import math
 
 import pandas as pd
 import pytest
-import torch
-from live_models import drawn, own_text, plant, random_prompts, tiny, word_tokenizer
+from live_models import drawn, own_text, plant, plant_in_attention, random_prompts, tiny, word_tokenizer
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.families.inventory import inventory
@@ -78,19 +77,13 @@ def test_a_weight_of_attention_is_found_by_its_size_or_the_activation_that_it_wr
         monkeypatch.setattr(outliers, "STANDS_OUT", math.inf)
         monkeypatch.setattr(trials, "partners", lambda *given: [])
     live = anatomy(tiny("llama", sharp=True))
-    seen = []
-    projection = live.layers[1].self_attn.o_proj
-    handle = projection.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0][0, 0].clone()))
-    live.model(torch.tensor([[1, 5, 6]]))
-    handle.remove()
-    column = int(seen[0].abs().argmax())
-    projection.weight.data[CHANNEL, column] = 300 / seen[0][column]
+    column = plant_in_attention(live, 1, CHANNEL)
     written, page, findings = said(live)
     record = written["super_weights"][0]
     assert (record["role"], record["layer"], record["row"], record["column"]) == ("W_O", 1, CHANNEL, column)
     assert (record["verdict"], record["found_by"]) == ("critical", [source])
     # Its removal costs what brute force says.
-    matrix, windows = projection.weight.data, own_text(live, windows=6, length=16)
+    matrix, windows = live.layers[1].self_attn.o_proj.weight.data, own_text(live, windows=6, length=16)
     before = score_windows(live, windows, batch_size=6)
     matrix[CHANNEL, column] = 0
     after = score_windows(live, windows, batch_size=6)

@@ -28,10 +28,7 @@ LAYOUTS = ["llama", "qwen2", "cohere", "gpt_neox", "gpt2", "opt", "mixtral", "qw
 
 @pytest.fixture(scope="module", params=LAYOUTS)
 def saved(request, tmp_path_factory):
-    model = live_models.tiny(request.param, seed=3)
-    for name, parameter in model.named_parameters():
-        if "norm" in name or "ln_" in name:
-            parameter.data += 0.3 * torch.randn_like(parameter)
+    model = live_models.with_uneven_norms(request.param, seed=3)
     folder = tmp_path_factory.mktemp(request.param)
     model.save_pretrained(folder)
     checkpoint = Checkpoint.from_folder(folder)
