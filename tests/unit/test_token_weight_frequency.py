@@ -43,6 +43,7 @@ def test_correlations_are_scipys():
             assert row["n"] == used.sum()
 
 
+@pytest.mark.slow
 def test_chance_is_what_unrelated_numbers_reach():
     values = {"pearson": [], "spearman": [], "kendall": []}
     for _ in range(400):
