@@ -1,14 +1,18 @@
 """ModelScope as a source, against a stand-in of its HTTP interface: downloaded, and streamed."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
 from standin_hub import Fault
 from streamed_models import fetched, hub_of, local, streamed_parts, tiny_files
 
+from weight_atlas.checkpoint import snapshots
 from weight_atlas.checkpoint.fetch import make_manifest
 from weight_atlas.checkpoint.manifest import open_checkpoint
+from weight_atlas.checkpoint.transfer import fetch_file
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.models import CheckpointSpec
 from weight_atlas.settings.tokenizers import TokenizerSpec
@@ -38,6 +42,21 @@ def test_a_download_is_the_same_model(hub, tmp_path):
     sent = hub.sent
     make_manifest(CheckpointSpec(source=SOURCE))
     assert hub.sent == sent, "what is here is not downloaded again"
+
+
+def test_models_of_one_repository_fetched_at_once_fetch_each_file_once(hub, monkeypatch):
+    came: list[str] = []
+
+    def fetch_slowly(repository, name, path):
+        came.append(name)
+        time.sleep(0.1)  # the other one comes here meanwhile
+        return fetch_file(repository, name, path)
+
+    monkeypatch.setattr(snapshots, "fetch_file", fetch_slowly)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(make_manifest, [CheckpointSpec(source=SOURCE)] * 2)
+    assert one == other
+    assert sorted(came) == sorted({*came})
 
 
 def test_streamed(hub, tmp_path):

@@ -43,8 +43,15 @@ def fetch_side_files(source: HubSource, revision: str | None, *, code: tuple[str
 
 def _bring(repository: Repository, names: Iterable[str], folder: Path, threads: int) -> set[str]:
     """Fetch the files that are missing here or have another size; returns the names of the fetched ones."""
-    wanted = [name for name in names if not _is_here(folder / name, repository.files[name].size)]
+    from filelock import FileLock
+
     folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f"{folder.name}.lock")):  # two models may be of one repository
+        return _bring_alone(repository, names, folder, threads)
+
+
+def _bring_alone(repository: Repository, names: Iterable[str], folder: Path, threads: int) -> set[str]:
+    wanted = [name for name in names if not _is_here(folder / name, repository.files[name].size)]
     require_space(folder, sum(repository.files[name].size for name in wanted))
     with ThreadPoolExecutor(max(4, threads)) as pool:  # waiting for the network takes no core
         for name, _ in zip(
