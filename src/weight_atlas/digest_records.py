@@ -9,11 +9,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, NamedTuple
 
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, explained
 from weight_atlas.temporary_names import temporary_of
 
 OWN_FOLDER = ".weight-atlas"  # below the results
@@ -71,20 +72,23 @@ class DigestRecords:
         return record
 
     def write(self, path: Path, made_from: str) -> None:
-        """Record an output as it is now, unless it lies elsewhere than the results."""
+        """Record an output as it is now, unless it lies elsewhere than the results; AtlasError on a full disk."""
         if (file := self.file_of(path)) is None:
             return
         record = Record(digests(path), made_from)
-        file.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_of(file)
         try:
+            file.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("w", encoding="utf-8") as written:
                 json.dump({**record._asdict(), "digest": digest_of(record)}, written, indent=1, sort_keys=True)
                 written.flush()
                 os.fsync(written.fileno())
             temporary.replace(file)
+        except OSError as error:
+            raise explained(error, file) or error from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # of a folder that could not be made
+                temporary.unlink(missing_ok=True)
         self.untouched(path)
 
     def untouched(self, path: Path) -> None:

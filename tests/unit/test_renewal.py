@@ -1,7 +1,9 @@
 """Steps whose inputs, settings and code are as they were end without running, and no others do."""
 
+import errno
 import os
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -142,6 +144,30 @@ def test_another_input_runs_and_a_damaged_one_is_said_in_the_log(step):
     records.write(text, "its own step")
     assert step()
     assert Path(step.output.table).read_text().startswith("another text")
+
+
+def test_an_input_of_tomorrow_is_refused_before_the_step_runs(step):
+    text = step.input.text
+    os.utime(text, (time.time() + 86_400,) * 2)
+    with pytest.raises(subprocess.CalledProcessError):
+        step(forced=True)
+    said = Path(step.log[0]).read_text()
+    assert step.runs == 1 and said.startswith("error: the time of a file lies in the future")
+    assert said.rstrip().endswith(f"touch {text}")
+    os.utime(text)
+    assert step(forced=True)
+
+
+def test_a_disk_that_is_full_when_the_record_is_written_is_said_in_the_log(step, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("weight_atlas.digest_records.os.fsync", full)
+    with pytest.raises(subprocess.CalledProcessError):
+        step(forced=True)
+    assert "\nerror: " in Path(step.log[0]).read_text()
+    monkeypatch.undo()
+    assert step() and not step()
 
 
 def test_what_the_user_forces_or_what_nothing_kept_runs(step):

@@ -9,8 +9,10 @@ aside by hard links until the run is over.
 import csv
 import functools
 import os
+import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +24,8 @@ from weight_atlas.temporary_names import remove_left_over
 
 RENEWED = "renewed: inputs, settings and code are those that this was made from"
 _LINE = f"{RENEWED}\n"
+_SKEW = 60  # seconds by which the clocks of two machines may differ
+_NAMED = 20  # files of a message
 _BENCHMARK = 6  # the place of the benchmark's record in what Snakemake hands to a rule's function after the log
 
 
@@ -69,6 +73,7 @@ class Renewals:
             with _said_in(log, str(params.step)):
                 values = {name: dict(each.items()) for name, each in {"params": params, "of": wildcards}.items()}
                 values |= {"inputs": dict(inputs.items()), "outputs": dict(outputs.items())}
+                _refuse_times_to_come(inputs)
                 made_from = digest_of([repr(values), self._records.checked(map(Path, inputs))])
                 if self._renew(paths, made_from):
                     self._renew_logs(map(Path, log))
@@ -79,8 +84,9 @@ class Renewals:
                     self._records.forget(path)
                     _remove(self._aside(path))
             run(inputs, outputs, params, wildcards, threads, resources, log, *more)
-            for path in paths:
-                self._records.write(path, made_from)
+            with _said_in(log, str(params.step)):
+                for path in paths:
+                    self._records.write(path, made_from)
 
         return run_recorded
 
@@ -133,6 +139,17 @@ def is_renewed(log: Path) -> bool:
             return file.read() == _LINE.encode()
     except OSError:
         return False
+
+
+def _refuse_times_to_come(inputs: Iterable[str]) -> None:
+    """Raise AtlasError for inputs that are newer than what is made of them now, which Snakemake refuses at the end."""
+    soon = time.time() + _SKEW
+    if late := [path for path in inputs if Path(path).exists() and Path(path).stat().st_mtime > soon]:
+        raise AtlasError(
+            "the time of a file lies in the future: what is made of it would always look out of date",
+            where=", ".join(late[:_NAMED]),
+            remedy=f"set the clock right, or give it the time of now: touch {shlex.join(late[:_NAMED])}",
+        )
 
 
 def _take_as_before(benchmark: Any, path: Path) -> None:
