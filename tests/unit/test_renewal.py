@@ -165,7 +165,7 @@ def test_a_disk_that_is_full_when_the_record_is_written_is_said_in_the_log(step,
     monkeypatch.setattr("weight_atlas.digest_records.os.fsync", full)
     with pytest.raises(subprocess.CalledProcessError):
         step(forced=True)
-    assert "\nerror: " in Path(step.log[0]).read_text()
+    assert "\nerror: no space left on the device" in Path(step.log[0]).read_text()
     monkeypatch.undo()
     assert step() and not step()
 
