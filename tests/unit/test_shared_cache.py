@@ -52,6 +52,22 @@ def test_what_was_left_is_taken_by_another_folder_as_its_own_files(cache, tmp_pa
     assert cache.take(KEY, places(tmp_path / "three")) and (tmp_path / "three/table.csv").read_text() == "x"
 
 
+@pytest.mark.parametrize(("rights", "entry", "file"), [(0o2775, 0o2755, 0o644), (0o2770, 0o2750, 0o640)])
+def test_rights_are_those_of_the_folder_whatever_the_umask(cache, tmp_path, rights, entry, file):
+    cache.folder.mkdir()
+    cache.folder.chmod(rights)
+    umask = os.umask(0o077)
+    try:
+        cache.put(KEY, made(tmp_path / "one"))
+    finally:
+        os.umask(umask)
+    (folder,) = cache.folder.iterdir()
+    found = {path: path.stat().st_mode & 0o7777 for path in (folder, *folder.rglob("*"))}
+    assert found.pop(folder) == rights
+    assert {mode for path, mode in found.items() if path.is_dir()} == {entry}
+    assert {mode for path, mode in found.items() if path.is_file()} == {file}
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "record"])
 def test_a_damaged_entry_is_not_taken_and_is_made_again(cache, tmp_path, damage, capfd):
     cache.put(KEY, made(tmp_path / "one"))

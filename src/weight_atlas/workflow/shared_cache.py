@@ -4,7 +4,8 @@ A key is a digest of all that a step's outputs follow from: the contents of its 
 versions of libraries that numbers depend on, and whether it runs on a GPU. Of a checkpoint's manifest it takes the
 digests of the weights and how they are read, and not where they lie. An entry is a folder that is renamed into its
 place when it is complete, so that there is all of it or nothing, whoever else writes it and whoever is killed; what is
-taken from it is held to its digests, and one that is damaged is made again.
+taken from it is held to its digests, and one that is damaged is made again. Entries are for
+all who may read the cache's folder, and more are added by all who may write to it, whatever their umask.
 """
 
 import functools
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from stat import S_IMODE
 from typing import Any
 
 from weight_atlas.digest_records import digest_of, digests
@@ -67,6 +69,9 @@ class SharedCache:
         try:
             recorded = json.loads((entry / _RECORD).read_bytes())
             whole = recorded == {name: digests(entry / name) for name in files}
+        except PermissionError:
+            print(f"warning: not readable in the shared cache: {entry}", flush=True)
+            return False
         except (OSError, ValueError):
             whole = False
         if not whole:
@@ -85,7 +90,11 @@ class SharedCache:
         """Make an entry of files, unless somebody has made it meanwhile; no step fails for what fails here."""
         entry = self._entry(key)
         try:
-            entry.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            rights = S_IMODE(self.folder.stat().st_mode)
+            entry.parent.mkdir(exist_ok=True)
+            with suppress(PermissionError):  # another user's, who did this
+                entry.parent.chmod(rights)
             for old in self.folder.glob("*/.*"):
                 if time.time() - old.stat().st_mtime > _ABANDONED:
                     shutil.rmtree(old, ignore_errors=True)
@@ -96,6 +105,8 @@ class SharedCache:
                     _copy(path, folder / name)
                 record = json.dumps({name: digests(folder / name) for name in files}, sort_keys=True, indent=1)
                 (folder / _RECORD).write_text(record, encoding="utf-8")
+                for path in (folder, *folder.rglob("*")):
+                    path.chmod(rights & ~0o022 if path.is_dir() else rights & 0o444 | 0o200)
                 _sync(folder)
                 folder.rename(entry)
         except (OSError, AtlasError) as error:
