@@ -6,7 +6,7 @@ Produces: <results>/checkpoints/{model}.json, <results>/tensor_inventory/{model}
 it was made with, of each model by <results>/run_config/{model}.json.
 """
 
-from weight_atlas.checkpoint.source import local_files, local_state
+from weight_atlas.checkpoint.local_files import local_files, local_state
 from weight_atlas.settings.models import CheckpointSpec
 from weight_atlas.workflow import run_config
 from weight_atlas.workflow.paths import for_snakemake

@@ -8,7 +8,7 @@ Produces: <results>/corpus/{corpus}.parquet, .json; <results>/fetch_tokenizer/{t
 {model} is a model or a tokenizer.
 """
 
-from weight_atlas.checkpoint.source import tokenizer_files
+from weight_atlas.checkpoint.local_files import tokenizer_files
 from weight_atlas.file_states import states_of
 from weight_atlas.tokens.sources import local_files as corpus_files, source_state
 from weight_atlas.workflow.paths import for_snakemake

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from weight_atlas.checkpoint.listing import list_files
-from weight_atlas.checkpoint.source import HubSource, LocalSource, bundled, local_files, local_state, parse_source
+from weight_atlas.checkpoint.local_files import local_files, local_state
+from weight_atlas.checkpoint.source import HubSource, LocalSource, bundled, parse_source
 from weight_atlas.errors import AtlasError
 
 

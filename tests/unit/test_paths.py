@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from weight_atlas.checkpoint.source import local_state, parse_source
+from weight_atlas.checkpoint.local_files import local_state
+from weight_atlas.checkpoint.source import parse_source
 from weight_atlas.errors import AtlasError
 from weight_atlas.paths import user_path
 from weight_atlas.workflow.configuration import check_paths, configured, plain_folders

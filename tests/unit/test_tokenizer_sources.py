@@ -6,7 +6,8 @@ import pytest
 from standin_hub import COMMIT, Repository, ask_instead, standin_hub
 
 from weight_atlas.artifacts import write_json
-from weight_atlas.checkpoint.source import bundled, tokenizer_files
+from weight_atlas.checkpoint.local_files import tokenizer_files
+from weight_atlas.checkpoint.source import bundled
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.tokenizers import TokenizerSpec
 from weight_atlas.tokens.batches import Documents

@@ -10,8 +10,7 @@ from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.edits import edited, zero
 from weight_atlas.live.windows import Windows
 from weight_atlas.vocabulary.cascade import _compared, cascade, cascade_of_text
-from weight_atlas.vocabulary.cascade_label import cascade_label
-from weight_atlas.vocabulary.super_weight_cards import CASCADE, cascade_record
+from weight_atlas.vocabulary.super_weight_cards import CASCADE, cascade_label, cascade_record
 
 OTHERS = [name for name in CASCADE if name != "kl"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from weight_atlas.weights.bounds import at_bound
+from weight_atlas.weights.statistics import at_bound
 from weight_atlas.weights.value_histogram import value_histogram
 
 

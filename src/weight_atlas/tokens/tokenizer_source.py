@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from weight_atlas.artifacts import read_json
+from weight_atlas.checkpoint.local_files import tokenizer_files
 from weight_atlas.checkpoint.manifest import check_size, snapshot
-from weight_atlas.checkpoint.source import HubSource, LocalSource, parse_source, tokenizer_files
+from weight_atlas.checkpoint.source import HubSource, LocalSource, parse_source
 from weight_atlas.errors import AtlasError
 
 _RUN_AGAIN = "run again: snakemake --forcerun fetch_tokenizer"

@@ -11,7 +11,6 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.settings.vocabulary import SuperWeightCards
 from weight_atlas.statistics.bootstrap import bootstrap_ratio
 from weight_atlas.statistics.paired import document_differences, mean_changes
-from weight_atlas.vocabulary.cascade_label import cascade_label
 from weight_atlas.vocabulary.down_projections import down_projections
 from weight_atlas.vocabulary.effects import scalar_effects
 from weight_atlas.vocabulary.measured_effects import agreement, strongest_changes
@@ -253,3 +252,23 @@ def card_tables(card: dict[str, Any]) -> pd.DataFrame:
             rows.append(row)
     names = ["kind", "metric", "delta", "low", "high", "draws", "tokens", "edit_there", "baseline"]
     return pd.DataFrame(rows, columns=names)
+
+
+def cascade_label(kl: Sequence[float], ratio: float = 2.0, smallest: float = 1e-4) -> str:
+    """Class of the course of an edit from its layer to the last, by its KL in nats at each layer.
+
+    dampening: the last is less than 1 / ratio of the first; accelerating: the last is more than ratio times the
+    first, and the second half of the layers adds more than ratio times what the first half adds; amplifying: it grows
+    otherwise; stable: none of these, or below `smallest` at every layer.
+    """
+    series = np.asarray(kl, dtype=float)
+    if len(series) < 2 or series.max() < smallest:
+        return "stable"
+    start, end = max(series[0], smallest), series[-1]
+    if end * ratio < start:
+        return "dampening"
+    if end <= ratio * start:
+        return "stable"
+    middle = series[(len(series) - 1) // 2]
+    early, late = max(middle - series[0], 0.0), end - middle
+    return "accelerating" if len(series) > 2 and late > ratio * early else "amplifying"

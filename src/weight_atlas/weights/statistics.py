@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weight_atlas.weights.bounds import at_bound
 from weight_atlas.weights.distribution import count_outside, percentile_column, quantiles
 from weight_atlas.weights.histogram import NEAR_ZERO
 from weight_atlas.weights.normality import ks_distance, ks_distance_null, qq_slope, student_nu
@@ -15,6 +14,9 @@ from weight_atlas.weights.normality import ks_distance, ks_distance_null, qq_slo
 OUTLIER_NULL, EXTREME_NULL = 0.006976603131, 2.34194e-06
 # Percentiles of magnitudes.
 MAGNITUDES = (1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0, 99.9)
+# Distinct values next to a bound that say how many elements to expect at it, and how many values there must be in all:
+# a type with a handful of values has no neighbours to compare with.
+NEXT, FEWEST = 4, 16
 
 
 def weight_statistics(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -23,7 +25,7 @@ def weight_statistics(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     parts: of histograms. Adds to their columns, in place of values and counts: rms; ks_distance to the fitted normal
     and its null, qq_slope, student_nu (see normality.py); outlier_share and extreme_share, the shares outside the
     quartiles by more than 1.5 and 3 interquartile ranges, with their nulls; at_bound, the elements at an outermost
-    value, with its null (see bounds.py); shares beside the counts of zeros and near-zeros; mean_magnitude and
+    value, with its null (see at_bound); shares beside the counts of zeros and near-zeros; mean_magnitude and
     percentiles of magnitudes (abs_p50; exact where the distribution is); entropy of the values in bits, with its null;
     dynamic_range = absmax / mean |w|, with its null; flags ("nan", "inf",
     "nan inf" or ""). A null is what a normal sample of the same size would show.
@@ -109,3 +111,19 @@ def dynamic_range_null(n: int) -> float:
         return float("nan")
     one_sided_tail = -np.expm1(np.log(0.5) / n) / 2
     return float(-ndtri(one_sided_tail) / np.sqrt(2 / np.pi))
+
+
+def at_bound(values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    """Elements at the smallest or the largest value, and the most at one of the four values next to it.
+
+    Values pile up at a bound where clipping, a saturating conversion or a clamped optimizer leaves them. values:
+    distinct, ascending, exact ones or means of buckets; counts: of each. Of the two ends the one with more elements
+    beside its neighbours. Unclipped tails thin out, so that the outermost value has about as many elements as its
+    neighbours, up to twice as many where the spacing of floating-point numbers doubles. NaN for fewer than 16 distinct
+    values.
+    """
+    if len(values) < FEWEST:
+        return float("nan"), float("nan")
+    ends = [(int(counts[0]), int(counts[1 : NEXT + 1].max())), (int(counts[-1]), int(counts[-NEXT - 1 : -1].max()))]
+    count, beside = max(ends, key=lambda end: end[0] / end[1])
+    return float(count), float(beside)

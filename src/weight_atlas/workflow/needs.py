@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from weight_atlas.checkpoint.source import HubSource, local_files, parse_source
+from weight_atlas.checkpoint.local_files import local_files
+from weight_atlas.checkpoint.source import HubSource, parse_source
 
 MEGABYTE, GIGABYTE = 1_000_000, 1_000_000_000
 # Bytes of a stored model from which a GPU is worth waiting for: of smaller ones the spectra take seconds or minutes.
