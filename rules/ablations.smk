@@ -109,7 +109,15 @@ use rule per_job as task_requests with:
         **step("task_requests", lambda wildcards: choices.task_state(wildcards.task)),
         options=lambda wildcards: {
             **choices.task_options(
-                wildcards.model, wildcards.task, "folder", "mirror", "limit", "fewshot", "seed", "truncate"
+                wildcards.model,
+                wildcards.task,
+                "folder",
+                "mirror",
+                "trust_code",
+                "limit",
+                "fewshot",
+                "seed",
+                "truncate",
             ),
             "trust_remote_code": config["models"][wildcards.model]["trust_remote_code"],
         },
@@ -132,7 +140,7 @@ use rule per_job_on_gpu as ablation_eval with:
         **step("ablation_eval", lambda wildcards: choices.task_state(wildcards.task)),
         options=lambda wildcards: {
             **choices.variant_options("ablation_eval", wildcards.model, wildcards.ablation),
-            **{key: config["tasks"][wildcards.task][key] for key in ("folder", "mirror")},
+            **{key: config["tasks"][wildcards.task][key] for key in ("folder", "mirror", "trust_code")},
         },
 
 

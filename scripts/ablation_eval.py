@@ -43,7 +43,7 @@ def main(
     folders = [Path(own.folder)] if own.folder else own_folders(task["folders"])
     mirror = Path(own.mirror) if own.mirror else None
     how = {"folders": folders, "mirror": mirror, "fewshot": task["fewshot"], "seed": task["seed"]}
-    loaded = load_tasks(task["name"], definition=definition, data=data, **how)
+    loaded = load_tasks(task["name"], definition=definition, data=data, trust_code=own.trust_code, **how)
     files = {"super_weights": super_weights, "inventory": inventory, "token_weights": token_weights}
     files["expert_routing"] = expert_routing
     opened = open_ablation(checkpoint, ablation, ablation_settings(changes, ablation), running, **files, device=device)

@@ -40,6 +40,7 @@ def main(
         data=data,
         folders=folders,
         mirror=Path(settings.mirror) if settings.mirror else None,
+        trust_code=settings.trust_code,
         fewshot=settings.fewshot,
         seed=settings.seed,
     )

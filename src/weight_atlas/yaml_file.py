@@ -34,13 +34,13 @@ def check_document(document: Any, source: Path | str, name: str = "") -> None:
 
     document: the composed node, or None. source: the file, or what else it stands in. name: its dotted key there.
     """
-    _check_size(document, source)
+    check_size(document, source)
     for mapping, key in _mappings(document, name, set()):
         _check_keys(mapping, key, source)
 
 
-def _check_size(document: Any, source: Path | str) -> None:
-    """Whether a document stays small with each alias replaced by what it stands for, as for who walks through it."""
+def check_size(document: Any, source: Path | str) -> None:
+    """AtlasError unless a document stays small with each alias replaced by what it stands for, as for who walks it."""
     sizes: dict[int, int] = {}
 
     def size(node: Any) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 def read_model(folder: Path) -> None:
@@ -90,6 +91,37 @@ def read_thresholds(folder: Path) -> None:
     read(folder / "t.yaml")
 
 
+class _Words:
+    """Encodes by words, in the place of a model."""
+
+    max_length = 2048
+
+    def tok_encode(self, text: str, **_: object) -> list[int]:
+        return list(range(len(str(text).split())))
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        return self.tok_encode(context), self.tok_encode(continuation)
+
+
+def build_task(folder: Path) -> None:
+    """A task's definition and data, as the plan and the step that builds its requests read them."""
+    import datasets
+
+    from weight_atlas.ablations.requests import build_requests, chance_levels, data_of
+    from weight_atlas.ablations.task_files import task_state
+    from weight_atlas.ablations.tasks import load_tasks
+    from weight_atlas.errors import located
+
+    task_state(str(folder), str(folder))
+    with TemporaryDirectory() as cache:
+        datasets.config.HF_DATASETS_CACHE = Path(cache)
+        loaded = load_tasks("mine", folders=[folder], mirror=folder)
+        with located(folder):  # a task that is loaded is known by its name alone
+            table = build_requests(loaded, _Words(), limit=None, truncate=True, name="mine")
+        chance_levels(loaded, table)
+        data_of(loaded, table)
+
+
 def compare_files(folder: Path) -> None:
     """The files beside the weights, against an empty folder."""
     from weight_atlas.checkpoint.checkpoint import Checkpoint
@@ -125,4 +157,5 @@ READERS: dict[str, tuple[Callable[[Path], None], ...]] = {
     ),
     "configuration": (read_configuration,),
     "thresholds": (read_thresholds,),
+    "task": (build_task,),
 }

@@ -315,6 +315,24 @@ def thresholds() -> Files:
     }
 
 
+def task() -> Files:
+    """A task of somebody else for lm-evaluation-harness, and its data."""
+    rows = [{"q": f"Number {n} is", "a": "a number", "b": "not", "label": n % 2} for n in range(3)]
+    definition = b"""\
+task: mine
+dataset_path: json
+dataset_kwargs: {data_files: {test: rows.jsonl}}
+output_type: multiple_choice
+test_split: test
+doc_to_text: "{{q}}"
+doc_to_choice: "{{[a, b]}}"
+doc_to_target: label
+metric_list:
+  - {metric: acc, aggregation: mean, higher_is_better: true}
+"""
+    return {"mine.yaml": definition, "rows.jsonl": b"".join(as_json(row) + b"\n" for row in rows)}
+
+
 VALID: dict[str, Callable[[], Files]] = {
     made.__name__: cache(made)
     for made in (
@@ -342,5 +360,6 @@ VALID: dict[str, Callable[[], Files]] = {
         column_names,
         configuration,
         thresholds,
+        task,
     )
 }

@@ -278,10 +278,8 @@ def test_answers_that_a_task_shuffles_are_the_same_every_time(folder, mirror, mo
     first = yaml.safe_load((folder / "first.yaml").read_text())
     text = yaml.safe_dump({**first, "task": "mixed"}) + "process_docs: !function shuffling.mixed\n"
     (folder / "mixed.yaml").write_text(text)
-    seen = [
-        [document["q"] for document in load_tasks("mixed", folders=[folder], mirror=mirror)["tasks"]["mixed"].eval_docs]
-        for _ in range(2)
-    ]
+    how = {"folders": [folder], "mirror": mirror, "trust_code": True}
+    seen = [[document["q"] for document in load_tasks("mixed", **how)["tasks"]["mixed"].eval_docs] for _ in range(2)]
     assert seen[0] == seen[1] and len(set(map(str, seen[0]))) > 1
 
 

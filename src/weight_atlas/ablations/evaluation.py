@@ -60,6 +60,7 @@ def evaluate_task(
             task,
             folders=[Path(settings.folder)] if settings.folder else None,
             mirror=Path(settings.mirror) if settings.mirror else None,
+            trust_code=settings.trust_code,
             fewshot=settings.fewshot,
             seed=settings.seed,
         )

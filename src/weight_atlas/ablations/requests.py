@@ -11,6 +11,7 @@ from weight_atlas.ablations.task_errors import not_built
 from weight_atlas.errors import AtlasError, NotApplicable
 
 COLUMNS = ("task", "doc_id", "idx", "repeats", "type", "arguments", "context_ids", "continuation_ids", "document")
+_MOST_REPEATS = 1000
 REVISION = re.compile("@([0-9a-f]{40})/")
 
 
@@ -131,6 +132,12 @@ def _already_built(**_: object) -> None:
 def _check_kind(task: Any, name: str) -> None:
     if getattr(task, "MULTIMODAL", False):
         raise AtlasError("the task shows images or sounds", where=name, remedy="take a task of texts alone")
+    if (repeats := task.get_config("repeats") or 1) > _MOST_REPEATS:
+        raise AtlasError(
+            f"the task repeats each request {repeats} times, more than {_MOST_REPEATS}",
+            where=name,
+            remedy="set `repeats` of its definition to less",
+        )
     if getattr(task, "UNSAFE_CODE", False):
         raise AtlasError(
             "the task runs code that the model writes, which this workflow does not allow",

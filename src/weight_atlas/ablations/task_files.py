@@ -7,17 +7,21 @@ import glob
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from weight_atlas.digest_records import digest_of
+from weight_atlas.errors import AtlasError, refuse_huge
 from weight_atlas.file_states import states_of
 from weight_atlas.paths import user_path
+from weight_atlas.yaml_file import check_size
 
 # Definitions that may speak of files elsewhere; only these are parsed, since a folder may hold thousands.
 ELSEWHERE = re.compile(r"^\s*[\"']?(include|data_files|data_dir|dataset_path|!function)\b", re.MULTILINE)
+_MOST_FILES = 100_000  # of a folder or a pattern
 
 
 @cache
@@ -35,8 +39,8 @@ def task_state(folder: str | None, mirror: str | None) -> str | None:
 
 def _files(place: Path) -> Iterator[Path]:
     """All files below a folder; not what Python and version control leave there."""
-    for path in place.rglob("*"):
-        if path.is_file() and not {"__pycache__", ".git"} & set(path.parts):
+    for path in islice(place.rglob("*"), _MOST_FILES):
+        if _is_file(path) and not {"__pycache__", ".git"} & set(path.parts):
             yield path
 
 
@@ -48,17 +52,20 @@ def _named(path: Path, mirror: str | None, seen: set[Path]) -> Iterator[Path]:
     if path.resolve() in seen:
         return
     seen.add(path.resolve())
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if not ELSEWHERE.search(text):
-        return
     try:
-        settings = yaml.load(text, Loader=_Tolerant)
-    except yaml.YAMLError:
+        refuse_huge(path)
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if not ELSEWHERE.search(text):
+            return
+        node = yaml.compose(text, Loader=_Tolerant)
+        check_size(node, path)
+        settings = _Tolerant("").construct_document(node) if node else None
+    except (AtlasError, yaml.YAMLError, ValueError, TypeError, RecursionError):
         return  # the step says so
     settings = settings if isinstance(settings, dict) else {}
     for include in _texts(settings.get("include")):
         included = path.parent / include
-        if included.is_file():
+        if _is_file(included):
             yield included
             yield from _named(included, mirror, seen)
     keywords = settings.get("dataset_kwargs")
@@ -67,8 +74,16 @@ def _named(path: Path, mirror: str | None, seen: set[Path]) -> Iterator[Path]:
     bases = [*_texts(keywords.get("data_dir")), *_texts(settings.get("dataset_path"))]
     for pattern in [*_texts(keywords.get("data_files")), *bases]:
         for base in [*folders, *(folder / each for folder in folders for each in bases)]:
-            for match in glob.glob(str(base / pattern), recursive=True):  # noqa: PTH207 (it takes absolute patterns)
+            # Of a pattern that means a whole disk not all is looked at, since that would take for ever.
+            for match in islice(glob.iglob(str(base / pattern), recursive=True), _MOST_FILES):  # noqa: PTH207
                 yield from _files(Path(match)) if Path(match).is_dir() else [Path(match)]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _texts(value: Any) -> list[str]:

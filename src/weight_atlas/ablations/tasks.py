@@ -11,7 +11,7 @@ from typing import Any
 
 from weight_atlas.ablations.task_errors import broken_definition, explained
 from weight_atlas.data_sets import data_sets_library
-from weight_atlas.errors import AtlasError
+from weight_atlas.errors import AtlasError, located
 from weight_atlas.paths import user_path
 
 # The seeds of the harness's own command line: for the choice of worked examples, and for all else that is drawn.
@@ -21,13 +21,14 @@ PYTHON_SEED, NUMPY_SEED, TORCH_SEED = 0, 1234, 1234
 
 def load_tasks(
     name: str, *, definition: Path | None = None, data: Path | None = None, folders: list[Path] | None = None,
-    mirror: Path | None = None, fewshot: int | None = None, seed: int = FEWSHOT_SEED,
+    mirror: Path | None = None, trust_code: bool = False, fewshot: int | None = None, seed: int = FEWSHOT_SEED,
 ) -> dict[str, Any]:  # fmt: skip
     """Return a task as the harness's TaskManager gives it: {"tasks": {name: Task}, "groups": ...}, ready to be built.
 
     definition, data: a YAML file and the JSON lines of its test split, in place of a name. folders: where to look for
     the name instead of among the harness's own tasks. mirror: a folder that holds copies of data sets of the hub under
-    their names (mirror/org/name). fewshot: worked examples before each question; None leaves the task's own number.
+    their names (mirror/org/name). trust_code: whether functions that definitions in folders name may run; the
+    harness's own may. fewshot: worked examples before each question; None leaves the task's own number.
     Raises AtlasError for an unknown name, for data that cannot be reached or may not be read, and for a definition that
     does not work.
     """
@@ -36,7 +37,7 @@ def load_tasks(
     if definition is not None and data is not None:
         loaded = _from_definition(definition, data)
     else:
-        loaded = _by_name(name, folders, mirror)
+        loaded = _by_name(name, folders, mirror, trust_code)
     for task in loaded["tasks"].values():
         own = task.get_config("num_fewshot")
         # A task that is defined without examples stays without, as in the harness.
@@ -132,25 +133,31 @@ def _from_definition(definition: Path, data: Path) -> dict[str, Any]:
         return TaskManager(include_defaults=False).load([{**settings, "dataset_kwargs": files}])
 
 
-def _by_name(name: str, folders: list[Path] | None, mirror: Path | None) -> dict[str, Any]:
+def _by_name(name: str, folders: list[Path] | None, mirror: Path | None, trust_code: bool) -> dict[str, Any]:
     from lm_eval.tasks import TaskManager
+
+    from weight_atlas.ablations.untrusted import only_data
 
     folders = folders and [user_path(str(folder)) for folder in folders]
     mirror = mirror and user_path(str(mirror))
     for folder in [*(folders or []), *([mirror] if mirror else [])]:
         if not Path(folder).is_dir():
             raise AtlasError("the folder does not exist", where=folder, remedy=f"check the settings of task {name}")
-    manager = TaskManager(
-        include_path=[str(Path(folder).resolve()) for folder in folders or []] or None, include_defaults=not folders
-    )
-    _check_known(name, manager, folders)
-    try:
-        # The data sets library looks for org/name below the working directory before it asks the hub.
-        with chdir(mirror) if mirror else nullcontext():
-            return manager.load([name])
-    except Exception as error:
-        # Hub, network, file system and templates each raise types of their own through the data sets library.
-        raise explained(name, error) from error
+    strange = [] if trust_code else [path for path in folders or [] if not path.is_relative_to(_own_folder())]
+    with only_data(strange) if strange else nullcontext(), located(strange[0]) if strange else nullcontext():
+        manager = TaskManager(
+            include_path=[str(Path(folder).resolve()) for folder in folders or []] or None, include_defaults=not folders
+        )
+        _check_known(name, manager, folders)
+        try:
+            # The data sets library looks for org/name below the working directory before it asks the hub.
+            with chdir(mirror) if mirror else nullcontext():
+                return manager.load([name])
+        except AtlasError:
+            raise
+        except Exception as error:
+            # Hub, network, file system and templates each raise types of their own through the data sets library.
+            raise explained(name, error) from error
 
 
 def _check_known(name: str, manager: Any, folders: list[Path] | None) -> None:
@@ -159,7 +166,7 @@ def _check_known(name: str, manager: Any, folders: list[Path] | None) -> None:
     broken = broken_definition(name, folders or [])
     if broken is not None:
         raise broken
-    near = difflib.get_close_matches(name, manager.all_tasks, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, map(str, manager.all_tasks), n=3, cutoff=0.5)
     raise AtlasError(
         f"there is no task {name!r}",
         where=", ".join(map(str, folders)) if folders else "lm-evaluation-harness",
@@ -170,12 +177,14 @@ def _check_known(name: str, manager: Any, folders: list[Path] | None) -> None:
 def _prepare() -> None:
     """Keep the harness and the data sets library from filling the log, and from doing the same again."""
     import logging
-    from functools import lru_cache
 
     from lm_eval import utils
 
+    from weight_atlas.ablations.untrusted import Templates
+
     data_sets_library()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    if not hasattr(utils.env.from_string, "cache_info"):
-        # The harness compiles a task's templates again for every document, which takes longer than to fill them in.
-        utils.env.from_string = lru_cache(utils.env.from_string)
+    if not isinstance(utils.env, Templates):
+        templates = Templates(undefined=utils.env.undefined, keep_trailing_newline=True)
+        templates.filters |= utils.env.filters
+        utils.env = templates

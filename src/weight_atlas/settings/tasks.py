@@ -14,6 +14,10 @@ class TaskFolders(Settings):
     mirror: Text | None = Field(
         None, description="Folder with copies of data sets of the hub under their names (mirror/organisation/name)."
     )
+    trust_code: bool = Field(
+        False,
+        description="Run Python functions that definitions in `folder` name (`!function`), and metrics of the hub.",
+    )
 
 
 class Task(TaskFolders):
