@@ -75,7 +75,7 @@ def _cpu_seconds(process: int) -> float:
 def campaign(kind: str, first: int, cases: int) -> dict[int, str]:
     """The outcome of each seed, in processes that are forked anew after one that hung or died."""
     with tempfile.TemporaryDirectory() as folder:  # what is imported here, forks have
-        assert outcome(kind, VALID[kind](), Path(folder)) == "accepted", kind
+        assert (said := outcome(kind, VALID[kind](), Path(folder))) == "accepted", f"{kind}: {said}"
     found: dict[int, str] = {}
     while (seed := first + len(found)) < first + cases:
         reading, writing = os.pipe()

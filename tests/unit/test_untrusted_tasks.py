@@ -1,6 +1,9 @@
 """Templates of strangers end, and reach nothing of Python; the rest of their tasks is in test_bad_inputs.py."""
 
+import resource
+
 import pytest
+from hostile.campaign import in_use
 from jinja2 import StrictUndefined
 from jinja2.exceptions import SecurityError
 
@@ -61,3 +64,15 @@ def test_templates_end(filled, text, message):
     with pytest.raises(ValueError, match=message):
         filled(text)
     assert filled("{{ q }}") == "cat", "and others are filled in afterwards"
+
+
+def test_a_limit_of_the_process_stays(filled):
+    """As `ulimit -v` of a cluster's job sets it, below what a template would be given."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit = (in_use() + 50_000_000, before[1])
+    resource.setrlimit(resource.RLIMIT_AS, limit)
+    try:
+        assert filled("{{ q }}") == "cat"
+        assert resource.getrlimit(resource.RLIMIT_AS) == limit
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

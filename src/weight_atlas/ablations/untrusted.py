@@ -124,10 +124,10 @@ def _bounds() -> Iterator[None]:
     if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before, limits = signal.signal(signal.SIGVTALRM, _too_long), resource.getrlimit(resource.RLIMIT_AS)
-    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    before, (soft, hard) = signal.signal(signal.SIGVTALRM, _too_long), resource.getrlimit(resource.RLIMIT_AS)
+    most = _MEMORY + int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     signal.setitimer(signal.ITIMER_VIRTUAL, _SECONDS)
-    resource.setrlimit(resource.RLIMIT_AS, (in_use + _MEMORY, limits[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(most, soft), hard))
     try:
         yield
     except MemoryError as error:
@@ -135,7 +135,7 @@ def _bounds() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
-        resource.setrlimit(resource.RLIMIT_AS, limits)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _too_long(number: int, frame: Any) -> None:
