@@ -14,7 +14,7 @@ from weight_atlas.settings.ablations import (
     ScalingSweep,
     WindowScores,
 )
-from weight_atlas.settings.analyses import Analysis
+from weight_atlas.settings.analyses import MADE_WITH, Analysis
 from weight_atlas.settings.base import Distinct, Effort, Natural, Settings
 from weight_atlas.settings.models import Opened
 from weight_atlas.settings.quantization import InputSecondMoments, RecipePerplexity
@@ -63,7 +63,12 @@ class OwnSettings(Settings):
 class Analysed(OwnSettings):
     """What is made of a model."""
 
-    analyses: Distinct[Analysis] | None = Field(None, description="The analyses to make of this model; null: all.")
+    analyses: Distinct[Analysis] | None = Field(
+        None,
+        description="The analyses to make of this model; null: all. Of each pair one step makes both: "
+        f"{', '.join(f'`{name}` and `{other}`' for name, other in MADE_WITH.items())}; of ablations only those are "
+        "measured that a chosen analysis is about.",
+    )
     effort: Effort | None = Field(None, description="The `effort` for this model; null: that of the configuration.")
     gpus: Natural | None = Field(
         None, description="GPUs for each step that runs this model; null: the number of the configuration."

@@ -144,6 +144,12 @@ def _at_source(source: str, revision: str | None, ask: bool) -> int:
     parsed = parse_source(source)
     if isinstance(parsed, HubSource):
         return _on_hub(parsed, revision) if ask else 0
+    return _of_files(source)
+
+
+@cache
+def _of_files(source: str) -> int:
+    """Bytes of a local source's files as a process finds them first: dozens of jobs of a model ask."""
     return sum(Path(file).stat().st_size for file in local_files(source) if Path(file).is_file())
 
 
