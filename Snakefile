@@ -20,6 +20,7 @@ pathvars:
 
 
 include: "rules/common.smk"
+include: "rules/storage.smk"
 include: "rules/inputs.smk"
 include: "rules/run.smk"
 include: "rules/steps.smk"
@@ -47,19 +48,16 @@ include: "rules/series.smk"
 include: "rules/pages.smk"
 
 
-if config["local_downloads"]:
-
-    localrules:
-        fetch_checkpoint,
-        fetch_tokenizer,
-        corpus,
-        task_requests,
+# Pods, which exchange files through a storage, would not find what is in this machine's cache of the hub.
+if config["local_downloads"] and not workflow.storage_settings.default_storage_provider:
+    downloads = "fetch_checkpoint", "fetch_tokenizer", "corpus", "task_requests"
+    workflow.localrules(*map(workflow.modifier.modify_rulename, downloads))  # a module's rules have other names
 
 
 for made in workflow.rules:
     if made.script and "{params.step}" in made.script:
         # The report shows the code of scripts only where their paths are written out.
-        made.script = made.script.format(params=made.params)
+        made.script = made.script.format(params=made.params) if made.output else None  # templates have none
         if config["shared_cache"]:
             made.run_func = SharedCache(user_path(config["shared_cache"])).through(made.run_func)
         made.run_func = recorded(made)

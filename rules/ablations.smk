@@ -96,7 +96,7 @@ use rule per_job as bundled_tasks with:
 use rule per_job as task_requests with:
     """The requests of a task, built and tokenized once for a model."""
     input:
-        unpack(lambda wildcards: choices.task_files(wildcards.task, TASK_FILES)),
+        unpack(task_files),
         checkpoint="<results>/checkpoints/{model}.json",
     output:
         requests="<results>/task_requests/{model}/{task}.parquet",
@@ -126,7 +126,7 @@ use rule per_job as task_requests with:
 use rule per_job_on_gpu as ablation_eval with:
     """One task of lm-evaluation-harness on all variants of one ablation."""
     input:
-        unpack(lambda wildcards: choices.task_files(wildcards.task, TASK_FILES)),
+        unpack(task_files),
         unpack(lambda wildcards: choices.weight_files(wildcards.model, wildcards.ablation, WEIGHT_FILES)),
         checkpoint="<results>/checkpoints/{model}.json",
         requests="<results>/task_requests/{model}/{task}.parquet",

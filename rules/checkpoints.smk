@@ -9,7 +9,6 @@ it was made with, of each model by <results>/run_config/{model}.json.
 from weight_atlas.checkpoint.local_files import local_files, local_state
 from weight_atlas.settings.models import CheckpointSpec
 from weight_atlas.workflow import run_config
-from weight_atlas.workflow.paths import for_snakemake
 
 shown = shown_under("Architecture")
 
@@ -17,7 +16,7 @@ shown = shown_under("Architecture")
 use rule per_model as fetch_checkpoint with:
     """Bring a model's checkpoint here, check it, and write its manifest."""
     input:
-        files=lambda wildcards: for_snakemake(local_files(config["models"][wildcards.model]["source"])),
+        files=lambda wildcards: own_files(local_files(config["models"][wildcards.model]["source"])),
     output:
         manifest="<results>/checkpoints/{model}.json",
     pathvars:

@@ -28,7 +28,7 @@ from weight_atlas.workflow.gpus import visible_devices
 from weight_atlas.workflow.needs import SPECTRA_ON_GPU, megabytes, minutes, size_of
 from weight_atlas.workflow.location import LIBRARY
 from weight_atlas.workflow.parsed_code import PARSED
-from weight_atlas.workflow.paths import check_place, for_snakemake
+from weight_atlas.workflow.paths import check_place
 from weight_atlas.workflow.provenance import code_digest, library_versions
 from weight_atlas.workflow.renewal import Renewals
 from weight_atlas.workflow.run_lock import refuse_results_of_another
@@ -53,11 +53,13 @@ try:
     related = related_models(config)
     runs = Runs(config)  # whose checkpoints are models
     check_place(ROOT, "weight-atlas")
+    workflow.pathvars.update(Pathvars.from_config(config))  # Snakemake took them as they were written
+    places = workflow.pathvars
+    config["pathvars"] = {name: places.get(name) for name in config["pathvars"]}  # a module may be given others
     refuse_results_of_another(Path(), Path(config["pathvars"]["results"]))
 except AtlasError as error:
     raise WorkflowError(str(error)) from None
-workflow.pathvars.update(Pathvars.from_config(config))  # Snakemake took them as they were written
-renewals = Renewals(Path(workflow.pathvars.apply("<results>")))  # which a workflow that takes this as a module may set
+renewals = Renewals(Path(config["pathvars"]["results"]))
 
 
 wildcard_constraints:
@@ -134,7 +136,7 @@ def rule_of(analysis):
 def outputs_of(analysis):
     """What the rule of an analysis writes into the folder that is named like the analysis."""
     folder = f"{config['pathvars']['results']}/{analysis}"
-    return [path for path in rule_of(analysis).output if path.startswith(f"{folder}/")]
+    return [path for path in patterns_of(rule_of(analysis).output) if path.startswith(f"{folder}/")]
 
 
 @functools.cache
@@ -152,7 +154,7 @@ def steps_of_pair(pair):
 
 
 def products_of_pair(pair):
-    return [path for name in steps_of_pair(pair) for path in expand(getattr(rules, name).output, pair=pair)]
+    return [path for name in steps_of_pair(pair) for path in expand(written_by(name), pair=pair)]
 
 
 def of_a_model(pattern):
@@ -163,8 +165,9 @@ def judged_products_of(model):
     """What the findings of a model are made of: of its analyses the tables that rules of findings read, also such as
     these analyses read themselves, or are made with them, and the JSON files, which may state findings.
     """
-    patterns = {pattern for name in selection.analyses_of(model) for pattern in rule_of(name).input}
-    beside = {pattern for rule in workflow.rules if patterns & {*rule.output} for pattern in rule.output}
+    patterns = {pattern for name in selection.analyses_of(model) for pattern in patterns_of(rule_of(name).input)}
+    outputs = [patterns_of(rule.output) for rule in workflow.rules]
+    beside = {pattern for made in outputs if patterns & {*made} for pattern in made}
     read = {pattern.format(model=model) for pattern in {*patterns, *beside} if of_a_model(pattern)}
     made = products_of(model)
     tables = {f"{config['pathvars']['results']}/{file}".format(model=model) for file in files_of_findings()}
@@ -182,7 +185,7 @@ CARDS = {
 
 
 def cards_of(model):
-    read = {str(path) for name in selection.analyses_of(model) for path in rule_of(name).input}
+    read = {path for name in selection.analyses_of(model) for path in patterns_of(rule_of(name).input)}
     results = config["pathvars"]["results"]
     made = [name for name, path in CARDS.items() if path.replace("<results>", results) in read]
     return {name: CARDS[name] for name in ("checkpoint", "tensor_inventory", *made)}
@@ -190,13 +193,13 @@ def cards_of(model):
 
 def products_of_vector(vector):
     """All outputs of the steps that a vector of token weights has."""
-    patterns = [pattern for name in vectors.products_of(vector) for pattern in getattr(rules, name).output]
+    patterns = [pattern for name in vectors.products_of(vector) for pattern in written_by(name)]
     return sorted(path for pattern in patterns for path in expand(pattern, vector=vector))
 
 
 def vector_files(files):
     """For `input:`, the user's files of a vector that Snakemake can watch. files: a method of `vectors`."""
-    return lambda wildcards: for_snakemake(files(wildcards.vector))
+    return lambda wildcards: own_files(files(wildcards.vector))
 
 
 def vector_states(files):

@@ -114,7 +114,7 @@ use rule per_job as pair_page with:
     """The pages of a pair of models: findings, a map of what changed, figures and tables of their comparison."""
     input:
         products=lambda wildcards: products_of_pair(wildcards.pair),
-        captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in steps_of_pair(wildcards.pair)],
+        captions=lambda wildcards: list(map(caption_file, steps_of_pair(wildcards.pair))),
         tensor_inventory=lambda wildcards: pairs.files(wildcards.pair, MODEL_FILES)["inventory"],
     output:
         page=shown("<results>/pair_page/{pair}.md", "page"),
@@ -130,7 +130,7 @@ use rule per_job as pair_page with:
 rule pair_pages:
     """The pages of all pairs of models, and all that they show."""
     input:
-        expand(rules.pair_page.output, pair=pairs.names),
+        expand(written_by("pair_page"), pair=pairs.names),
         [products_of_pair(pair) for pair in pairs.names],
 
 

@@ -41,7 +41,7 @@ use rule per_model as atlas with:
     input:
         unpack(lambda wildcards: cards_of(wildcards.model)),
         products=lambda wildcards: products_of(wildcards.model),
-        captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in selection.analyses_of(wildcards.model)],
+        captions=lambda wildcards: list(map(caption_file, selection.analyses_of(wildcards.model))),
         findings="<results>/findings/{model}.json",
         comparisons=lambda wildcards: pairs.of_model(wildcards.model, "<results>/comparison/{pair}.csv"),
         compared=lambda wildcards: pairs.of_model(wildcards.model, "<results>/comparison/{pair}.json"),
@@ -66,8 +66,8 @@ use rule per_job as overview with:
         summaries=expand("<results>/atlas/{model}.json", model=config["models"]),
         pairs=expand("<results>/pair_page/{pair}.json", pair=pairs.names),
         vectors=expand("<results>/vector_page/{vector}.json", vector=vectors.names),
-        products=[path for name in COMPARISONS for path in getattr(rules, name).output],
-        captions=[ROOT / f"report/{name}.rst" for name in COMPARISONS],
+        products=[path for name in COMPARISONS for path in written_by(name)],
+        captions=list(map(caption_file, COMPARISONS)),
         series=expand("<results>/series/{series}.json", series=runs.names),
     output:
         page="<results>/overview/models.md",
@@ -82,7 +82,9 @@ use rule per_job as overview with:
 use rule per_job as atlas_assets with:
     """What all pages share: style, scripts, the library of charts, and the definitions of all numbers."""
     input:
-        sources=sorted(path for end in ("js", "css", "svg") for path in (LIBRARY / "pages/assets").glob(f"*.{end}")),
+        sources=own_files(
+            sorted(str(path) for end in ("js", "css", "svg") for path in LIBRARY.glob(f"pages/assets/*.{end}"))
+        ),
     output:
         assets=directory("<results>/atlas/assets"),
     pathvars:
@@ -93,6 +95,6 @@ use rule per_job as atlas_assets with:
 
 rule atlases:
     input:
-        expand(rules.atlas.output, model=config["models"]),
+        expand(written_by("atlas"), model=config["models"]),
         rules.atlas_assets.output,
         rules.overview.output,

@@ -1,6 +1,6 @@
 """What goes on around the jobs of a run: locks, what is renewed rather than made again, what is said, warm processes.
 
-Required: config, renewals, ROOT.
+Required: config, places, renewals, ROOT.
 Produces: nothing; functions for `onstart:` and the other handlers, which jobs of a cluster do not run, and for plans.
 """
 
@@ -35,10 +35,20 @@ def hold_run_locks():
         raise WorkflowError(str(error)) from None
 
 
+@functools.cache
+def is_step(rule):
+    """Whether a rule runs a script of this workflow, which may be a module of another one."""
+    script = rule.script and Path(rule.basedir.join(rule.script).get_path_or_uri(secret_free=True))
+    return bool(script) and script.resolve().parent == ROOT / "scripts"
+
+
+def due_steps():
+    return [job for job in workflow.dag.needrun_jobs() if is_step(job.rule)]
+
+
 def keep_outputs():
     """Keep what jobs may find that they would write again."""
-    due = [job for job in workflow.dag.needrun_jobs() if job.rule.script]
-    renewals.keep(due, lambda job: workflow.dag.reason(job).forced)
+    renewals.keep(due_steps(), lambda job: workflow.dag.reason(job).forced)
 
 
 def recorded(made):
@@ -66,8 +76,8 @@ def say_cost():
     names = ("ablation", "corpus", "task", "recipe")
     due = {
         (job.rule.params.step, job.wildcards.model, *filter(None, map(job.wildcards.get, names)))
-        for job in workflow.dag.needrun_jobs()
-        if job.rule.script and job.wildcards.get("model")
+        for job in due_steps()
+        if job.wildcards.get("model")
     }
     announce(config, due, workflow.resource_settings.cores or 1, logger.info)
 
@@ -76,7 +86,7 @@ def say_what_steps_took():
     """Write the time and memory of all steps beside the pages, of this run and of those before."""
     from weight_atlas.pages.step_costs import write_step_costs
 
-    write_step_costs(*(Path(workflow.pathvars.apply(path)) for path in ("<benchmarks>", "<results>/atlas")))
+    write_step_costs(*(Path(places.apply(path)) for path in ("<benchmarks>", "<results>/atlas")))
 
 
 def keep_warm():

@@ -69,8 +69,8 @@ use rule per_job as series with:
 use rule per_job as series_page with:
     """The pages of a series of checkpoints: headline, findings, figures and tables, and links to the checkpoints' pages."""
     input:
-        products=lambda wildcards: expand(rules.series.output, series=wildcards.series),
-        caption=lambda wildcards: ROOT / "report/series.rst",
+        products=lambda wildcards: expand(written_by("series"), series=wildcards.series),
+        caption=caption_file("series"),
     output:
         page="<results>/atlas/series/{series}.md",
         browser="<results>/atlas/series/{series}.html",
@@ -84,4 +84,4 @@ use rule per_job as series_page with:
 rule series_pages:
     """The pages of all series."""
     input:
-        expand(rules.series_page.output, series=runs.names),
+        expand(written_by("series_page"), series=runs.names),

@@ -110,7 +110,7 @@ use rule per_job as vector_page with:
     """The pages of a vector of token weights: findings, figures and tables of all its products."""
     input:
         products=lambda wildcards: products_of_vector(wildcards.vector),
-        captions=lambda wildcards: [ROOT / f"report/{name}.rst" for name in vectors.products_of(wildcards.vector)],
+        captions=lambda wildcards: list(map(caption_file, vectors.products_of(wildcards.vector))),
     output:
         page=shown("<results>/vector_page/{vector}.md", "page"),
         browser="<results>/atlas/vectors/{vector}.html",
@@ -125,5 +125,5 @@ use rule per_job as vector_page with:
 rule vector_pages:
     """The pages of all vectors of token weights."""
     input:
-        expand(rules.vector_page.output, vector=vectors.names),
+        expand(written_by("vector_page"), vector=vectors.names),
         [products_of_vector(vector) for vector in vectors.names],

@@ -11,7 +11,6 @@ Produces: <results>/corpus/{corpus}.parquet, .json; <results>/fetch_tokenizer/{t
 from weight_atlas.checkpoint.local_files import tokenizer_files
 from weight_atlas.file_states import states_of
 from weight_atlas.tokens.sources import local_files as corpus_files, source_state
-from weight_atlas.workflow.paths import for_snakemake
 
 shown = shown_under("Tokens")
 
@@ -19,7 +18,7 @@ shown = shown_under("Tokens")
 use rule per_job as corpus with:
     """Bring a corpus here, as a table of documents."""
     input:
-        files=lambda wildcards: for_snakemake(corpus_files(config["corpora"][wildcards.corpus]["source"])),
+        files=lambda wildcards: own_files(corpus_files(config["corpora"][wildcards.corpus]["source"])),
     output:
         table="<results>/corpus/{corpus}.parquet",
         description=shown("<results>/corpus/{corpus}.json", "description"),
@@ -37,7 +36,7 @@ use rule per_job as corpus with:
 use rule per_job as fetch_tokenizer with:
     """Bring a tokenizer without a model here, and write its manifest."""
     input:
-        files=lambda wildcards: for_snakemake(tokenizer_files(config["tokenizers"][wildcards.tokenizer]["source"])),
+        files=lambda wildcards: own_files(tokenizer_files(config["tokenizers"][wildcards.tokenizer]["source"])),
     output:
         manifest="<results>/fetch_tokenizer/{tokenizer}.json",
     pathvars:
@@ -54,7 +53,7 @@ use rule per_job as token_counts_part with:
     """Exact counts of the tokens of one part of a corpus, straight from its files."""
     input:
         unpack(tokenizer_of),
-        files=lambda wildcards: for_snakemake(share.path for share in shares_of(wildcards)),
+        files=lambda wildcards: own_files(share.path for share in shares_of(wildcards)),
     output:
         group_sizes="<results>/token_counts_part/{model}/{corpus}/{part}.sizes.parquet",
         group_tokens="<results>/token_counts_part/{model}/{corpus}/{part}.tokens.parquet",

@@ -24,7 +24,7 @@ def write_unfinished_pages(workflow: Any, say: Callable[[str], None]) -> None:
     for job in unfinished(dag, WRITERS):
         try:
             workflow.persistence.cleanup(job)
-            WRITERS[job.rule.name](dag, failed, job, summaries)
+            WRITERS[job.rule.params.step](dag, failed, job, summaries)
             say(f"Incomplete, since steps failed: {job.output.page}")
         except Exception as error:
             reason = str(error) if isinstance(error, AtlasError) else f"{type(error).__name__}: {error}"

@@ -30,7 +30,8 @@ class Job:
     """Stands in for Snakemake's job."""
 
     def __init__(self, rule, model, log, files):
-        self.rule, self.wildcards = SimpleNamespace(name=rule), Named({"model": model} if model else {})
+        self.rule = SimpleNamespace(name=rule, params=Named({"step": rule}))
+        self.wildcards = Named({"model": model} if model else {})
         self.log, self.input, self.output = (
             [log] if log else [],
             *(Named(files.get(k, {})) for k in ("input", "output")),

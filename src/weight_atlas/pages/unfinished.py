@@ -27,9 +27,10 @@ UNREADABLE = "it cannot be read"
 LOG_BYTES, WORDS = 1 << 16, 1000
 
 
-def unfinished(dag: Any, rules: Collection[str]) -> list[Any]:
-    """The jobs of these rules that had to run and did not, those that others wait for first."""
-    return [job for level in dag.toposorted() for job in level if job.rule.name in rules and not _stands(dag, job)]
+def unfinished(dag: Any, steps: Collection[str]) -> list[Any]:
+    """The jobs of these steps that had to run and did not, those that others wait for first."""
+    jobs = [job for level in dag.toposorted() for job in level]
+    return [job for job in jobs if job.rule.params.get("step") in steps and not _stands(dag, job)]
 
 
 def write_unfinished_page(dag: Any, failed: Collection[Any], job: Any, summaries: dict[Path, dict]) -> None:
@@ -218,7 +219,7 @@ def _one_line(text: str) -> str:
     return words if len(words) <= WORDS else f"{words[:WORDS]}..."
 
 
-# By the rules that pages are made by: what writes one of a run that failed. A summary that is made goes to the last
+# By the steps that pages are made by: what writes one of a run that failed. A summary that is made goes to the last
 # argument, for the pages over all models.
 WRITERS = {
     "atlas": write_unfinished_page,
