@@ -27,7 +27,7 @@ def texts(figure) -> list[str]:
     return [text.get_text() for axis in figure.axes for text in (*axis.texts, axis.title)]
 
 
-@pytest.mark.parametrize("layers", [0, 1, 3, 40])
+@pytest.mark.parametrize("layers", [0, 1, 3, pytest.param(40, marks=pytest.mark.slow)])
 def test_figures_draw_what_the_tables_hold(layers):
     tensors = made(layers=max(layers, 2))
     if not layers:
@@ -107,7 +107,7 @@ def test_a_chosen_tensor_is_drawn_whole():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-@pytest.mark.parametrize("shape", [(8, 8), (60, 70), (300, 400)])
+@pytest.mark.parametrize("shape", [(8, 8), (60, 70), pytest.param((300, 400), marks=pytest.mark.slow)])
 def test_densities_keep_their_extremes_unless_they_are_far_out(shape, dtype):
     weights = (torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 0.02).to(dtype)
     density = role_densities(parts_of({("W_Q", 0, None): weights}))
