@@ -139,6 +139,7 @@ def test_a_weight_that_another_balances_is_found_by_its_size_and_the_gain_behind
     assert "that harmful or detected weights work through, removed one at a time" in findings[-1][1]
 
 
+@pytest.mark.slow
 def test_twelve_weights_that_share_an_activation_are_found_as_a_set(said):
     live = anatomy(tiny("llama", sharp=True))
     for column in range(20, 32):

@@ -101,7 +101,7 @@ def test_a_perfect_class_is_one_permutation_of_all(m, n):
         log_p_value(m * n + 1, m, n)
 
 
-@pytest.mark.parametrize("size", [1, 4, 25, 300, 2500])
+@pytest.mark.parametrize("size", [1, *(pytest.param(size, marks=pytest.mark.slow) for size in (4, 25, 300)), 2500])
 def test_p_values_are_uniform_without_an_effect(size):
     """Whatever the distribution of effects, for small classes and large."""
     random = np.random.default_rng(size)
