@@ -9,7 +9,7 @@ from live_models import tiny, word_tokenizer
 from weight_atlas.errors import AtlasError
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.scoring import score_windows, window_sums
-from weight_atlas.live.windows import Windows, corpus_windows, fixed_windows, prefix_ids, token_stream
+from weight_atlas.live.windows import Windows, corpus_windows, drawn_windows, fixed_windows, prefix_ids, token_stream
 
 TEXTS = pd.DataFrame({"text": ["one two three four", "five six seven", "eight nine ten one two"]})
 
@@ -48,8 +48,23 @@ def test_each_token_has_its_document():
     for one in (tokenizer, Slow(tokenizer)):
         assert token_stream(TEXTS, one).documents.tolist() == expected.tolist()
         assert token_stream(TEXTS, one, 6).documents.tolist() == expected[:6].tolist()
-        shuffled = TEXTS.iloc[[2, 0]].assign(document=[7, 4])
+        shuffled = TEXTS.iloc[[2, 0]].assign(row=[7, 4])
         assert token_stream(shuffled, one).documents.tolist() == [7] * alone[2] + [4] * alone[0]
+
+
+@pytest.mark.parametrize("tokens", [None, 12])
+def test_a_corpus_read_from_files_has_names_of_documents_and_is_cut_all_the_same(tokens):
+    """In its order, as a whole or from its beginning: input_second_moments, recipe_perplexity, and `tokens: null`."""
+    corpus = pd.concat([TEXTS] * 4, ignore_index=True)
+    named = corpus.assign(document=[f"folder/{number}.txt" for number in range(len(corpus))], group="")
+    cut = {"window": 4, "tokens": tokens, "limit": None, "where": "docs"}
+    windows = [corpus_windows(each, word_tokenizer(bos=True), **cut) for each in (corpus, named)]
+    assert torch.equal(windows[0].ids, windows[1].ids)
+    assert windows[0].units.tolist() == windows[1].units.tolist()
+    if tokens is None:
+        drawn = drawn_windows(named, word_tokenizer(bos=True), seed=0, **cut)
+        assert torch.equal(drawn.ids, windows[0].ids)
+        assert drawn.documents.tolist() == windows[0].documents.tolist()
 
 
 def test_a_window_counts_to_the_document_of_most_of_its_new_tokens():

@@ -119,11 +119,11 @@ def test_text_is_drawn_from_all_over_a_corpus():
     documents = [f"{number} " * 4000 for number in range(5)] + [f"short {number}" for number in range(20)]
     corpus = pd.DataFrame({"text": documents})
     passages = drawn_over(corpus, seed=0, window=1000 // 4)
-    assert sorted(passages.document.unique()) == list(range(25)) and passages.text.str.len().max() <= 1000
+    assert sorted(passages.row.unique()) == list(range(25)) and passages.text.str.len().max() <= 1000
     for number, text in enumerate(documents):
-        own = passages[passages.document == number].text
+        own = passages[passages.row == number].text
         assert sum(map(len, own)) == len(text) and all(passage in text for passage in own)
-    assert passages.document.head(12).nunique() > 3
+    assert passages.row.head(12).nunique() > 3
     assert not drawn_over(corpus, seed=1, window=1000 // 4).equals(passages)
     solid = drawn_over(pd.DataFrame({"text": ["x" * 250]}), seed=0, window=100 // 4)
     assert sorted(solid.text.str.len()) == [50, 100, 100]

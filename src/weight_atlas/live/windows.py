@@ -106,11 +106,11 @@ class Stream:
 def token_stream(corpus: pd.DataFrame, tokenizer: Any, tokens: int | None = None) -> Stream:
     """Tokenize the documents of a corpus, joined by blank lines, into one stream without special tokens.
 
-    tokens: stop after that many; documents beyond are not read. The column `text` holds the documents; `document`, if
-    there, their numbers.
+    tokens: stop after that many; documents beyond are not read. The column `text` holds the documents, or passages of
+    them, and `row`, if there, the numbers of the documents that these are from.
     """
     texts = corpus["text"].tolist()
-    numbers = corpus["document"].to_numpy() if "document" in corpus else np.arange(len(corpus))
+    numbers = corpus["row"].to_numpy(np.int64) if "row" in corpus else np.arange(len(corpus))
     taken = len(texts)
     if tokens is not None:
         # A token seldom has fewer than two characters; where it has, more documents are read.
@@ -121,7 +121,7 @@ def token_stream(corpus: pd.DataFrame, tokenizer: Any, tokens: int | None = None
         encoded = tokenizer(BETWEEN.join(texts[:taken]), add_special_tokens=False, verbose=False, **places)
         ids = np.asarray(encoded["input_ids"][:tokens], dtype=np.int64)
         if tokens is None or len(ids) == tokens or taken == len(texts):
-            return Stream(ids, numbers[_owners(encoded, texts[:taken], tokenizer, len(ids))].astype(np.int64))
+            return Stream(ids, numbers[_owners(encoded, texts[:taken], tokenizer, len(ids))])
         taken = min(2 * taken, len(texts))
 
 
@@ -204,13 +204,13 @@ def drawn_windows(
 def drawn_over(corpus: pd.DataFrame, *, seed: int, window: int) -> pd.DataFrame:
     """The documents of a corpus cut into passages of at most about `window` tokens, in random order.
 
-    Returns text, and document: the number of the row that it comes from. Passages end at white space where there is
-    some within them.
+    Returns text, and row: the number of the document in the corpus that it comes from. Passages end at white space
+    where there is some within them.
     """
     characters = max(1, window * CHARACTERS_OF_A_TOKEN)
     passages = [(text, number) for number, each in enumerate(corpus["text"]) for text in _passages(each, characters)]
     order = np.random.default_rng(seed).permutation(len(passages))
-    return pd.DataFrame([passages[number] for number in order], columns=["text", "document"])
+    return pd.DataFrame([passages[number] for number in order], columns=["text", "row"])
 
 
 def _passages(text: str, characters: int) -> Iterator[str]:
