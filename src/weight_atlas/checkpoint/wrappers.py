@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 # Modules that a wrapper puts around another: torch.compile, activation checkpointing, FSDP, Lightning's strategies,
 # then DDP, DataParallel and weight averaging. No model names a module of its own so.
-WRAPPERS = (
+WRAPPERS = frozenset({
     "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_fpw_module", "_forward_module", "module",
-)  # fmt: skip
+})  # fmt: skip
 # What torch's weight averaging counts beside the model that it wraps.
 _COUNTER = "n_averaged"
 # Attributes under which training classes (Lightning's, say) keep a model.
@@ -70,10 +70,15 @@ def own_names(names: list[str], prefix: str | None, where: object) -> list[str |
             remedy="save the model with StateDictType.FULL_STATE_DICT, or gather its shards with torch's own tools",
         )
     inner = [name if name != _COUNTER else None for name in names] if prefix is None else _below(names, prefix, where)
-    found = [name and ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in inner]
+    found = [name and _unwrapped(name) for name in inner]
     while (owner := _owner([name for name in found if name])) is not None:
         found = [name and name.removeprefix(f"{owner}.") for name in found]
     return found
+
+
+def _unwrapped(name: str) -> str:
+    parts = name.split(".")
+    return name if WRAPPERS.isdisjoint(parts) else ".".join(part for part in parts if part not in WRAPPERS)
 
 
 def _below(names: list[str], prefix: str, where: object) -> list[str | None]:

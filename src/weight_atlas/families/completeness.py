@@ -49,9 +49,12 @@ def depth_of(stack: str, quantities: Quantities) -> int | None:
 def further_layers(matches: Iterable[Match], quantities: Quantities, family: Family) -> dict[str, set[int]]:
     """By stack, the layers beyond its last that predict further tokens: config.json counts them, or tensors show it."""
     found: dict[str, set[int]] = defaultdict(set)
+    depths: dict[str, int | None] = {}
     for match in matches:
         stack = match.row.stack or family.stack
-        depth = depth_of(stack, quantities)
+        if stack not in depths:
+            depths[stack] = depth_of(stack, quantities)
+        depth = depths[stack]
         if match.layer is None or depth is None or match.layer < depth:
             continue
         if match.row.component == MTP or match.layer < depth + (quantities.of("n_extra_layers") or 0):
@@ -167,7 +170,8 @@ def check_shapes(dimensions: list[Dimension], sizes: Sizes) -> None:
         vocabulary = sizes.value(VOCABULARY, one.place) if one.expression == VOCABULARY else None
         if vocabulary is not None and isinstance(one.size, int) and one.size > vocabulary:
             extra = f"{one.size - vocabulary} rows beyond the vocabulary of {vocabulary} in config.json"
-            one.row["note"] = "; ".join(filter(None, [one.row["note"], extra]))
+            for row in one.rows:
+                row["note"] = "; ".join(filter(None, [row["note"], extra]))
 
 
 def _wanted(one: Dimension, sizes: Sizes) -> list[int]:
@@ -192,7 +196,7 @@ def _usual(dimensions: list[Dimension], sizes: Sizes) -> dict[tuple, int | str]:
     counts: dict[tuple, Counter] = defaultdict(Counter)
     for one in dimensions:
         if _like_others(one, sizes):
-            counts[_group(one)][one.size] += 1
+            counts[_group(one)][one.size] += len(one.rows)
     return {group: found.most_common(1)[0][0] for group, found in counts.items()}
 
 
@@ -218,7 +222,7 @@ def _mismatch(wrong: list[Dimension], dimensions: list[Dimension], sizes: Sizes,
     )
     if _turns(one, dimensions, sizes, usual):
         what += "; it is stored transposed"
-    if others := len({other.row["id"] for other in wrong} - {row["id"]}):
+    if others := len({other["id"] for each in wrong for other in each.rows} - {row["id"]}):
         what += f"; {others} more tensors do not fit either"
     alike = {other.size for other in dimensions if other.expression == one.expression}
     config_alone = by_config and len(alike) == 1 and others
@@ -241,4 +245,4 @@ def _turns(one: Dimension, dimensions: list[Dimension], sizes: Sizes, usual: Map
         return False
     turned = {**row, "rows": row["cols"], "cols": row["rows"]}
     pair = [other for other in dimensions if other.row is row and other.axis < 2]
-    return all(_fits(replace(other, row=turned), sizes, usual) for other in pair)
+    return all(_fits(replace(other, rows=[turned]), sizes, usual) for other in pair)

@@ -39,6 +39,8 @@ COLUMNS: dict[str, str] = {
     "norm": "str",
 }  # fmt: skip
 Entries: TypeAlias = Mapping[str, "TensorEntry"]
+# What the rows of an entry say of it beside its name.
+_ALIKE = "dtype", "shape", "shard", "bytes", "note", "remark"
 _STACKS = {"encoder": 0, "decoder": 1, "other": 2}
 
 
@@ -117,9 +119,11 @@ def _checked_rows(entries: Entries, matches: dict[str, Match], architecture: Arc
     def found(some: dict[str, Match]) -> tuple[list[dict[str, Any]], list[Dimension]]:
         rows = _all_rows(entries, some, architecture)
         held = list(dimensions(family, sizes, rows, some))
-        numbers = ((one, one.size) for one in held if one.axis < 2)
         sizes.infer(
-            (text, one.place, size) for one, size in numbers if isinstance(size, int) for text in one.expressions[:1]
+            (text, one.place, size, len(one.rows))
+            for one in held
+            if one.axis < 2 and isinstance(size := one.size, int)
+            for text in one.expressions[:1]
         )
         return rows, held
 
@@ -135,7 +139,24 @@ def _checked_rows(entries: Entries, matches: dict[str, Match], architecture: Arc
 
 def _all_rows(entries: Entries, matches: dict[str, Match], architecture: Architecture) -> list[dict[str, Any]]:
     further = further_layers(matches.values(), architecture.quantities, architecture.family)
-    return [row for name, match in matches.items() for row in _rows(entries[name], match, architecture, further)]
+    rows: list[dict[str, Any]] = []
+    of_first: dict[tuple, list[dict[str, Any]]] = {}  # expert of a layer
+    for name, match in matches.items():
+        entry = entries[name]
+        alike = match.pattern, id(match.row), match.layer, match.of, *(getattr(entry, field) for field in _ALIKE)
+        if match.expert is None:
+            rows += _rows(entry, match, architecture, further)
+        elif alike not in of_first:
+            of_first[alike] = list(_rows(entry, match, architecture, further))
+            rows += of_first[alike]
+        else:
+            rows += [_of_expert(row, name, match.expert) for row in of_first[alike]]
+    return rows
+
+
+def _of_expert(row: dict[str, Any], name: str, expert: int | None) -> dict[str, Any]:
+    """The row of an expert's tensor that is like another expert's but for its name."""
+    return row | {"tensor": name, "id": name + row["id"].removeprefix(row["tensor"]), "expert": expert}
 
 
 def _rows(

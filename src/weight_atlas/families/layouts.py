@@ -54,8 +54,10 @@ class Selection:
 
     def encode(self) -> str:
         """As a short string; "" for a tensor that is read whole as it is stored."""
+        if self == WHOLE:
+            return ""
         changed = {key: value for key, value in asdict(self).items() if value != getattr(WHOLE, key)}
-        return json.dumps(changed, separators=(",", ":")) if changed else ""
+        return json.dumps(changed, separators=(",", ":"))
 
     @classmethod
     def decode(cls, text: str) -> "Selection":

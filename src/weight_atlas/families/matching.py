@@ -32,8 +32,12 @@ class Match:
 def pattern_of(name: str) -> tuple[str, list[int]]:
     """A name with '#' for each part that is a number, and those numbers."""
     parts = name.split(".")
-    numbers = [int(part) for part in parts if _NUMBER.fullmatch(part)]
-    return (".".join("#" if _NUMBER.fullmatch(part) else part for part in parts) if numbers else name), numbers
+    numbers = []
+    for place, part in enumerate(parts):
+        if part[:1].isdecimal() and _NUMBER.fullmatch(part):
+            numbers.append(int(part))
+            parts[place] = "#"
+    return (".".join(parts) if numbers else name), numbers
 
 
 class Matcher:

@@ -19,6 +19,8 @@ from weight_atlas.families.schema import Family
 
 SAME, KIND, ANY, VOCABULARY, NOTHING = "same", "kind", "any", "vocabulary", "0"
 _HEADS = "n_heads", "n_kv_heads"
+# Columns of the inventory that say which sizes a row must have, and which it has.
+_SAYING = "piece", "role", "of_role", "stack", "layer", "rows", "cols", "stored_shape", "layout"
 
 
 @dataclass(frozen=True)
@@ -69,18 +71,23 @@ class Sizes:
             total += math.prod(values)
         return total
 
-    def infer(self, found: Iterable[tuple[str, Place, int]]) -> None:
-        """Take what config.json does not give from sizes found: what most say, single ones first, then factors."""
-        products = [(terms[0], place, size) for text, place, size in found if len(terms := _terms(text)) == 1]
+    def infer(self, found: Iterable[tuple[str, Place, int, int]]) -> None:
+        """Take what config.json does not give from sizes found: what most say, single ones first, then factors.
+
+        found: expression, place, size, and in how many tensors.
+        """
+        products = [
+            (terms[0], place, size, count) for text, place, size, count in found if len(terms := _terms(text)) == 1
+        ]
         for alone in (True, False):
             votes: dict[tuple, Counter] = defaultdict(Counter)
-            for words, place, size in products:
+            for words, place, size, count in products:
                 unknown = [word for word in words if self.of(word, place) is None]
                 if len(unknown) != 1 or (len(words) == 1) != alone:
                     continue
                 known = math.prod(value for word in words if (value := self.of(word, place)))
                 if size and size % known == 0:
-                    votes[unknown[0], *_scope(unknown[0], place)][size // known] += 1
+                    votes[unknown[0], *_scope(unknown[0], place)][size // known] += count
             for (word, *scope), counts in votes.items():
                 self._inferred[word, *scope] = counts.most_common(1)[0][0]
                 if not scope:
@@ -109,16 +116,22 @@ def _scope(word: str, place: Place) -> tuple:
 
 @dataclass(frozen=True)
 class Dimension:
-    """One size of one logical tensor: its row of the inventory, its axis, its expression, and the module it is in.
+    """One size of a logical tensor: its axis, its expression, and the module it is in.
 
+    rows: of the inventory; several where tensors of a layer, as those of its experts, differ in their names only.
     Axis 2 stands for all sizes as they are stored, where they are more than two: several of them read as one matrix.
     """
 
-    row: dict[str, Any]
+    rows: list[dict[str, Any]]
     axis: int
     expression: str
     module: str
     place: Place
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The first of its rows."""
+        return self.rows[0]
 
     @property
     def size(self) -> int | str:
@@ -159,10 +172,13 @@ def dimensions(
     family: Family, sizes: Sizes, rows: Iterable[dict[str, Any]], matches: Mapping[str, Match]
 ) -> Iterator[Dimension]:
     """The sizes of those rows of an inventory that the model's own parts have and that can be read."""
+    alike: dict[tuple, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         match = matches[row["tensor"]]
-        if row["role"] == Role.OTHER or not row["readable"] or match.row.stack == "other":
-            continue
+        if row["role"] != Role.OTHER and row["readable"] and match.row.stack != "other":
+            alike[match.pattern, id(match.row), row["expert"] is None, *(row[name] for name in _SAYING)].append(row)
+    for same in alike.values():
+        row, match = same[0], matches[same[0]["tensor"]]
         wanted = expected(family, match, row["of_role"] or row["role"], row["expert"] is not None)
         place = sizes.place(row["stack"], row["layer"])
         module = f"{module_of(match.pattern)}#{row['piece']}"
@@ -170,6 +186,6 @@ def dimensions(
             expression = wanted[axis] if axis < len(wanted) else SAME
             if expression == KIND or (match.row.head_dim and any(word in expression for word in _HEADS)):
                 expression = SAME if place.kind else ANY  # differs from layer to layer
-            yield Dimension(row, axis, expression, module, place)
+            yield Dimension(same, axis, expression, module, place)
         if row["stored_shape"].count("x") > 1 and "stacked_rows" not in row["layout"]:
-            yield Dimension(row, 2, SAME, module, place)
+            yield Dimension(same, 2, SAME, module, place)

@@ -49,7 +49,7 @@ class QuantizedStore:
             if name not in self.consumed:
                 strange = settings.method and entry.dtype in _INTEGERS and len(entry.shape) > 1 and not entry.note
                 note = f"packed by method {settings.method}, which is not read" if strange else entry.note
-                entries[name] = replace(entry, note=note)
+                entries[name] = entry if note == entry.note else replace(entry, note=note)
             elif (logical := self.consumed[name]) and name == self._packed[logical].parts[0]:
                 entries[logical] = self._logical(self._packed[logical], entry)
         return entries
