@@ -34,6 +34,8 @@ plt.rcParams.update(
         "font.size": 9,
         "axes.titlesize": 10,
         "axes.titleweight": "bold",
+        # Where matplotlib would put them as well, after it has laid out all ticks for each title.
+        "axes.titley": 1.0,
         "axes.labelsize": 9,
         "axes.edgecolor": "#c4c8cf",
         "axes.spines.top": False,
@@ -85,6 +87,11 @@ def message(text: str) -> Figure:
 
 def save_figure(path: Path, figure: Figure) -> None:
     """Write a figure without time stamp or version, so that the same data gives the same bytes; close it."""
+    figure.set_dpi(150)
+    if layout := figure.get_layout_engine():
+        # Left to savefig, this would draw the figure twice.
+        layout.execute(figure)
+        figure.set_layout_engine(None)
     with atomic(path) as temporary:
         metadata = {"Software": None} if path.suffix == ".png" else {"Date": None, "Creator": None}
         figure.savefig(temporary, dpi=150, metadata=metadata)
