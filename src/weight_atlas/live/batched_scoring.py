@@ -8,6 +8,7 @@ together. Every other variant takes a whole forward pass of its own, with the sa
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -40,17 +41,17 @@ def score_edits(
     default nll, infinite where a variant's logits are no finite numbers, which the unchanged model's must be.
     """
     measures = measures or [token_nll, *[finite_or_infinite] * len(variants)]
-    rows: list[list[pd.DataFrame]] = [[] for _ in range(len(variants) + 1)]
+    sums: list[list[dict[str, np.ndarray]]] = [[] for _ in range(len(variants) + 1)]
     for number in range(len(windows)):
         window = windows.part(number, number + 1)
         targets = window.ids[window.scored]
-        parts: list[list[dict[str, torch.Tensor]]] = [[] for _ in rows]
+        parts: list[list[dict[str, torch.Tensor]]] = [[] for _ in sums]
         with out_of_memory_explained(f"{batch_size} variants of a window of {window.ids.shape[1]} tokens"):
             for variant, part, logits in variant_logits(live, window, variants, route, batch_size=batch_size):
                 parts[variant + 1].append(measures[variant + 1](logits, targets[part].to(logits.device)))
-        for row, each in zip(rows, parts, strict=True):
-            row.append(window_sums(joined(each), window))
-    return [numbered(pd.concat(each, ignore_index=True), windows) for each in rows]
+        for own, each in zip(sums, parts, strict=True):
+            own.append(window_sums(joined(each), window))
+    return [numbered(each, windows) for each in sums]
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ def score_windows(live: Anatomy, windows: Windows, *, batch_size: int, measure: 
     batch_size: windows that go through the model together, at most; fewer where memory.ACTIVATIONS allows no more, or,
     for a model that makes all logits at once, memory.LOGITS. Raises AtlasError where a score is not a number.
     """
-    rows, length = [], windows.ids.shape[1]
+    sums, length = [], windows.ids.shape[1]
     batch_size = batch_within(batch_size, live.activation_bytes(length))
     if not live.head.chunked:
         batch_size = max(1, min(batch_size, live.head.positions // length))
@@ -36,16 +36,17 @@ def score_windows(live: Anatomy, windows: Windows, *, batch_size: int, measure: 
         batch = windows.part(start, start + batch_size)
         with out_of_memory_explained(f"a forward pass of {tuple(batch.ids.shape)} tokens"):
             states = live.head.states(batch.ids)
-            rows.append(window_sums(measured(live.head, states, batch, measure), batch))
-    table = pd.concat(rows, ignore_index=True)
-    return numbered(table, windows)
+            sums.append(window_sums(measured(live.head, states, batch, measure), batch))
+    return numbered(sums, windows)
 
 
-def numbered(table: pd.DataFrame, windows: Windows) -> pd.DataFrame:
-    """Sums of each window with its number, and its document's or, where there are none, again its own."""
-    table.insert(0, "window", np.arange(len(table)))
-    table.insert(1, "document", windows.units)
-    return table
+def numbered(sums: Sequence[dict[str, np.ndarray]], windows: Windows) -> pd.DataFrame:
+    """A table of sums over windows, each with its number, and its document's or, without one, again its own.
+
+    sums: as window_sums gives them, of one window or several each.
+    """
+    columns = {name: np.concatenate([part[name] for part in sums]) for name in sums[0]}
+    return pd.DataFrame({"window": np.arange(len(windows)), "document": windows.units, **columns})
 
 
 def measured(head: Head, states: torch.Tensor, batch: Windows, measure: Measure) -> dict[str, torch.Tensor]:
@@ -67,13 +68,13 @@ def finite_or_infinite(logits: torch.Tensor, targets: torch.Tensor) -> dict[str,
     return {"nll": torch.nan_to_num(token_nll(logits, targets)["nll"], nan=float("inf"), posinf=float("inf"))}
 
 
-def window_sums(values: dict[str, torch.Tensor], batch: Windows) -> pd.DataFrame:
-    """Sum measures over each window: one row per window, tokens (scored ones) and the float64 sum of each measure.
+def window_sums(values: dict[str, torch.Tensor], batch: Windows) -> dict[str, np.ndarray]:
+    """Sum measures over each window: tokens (scored ones) and the float64 sum of each measure, (windows,) each.
 
     values: of the scored tokens of all windows, in their order, (n,) each.
     """
     owner = batch.scored.nonzero()[:, 0].numpy()
-    table = {"tokens": np.bincount(owner, minlength=len(batch))}
+    sums = {"tokens": np.bincount(owner, minlength=len(batch))}
     for name, each in values.items():
         numbers = each.double().cpu().numpy()
         if np.isnan(numbers).any():
@@ -82,5 +83,5 @@ def window_sums(values: dict[str, torch.Tensor], batch: Windows) -> pd.DataFrame
                 where=f"window {int(owner[np.isnan(numbers)][0])}",
                 remedy="compute in float32 (dtype: float32), and look for NaN in the weight statistics",
             )
-        table[name] = np.bincount(owner, weights=numbers, minlength=len(batch))
-    return pd.DataFrame(table)
+        sums[name] = np.bincount(owner, weights=numbers, minlength=len(batch))
+    return sums
