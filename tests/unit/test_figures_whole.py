@@ -4,11 +4,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from weight_atlas.figures.ablation_impact import impact_panels, model_panels
 from weight_atlas.figures.architecture import parameter_shares
 from weight_atlas.figures.heavy_tail import alpha_by_layer
-from weight_atlas.figures.style import subplots
+from weight_atlas.figures.style import save_figure, subplots
 from weight_atlas.figures.super_weights import spike_places
 from weight_atlas.figures.weights import cdf_by_role
 from weight_atlas.weights.cdf import PROBABILITIES
@@ -110,3 +111,22 @@ def test_exponents_that_are_not_there_are_not_drawn():
     rows = pd.DataFrame({"role": "W_Q", "stack": "decoder", "layer": pd.array([0, 1], "Int64"), "alpha": [3.0, np.nan]})
     figure = alpha_by_layer(rows.assign(status=["ok", "degenerate"], alpha_null=5.0))
     assert list(figure.axes[0].lines[1].get_xdata()) == [0]
+
+
+def test_a_saved_figure_is_drawn_once_and_as_matplotlib_saves_it_by_itself(tmp_path, monkeypatch):
+    def made():
+        figure, axes = subplots(1, 2, width=2.5, height=2)
+        for axis, scale in zip(axes, ("linear", "log"), strict=True):
+            axis.plot([1, 2, 3], [10, 2000, 30_000], label="a line")
+            axis.set(yscale=scale, title="a panel", xlabel="layer", ylabel="size")
+        figure.legend(loc="outside lower center")
+        figure.suptitle("a title that is broken into lines since it is too long for so small a figure")
+        return figure
+
+    with plt.rc_context({"axes.titley": None}):
+        made().savefig(tmp_path / "expected.png", dpi=150)
+    draw, drawn_figures = Figure.draw, []
+    monkeypatch.setattr(Figure, "draw", lambda self, renderer: (drawn_figures.append(self), draw(self, renderer)))
+    save_figure(tmp_path / "saved.png", made())
+    assert len(drawn_figures) == 1
+    assert np.array_equal(plt.imread(tmp_path / "saved.png"), plt.imread(tmp_path / "expected.png"))
