@@ -63,12 +63,12 @@ def document_differences(
     baseline, variant: window, document, tokens and the sum of each metric over a window's scored tokens. The baseline
     may have more windows.
     """
-    same = baseline.set_index("window").loc[variant.window]
     tokens = variant.tokens.to_numpy(float)
-    if not np.array_equal(same.tokens.to_numpy(float), tokens):
+    places = pd.Index(baseline.window).get_indexer(pd.Index(variant.window))
+    if (places < 0).any() or not np.array_equal(baseline.tokens.to_numpy(float)[places], tokens):
         raise ValueError("baseline and variant score different tokens")
     _, unit = np.unique(variant.document, return_inverse=True)
-    sums = {name: np.bincount(unit, variant[name].to_numpy() - same[name].to_numpy()) for name in metrics}
+    sums = {name: np.bincount(unit, variant[name].to_numpy() - baseline[name].to_numpy()[places]) for name in metrics}
     return sums, np.bincount(unit, tokens)
 
 
