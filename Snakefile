@@ -22,6 +22,7 @@ pathvars:
 include: "rules/common.smk"
 include: "rules/storage.smk"
 include: "rules/inputs.smk"
+include: "rules/products.smk"
 include: "rules/run.smk"
 include: "rules/steps.smk"
 

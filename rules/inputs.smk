@@ -4,6 +4,7 @@ Required: config, selection, choices, runs.
 Produces: nothing.
 """
 
+from weight_atlas.file_states import states_of
 from weight_atlas.tokens.parts import corpus_parts
 
 # What the parts of a streamed model have, by the name under which a step takes it.
@@ -61,11 +62,6 @@ def tokenizer_of(wildcards):
     }
 
 
-def tables_of(model):
-    """The tables and JSON files of a model's analyses."""
-    return [path for path in products_of(model) if path.endswith((".csv", ".json", ".parquet"))]
-
-
 def of_checkpoints(analysis, pattern):
     """For `input:`, a pattern filled for every model of a series that has an analysis."""
     return lambda wildcards: [
@@ -106,3 +102,18 @@ def spared_weights(wildcards):
     """The super weights that a recipe spares, of models that they are looked for in."""
     found = "super_weights" in selection.analyses_of(wildcards.model)
     return {"super_weights": "<results>/super_weights/{model}.json"} if found else {}
+
+
+def vector_files(files):
+    """For `input:`, the user's files of a vector that Snakemake can watch. files: a method of `vectors`."""
+    return lambda wildcards: own_files(files(wildcards.vector))
+
+
+def vector_states(files):
+    """For step(), what shows that a user's files of a vector are others than before. files: a method of `vectors`."""
+    return lambda wildcards: states_of(files(wildcards.vector))
+
+
+def vector_options(section):
+    """For `params: options=`: the keys of a class of settings, by the vector's entry."""
+    return lambda wildcards: vectors.options(wildcards.vector, section)
