@@ -44,7 +44,7 @@ def hold_all(directory: Path, results: Path) -> list[int]:
     ]
     owner = shared.folder / OWN_FOLDER / _OWNER
     try:
-        owner.write_text(str(own.folder.resolve()), encoding="utf-8")
+        owner.write_bytes(os.fsencode(own.folder.resolve()))
     except OSError as error:
         raise explained(error, owner) or error from error
     return descriptors
@@ -57,7 +57,7 @@ def refuse_results_of_another(directory: Path, results: Path) -> None:
     """
     directory, results = directory.resolve(), results.resolve()
     try:
-        owner = Path((results / OWN_FOLDER / _OWNER).read_text(encoding="utf-8"))
+        owner = Path(os.fsdecode((results / OWN_FOLDER / _OWNER).read_bytes()))
     except (OSError, ValueError):
         return
     if owner != directory and directory not in results.parents and (owner / ".snakemake").is_dir():
