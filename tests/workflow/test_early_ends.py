@@ -25,7 +25,7 @@ def test_a_touched_checkpoint_runs_one_step(copy, small):
     again = {path.parent.name for path, text in logs.items() if "renewed: " not in text} & due
     assert again == {"fetch_checkpoint", "atlas"}  # whose captions lie elsewhere in a copy
     renewed = sum("renewed: " in text for text in logs.values())
-    assert f"{renewed} steps were renewed" in done.stderr and renewed > 15
+    assert f"{renewed} steps were renewed" in done.stderr and renewed > 10
     assert digests(copy.folder / "results") == digests(small.folder / "results")
     assert "Nothing to be done" in copy.snakemake(*SMALL).stderr
     found = origin(copy.folder / "results/effective_rank/mine.csv", copy.folder)
