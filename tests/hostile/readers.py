@@ -91,6 +91,13 @@ def read_thresholds(folder: Path) -> None:
     read(folder / "t.yaml")
 
 
+def read_models(folder: Path) -> None:
+    """A table of models, as the workflow completes a configuration that names it."""
+    from weight_atlas.command.estimate import _complete
+
+    _complete({"models_table": str(folder / "models.tsv")}, "quick", folder / "c.yaml")
+
+
 class _Words:
     """Encodes by words, in the place of a model."""
 
@@ -158,4 +165,5 @@ READERS: dict[str, tuple[Callable[[Path], None], ...]] = {
     "configuration": (read_configuration,),
     "thresholds": (read_thresholds,),
     "task": (build_task,),
+    "models_table": (read_models,),
 }

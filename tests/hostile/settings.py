@@ -83,3 +83,24 @@ def settings() -> Iterator[Case]:
         ("5000 digits", b"limits: {effective_rank.r: {least: %s}}" % LONG.encode()),
     ):
         yield f"thresholds: {what}", "thresholds", {"t.yaml": content}
+    head = b"name\tsource\n"
+    for what, content in (
+        ("nothing", b""),
+        ("no UTF-8", b"\xff\n"),
+        ("a head without a name", b"source\nbundled:demo\n"),
+        ("a column twice", b"name\tname\na\tb\n"),
+        ("an unknown column", b"name\tsource\tsauce\na\tbundled:demo\tx\n"),
+        ("a section that is no section", b"name\tsource\tsource.x\na\tbundled:demo\tx\n"),
+        ("an endless cell", head + b"a\t" + b"x" * 200_000 + b"\n"),
+        ("a NUL", head + b"a\tx\0y\n"),
+        ("an escape", head + b"a\x1b[31m\tbundled:demo\n"),
+        ("a formula", head + b"=1+1\tbundled:demo\n"),
+        ("markup", head + b"<script>alert(1)</script>\tbundled:demo\n"),
+        ("a name from right to left", head + "\u202eomed\tbundled:demo\n".encode()),
+        ("a name that goes up", head + b"../a\tbundled:demo\n"),
+        ("a name twice", head + b"a\tbundled:demo\na\tbundled:demo\n"),
+        ("more cells", head + b"a\tbundled:demo\tx\n"),
+        ("5000 digits", b"name\tsource\tsuper_weights.spike_threshold\na\tbundled:demo\t" + LONG.encode() + b"\n"),
+        ("a source that goes up on the hub", head + b"a\thf://../x\n"),
+    ):
+        yield f"table of models: {what}", "models_table", {"models.tsv": content}

@@ -86,6 +86,17 @@ def tokenizers() -> Iterator[Case]:
         "tokenizer_config.json",
         as_json(settings | {"added_tokens_decoder": {str(2**32 - 1): {"content": "far"}}}),
     )
+    ranks = b"IQ== 0\nIg== 1\n"
+    for what, content in (
+        ("nothing", b""),
+        ("no base 64", b"!!!! 0\n"),
+        ("no number", b"IQ== x\n"),
+        ("a far id", b"IQ== 4294967295\n"),
+        ("a long line", b"I" * 10_000_000),
+        ("no UTF-8", b"\xff\xfe"),
+        ("alone", ranks),
+    ):
+        yield f"tiktoken: {what}", "tokenizer", {"qwen.tiktoken": content}
     piece = VALID["sentencepiece"]()["tokenizer.model"]
     for what, content in (
         ("nothing", b""),

@@ -333,6 +333,12 @@ metric_list:
     return {"mine.yaml": definition, "rows.jsonl": b"".join(as_json(row) + b"\n" for row in rows)}
 
 
+def models_table() -> Files:
+    """Models in rows, and a configuration that names the table."""
+    rows = "name\tsource\tsuper_weights.spike_threshold\tanalyses\ndemo\tbundled:demo\t3.5\teffective_rank, sparsity\n"
+    return {"models.tsv": rows.encode()}
+
+
 VALID: dict[str, Callable[[], Files]] = {
     made.__name__: cache(made)
     for made in (
@@ -361,5 +367,6 @@ VALID: dict[str, Callable[[], Files]] = {
         configuration,
         thresholds,
         task,
+        models_table,
     )
 }

@@ -10,6 +10,7 @@ import signal
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow
 import pytest
 from hostile import archives, configurations, corpora, gguf_files, headers, settings, tasks, token_weights, tokenizers
 from hostile.campaign import MEMORY, SECONDS, bad_files, in_use, outcome
@@ -47,6 +48,7 @@ def marked(names):
 @contextmanager
 def limited():
     """No more memory than a few times what the tiny files need, and an end to what takes for ever."""
+    pyarrow.array(range(9))  # whose memory is set aside with the first array, more than a case may take
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (in_use() + MEMORY, hard))
     before = signal.signal(signal.SIGALRM, _end)
@@ -136,3 +138,8 @@ def test_any_value_in_a_configuration_is_read_or_refused_clearly(tmp_path_factor
 
 def test_every_kind_of_input_has_a_reader():
     assert set(READERS) == set(VALID)
+
+
+def test_halves_of_characters_in_files_beside_the_weights_are_compared_as_escapes(tmp_path):
+    files = VALID["live_model"]() | {"generation_config.json": as_json({"\ud800": 1, "a": "\udfff"})}
+    assert said_of("live_model", files, tmp_path) == "accepted"

@@ -80,7 +80,9 @@ def _flat(content: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _row(file: str, field: str, change: str, a: Any, b: Any) -> dict[str, str]:
-    return {"file": file, "field": field, "change": change, "value_a": _written(a), "value_b": _written(b)}
+    row = {"file": file, "field": field, "change": change, "value_a": _written(a), "value_b": _written(b)}
+    # JSON may hold halves of characters, which a table cannot.
+    return {name: text.encode("utf-8", "backslashreplace").decode() for name, text in row.items()}
 
 
 def _written(value: Any) -> str:

@@ -55,7 +55,10 @@ def _rows(path: Path) -> Iterator[Row]:
     except UnicodeDecodeError as error:
         raise AtlasError("not UTF-8", where=path, remedy="save the table as UTF-8, with tabs") from error
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip() and line[0] != "#"]
-    split = list(csv.reader((line for _, line in numbered), dialect="excel-tab", quoting=csv.QUOTE_NONE))
+    try:
+        split = list(csv.reader((line for _, line in numbered), dialect="excel-tab", quoting=csv.QUOTE_NONE))
+    except csv.Error as error:  # a cell of more than 131,072 characters
+        raise AtlasError(f"not a table: {error}", where=path, remedy=_HOW) from error
     if not split:
         raise AtlasError("the table of models is empty", where=path, remedy=_HOW)
     columns = [column.strip() for column in split[0]]
