@@ -35,6 +35,17 @@ def test_the_api_is_no_part_of_the_code_of_a_step():
     assert "weight_atlas/api/__init__.py" not in closure(ROOT / "scripts/effective_rank.py", LIBRARY)
 
 
+def test_a_model_is_opened_by_a_path_too():
+    folder = Path(wa.__file__).with_name("data") / "demo/model"
+    assert wa.open(folder).source == wa.open(str(folder)).source == str(folder)
+
+
+@pytest.mark.parametrize("wrong", [{"threads": 0}, {"threads": -2}, {"device": "cuda:77"}, {"device": "gpu"}])
+def test_threads_and_devices_that_cannot_compute_are_refused_at_once(wrong):
+    with pytest.raises(wa.AtlasError, match=r"threads compute nothing|torch cannot compute on"):
+        wa.open("bundled:demo", **wrong)
+
+
 def test_all_public_names_are_there_and_typed():
     stub = (LIBRARY / "__init__.pyi").read_text()
     for name in wa.__all__:

@@ -4,6 +4,7 @@ Every method is the function behind the step of its name, on the same inputs, so
 step's tables. Modules that compute are imported by the methods that need them.
 """
 
+import os
 from typing import Any
 
 from weight_atlas.api.vocabulary import VocabularyAnalyses
@@ -24,7 +25,7 @@ class Model(VocabularyAnalyses):
     """
 
 
-def open(source: str, *, device: str = "cpu", threads: int = 1, **settings: Any) -> Model:
+def open(source: str | os.PathLike[str], *, device: str = "cpu", threads: int = 1, **settings: Any) -> Model:
     """Open a model: "hf://org/name", a folder, a checkpoint file, or "bundled:demo".
 
     settings: keys of a model's entry in the configuration (settings.models.Opened), such as revision, family, key,
@@ -32,5 +33,6 @@ def open(source: str, *, device: str = "cpu", threads: int = 1, **settings: Any)
     can use them. Nothing but the index of the tensors is read; a model on the hub is downloaded into the hub's own
     cache. AtlasError where something is wrong with the settings, the source or its files.
     """
+    source = os.fspath(source) if isinstance(source, os.PathLike) else source
     spec = checked(Opened, {"source": source, **settings}, "open")
     return Model(fetch(spec, threads=threads).open(spec), spec, device=device, threads=threads)

@@ -7,19 +7,46 @@ from typing import Any
 import pandas as pd
 
 from weight_atlas.checkpoint.checkpoint import Checkpoint
+from weight_atlas.errors import AtlasError, first_line
 from weight_atlas.settings.messages import checked
 from weight_atlas.settings.models import Live, Opened
+
+
+def _usable(device: str) -> str:
+    """The device, or AtlasError if torch cannot compute on it; for the CPU torch is not even imported."""
+    if device != "cpu":
+        import torch
+
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            what = f"torch cannot compute on {device}: {first_line(error)}"
+            raise AtlasError(
+                what, where="device", remedy="give cpu, or a device of this machine, such as cuda:0"
+            ) from error
+    return device
 
 
 class WeightAnalyses:
     """A checkpoint and the analyses of its weights; see Model."""
 
     def __init__(self, checkpoint: Checkpoint, spec: Opened, *, device: str = "cpu", threads: int = 1):
-        self.checkpoint, self.source, self.device, self.threads = checkpoint, spec.source, device, threads
+        self.checkpoint, self.source, self.device, self.threads = checkpoint, spec.source, _usable(device), threads
         self.running = Live(dtype=spec.dtype, trust_remote_code=spec.trust_remote_code)
 
     def __repr__(self) -> str:
         return f"weight_atlas.open({self.source!r})"
+
+    @property
+    def threads(self) -> int:
+        """Threads for what can use several, at least 1."""
+        return self._threads
+
+    @threads.setter
+    def threads(self, number: int) -> None:
+        if number < 1:
+            raise AtlasError(f"{number} threads compute nothing", where="threads", remedy="give 1 or more")
+        self._threads = number
 
     @cached_property
     def inventory(self) -> pd.DataFrame:
