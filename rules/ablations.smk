@@ -148,7 +148,7 @@ use rule per_model_on_gpu as quantization_ablation with:
     """Round-to-nearest quantization, plain and sparing super weights: weights' error beside perplexity."""
     input:
         checkpoint="<results>/checkpoints/{model}.json",
-        impact="<results>/ablation_impact/{model}/quantization_ablation.csv",
+        impacts="<results>/ablation_impact/{model}",
         description=f"<results>/variant_perplexity/{{model}}/quantization_ablation/{choices.main_corpus}.json",
     output:
         table=shown("<results>/quantization_ablation/{model}.csv", "table"),
@@ -171,7 +171,8 @@ use rule per_model as impact_summary with:
         descriptions=window_scores(f"{WINDOW_SCORES}.json"),
         windows=window_scores(f"{WINDOW_SCORES}.parquet"),
     output:
-        impacts=expand("<results>/ablation_impact/{{model}}/{ablation}.csv", ablation=choices.ablations),
+        # A folder, whichever ablations there are: Snakemake compares no inputs of a job that has a new output.
+        impacts=directory("<results>/ablation_impact/{model}"),
         table=shown("<results>/impact_summary/{model}.csv", "table"),
         headline="<results>/impact_summary/{model}/headline.csv",
         figure=shown("<results>/impact_summary/{model}.png", "figure"),
@@ -183,7 +184,10 @@ use rule per_model as impact_summary with:
         "../envs/lm.yaml"
     params:
         **step("impact_summary"),
-        options=options("ablation_impact"),
+        options=lambda wildcards: {
+            **options("ablation_impact")(wildcards),
+            "ablations": choices.compared(selection.analyses_of(wildcards.model)),
+        },
 
 
 use rule per_job as impact_comparison with:

@@ -7,6 +7,7 @@ import pandas as pd
 from weight_atlas.ablations.impact import by_factor, headlines
 from weight_atlas.ablations.impact_files import Measured, impact_of
 from weight_atlas.artifacts import read_table, write_table
+from weight_atlas.errors import NotApplicable
 from weight_atlas.figures.ablation_impact import impact_panels
 from weight_atlas.figures.ablation_scaling import scaling_curves
 from weight_atlas.figures.style import save_figure
@@ -21,30 +22,33 @@ def main(
     descriptions: list[Path],
     windows: list[Path],
     *,
-    impacts: list[Path],
+    impacts: Path,
     table: Path,
     headline: Path,
     figure: Path,
     sweep: Path,
     sweep_figure: Path,
     settings: AblationImpact,
+    ablations: list[str],
 ) -> None:
     """Write the impact table of each ablation, all their rows, those of each task's main metric, and the figures.
 
     scores, documents: of each ablation and task, the unchanged model's among them; descriptions, windows: of each
-    ablation and corpus. Each lies in a folder named like its ablation. impacts: one a known ablation; those that no
-    analysis of the model asks for, of which nothing is given, say so. sweep: over the factors of the scaling sweep, a
-    factor of 1 being the unchanged model.
+    ablation and corpus. Each lies in a folder named like its ablation. impacts: a folder with a table of each ablation.
+    sweep: over the factors of the scaling sweep, a factor of 1 being the unchanged model.
     """
     given = Measured(scores, documents, descriptions, windows)
-    for path in impacts:
+    tables = [impacts / f"{ablation}.csv" for ablation in ablations]
+    for path in tables:
         with left_without([path]):
             write_table(path, impact_of(path.stem, given, settings))
     with left_without([sweep, sweep_figure]):
-        curves = by_factor(read_table(next(path for path in impacts if path.stem == "scaling_sweep")))
+        if "scaling_sweep" not in ablations:
+            raise NotApplicable("no analysis of the model asks for the scaling sweep")
+        curves = by_factor(read_table(impacts / "scaling_sweep.csv"))
         write_table(sweep, curves)
         save_figure(sweep_figure, scaling_curves(curves))
-    rows = pd.concat(applicable(impacts).values(), ignore_index=True)
+    rows = pd.concat(applicable(tables).values(), ignore_index=True)
     write_table(table, rows)
     write_table(headline, headlines(rows))
     save_figure(figure, impact_panels(headlines(rows)))

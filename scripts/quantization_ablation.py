@@ -12,7 +12,7 @@ from weight_atlas.workflow.step import run_step
 
 def main(
     checkpoint: Path,
-    impact: Path,
+    impacts: Path,
     description: Path,
     *,
     table: Path,
@@ -33,7 +33,7 @@ def main(
     live = anatomy(model, opened.family)
     found = quantizations(read_json(description))
     errors = scheme_errors(live, found)
-    schemes = scheme_table(errors, read_table(impact), found)
+    schemes = scheme_table(errors, read_table(impacts / "quantization_ablation.csv"), found)
     write_table(matrices, errors)
     write_table(table, schemes)
     save_figure(figure, plain_against_sparing(headlines(schemes)))

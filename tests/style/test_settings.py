@@ -32,7 +32,7 @@ WILDCARDS = {
 }
 # What a rule works out from the whole configuration, and no class of settings holds.
 FROM_THE_WHOLE = {
-    "beginning", "changes", "configuration", "corpora", "dtypes", "models", "own_code", "shares", "steps",
+    "ablations", "beginning", "changes", "configuration", "corpora", "dtypes", "models", "own_code", "shares", "steps",
 }  # fmt: skip
 
 

@@ -159,8 +159,8 @@ def test_an_impact_of_which_nothing_applies_does_not_apply(impact):
         impact(False, {"long": False})
 
 
-def test_the_impact_of_what_no_analysis_asks_for_says_so():
-    with pytest.raises(NotApplicable, match="no analysis of the model asks what other costs"):
+def test_the_impact_of_an_ablation_without_measurements_does_not_apply():
+    with pytest.raises(NotApplicable, match="nothing was measured of other"):
         impact_of("other", Measured([], [], [], []), AblationImpact(resamples=100))
 
 

@@ -52,7 +52,7 @@ def impact_of(ablation: str, measured: Measured, settings: AblationImpact) -> pd
             skipped.append(left_out(f"task {path.stem}", error.what))
     if not records:
         reasons = [each["reason"] for each in skipped]
-        raise NotApplicable(together(reasons) or f"no analysis of the model asks what {ablation} costs")
+        raise NotApplicable(together(reasons) or f"nothing was measured of {ablation}")
     variants = [each for record in records for each in record["variants"]]
     skipped += [each for record in records for each in record["skipped"]]
     return impact_table(parts, ablation, variants, skipped)

@@ -66,7 +66,7 @@ def super_weights(
         tasks.extend(tasks_named(project, accuracy_tasks or [], accuracy_samples))
 
     def beside(project: Project, names: list[str]) -> list[str]:
-        return [f"ablation_impact/{name}/super_weights.csv" for name in names] if tasks else []
+        return [f"ablation_impact/{name}" for name in names] if tasks else []
 
     analyses = [*FOUND, *(["ablation_perplexity"] if not skip_perplexity else [])]
     if enable_causal_scoring or any(each is not None for each in detection.of_experts.values()):

@@ -24,14 +24,12 @@ NOT_ARGUMENTS = ("step", "code", "options")
 
 
 def outputs_of(main: Callable) -> list[str]:
-    """The parameters of main() that are outputs: paths, or lists of them, by keyword that must be given."""
+    """The parameters of main() that are outputs: paths by keyword that must be given."""
     hints, wanted = get_type_hints(main), inspect.signature(main).parameters
     return [
         name
         for name, parameter in wanted.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-        and parameter.default is parameter.empty
-        and hints[name] in (Path, list[Path])
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty and hints[name] is Path
     ]
 
 

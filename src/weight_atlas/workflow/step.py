@@ -83,9 +83,7 @@ def _leave_reason(main: Callable, arguments: dict[str, Any], error: NotApplicabl
     # Names in it may hold what UTF-8 does not.
     reason = error.what.encode(errors="backslashreplace").decode()
     for name in outputs_of(main):
-        given = arguments[name]
-        for path in given if isinstance(given, list) else [given]:
-            write_not_applicable(path, reason)
+        write_not_applicable(arguments[name], reason)
 
 
 def _capture_output(log: Any) -> None:
