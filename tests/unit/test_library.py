@@ -46,6 +46,12 @@ def test_threads_and_devices_that_cannot_compute_are_refused_at_once(wrong):
         wa.open("bundled:demo", **wrong)
 
 
+def test_a_kind_of_change_that_there_is_not_is_refused():
+    model, corpus = wa.open("bundled:demo"), pd.DataFrame({"text": ["a text"]})
+    with pytest.raises(wa.AtlasError, match=r"(?s)unknown kind of change 'zer'.*did you mean 'zero'"):
+        model.ablate({"zer": {}}, corpus)
+
+
 def test_all_public_names_are_there_and_typed():
     stub = (LIBRARY / "__init__.pyi").read_text()
     for name in wa.__all__:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from weight_atlas.api.weights import WeightAnalyses
+from weight_atlas.errors import unknown_name
 from weight_atlas.settings.messages import checked
 
 if TYPE_CHECKING:
@@ -225,9 +226,16 @@ class LiveAnalyses(WeightAnalyses):
         return self.super_weights() if found is None else found
 
     def _changed(self, changes: Mapping[str, Any], found: "Survey | None") -> "Survey | None":
-        """The super weights that changes are made to; None where the changes name their weights, or need none."""
-        from weight_atlas.ablations.choices import WITHOUT_WEIGHTS
+        """The super weights that changes are made to; None where the changes name their weights, or need none.
 
+        AtlasError for a kind of change that there is not.
+        """
+        from weight_atlas.ablations.choices import WITHOUT_WEIGHTS
+        from weight_atlas.settings.ablations import KINDS
+
+        known = (*KINDS, "weights")
+        if unknown := [key for key in changes if key not in known]:
+            raise unknown_name("kind of change", unknown[0], known, where="changes")
         needed = any(changes[key] is not None for key in changes.keys() - {"weights", *WITHOUT_WEIGHTS})
         return self._survey(found) if needed and changes.get("weights") is None else None
 
