@@ -1,6 +1,7 @@
 """Bytes of files on a hub, whatever goes wrong on the way: the right ones, or one clear message."""
 
 import email.utils
+import socket
 import time
 
 import pytest
@@ -86,6 +87,18 @@ def test_what_does_not_pass_is_told_and_what_came_is_kept(hub, tmp_path, fault, 
     assert fetch(tmp_path)
     assert (tmp_path / NAME).read_bytes() == BODY
     assert hub.sent <= len(BODY) + len(FILES["config.json"])
+
+
+def test_a_hub_that_never_answered_is_given_up_within_seconds_with_a_word_at_every_try(
+    hub, tmp_path, capsys, monkeypatch
+):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        with pytest.raises(AtlasError, match=r"the hub cannot be reached \(ConnectError\)"):
+            reached()
+    assert hub.waits == [1, 2, 4, 8]
+    assert capsys.readouterr().err.splitlines() == ["the hub: ConnectError, trying again"] * 4
 
 
 @pytest.mark.parametrize("asked", [400_000, 0])

@@ -5,6 +5,7 @@ wait doubles up to a minute; a longer Retry-After is obeyed.
 """
 
 import hashlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 TRIES = 8  # in a row without a byte: about two minutes
+FIRST_TRIES = 4  # of a host that has not answered yet: 15 seconds, since its name or the network may be wrong
 _LONGEST_WAIT = 60.0  # seconds between two tries
 _PASSING = (408, 429, 500, 502, 503, 504)
 _BLOCK = 1 << 20
@@ -31,15 +33,16 @@ class CutShort(ConnectionError):
 
 
 def persistently(ask: Callable[[], Answer]) -> Answer:
-    """The answer to a request, tried again while the fault may pass."""
+    """The answer to a hub's first request, tried again while the fault may pass, and for longer once the hub answers."""
     failed = 0
     while True:
         try:
             return ask()
         except Exception as error:
             failed += 1
-            if failed > TRIES or not _passes(error):
+            if failed > (TRIES if hasattr(error, "response") else FIRST_TRIES) or not _passes(error):
                 raise
+            print(f"the hub: {_in_short(error)}, trying again", file=sys.stderr, flush=True)
             _wait(failed, error)
 
 
