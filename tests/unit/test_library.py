@@ -52,6 +52,11 @@ def test_a_kind_of_change_that_there_is_not_is_refused():
         model.ablate({"zer": {}}, corpus)
 
 
+def test_a_corpus_without_texts_is_refused():
+    with pytest.raises(wa.AtlasError, match="no column text"):
+        wa.open("bundled:demo").token_counts(pd.DataFrame({"document": ["a"]}))
+
+
 def test_all_public_names_are_there_and_typed():
     stub = (LIBRARY / "__init__.pyi").read_text()
     for name in wa.__all__:

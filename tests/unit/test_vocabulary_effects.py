@@ -250,8 +250,9 @@ def test_experts_are_neurons_of_their_own(random):
     assert sum("top kurtosis" in reason for reason in got.values()) == 2
     with pytest.raises(AtlasError, match="no layer 1 expert 7 neuron 0"):
         select_neurons(table, [], [[1, 7, 0]])
-    with pytest.raises(AtlasError, match="is no neuron"):
-        select_neurons(table, [], [[1]])
+    for wrong in ([[1]], [1, 2]):
+        with pytest.raises(AtlasError, match="is no neuron"):
+            select_neurons(table, [], wrong)
 
 
 def test_a_neuron_owns_the_super_weights_of_its_component(random):

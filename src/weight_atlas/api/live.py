@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from weight_atlas.api.weights import WeightAnalyses
-from weight_atlas.errors import unknown_name
+from weight_atlas.errors import AtlasError, unknown_name
 from weight_atlas.settings.messages import checked
 
 if TYPE_CHECKING:
@@ -267,6 +267,12 @@ class LiveAnalyses(WeightAnalyses):
 
 
 def _documents(corpus: Corpus) -> pd.DataFrame:
+    """The documents of a corpus; AtlasError for a table without texts."""
     from weight_atlas.tokens.corpora import read_corpus
 
-    return corpus if isinstance(corpus, pd.DataFrame) else read_corpus(corpus)
+    if not isinstance(corpus, pd.DataFrame):
+        return read_corpus(corpus)
+    if "text" not in corpus:
+        remedy = "give a row a document, with its `text` and, for counts by group, its `group`"
+        raise AtlasError("the table of the corpus has no column text", remedy=remedy)
+    return corpus

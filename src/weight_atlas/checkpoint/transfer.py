@@ -33,7 +33,7 @@ class CutShort(ConnectionError):
 
 
 def persistently(ask: Callable[[], Answer]) -> Answer:
-    """The answer to a hub's first request, tried again while the fault may pass, and for longer once the hub answers."""
+    """The answer to a first request, tried again while the fault may pass, for longer where a hub answers at all."""
     failed = 0
     while True:
         try:

@@ -31,8 +31,8 @@ def select_neurons(
         reasons.setdefault(index, []).append("super weight")
         weights_of.setdefault(index, []).append(record)
     for given in neurons:
-        if len(given) not in (2, 3):
-            raise AtlasError(f"{list(given)} is no neuron", remedy="give [layer, neuron] or [layer, expert, neuron]")
+        if not isinstance(given, Sequence) or len(given) not in (2, 3):
+            raise AtlasError(f"{given} is no neuron", remedy="give [layer, neuron] or [layer, expert, neuron]")
         index = _find(scan, given[0], given[1] if len(given) == 3 else None, given[-1], "")
         reasons.setdefault(index, []).append("configured")
     if top_k:
