@@ -1,14 +1,14 @@
 """Many processes that want few devices: `python crowd_of_leases.py FOLDER PROCESSES SECONDS KILLS` prints what it saw.
 
-Each process, while it has a lease, binds a socket of the device's name, which the kernel gives to one process at a
-time and takes back when that dies: a second holder of a device would be refused. Some holders are killed.
+Each process, while it has a lease, keeps a link of the device's name to its own number: a second holder of a device
+would find it there. Some holders are killed, which are marked before, since what they leave says nothing. (What the
+kernel takes back from the dead would not serve: of what one had open, Linux closes the last first, so the locks first.)
 """
 
 import json
 import os
 import random
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -23,21 +23,29 @@ HELD_TWICE = 3  # exit code
 
 def hold(folder: Path, seconds: float) -> int:
     """Lease one or two devices and look whether somebody else holds them."""
-    wanted = random.choice([1, 1, 2])
-    witnesses = [socket.socket(socket.AF_UNIX) for _ in range(wanted)]  # closed before the locks when this one dies
-    with lease(wanted, devices=DEVICES, folder=folder) as names:
-        for witness, name in zip(witnesses, names, strict=True):
-            try:
-                witness.bind(f"\0{folder}/{name}")
-            except OSError:
-                return HELD_TWICE
+    with lease(random.choice([1, 1, 2]), devices=DEVICES, folder=folder) as names:
+        links = [folder / f"{name}.holder" for name in names]
+        if any(is_held(link) for link in links):
+            return HELD_TWICE
+        for link in links:
+            link.symlink_to(str(os.getpid()))
         mark = folder / f"{os.getpid()}.holds"
         mark.touch()
         time.sleep(random.uniform(0, seconds))
         mark.unlink()
-        for witness in witnesses:
-            witness.close()
+        for link in links:
+            link.unlink()
     return 0
+
+
+def is_held(link: Path) -> bool:
+    """Whether a link is of a holder that lives; that of a killed one is removed."""
+    if not link.is_symlink():
+        return False
+    if not link.with_name(f"{link.readlink()}.killed").exists():
+        return True
+    link.unlink()
+    return False
 
 
 def main(folder: Path, processes: int, seconds: float, kills: int) -> None:
@@ -58,6 +66,7 @@ def main(folder: Path, processes: int, seconds: float, kills: int) -> None:
     while len(killed) < kills and time.monotonic() < end:
         if holders := {int(path.stem) for path in folder.glob("*.holds")} - killed:
             killed.add(holder := random.choice(sorted(holders)))
+            (folder / f"{holder}.killed").touch()
             os.kill(holder, signal.SIGKILL)
             time.sleep(random.uniform(0, seconds))
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in crowd]

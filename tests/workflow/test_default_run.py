@@ -75,12 +75,15 @@ def test_a_step_on_the_command_line_writes_the_same_bytes(finished, tmp_path):
     results = finished.folder / "results"
     outputs = {"table": "demo.csv", "statistics": "demo/statistics.csv", "layers": "demo/layers.csv"}
     outputs |= {"phase_statistics": "demo/phases.csv", "trends": "demo/trends.csv", "figure": "demo.png"}
+    views = {"view": "demo.csv", "components": "demo/components.csv", "view_figure": "demo.png"}
     command = [sys.executable, finished.folder / "scripts/effective_rank.py"]
     command += ["--singular-values", results / "singular_values/demo.parquet"]
-    for option, name in outputs.items():
-        command += [f"--{option.replace('_', '-')}", tmp_path / name]
+    for folder, written in (("effective_rank", outputs), ("spectrum_view", views)):
+        for option, name in written.items():
+            command += [f"--{option.replace('_', '-')}", tmp_path / folder / name]
     subprocess.run(command, check=True, env=finished.environment)
-    assert digests(tmp_path) == digests(results / "effective_rank")
+    for folder in ("effective_rank", "spectrum_view"):
+        assert digests(tmp_path / folder) == digests(results / folder)
 
 
 def test_collect_targets_make_one_product(finished):

@@ -36,6 +36,7 @@ class Renewals:
         self._records = DigestRecords(results)
         self._kept = Path(results) / OWN_FOLDER / "kept"
         self._logs: list[Path] = []
+        self._outputs: list[Path] = []
 
     def keep(self, jobs: Iterable[Any], forced: Callable[[Any], bool]) -> None:
         """Keep the outputs and logs of Snakemake's jobs that are due, before the first one runs.
@@ -53,9 +54,13 @@ class Renewals:
                 elif path.exists():
                     self._keep(path)
             self._logs += map(Path, job.log)
+        self._outputs += outputs
 
     def end(self) -> int:
         """Let go of what was kept; return how many jobs were renewed, on whichever machine."""
+        for path in self._outputs:
+            with suppress(OSError):  # not made, or without a record
+                self._records.untouched(path)  # Snakemake gave it a new time when its job had ended
         renewed = [path for path in self._logs if not self._aside(path).exists() and is_renewed(path)]
         with suppress(OSError):  # no reason to fail for what has come to its end
             _remove(self._kept)
