@@ -11,12 +11,15 @@ import pandas as pd
 import pytest
 from atlas_results import HOSTILE, findings_of, inventory, write_atlas, write_results
 
+from weight_atlas import metrics
 from weight_atlas.artifacts import read_json, read_table, write_json, write_table
+from weight_atlas.findings.gather import stated
 from weight_atlas.not_applicable import write_not_applicable
 from weight_atlas.pages.html.encoding import in_chunks, json_text, packed
 from weight_atlas.pages.html.evidence import strip
 from weight_atlas.pages.html.grids import tensor_grid
 from weight_atlas.pages.html.index_page import write_index
+from weight_atlas.pages.html.marks import marks_of
 from weight_atlas.pages.html.measures import changes, measures
 from weight_atlas.pages.html.sources import changes_against
 from weight_atlas.pages.step_costs import write_step_costs
@@ -118,6 +121,28 @@ def test_the_chart_of_a_finding_has_all_that_was_looked_at():
     assert len(chart["dots"]) == len(table) and sum(hit for *_, hit in chart["dots"]) == 1
     assert max(x for x, _, hit in chart["dots"] if not hit) < next(x for x, _, hit in chart["dots"] if hit)
     assert strip({**finding, "value": None}, {}) is None
+
+
+def test_places_that_verification_states_are_marked_on_the_map():
+    names = [
+        f"model.layers.{layer}.{name}"
+        for layer in (2, 12)
+        for name in ("norm_1.weight", "a.v_proj.weight", "a.v_proj.bias")
+    ]
+    grid = {"cells": {"id": names}}
+    for place, cell in {
+        "Layer 2 norm norm_1 [7]": 0, "layer 12 W_V a.v_proj [:, 7]": 4, "Layer 2 W_V.bias a.v_proj [3]": 2,
+        "Layer 2 W_Q a.q_proj [3, 1]": None, "Layer 3 norm norm_1 [7]": None, "Layer 2 W_up [1, 2]": None,
+    }.items():  # fmt: skip
+        marks = marks_of([grid], [{"places": [place], "grade": "critical"}], [])
+        assert [mark["cell"] for mark in marks] == ([] if cell is None else [cell]), place
+
+
+def test_the_chart_of_a_stated_number_says_what_it_is():
+    said = {"grade": "info", "text": "", "value": 3.0, "null_value": 1.0}
+    for name in ("super_weight_verification.delta_nll", "massive_activations.ratio", "massive_activations.heads.share"):
+        assert strip(stated("any", 0, {**said, "metric": name}, "a.json"), {})["title"] == metrics.metric(name).label
+    assert strip(stated("any", 0, said, "a.json"), {})["title"] == "value"
 
 
 @pytest.mark.parametrize("texts", [("a", "b"), HOSTILE])

@@ -26,6 +26,7 @@ def test_every_file_of_rules_is_read_and_every_rule_names_what_there_is():
         lists = {column: [np.ones(1)] for column in table.lists}
         rows = pd.DataFrame([{**row, **({"readable": True} if "readable" in row else {})}]).assign(**lists)
         known = set(VIEWS[rule.view](rows).columns if rule.view else rows.columns)
+        assert (rule.value in table.by_column) != bool(rule.number), f"{name}: what its number is called, once"
         assert (fields_of(rule.each) | fields_of(rule.text)) - known - FIELDS == set(), name
         judged(name, rule, rows)
 

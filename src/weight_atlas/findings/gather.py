@@ -14,7 +14,8 @@ from weight_atlas.findings.views import LISTS
 from weight_atlas.not_applicable import if_applicable, reason_of
 
 # A record: id (the rule, or the analysis with a number), grade, analysis, place (the gravest) and places (all), count
-# of them out of looked_at, value and null_value, effect = value / null_value, text, evidence (file, rows), remedy.
+# of them out of looked_at, value and null_value, effect = value / null_value, text, evidence (file, rows,
+# and the metric of a number that an analysis states), remedy.
 COLUMNS = (
     "id", "grade", "analysis", "place", "count", "looked_at", "value", "null_value", "effect", "text", "remedy",
     "evidence_file", "evidence_row", "places",
@@ -78,6 +79,7 @@ def _stated(paths: list[Path], results: Path) -> Iterator[dict[str, Any]]:
 def stated(analysis: str, number: int, finding: dict[str, Any], file: str) -> dict[str, Any]:
     """The record of a finding that an analysis states: grade and text, and whatever else of a record it knows."""
     value, null = finding.get("value"), finding.get("null_value")
+    measured = {"metric": finding["metric"]} if "metric" in finding else {}
     place = finding.get("place", "")
     return {
         "id": f"{analysis}.{number + 1}",
@@ -91,7 +93,7 @@ def stated(analysis: str, number: int, finding: dict[str, Any], file: str) -> di
         "null_value": null,
         "effect": value / null if value is not None and null else None,
         "text": finding["text"],
-        "evidence": {"file": file, "rows": [number]},
+        "evidence": {"file": file, "rows": [number], **measured},
         "remedy": finding.get("remedy", ""),
     }
 

@@ -32,12 +32,13 @@ class Rule(BaseModel):
     Expressions are those of pandas.DataFrame.eval, on the columns of the table and of the view; @looked_at is the
     number of rows that were looked at, by which a rule that rests on chance corrects for having looked at so many.
 
-    table: its name in the registry of metrics. view: a function of views.py that adds columns. of: the rows to look at.
-    when: those that are a finding. value: the number that it is about, a column or an expression. null: what it would
-    be without the finding, a column, a number or an expression; by itself what the registry says of the column `value`.
-    worst: which values are the gravest. each: how the text names one row, by its columns in braces. text: a sentence,
-    with FIELDS and the columns of the gravest row in braces. remedy: what to do. unless: rules whose findings explain
-    this one: a row that they name is not looked at.
+    table: its name in the registry of metrics. view: a function of views.py that adds columns. of: the rows to look
+    at. when: those that are a finding. value: the number that it is about, a column or an expression; number: what it
+    is called where the registry has no such column. null: what it would be without the finding, a column, a number or
+    an expression; by itself what the registry says of the column `value`. worst: which values are the gravest. each:
+    how the text names one row, by its columns in braces. text: a sentence, with FIELDS and the columns of the gravest
+    row in braces. remedy: what to do. unless: rules whose findings explain this one: a row that they name is not
+    looked at.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +49,7 @@ class Rule(BaseModel):
     of: str = ""
     when: str = Field(min_length=1)
     value: str = Field(min_length=1)
+    number: str = ""
     null: str | float | None = None
     worst: Literal["largest", "smallest"] = "largest"
     each: str = ""

@@ -14,6 +14,7 @@ from weight_atlas.ratios import times
 from weight_atlas.super_weights.sets import Group
 from weight_atlas.super_weights.trials import Trial
 
+_METRIC = "super_weight_verification.delta_nll"  # of the registry
 # Channels of one origin named in a sentence.
 MOST_LISTED = 4
 KEEP = "Keep it at full precision where the model is quantized, and never prune or clip it."
@@ -32,7 +33,8 @@ def findings(verdict: str, table: pd.DataFrame, joint: dict | None) -> list[dict
     """A finding for each verified weight and one for all together, the most severe first.
 
     Each has grade and text; value and null_value, the rise of the loss and the median of its controls (of all together
-    the largest; missing without controls), in nats per token; remedy, and of a single weight its place.
+    the largest; missing without controls), in nats per token; the metric that these are; remedy, and of a single weight
+    its place.
 
     table: rows of the verification, with found_by. joint: the verification's row of all candidates together, if there
     were several, with `null_max`, the largest rise of its controls in nats per token.
@@ -47,7 +49,7 @@ def findings(verdict: str, table: pd.DataFrame, joint: dict | None) -> list[dict
         text = f"All {joint['weights']} candidates set to zero multiply perplexity by {times(joint['delta_nll'])}"
         null = joint.get("null_max")
         against = "" if null is None else f", the worst of their random controls by {times(null)}"
-        numbers = {"value": joint["delta_nll"], "null_value": null}
+        numbers = {"value": joint["delta_nll"], "null_value": null, "metric": _METRIC}
         found.append(
             {"grade": grade, "text": f"{text}{against}.", **numbers, "remedy": KEEP if grade == "critical" else ""}
         )
@@ -61,9 +63,10 @@ def of_sets(groups: Sequence[Group]) -> list[dict[str, Any]]:
         {
             "grade": "critical",
             "text": _of_set(each),
-            "place": str(each.line),
+            "place": _capital(str(each.line)),
             "value": each.delta_nll,
             "null_value": each.null_max,
+            "metric": _METRIC,
             "remedy": KEEP_ALL,
         }
         for each in groups
@@ -158,7 +161,7 @@ def _of_weight(row, together: bool) -> dict[str, Any]:
     grade, text = _graded(row, together)
     null = row.shift_median if row.shift_draws else row.null_median
     null = None if pd.isna(null) else float(null)
-    numbers = {"value": float(row.delta_nll), "null_value": null}
+    numbers = {"value": float(row.delta_nll), "null_value": null, "metric": _METRIC}
     return {"grade": grade, "text": text, "place": _place(row), **numbers, "remedy": REMEDIES.get(row.verdict, "")}
 
 
@@ -166,7 +169,10 @@ def _place(row) -> str:
     expert = None if pd.isna(row.expert) else row.expert
     place = Coordinate(row.layer, row.row, row.column, expert, row.role, row.component)
     # A layer has one W_down, as a rule; of others the role alone would say less.
-    text = str(replace(place, component="") if place.role == "W_down" else place)
+    return _capital(str(replace(place, component="") if place.role == "W_down" else place))
+
+
+def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 

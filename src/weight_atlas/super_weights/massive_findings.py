@@ -12,6 +12,7 @@ from weight_atlas.statistics.severity import severity
 from weight_atlas.super_weights.massive_sites import ARISES, EMBEDDING, GROWS, REMOVED
 from weight_atlas.super_weights.massive_weights import REMOVES
 
+_SITES = "massive_activations.ratio"  # of the registry of metrics
 # A head that gives its sink this much attention, and more than this many times what uniform attention would give.
 SINK_SHARE, SINK_RATIO = 0.3, 3.0
 # Value vectors at a sink that are smaller than this share of the others'.
@@ -33,7 +34,7 @@ def massive_findings(
     ratio: float,
     verified: Sequence[Coordinate],
 ) -> list[dict[str, Any]]:
-    """Findings of one model: grade, text, and value, null_value, place and remedy where there are such.
+    """Findings of one model: grade, text, and value, null_value, their metric, place and remedy where there are such.
 
     verified: weights that super_weight_verification judges, on more text than there is here.
     """
@@ -54,12 +55,13 @@ def _of_sites(sites: pd.DataFrame, definitions: pd.DataFrame, left_out: int, rat
             f"{written(largest.ratio)} times, {where}; massive would be {written(ratio)} times.",
             "value": float(largest.ratio),
             "null_value": ratio,
+            "metric": _SITES,
         }
     told = [_course(channel, part) for channel, part in sites.groupby("channel", sort=False)]
     more = f"; and {len(told) - MOST + left_out} channels more" if len(told) + left_out > MOST else ""
     plural = "s" if len(told) + left_out > 1 else ""
     text = f"Massive activation{plural}: {'; '.join(told[:MOST])}{more}."
-    return {"grade": "info", "text": text, "value": float(sites.ratio.max()), "null_value": ratio}
+    return {"grade": "info", "text": text, "value": float(sites.ratio.max()), "null_value": ratio, "metric": _SITES}
 
 
 def _course(channel: Any, part: pd.DataFrame) -> str:
@@ -121,6 +123,7 @@ def _of_weight(row: Any) -> dict[str, Any]:
         "place": place,
         "value": float(row.delta_nll),
         "null_value": None if pd.isna(row.null_median) else float(row.null_median),
+        "metric": "massive_activations.weights.delta_nll",
         "remedy": "Keep it at full precision where the model is quantized, and never prune or clip it.",
     }
 
@@ -136,7 +139,13 @@ def _of_sinks(heads: pd.DataFrame) -> dict[str, Any]:
     drains = sinks[sinks.value_ratio < DRAIN]
     if len(sinks) and sinks.value_ratio.notna().any():
         text += f"; the value vectors there are less than half as long as others for {len(drains)} of these heads"
-    return {"grade": "info", "text": f"{text}.", "value": float(heads.share.mean()), "null_value": _mean(heads.uniform)}
+    return {
+        "grade": "info",
+        "text": f"{text}.",
+        "value": float(heads.share.mean()),
+        "null_value": _mean(heads.uniform),
+        "metric": "massive_activations.heads.share",
+    }
 
 
 def _mean(values: pd.Series) -> float | None:

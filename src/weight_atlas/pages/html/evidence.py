@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weight_atlas import metrics
 from weight_atlas.findings.rules import Rule, rules
 from weight_atlas.findings.views import LISTS, VIEWS
-from weight_atlas.metrics import Metric, of
+from weight_atlas.metrics import Metric
 from weight_atlas.pages.html.encoding import json_text
 
 WIDTH, MARGIN, MOST_DOTS = 320, 8, 240
@@ -23,9 +24,10 @@ def strip(finding: dict[str, Any], tables: dict[str, pd.DataFrame]) -> dict[str,
     looked_at = _looked_at(rule, tables[file]) if rule is not None and file in tables else None
     if rule is None or looked_at is None:
         return _of_two(finding)
-    metric = of(rule.table).by_column.get(rule.value)
+    metric = metrics.of(rule.table).by_column.get(rule.value)
     hits = looked_at.index.isin(rows)
-    return _drawn(looked_at.to_numpy(dtype=np.float64, na_value=np.nan), hits, finding["null_value"], metric)
+    chart = _drawn(looked_at.to_numpy(dtype=np.float64, na_value=np.nan), hits, finding["null_value"], metric)
+    return chart and {**chart, "title": metric.label if metric else rule.number}
 
 
 def _looked_at(rule: Rule, table: pd.DataFrame) -> pd.Series | None:
@@ -47,7 +49,8 @@ def _of_two(finding: dict[str, Any]) -> dict[str, Any] | None:
     value, null = finding["value"], finding["null_value"]
     if value is None or null is None or not np.isfinite([value, null]).all() or value == null:
         return None
-    return _drawn(np.array([value]), np.array([True]), null, None)
+    name = finding["evidence"].get("metric")
+    return _drawn(np.array([value]), np.array([True]), null, metrics.metric(name) if name else None)
 
 
 def _drawn(values: np.ndarray, hits: np.ndarray, null: float | None, metric: Metric | None) -> dict[str, Any] | None:

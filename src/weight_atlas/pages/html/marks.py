@@ -1,5 +1,6 @@
 """Findings and super weights as marks on the map: which cells they are about."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,17 @@ import pandas as pd
 from weight_atlas.artifacts import read_table
 from weight_atlas.metrics import table_of
 
+# A coordinate as verification states it: layer, role, the module's path below the layer.
+_STATED = re.compile(r"layer (?P<layer>\d+) (?P<role>\S+) (?P<module>[\w.]+) \[", re.IGNORECASE)
+
 
 def marks_of(
     grids: list[dict[str, Any]], findings: list[dict[str, Any]], stars: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """The cells that findings name, with the numbers of the findings: {cell, grade, findings}, the gravest grade.
 
-    stars: super weights, which findings name by layer, row and column. Places that are not on the map have no mark.
+    stars: super weights, which findings name by layer, row and column. Others of their kind are named by layer, role
+    and module. Places that are not on the map have no mark.
     """
     if not grids:
         return []
@@ -23,11 +28,21 @@ def marks_of(
     found: dict[int, dict[str, Any]] = {}
     for number, finding in enumerate(findings):  # the gravest first
         for place in finding["places"]:
-            if (cell := cells.get(place)) is not None:
+            if (cell := cells.get(place, _of_module(place, cells))) is not None:
                 mark = found.setdefault(cell, {"cell": cell, "grade": finding["grade"], "findings": []})
                 if number not in mark["findings"]:
                     mark["findings"].append(number)
     return list(found.values())
+
+
+def _of_module(place: str, cells: dict[str, int]) -> int | None:
+    """The cell of the one tensor that belongs to the module of a place."""
+    if (stated := _STATED.match(place)) is None:
+        return None
+    kind = "bias" if stated["role"].endswith("bias") else "weight"
+    end = f".{stated['layer']}.{stated['module']}.{kind}"
+    found = [cell for name, cell in cells.items() if name.endswith(end)]
+    return found[0] if len(found) == 1 else None
 
 
 def super_weight_marks(
