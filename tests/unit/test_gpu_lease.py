@@ -63,6 +63,22 @@ def test_sixty_processes_share_two_devices_and_some_are_killed(tmp_path):
     assert seen["done"] + seen["killed"] == seen["processes"] == 60
 
 
+def test_a_file_that_goes_before_it_is_locked_is_no_lock(tmp_path, monkeypatch):
+    path, opened, others = tmp_path / "0.lock", gpu_locks._open, []
+    first = try_lock(path, ALONE)
+
+    def opened_as_it_goes(given):
+        descriptor = opened(given)
+        monkeypatch.setattr(gpu_locks, "_open", opened)
+        first.release()
+        others.append(try_lock(path, ALONE))
+        return descriptor
+
+    monkeypatch.setattr(gpu_locks, "_open", opened_as_it_goes)
+    assert try_lock(path, ALONE) is None
+    others[0].release()
+
+
 def test_a_killed_holder_frees_its_device_and_the_log_says_who_is_waited_for(tmp_path, capfd):
     holding = f"""if True:
         import time, pathlib
