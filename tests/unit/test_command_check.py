@@ -10,6 +10,7 @@ import pytest
 from weight_atlas.command.check import check
 from weight_atlas.digest_records import DigestRecords
 from weight_atlas.errors import AtlasError
+from weight_atlas.pages.step_costs import write_step_costs
 
 FILES = ("a/m.csv", "a/m.png", "a/n.csv", "b/m.parquet", "pages/m/1.js", "pages/m/2.js")
 OUTPUTS = ("a/m.csv", "a/m.png", "a/n.csv", "b/m.parquet", "pages/m")
@@ -113,6 +114,13 @@ def test_what_is_gone_is_missing(results, capsys):
     shutil.rmtree(results / "pages")
     assert checked(capsys) == (1, {"damaged": {}, "missing": ["a/m.csv", "pages/m"], "foreign": []})
     assert checked(capsys, rebuild=True)[0] == 0
+    assert checked(capsys) == (0, {"damaged": {}, "missing": [], "foreign": []})
+
+
+def test_what_a_run_writes_when_it_ends_is_not_foreign(results, capsys, tmp_path):
+    (results / "atlas/assets").mkdir(parents=True)
+    write_step_costs(tmp_path / "no benchmarks", results / "atlas")
+    assert (results / "atlas/steps.js").is_file()
     assert checked(capsys) == (0, {"damaged": {}, "missing": [], "foreign": []})
 
 

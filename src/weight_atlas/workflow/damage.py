@@ -10,6 +10,8 @@ from pathlib import Path
 from weight_atlas.digest_records import NOT_CONTENT, OWN_FOLDER, DigestRecords, Record, digests
 from weight_atlas.errors import AtlasError
 
+OF_THE_RUN = Path("atlas/steps.js")  # below the results: no step writes it, but the workflow when a run ends
+
 
 @dataclass
 class Damage:
@@ -36,7 +38,7 @@ def damage(results: Path, threads: int) -> Damage:
     threads: so many files are read at a time.
     """
     records = DigestRecords(results).all()
-    found, known = Damage(), set[Path]()
+    found, known = Damage(), {results / OF_THE_RUN}
     with ThreadPoolExecutor(threads) as pool:
         for path, inside, wrong, foreign in pool.map(_compared, records):
             known |= inside
@@ -47,7 +49,7 @@ def damage(results: Path, threads: int) -> Damage:
                 found.damaged[path] = wrong
             else:
                 found.whole += 1
-    if not known:
+    if not (found.whole or found.found):
         raise AtlasError(
             "no records of results here", where=results, remedy="name the folder that the workflow ran in: --directory"
         )
