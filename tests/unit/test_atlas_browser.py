@@ -183,8 +183,12 @@ def test_an_opened_row_is_in_the_address_which_restores_it(browser, atlas):
 
 def test_all_charts_are_drawn_before_the_page_is_printed(browser, atlas):
     with opened(browser, page_of(atlas, PLAIN)) as page:
+        # A block, since a function that is the value of an expression is called at once.
         page.evaluate(
-            "window.print = () => (document.body.dataset.printed = document.querySelectorAll('figure.plot svg').length)"
+            """() => {
+              const drawn = () => document.querySelectorAll("figure.plot svg").length;
+              window.print = () => (document.body.dataset.printed = drawn());
+            }"""
         )
         page.locator("header button", has_text="Print").click()
         page.wait_for_selector("body[data-printed]")

@@ -336,7 +336,8 @@ def test_a_manifest_that_is_none(tmp_path):
 
 
 def test_memory_is_bounded_by_the_tensor(tmp_path, growth_of):
-    tensors = {f"t{i}": torch.ones(2_000, 2_000) for i in range(9)}  # 16 MB each, 144 MB in all
+    # 36 MB each, 180 MB in all. Below 32 MiB glibc takes memory from its heap, whose holes count as the process's.
+    tensors = {f"t{i}": torch.ones(3_000, 3_000) for i in range(5)}
     save_file(tensors, tmp_path / "model.safetensors")
     code = """
 import resource, sys, torch
@@ -348,7 +349,7 @@ for name in checkpoint.entries:
     assert checkpoint.read(name)[-1, -1] == 1
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
-    assert growth_of(code, tmp_path) < 48e6  # two tensors and room, not 144 MB
+    assert growth_of(code, tmp_path) < 80e6  # two tensors and room, not 180 MB
 
 
 def test_an_adapter_comes_with_its_own_configuration(tmp_path):
