@@ -10,12 +10,16 @@ import pandas as pd
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from weight_atlas.comparison.kinship import FORMAT, KIN, SAME, Kinship, kinship
-from weight_atlas.comparison.merges import COLUMNS, Merge, merge_of
+from weight_atlas.comparison.kinship import COPIES, COPY_PRUNED, FORMAT, KIN, PRUNED, Kinship, kinship
+from weight_atlas.comparison.lineage_words import apart, copied, finding, said
+from weight_atlas.comparison.merges import COLUMNS, Merge, merge_of, pieces_of
 from weight_atlas.comparison.profiles import ModelProfile
 
 # Two models lie this much farther from each other than from a third that both were tuned from; sqrt 2 by chance.
 OWN_WAYS = 1.15
+# A model has something added to another where its growth is 1, up to this, or up to so many deviations of chance, which
+# may be no larger than the third.
+NEAR_ONE, GROWTH_DEVIATIONS, GROWTH_TOLD = 0.5, 2.0, 0.5
 TOLD_COLUMNS = ["model", "text", "value", "null_value"]
 PAIR_COLUMNS = [*[each.name for each in fields(Kinship)], "text"]
 
@@ -47,8 +51,7 @@ def lineage(profiles: Sequence[ModelProfile]) -> Lineage:
     distances = np.zeros((len(names), len(names)))
     for (a, b), each in found.items():
         one, other = names.index(a), names.index(b)
-        near = 1.0 if not each.tensors else min(1.0, each.sign_distance)
-        distances[one, other] = distances[other, one] = near
+        distances[one, other] = distances[other, one] = each.distance
     tree = linkage(squareform(distances, checks=False), method="average")
     clusters = fcluster(tree, KIN, criterion="distance")
     families = [
@@ -63,16 +66,15 @@ def lineage(profiles: Sequence[ModelProfile]) -> Lineage:
         tree=tree,
         order=[int(leaf) for leaf in leaves_list(tree)],
         families=families,
-        pairs=pd.DataFrame([{**asdict(each), "text": _said(each)} for each in found.values()], columns=PAIR_COLUMNS),
+        pairs=pd.DataFrame([{**asdict(each), "text": said(each)} for each in found.values()], columns=PAIR_COLUMNS),
         merges=pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS),
-        told=[each for family in families for each in _told(family, _copies(family, profiles, found), found, merges)]
-        + _apart(families, found),
+        told=[each for family in families for each in _told(family, profiles, found, merges)] + apart(families, found),
     )
 
 
 def told_table(told: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """What is told of each model, a row for each sentence: TOLD_COLUMNS."""
-    rows = [{"model": each["place"], **{name: each[name] for name in TOLD_COLUMNS[1:]}} for each in told]
+    rows = [{"model": each["place"], **{name: each.get(name) for name in TOLD_COLUMNS[1:]}} for each in told]
     return pd.DataFrame(rows, columns=TOLD_COLUMNS)
 
 
@@ -83,15 +85,23 @@ def _between(a: str, b: str, found: dict[tuple[str, str], Kinship]) -> Kinship:
 def _copies(
     family: Sequence[str], profiles: Sequence[ModelProfile], found: dict[tuple[str, str], Kinship]
 ) -> dict[str, str]:
-    """Members that are others in another format, or the same, and what each is a copy of: the finer, else the first."""
+    """Members that are copies of others, and of which: the one without zeros, or of more bits, else the first."""
     bits = {each.name: each.bits for each in profiles}
     copies: dict[str, str] = {}
     for a, b in combinations(family, 2):
         pair = _between(a, b, found)
-        if pair.relation in (FORMAT, SAME):
-            finer = b if pair.equal < 1 and bits[b] > bits[a] else a
+        if pair.relation in COPIES:
+            finer = b if pair.relation == FORMAT and pair.equal < 1 and bits[b] > bits[a] else a
+            if pair.relation == COPY_PRUNED:
+                finer = pair.b if pair.zeros_a > pair.zeros_b else pair.a
             copies.setdefault(a if finer == b else b, finer)
     return copies
+
+
+def _pruned(family: Sequence[str], found: dict[tuple[str, str], Kinship]) -> set[str]:
+    """Members with many zeros where others have none: what was pruned is no one's beginning."""
+    pairs = [_between(a, b, found) for a, b in combinations(family, 2)]
+    return {each.a for each in pairs if each.zeros_a > PRUNED} | {each.b for each in pairs if each.zeros_b > PRUNED}
 
 
 def _merges(
@@ -104,57 +114,83 @@ def _merges(
     return [merge for merge in made if merge is not None]
 
 
-def centre(family: Sequence[str], found: dict[tuple[str, str], Kinship], apart: set[str]) -> str | None:
+def centre(family: Sequence[str], found: dict[tuple[str, str], Kinship], others: set[str]) -> str | None:
     """The member of a family that the others were tuned from; None where the distances do not tell.
 
-    apart: members that come from others, copies and merges: they are no centre. Models that were tuned from one each in
-    its own way lie farther from each other than from it; tuned alike, or one after the other, they do not.
+    others: members that come from others, copies and merges: they are no centre. Models that were tuned from one each
+    in its own way lie farther from each other than from it; tuned alike they do not. In a line of three, the middle one
+    has the same distances: but what comes after it has something added, and what came before lacks what was added to
+    it, which the norms tell, unless they were made smaller meanwhile.
     """
-    own = [name for name in family if name not in apart]
+    own = [name for name in family if name not in others]
     if len(own) == 1:
         return own[0]
     for name in own if len(own) > 2 else ():
         away = {other: _between(name, other, found).sign_distance for other in own if other != name}
-        if all(
+        if all(_added(name, _between(name, other, found)) for other in away) and all(
             _between(x, y, found).sign_distance > OWN_WAYS * max(away[x], away[y]) for x, y in combinations(away, 2)
         ):
             return name
     return None
 
 
+def _added(name: str, pair: Kinship) -> bool:
+    """Whether the other of two is this model with something added that has nothing to do with it."""
+    growth = pair.growth if pair.a == name else -pair.growth
+    return pair.growth_error <= GROWTH_TOLD and abs(growth - 1) <= max(NEAR_ONE, GROWTH_DEVIATIONS * pair.growth_error)
+
+
 def _told(
-    family: list[str], copies: dict[str, str], found: dict[tuple[str, str], Kinship], merges: list[Merge]
+    family: list[str],
+    profiles: Sequence[ModelProfile],
+    found: dict[tuple[str, str], Kinship],
+    merges: list[Merge],
 ) -> list[dict[str, Any]]:
     """What is to be said of the members of one family."""
+    copies = _copies(family, profiles, found)
     merged = {merge.model: merge for merge in merges}
-    middle = centre(family, found, {*copies, *merged})
+    pieces = _pieces(family, profiles, {*copies, *merged})
+    made = {*copies, *merged, *pieces}
+    middle = centre(family, found, {*made, *_pruned(family, found)})
     told = []
     for number, name in enumerate(family):
-        earlier = [other for other in family[:number] if other not in {*copies, *merged}]
+        earlier = [other for other in family[:number] if other not in made]
         if name in copies:
             pair = _between(name, copies[name], found)
-            how = "in another format" if pair.relation == FORMAT else "itself"
-            told.append(_finding(name, f"{name} is {copies[name]} {how}", pair))
+            told.append(finding(name, copied(name, copies[name], pair), pair))
         elif name in merged:
             told.append(_merge_told(merged[name]))
+        elif name in pieces:
+            told.append(_pieces_told(name, pieces[name]))
         elif middle is not None and name != middle:
-            told.append(_finding(name, f"{name} is a fine-tune of {middle}", _between(name, middle, found)))
+            told.append(finding(name, f"{name} is a fine-tune of {middle}", _between(name, middle, found)))
         elif middle is None and earlier:
             near = min(earlier, key=lambda other: (_between(name, other, found).sign_distance, earlier.index(other)))
             text = f"{name} and {near} come from one another or from one beginning"
             text += " (which was first, the weights do not tell)"
-            told.append(_finding(name, text, _between(name, near, found)))
+            told.append(finding(name, text, _between(name, near, found)))
     return told
 
 
-def _finding(name: str, text: str, pair: Kinship) -> dict[str, Any]:
+def _pieces(family: Sequence[str], profiles: Sequence[ModelProfile], others: set[str]) -> dict[str, dict[str, int]]:
+    """Members whose matrices are all those of other models, bit for bit, and how many of each."""
+    own = [each for each in profiles if each.name not in others]
+    found = {
+        model.name: pieces_of(model, [other for other in own if other is not model])
+        for model in own
+        if model.name in family
+    }
+    return {name: pieces for name, pieces in found.items() if pieces}
+
+
+def _pieces_told(name: str, pieces: dict[str, int]) -> dict[str, Any]:
+    parts = " and ".join(f"{count:,} of {parent}" for parent, count in pieces.items())
     return {
         "grade": "info",
         "place": name,
-        "text": f"{text}: {_evidence(pair)}.",
-        "value": pair.sign_distance,
-        "null_value": pair.sign_distance_null,
-        "looked_at": pair.tensors,
+        "text": f"Every matrix of {name} is one of {len(pieces)} others: {parts}, as of a merge that takes whole "
+        "layers, or of models that were tuned in some layers only.",
+        "value": 0.0,
     }
 
 
@@ -168,50 +204,3 @@ def _merge_told(merge: Merge) -> dict[str, Any]:
         "value": merge.residual,
         "null_value": merge.nearest,
     }
-
-
-def _apart(families: list[list[str]], found: dict[tuple[str, str], Kinship]) -> list[dict[str, Any]]:
-    """What is to be said of models of different families: a sentence for each two families, by two of their members."""
-    told = []
-    for one, other in combinations(families, 2):
-        every = [_between(a, b, found) for a in one for b in other]
-        pair = min(every, key=lambda each: (-each.tensors, each.relation == "unrelated"))
-        told.append(
-            {
-                "grade": "info",
-                "place": other[0],
-                "text": _said(pair),
-                "value": pair.sign_distance,
-                "null_value": pair.sign_distance_null,
-                "looked_at": pair.tensors,
-            }
-        )
-    return told
-
-
-def _said(pair: Kinship) -> str:
-    """The relation of two models in a sentence."""
-    a, b = pair.a, pair.b
-    texts = {
-        "another architecture": f"{b} and {a} have no matrix of one place and shape: another architecture.",
-        SAME: f"{b} and {a} hold the same weights",
-        FORMAT: f"{b} and {a} hold the same weights in different formats",
-        "one family": f"{b} and {a} are of one family",
-        "distant kin": f"{b} and {a} share a beginning, and little more",
-        "rotated or permuted": f"{b} and {a} have the same spectra at other places: one is rotated or permuted",
-        "unrelated": f"{b} is unrelated to {a}, though of the same shape",
-    }
-    text = texts[pair.relation]
-    return text if not pair.tensors else f"{text}: {_evidence(pair)}."
-
-
-def _evidence(pair: Kinship) -> str:
-    share, null = 50 * pair.sign_distance, 50 * pair.sign_distance_null
-    told = [f"{share:.3g} % of the signs differ (of unrelated matrices {null:.3g} %)", f"cosine {pair.cosine:.4g}"]
-    told += [f"{100 * pair.equal:.3g} % of the values are equal" if pair.equal > 2 * max(pair.equal_null, 1e-4) else ""]
-    if not np.isnan(pair.row_norms):
-        null_norms = "" if np.isnan(pair.row_norms_null) else f" (of unrelated ones by {pair.row_norms_null:.2g})"
-        told.append(f"row norms correlate by {pair.row_norms:.3g}{null_norms}")
-    part = min(pair.tensors_a, pair.tensors_b)
-    told += [f"{pair.tensors} of {part} matrices compared" if pair.tensors < part else ""]
-    return ", ".join(filter(None, told))

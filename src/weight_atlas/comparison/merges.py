@@ -102,3 +102,25 @@ def _by_tensor(model: ModelProfile, parents: Sequence[ModelProfile], key: Key) -
         {**place, "parent": parent.name, "weight": float(weight), "residual": residual, "nearest": nearest}
         for parent, weight in zip(parents, weights, strict=True)
     ]
+
+
+def pieces_of(model: ModelProfile, candidates: Sequence[ModelProfile]) -> dict[str, int]:
+    """How many matrices of a model are those of each other one, where all are, and no single one has them all.
+
+    A matrix that several have counts for the first of the fewest that are needed; {} where some matrix is in none.
+    """
+    same = {other.name: {key for key in shared(model, other) if _equal(model, other, key)} for other in candidates}
+    left, found = set(model.matrices), {}
+    while left:
+        best = max(same, key=lambda name: len(same[name] & left), default=None)
+        if best is None or not same[best] & left:
+            return {}
+        found[best] = len(same[best] & left)
+        left -= same[best]
+    return found if len(found) > 1 else {}
+
+
+def _equal(model: ModelProfile, other: ModelProfile, key: Key) -> bool:
+    x, y = model.matrices[key].values, other.matrices[key].values
+    count = min(len(x), len(y))
+    return np.array_equal(x[:count], y[:count], equal_nan=True)

@@ -1,6 +1,5 @@
 """What the lineage of models is told by: their sketches, the norms of the rows of their matrices, and their spectra."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,20 +75,3 @@ def read_model_profile(name: str, sketch: Path, profile: Path, singular_values: 
 def shared(a: ModelProfile, b: ModelProfile) -> list[Key]:
     """Where both have a matrix of one shape, in the order of a."""
     return [key for key, matrix in a.matrices.items() if key in b.matrices and b.matrices[key].shape == matrix.shape]
-
-
-def mismatched(a: ModelProfile, b: ModelProfile, keys: Iterable[Key]) -> list[tuple[Key, Key]]:
-    """Places of one role and shape, but of different layers: what has nothing in common but its kind.
-
-    Each layer of a with the next one of b that has such a matrix, the last with the first.
-    """
-    by_kind: dict[tuple, list[Key]] = {}
-    for key in keys:
-        by_kind.setdefault(
-            (*(part for place, part in enumerate(key) if KEY[place] != "layer"), a.matrices[key].shape), []
-        ).append(key)
-    pairs = []
-    for places in by_kind.values():
-        if len(places) > 1:
-            pairs += list(zip(places, [*places[1:], places[0]], strict=True))
-    return pairs

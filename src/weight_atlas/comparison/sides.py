@@ -11,12 +11,16 @@ import torch
 from weight_atlas.comparison.pairing import ALONE_COLUMNS, KEY, PAIR_COLUMNS, paired
 from weight_atlas.comparison.sources import Source, Stored
 from weight_atlas.comparison.token_rows import TokenRows, token_rows
-from weight_atlas.comparison.updates import Changed, changed_rows, is_adapter, update_of, updated, updates
+from weight_atlas.comparison.updates import Changed, changed_rows, others, update_of, updated, updates
 from weight_atlas.errors import AtlasError
+from weight_atlas.families.adapters import is_adapter
 from weight_atlas.families.pieces import load_piece
 
 if TYPE_CHECKING:
     from weight_atlas.checkpoint.checkpoint import Checkpoint
+
+
+NOT_COMPARED = "what it does to the model is not compared"
 
 
 @dataclass(frozen=True)
@@ -32,18 +36,20 @@ class Sides:
     """What of model a is compared with what of model b.
 
     pairs: a row each, see PAIR_COLUMNS; of an adapter a row for each tensor that it changes. alone: see ALONE_COLUMNS.
-    tokens: how the rows of the vocabularies are matched; None where none are compared.
+    tokens: how the rows of the vocabularies are matched; None where none are compared. adapter: the side that is an
+    adapter to the other, "a" or "b"; None where neither is, or both are.
     """
 
     def __init__(self, a: Side, b: Side) -> None:
         self._a, self._b = a, b
         self._rows = [{row.id: row for row in side.inventory.itertuples(index=False)} for side in (a, b)]
         self._changes: dict[str, tuple[str, Changed | None, Changed | None, Any]] = {}
-        kinds = is_adapter(a.inventory), is_adapter(b.inventory)
-        if kinds == (False, False):
+        kinds = [is_adapter(side.checkpoint.config, side.inventory["tensor"]) for side in (a, b)]
+        self.adapter = None if kinds[0] == kinds[1] else "ab"[kinds[1]]
+        if kinds == [False, False]:
             self.pairs, self.alone = paired(a.inventory, b.inventory)
             self._find_renamed()
-        elif kinds == (True, True):
+        elif kinds == [True, True]:
             self.pairs, self.alone = self._of_two_adapters()
         else:
             self.pairs, self.alone = self._of_adapter("b" if kinds[1] else "a")
@@ -58,6 +64,11 @@ class Sides:
         if row.by_token and self.tokens is not None and not self.tokens.identity:
             a, b = a[torch.from_numpy(self.tokens.a)], b[torch.from_numpy(self.tokens.b)]
         return Stored(a), Stored(b)
+
+    @property
+    def both(self) -> tuple[Side, Side]:
+        """a and b."""
+        return self._a, self._b
 
     @property
     def checkpoints(self) -> "tuple[Checkpoint, Checkpoint]":
@@ -124,7 +135,7 @@ class Sides:
     def _of_adapter(self, side: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """A model and an adapter to it, which is on the given side: a row for each tensor that it changes."""
         adapter, model = (self._b, self._a) if side == "b" else (self._a, self._b)
-        rows, alone = [], []
+        rows, alone = self._stored_whole(adapter, model, side)
         for update in updates(adapter.inventory):
             found = list(changed_rows(update, model.inventory))
             for row in found:
@@ -133,16 +144,34 @@ class Sides:
             if not found:
                 alone.append(_unused(side, update.down, "the model has no tensor that it changes"))
         if not rows:
+            what = "in a way that cannot be compared" if any(each["reason"] == NOT_COMPARED for each in alone) else ""
             raise AtlasError(
-                "the adapter changes no tensor of the model that it is compared with",
+                f"the adapter changes the model that it is compared with {what}"
+                if what
+                else "the adapter changes no tensor of the model that it is compared with",
                 where=adapter.checkpoint.folder,
-                remedy="compare it with the model that it was trained for; adapter_config.json names it",
+                remedy="merge it into its model, and compare the merged model"
+                if what
+                else "compare it with the model that it was trained for; adapter_config.json names it",
             )
         return _frames(rows, alone)
 
+    def _stored_whole(self, adapter: Side, model: Side, side: str) -> tuple[list, list]:
+        """What an adapter holds beside its updates: pairs of tensors that it stores whole, and what it has alone."""
+        whole, parts = others(adapter.inventory)
+        pairs, alone = paired(*((model.inventory, whole) if side == "b" else (whole, model.inventory)))
+        # What the adapter leaves as it is stands alone on the model's side.
+        kept = alone[alone["side"].isin([side, "both"])]
+        unused = [_unused(side, row, NOT_COMPARED) for row in parts.itertuples()]
+        return pairs.assign(renamed=False).to_dict("records"), [*kept.to_dict("records"), *unused]
+
     def _of_two_adapters(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         one, other = ({each.place: each for each in updates(side.inventory)} for side in (self._a, self._b))
-        rows, alone = [], []
+        (whole, parts), (whole_b, parts_b) = (others(side.inventory) for side in (self._a, self._b))
+        pairs, rest = paired(whole, whole_b)
+        rows, alone = pairs.to_dict("records"), rest.to_dict("records")
+        for side, table in (("a", parts), ("b", parts_b)):
+            alone += [_unused(side, row, NOT_COMPARED) for row in table.itertuples()]
         for place, update in one.items():
             if place in other:
                 row = self._pair_of_change(update.down, update, other[place])

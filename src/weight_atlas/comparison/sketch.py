@@ -27,10 +27,13 @@ def places(rows: int, columns: int, count: int) -> np.ndarray:
     return np.random.default_rng([rows, columns]).integers(0, rows * columns, size=MOST)[:count]
 
 
-def sketch(checkpoint: "Checkpoint", inventory: pd.DataFrame) -> pd.DataFrame:
-    """A row for each matrix with data of its own: COLUMNS, values in float32; an empty table where there is none."""
+def sketch(checkpoint: "Checkpoint", inventory: pd.DataFrame, most: int = MOST) -> pd.DataFrame:
+    """A row for each matrix with data of its own: COLUMNS, values in float32; an empty table where there is none.
+
+    most: elements of a matrix.
+    """
     own = matrices(inventory)
-    count = max(LEAST, min(MOST, TOGETHER // max(1, len(own))))
+    count = max(LEAST, min(most, TOGETHER // max(1, len(own))))
     rows = [_sketched(checkpoint, row, count) for row in own.itertuples(index=False)]
     whole = ("layer", "expert", "rows", "cols")
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(whole, "Int64"))

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from weight_atlas.comparison.changed_layers import moved_layers
 from weight_atlas.comparison.files import file_differences, told_of_files
 from weight_atlas.comparison.sides import Sides
 from weight_atlas.comparison.table import by_role, comparison_table, in_order, most_changed, pooled
@@ -40,10 +41,12 @@ def tables_of(
     tensors, heads, tokens = map(in_order, parts)
     table = comparison_table(tensors, tails, settings.ranks)
     one, other = sides.checkpoints
-    files = file_differences(one.folder, other.folder, (one.config, other.config))
+    # An adapter comes without the configuration of a model.
+    configs = ({}, {}) if sides.adapter else (one.config, other.config)
+    files = file_differences(one.folder, other.folder, configs)
     vocabulary = vocabulary_counts(sides)
     a, b = models
-    found = relation(a, b, table, sides.alone)
+    found = relation(a, b, table, sides.alone, moved_layers(sides, table), sides.adapter)
     findings = findings_of(found, table, sides.alone, heads, vocabulary)
     if beside := told_of_files(files):
         findings.append({"grade": "info", "text": beside})

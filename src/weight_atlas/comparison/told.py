@@ -6,16 +6,13 @@ from typing import Any
 import pandas as pd
 
 from weight_atlas.comparison.heads import SAME
-from weight_atlas.comparison.verdict import Relation
+from weight_atlas.comparison.verdict import NAMED, Relation, is_multiple, listed, written
 from weight_atlas.families.roles import Role
 
-NAMED = 3
 # A change is of low rank where the directions above what rounding leaves are at most this share of all.
 LOW_RANK = 0.25
 # Matrices at most this alike are others; with a norm this near, and values distributed this alike, moments do not tell.
 OTHER, NEAR_NORM, NEAR_VALUES = 0.5, 0.02, 0.02
-# A tensor was multiplied by a number where what the best factor leaves is at most this share of its change.
-SCALED = 0.02
 Finding = dict[str, Any]
 
 
@@ -36,10 +33,11 @@ def findings_of(
         *_alone(alone),
         *_renamed(table),
         *_permuted(heads),
-        *(_edits(table, heads) if found.word in ("edited", "derived") else ()),
-        *_low_rank(table),
+        *(_edits(table, heads) if found.word in ("edited", "derived", "adapter", "empty") else ()),
+        *(_multiplied(table) if found.word != "multiplied" else ()),
+        *(_low_rank(table) if found.word != "multiplied" else ()),
         *(_rounded(table) if found.word == "rounded" else ()),
-        *(_rotated(table) if found.word != "unrelated" else ()),
+        *(_rotated(table) if found.word not in ("unrelated", "rearranged", "multiplied") else ()),
     ]
 
 
@@ -47,19 +45,24 @@ def _finding(grade: str, text: str, **more: Any) -> Finding:
     return {"grade": grade, "text": text, **more}
 
 
-def _listed(names: list[str], joined: str = ", ") -> str:
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return joined.join(names[:NAMED]) + more
-
-
 def _not_finite(table: pd.DataFrame) -> Iterator[Finding]:
+    good = table[table["not_finite_a"] > table["not_finite_b"]]
+    if len(good):
+        places = [f"{row.id_a} ({row.not_finite_a:,})" for row in good.itertuples()]
+        yield _finding(
+            "notable",
+            f"NaN or infinite values of a that b has not are in {len(good):,} of {len(table):,} tensors: "
+            f"{listed(places)}.",
+            place=good["id_a"].iloc[0],
+            value=float(good["not_finite_a"].max()),
+        )
     bad = table[table["not_finite_b"] > table["not_finite_a"]]
     if len(bad):
         places = [f"{row.id_b} ({row.not_finite_b:,})" for row in bad.itertuples()]
         yield _finding(
             "critical",
             f"NaN or infinite values that a has not are in {len(bad):,} of {len(table):,} tensors of b: "
-            f"{_listed(places)}.",
+            f"{listed(places)}.",
             place=bad["id_b"].iloc[0],
             value=float(bad["not_finite_b"].max()),
             remedy="Take the step back that made them; all numbers here are those of the other elements.",
@@ -82,7 +85,7 @@ def _vocabulary(counts: dict[str, Any] | None) -> Iterator[Finding]:
 
 
 def _such(tokens: list[str]) -> str:
-    return f" ({_listed([repr(token) for token in tokens])})" if tokens else ""
+    return f" ({listed([repr(token) for token in tokens])})" if tokens else ""
 
 
 def _alone(alone: pd.DataFrame) -> Iterator[Finding]:
@@ -91,11 +94,11 @@ def _alone(alone: pd.DataFrame) -> Iterator[Finding]:
         if rows.empty:
             continue
         layers = sorted({int(layer) for layer in rows["layer"].dropna()})
-        where = f", of layers {_span(layers)}" if layers else ""
+        where = f", of layer{'s' * (len(layers) > 1)} {_span(layers)}" if layers else ""
         why = f" ({rows['reason'].iloc[0]})" if side == "both" else ""
         yield _finding(
             "notable",
-            f"{_tensors(len(rows))} {words}{where}: {_listed(rows['id'].tolist())}{why}.",
+            f"{_tensors(len(rows))} {words}{where}: {listed(rows['id'].tolist())}{why}.",
             place=rows["id"].iloc[0],
         )
 
@@ -107,7 +110,7 @@ def _tensors(count: int) -> str:
 def _span(numbers: list[int]) -> str:
     if numbers == list(range(numbers[0], numbers[-1] + 1)) and len(numbers) > 2:
         return f"{numbers[0]} to {numbers[-1]}"
-    return _listed(list(map(str, numbers)))
+    return listed(list(map(str, numbers)))
 
 
 def _renamed(table: pd.DataFrame) -> Iterator[Finding]:
@@ -119,7 +122,7 @@ def _renamed(table: pd.DataFrame) -> Iterator[Finding]:
             if len(rows) == 1
             else "tensors have other names and the same values"
         )
-        yield _finding("notable", f"{len(rows):,} {what}: {_listed(names)}.", place=rows["id_a"].iloc[0])
+        yield _finding("notable", f"{len(rows):,} {what}: {listed(names)}.", place=rows["id_a"].iloc[0])
     elif len(rows):
         yield _finding(
             "info", f"The names differ, as of another format: {rows['id_a'].iloc[0]} is {rows['id_b'].iloc[0]}."
@@ -136,7 +139,7 @@ def _permuted(heads: pd.DataFrame) -> Iterator[Finding]:
         places.append(f"layer {layer} {role} (head {pairs})")
     yield _finding(
         "notable",
-        f"{len(moved):,} heads have changed places: {_listed(places, '; ')}.",
+        f"{len(moved):,} heads have changed places: {listed(places, '; ')}.",
         place=moved["id_a"].iloc[0],
         value=float(moved["origin_cosine"].min()),
         remedy="Where queries, keys, values and outputs of a layer changed alike, the model computes the same.",
@@ -147,7 +150,9 @@ def _edits(table: pd.DataFrame, heads: pd.DataFrame) -> Iterator[Finding]:
     """What changed, place by place, where little did."""
     changed = table[table["changed"] > 0]
     if len(changed) > NAMED:
-        top = changed.sort_values("relative", ascending=False, kind="stable").head(NAMED)
+        top = changed[changed["relative"].notna()].sort_values("relative", ascending=False, kind="stable").head(NAMED)
+        if top.empty:
+            return
         places = [f"{row.id_a} ({row.relative:.3g})" for row in top.itertuples()]
         yield _finding("info", f"The relative change is largest in {', '.join(places)}.", place=top["id_a"].iloc[0])
         return
@@ -165,6 +170,11 @@ def _one_edit(row: Any, heads: pd.DataFrame) -> str:
     inside = f" Only {_numbered('head', own['head'].tolist())} of its {count} changed." if 0 < len(own) < count else ""
     if not inside and not pd.isna(row.rows_changed) and 0 < row.rows_changed <= row.rows / 10:
         inside = f" Only {row.rows_changed:,} of its {row.rows:,} rows changed."
+    if row.norm_b == 0 and row.norm_a > 0 and not row.not_finite_b:
+        return f"{row.id_a} is all zero; a has values up to {abs(row.value_a):.4g} there."
+    if max(row.not_finite_a, row.not_finite_b) == row.n:
+        side = "b" if row.not_finite_b == row.n else "a"
+        return f"{row.id_a} differs: {row.changed_share:.2%} of its values, none of them finite in {side}."
     return (
         f"{row.id_a} differs: {row.changed_share:.2%} of its values, relative change {row.relative:.3g}, the largest "
         f"at {place}, from {row.value_a:.4g} to {row.value_b:.4g}.{inside}{_scaled(row)}"
@@ -172,19 +182,27 @@ def _one_edit(row: Any, heads: pd.DataFrame) -> str:
 
 
 def _scaled(row: Any) -> str:
-    """What is said where b is a times a number, up to rounding.
-
-    The best number is (|b| / |a|) cos(a, b), and leaves |b| sin(a, b).
-    """
-    if not row.norm_a or not abs(row.cosine) > 0:
+    """What is said where b is a times a number, up to rounding."""
+    if not is_multiple(row.norm_a, row.norm_b, row.cosine):
         return ""
-    ratio = row.norm_b / row.norm_a
-    left = ratio * max(0.0, 1 - row.cosine**2) ** 0.5
-    return f" It is that of a times {ratio * row.cosine:.4g}." if left <= SCALED * row.relative else ""
+    return f" It is that of a times {written(row.norm_b / row.norm_a * row.cosine)}."
+
+
+def _multiplied(table: pd.DataFrame) -> Iterator[Finding]:
+    """Tensors that were multiplied by numbers, where they are too many to be told one by one."""
+    changed = table[table["changed"] > 0]
+    rows = [row for row in changed.itertuples() if is_multiple(row.norm_a, row.norm_b, row.cosine)]
+    if len(changed) > NAMED and rows:
+        places = [f"{row.id_a} (times {written(row.norm_b / row.norm_a * row.cosine)})" for row in rows]
+        yield _finding(
+            "notable",
+            f"{len(rows):,} of {len(changed):,} changed tensors are those of a times a number: {listed(places)}.",
+            place=rows[0].id_a,
+        )
 
 
 def _numbered(what: str, numbers: list[int]) -> str:
-    return f"{what} {numbers[0]}" if len(numbers) == 1 else f"{what}s {_listed(list(map(str, numbers)))}"
+    return f"{what} {numbers[0]}" if len(numbers) == 1 else f"{what}s {listed(list(map(str, numbers)))}"
 
 
 def _low_rank(table: pd.DataFrame) -> Iterator[Finding]:
@@ -204,7 +222,7 @@ def _low_rank(table: pd.DataFrame) -> Iterator[Finding]:
         yield _finding(
             "notable",
             f"The {whose} rank {span}, as of a LoRA: 90 % of the energy lie in {int(low['n90'].median())} directions, "
-            f"of a random change in {null}{f': {_listed(names)}' if len(low) > 1 else ''}.",
+            f"of a random change in {null}{f': {listed(names)}' if len(low) > 1 else ''}.",
             place=low["id_a"].iloc[0],
             value=float(ranks.max()),
             null_value=float(null),
@@ -226,7 +244,7 @@ def _rounded(table: pd.DataFrame) -> Iterator[Finding]:
         verb = "norm has" if len(moved) == 1 else "norms have"
         yield _finding(
             "notable",
-            f"{len(moved):,} {verb} other gains in the same type: {_listed(moved['id_a'].tolist())}. Where factors "
+            f"{len(moved):,} {verb} other gains in the same type: {listed(moved['id_a'].tolist())}. Where factors "
             "were moved from norms into the matrices that read them, as AWQ and SmoothQuant do, the errors of these "
             "matrices are not those of rounding alone.",
             place=moved["id_a"].iloc[0],
@@ -242,7 +260,7 @@ def _rotated(table: pd.DataFrame) -> Iterator[Finding]:
             "notable",
             f"Of {len(rows):,} of {len(table):,} tensors norms and distributions of values agree, so that moments "
             f"would not tell, yet they are others: cosine {rows['cosine'].median():.2g} "
-            f"({_listed(rows['id_a'].tolist())}).",
+            f"({listed(rows['id_a'].tolist())}).",
             place=rows["id_a"].iloc[0],
             value=float(rows["cosine"].median()),
             remedy="A rotation, a permutation, or other random numbers: see the overlap of their subspaces.",

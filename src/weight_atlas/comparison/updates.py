@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 PLACE = ["stack", "layer", "expert", "of_role", "component"]
 _VALUES = r"\.lora_E(?:\.|$)"  # in the names of AdaLoRA's singular values, whose role is that of any other tensor
+_OTHER_PARTS = r"\.(?:lora_|ia3_l|trainable_tokens|token_indices)"  # biases of updates, factors of activations, rows
 _PARTS = (Role.LORA_A.value, Role.LORA_B.value, Role.LORA_MAGNITUDE.value)
 
 
-def is_adapter(inventory: pd.DataFrame) -> bool:
-    """Whether an inventory is that of an adapter to another model."""
-    return bool(inventory["role"].isin(_PARTS[:2]).any())
+def others(inventory: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What an adapter's inventory holds beside its updates: tensors stored whole, and parts of other changes."""
+    between = inventory["tensor"].str.contains(_VALUES)
+    rest = inventory[~(inventory["role"].isin(_PARTS) | between)]
+    parts = rest["tensor"].str.contains(_OTHER_PARTS)
+    return rest[~parts], rest[parts]
 
 
 @dataclass(frozen=True)
