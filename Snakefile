@@ -82,6 +82,7 @@ rule all:
 
 
 onstart:
+    say_unrecorded()
     hold_run_locks()
     keep_outputs()
     keep_warm()

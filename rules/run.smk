@@ -13,7 +13,7 @@ import psutil
 from snakemake.benchmark import benchmarked
 from snakemake.script import PythonScript
 from weight_atlas.costs.announce import announce
-from weight_atlas.digest_records import DigestRecords
+from weight_atlas.digest_records import OWN_FOLDER, DigestRecords
 from weight_atlas.workflow.run_lock import hold_all
 from weight_atlas.workflow.warm_process import NotForked, WarmProcess
 
@@ -23,8 +23,23 @@ def say_changed():
     results = Path(workflow.pathvars.apply("<results>"))
     if workflow.is_main_process and (changed := DigestRecords(results).changed()):
         logger.warning(
-            "damaged, changed by hand or put back since their steps wrote them; to have these files made again: rm "
+            "damaged, changed by hand or put back since their steps wrote them, or recorded nowhere any more; to have these "
+            "files made again: rm "
             f"{shlex.join(changed[:20])}{' ...' if changed[20:] else ''}, then the same command"
+        )
+
+
+def say_unrecorded():
+    """Say that nothing tells the bytes of earlier results, where the folder of all records was removed."""
+    results = Path(config["pathvars"]["results"])
+    records = DigestRecords(results)
+    if (results / OWN_FOLDER).exists():
+        return
+    ready = [job for job in workflow.dag.jobs if is_step(job.rule) and not workflow.dag.needrun(job)]
+    if kept := [path for job in ready for path in job.output if records.file_of(path) and Path(path).exists()]:
+        logger.warning(
+            f"{len(kept)} files of earlier runs have no record of their bytes, since {results / OWN_FOLDER} is gone; they "
+            "are read as they are. weight-atlas check names them, and with --rebuild the next run makes them again."
         )
 
 

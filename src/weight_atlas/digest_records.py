@@ -2,12 +2,14 @@
 
 An output has one record, below `.weight-atlas/records` in the results folder, written when its step has ended: the
 digest of the file, or of each file of a folder, and a digest of all that it was made from. The record of a file has the
-file's time as its own, which tells at a glance that the file was not touched since.
+file's time as its own, which tells at a glance that the file was not touched since. An empty file of the same name
+below `.weight-atlas/recorded` says that there is a record, so that a lost one is noticed.
 """
 
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +20,9 @@ from weight_atlas.errors import AtlasError, explained
 from weight_atlas.temporary_names import temporary_of
 
 OWN_FOLDER = ".weight-atlas"  # below the results
+_RECORDS, _RECORDED = "records", "recorded"  # below that folder
+_DAMAGED = "the record of a file's digest is damaged"
+LOST = "the record of a file's digest is lost"
 NOT_CONTENT = ".snakemake_timestamp"  # Snakemake's own, in folders that are outputs
 # Larger files of users, checkpoints and corpora, are digested by the steps that read them.
 LARGE = 64 << 20  # bytes
@@ -37,11 +42,11 @@ class DigestRecords:
         self._results = Path(results)
 
     def of(self, path: Path) -> Record | None:
-        """The record of an output, None where there is none; AtlasError for one that is damaged."""
+        """The record of an output, None where there never was one; AtlasError for one that is damaged or lost."""
         return None if (file := self.file_of(path)) is None else self._read(file, path)
 
     def all(self) -> Iterator[tuple[Path, Record | AtlasError]]:
-        """Every output with its record, also of outputs that are gone or links; or the error of a damaged record."""
+        """Every output that was recorded, also if it is gone or a link, with its record or what is wrong with that."""
         for path, file in self._recorded():
             try:
                 if (record := self._read(file, path)) is not None:
@@ -50,10 +55,11 @@ class DigestRecords:
                 yield path, error
 
     def _recorded(self) -> Iterator[tuple[Path, Path]]:
-        """Every output with a record, and the file of that."""
-        folder = self._results / OWN_FOLDER / "records"
-        for file in sorted(folder.rglob("*.json")):
-            yield self._results / file.relative_to(folder).with_suffix(""), file
+        """Every output that was recorded, and the file of its record, which may be lost."""
+        folders = [self._results / OWN_FOLDER / name for name in (_RECORDS, _RECORDED)]
+        places = {file.relative_to(folder) for folder in folders for file in folder.rglob("*.json")}
+        for place in sorted(places):
+            yield self._results / place.with_suffix(""), folders[0] / place
 
     def _read(self, file: Path, path: Path) -> Record | None:
         try:
@@ -62,13 +68,11 @@ class DigestRecords:
             if content["digest"] != digest_of(record):
                 raise ValueError
         except (FileNotFoundError, NotADirectoryError):
+            if self._sign_of(file).exists():
+                raise _unusable(LOST, of={path: file}) from None
             return None
         except (ValueError, TypeError, KeyError) as error:
-            raise AtlasError(
-                "the record of a file's digest is damaged",
-                where=file,
-                remedy=f"make both again: rm -r {file} {path}, then run the same command",
-            ) from error
+            raise _unusable(_DAMAGED, of={path: file}) from error
         return record
 
     def write(self, path: Path, made_from: str) -> None:
@@ -84,6 +88,9 @@ class DigestRecords:
                 written.flush()
                 os.fsync(written.fileno())
             temporary.replace(file)
+            sign = self._sign_of(file)
+            sign.parent.mkdir(parents=True, exist_ok=True)
+            sign.touch()
         except OSError as error:
             raise explained(error, file) or error from error
         finally:
@@ -98,7 +105,7 @@ class DigestRecords:
             os.utime(file, ns=(written, written))
 
     def changed(self) -> list[str]:
-        """Files that are other than their steps wrote them, of those with another time than then.
+        """Files that are other than their steps wrote them, of those with another time than then or with a lost record.
 
         Where nothing was touched this reads no file, however large the results are. Outputs that are folders, and what
         is missing, are left out.
@@ -107,7 +114,7 @@ class DigestRecords:
         for path, file in self._recorded():
             try:
                 status = path.stat()
-                if not S_ISREG(status.st_mode) or status.st_mtime_ns == file.stat().st_mtime_ns:
+                if not S_ISREG(status.st_mode) or (file.exists() and status.st_mtime_ns == file.stat().st_mtime_ns):
                     continue
                 self.checked([path])
                 self.untouched(path)
@@ -120,16 +127,22 @@ class DigestRecords:
     def forget(self, path: Path) -> None:
         """Remove the record of an output that is made anew."""
         if (file := self.file_of(path)) is not None:
+            self._sign_of(file).unlink(missing_ok=True)  # first: whoever reads meanwhile finds no record lost
             file.unlink(missing_ok=True)
 
     def checked(self, paths: Iterable[Path]) -> dict[str, str]:
         """What the content of files and folders is known by, by their names.
 
-        AtlasError that names those which are not what their steps wrote; one without a record is taken as it is.
+        AtlasError that names those which are not what their steps wrote, or whose records are damaged or lost; one that
+        never had a record is taken as it is.
         """
-        found, damaged = {}, []
+        found, damaged, unusable = {}, [], {}
         for path in map(Path, paths):
-            record = self.of(path)
+            try:
+                record = self.of(path)
+            except AtlasError as error:
+                unusable[path] = error.what
+                continue
             if record is None and _is_large(path):
                 status = path.stat()
                 found[str(path)] = f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
@@ -138,11 +151,13 @@ class DigestRecords:
             found[str(path)] = digest_of(now)
             if record is not None and now != record.files:
                 damaged.append(str(path))
+        if unusable:
+            raise _unusable(*sorted(set(unusable.values())), of={path: self.file_of(path) for path in unusable})
         if damaged:
             raise AtlasError(
                 "not what its step wrote: damaged, or changed by hand",
                 where=", ".join(damaged),
-                remedy=f"make it again: rm -r {' '.join(damaged)}, then run the same command",
+                remedy=f"make it again: rm -r {shlex.join(damaged)}, then run the same command",
             )
         return found
 
@@ -151,7 +166,22 @@ class DigestRecords:
         place = Path(os.path.relpath(path, self._results))
         if not place.parts or place.parts[0] in (os.pardir, OWN_FOLDER) or Path(path).is_symlink():
             return None
-        return self._results / OWN_FOLDER / "records" / f"{place}.json"
+        return self._results / OWN_FOLDER / _RECORDS / f"{place}.json"
+
+    def _sign_of(self, file: Path) -> Path:
+        """What says that there is a record, by the record's own file."""
+        own = self._results / OWN_FOLDER
+        return own / _RECORDED / file.relative_to(own / _RECORDS)
+
+
+def _unusable(*what: str, of: dict[Path, Path | None]) -> AtlasError:
+    """The error for outputs, by the files of their records."""
+    return AtlasError(
+        "; ".join(what),
+        where=", ".join(map(str, of.values())),
+        remedy=f"make both again: rm -rf {shlex.join(str(each) for both in of.items() for each in both)}, "
+        "then run the same command",
+    )
 
 
 def check(path: Path) -> bool:

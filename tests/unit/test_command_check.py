@@ -3,14 +3,17 @@
 import json
 import os
 import shutil
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
 
 from weight_atlas.command.check import check
-from weight_atlas.digest_records import DigestRecords
+from weight_atlas.digest_records import LOST, DigestRecords
 from weight_atlas.errors import AtlasError
 from weight_atlas.pages.step_costs import write_step_costs
+from weight_atlas.workflow.location import LIBRARY, workflow_folder
+from weight_atlas.workflow.provenance import code_digest
 
 FILES = ("a/m.csv", "a/m.png", "a/n.csv", "b/m.parquet", "pages/m/1.js", "pages/m/2.js")
 OUTPUTS = ("a/m.csv", "a/m.png", "a/n.csv", "b/m.parquet", "pages/m")
@@ -65,6 +68,14 @@ def to_link(results):
     (results / "a/m.csv").symlink_to("nowhere")
 
 
+def lose_record(results):
+    (results / ".weight-atlas/records/a/m.csv.json").unlink()
+
+
+def lose_records_of_folder(results):
+    shutil.rmtree(results / ".weight-atlas/records/a")
+
+
 def spoil_record(results):
     record = results / ".weight-atlas/records/a/m.csv.json"
     record.write_text(record.read_text().replace("made from this", "made from that"))
@@ -83,7 +94,9 @@ DAMAGED = {
     "a file of a folder gone": (lambda results: (results / "pages/m/1.js").unlink(), {"pages/m": "1.js is gone"}),
     "a folder": (to_folder, {"a/m.csv": "a folder where a file was, or the other way round"}),
     "a link to nothing": (to_link, {"a/m.csv": "a link to nothing"}),
-    "its record": (spoil_record, {"a/m.csv": "its record is damaged"}),
+    "its record": (spoil_record, {"a/m.csv": "the record of a file's digest is damaged"}),
+    "its record lost": (lose_record, {"a/m.csv": LOST}),
+    "all records of a folder lost": (lose_records_of_folder, dict.fromkeys(("a/m.csv", "a/m.png", "a/n.csv"), LOST)),
 }
 
 
@@ -101,6 +114,29 @@ def test_damage_is_named_and_removed(results, capsys, kind):
     kept = [path for path in before if not any(path.is_relative_to(results / name) for name in damaged)]
     assert all(path.stat() == before[path] for path in kept if ".weight-atlas" not in path.parts)
     assert checked(capsys) == (0, {"damaged": {}, "missing": [], "foreign": []})
+
+
+def made(name: str, code: str) -> None:
+    """Snakemake's own record of a job."""
+    path = Path(".snakemake/metadata") / urlsafe_b64encode(f"results/{name}".encode()).decode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"rule": "effective_rank", "params": ["'effective_rank'", f"['{code}']"]}))
+
+
+def test_without_any_records_what_this_code_made_is_damaged_and_what_older_code_made_is_foreign(results, capsys):
+    """Which made records of what it wrote, or may be of a time without them."""
+    shutil.rmtree(results / ".weight-atlas")
+    for name in OUTPUTS:
+        made(name, "0123456789abcdef")
+    with pytest.raises(AtlasError, match="no records of results here"):
+        check()
+    code = code_digest(workflow_folder() / "scripts/effective_rank.py", LIBRARY)
+    for name in ("a/m.csv", "pages/m"):
+        made(name, code)
+    found = {"damaged": dict.fromkeys(("a/m.csv", "pages/m"), LOST), "missing": []}
+    found["foreign"] = ["a/m.png", "a/n.csv", "b/m.parquet"]
+    assert checked(capsys) == (1, found) and checked(capsys, rebuild=True) == (0, found)
+    assert [name for name in OUTPUTS if not (results / name).exists()] == ["a/m.csv", "pages/m"]
 
 
 def test_what_is_whole(results, capsys):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from weight_atlas.artifacts import read_array, read_json, read_table, write_array, write_json, write_table
-from weight_atlas.digest_records import DigestRecords, check
+from weight_atlas.digest_records import LOST, DigestRecords, check
 from weight_atlas.errors import AtlasError
 from weight_atlas.figures.style import save_figure
 from weight_atlas.tokens.corpora import document_batches
@@ -105,6 +105,50 @@ def test_no_flipped_bit_of_a_record_is_silent(written, tmp_path):
             with pytest.raises(AtlasError, match="record of a file's digest is damaged") as error:
                 read_table(path)
             assert str(record) in error.value.remedy and str(path) in error.value.remedy
+
+
+@pytest.mark.parametrize("lost", ["records/analysis/table.csv.json", "records/analysis", "records"])
+def test_a_lost_record_is_named_by_every_reader(written, tmp_path, lost):
+    results = tmp_path / "results"
+    shutil.copytree(written.parent, results)
+    path, record = results / "analysis/table.csv", results / ".weight-atlas/records/analysis/table.csv.json"
+    gone = results / ".weight-atlas" / lost
+    gone.unlink() if gone.is_file() else shutil.rmtree(gone)
+    for read in (read_table, check, DigestRecords(results).of):
+        with pytest.raises(AtlasError, match=LOST) as error:
+            read(path)
+        assert error.value.where == str(record) and error.value.remedy.startswith(f"make both again: rm -rf {path} ")
+    assert str(path) in DigestRecords(results).changed()
+    path.unlink()
+    write_table(path, pd.DataFrame({"x": [1.0]}))  # as the step does when the same command runs
+    assert read_table(path).x.tolist() == [1.0] and DigestRecords(results).of(path) is None
+    DigestRecords(results).write(path, "made from this")
+    assert check(path)
+
+
+def test_all_inputs_without_their_records_are_in_one_message(written, tmp_path):
+    results = tmp_path / "results"
+    shutil.copytree(written.parent, results)
+    paths = [results / "analysis" / name for name in READERS]
+    damaged, *lost = (results / f".weight-atlas/records/analysis/{path.name}.json" for path in paths[:3])
+    damaged.write_text("{}")
+    for record in lost:
+        record.unlink()
+    with pytest.raises(AtlasError, match=f"digest is damaged; {LOST}") as error:
+        DigestRecords(results).checked(paths)
+    assert error.value.where == ", ".join(map(str, (damaged, *lost)))
+    assert all(f"{path} " in error.value.remedy for path in paths[:3])
+
+
+def test_what_was_never_recorded_and_what_has_no_sign_of_its_record_is_as_before(written, tmp_path):
+    """Results of versions before there were records, and before there were signs of them."""
+    results = tmp_path / "results"
+    shutil.copytree(written.parent, results)
+    shutil.rmtree(results / ".weight-atlas/recorded")
+    assert check(results / "analysis/table.csv") and DigestRecords(results).changed() == []
+    shutil.rmtree(results / ".weight-atlas/records")
+    assert not check(results / "analysis/table.csv") and DigestRecords(results).changed() == []
+    assert DigestRecords(results).checked([results / "analysis/table.csv"])
 
 
 def test_pages_of_parquet_have_checksums_also_elsewhere(written, tmp_path):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from snakemake.benchmark import BenchmarkRecord, write_benchmark_records
 
-from weight_atlas.digest_records import DigestRecords, check
+from weight_atlas.digest_records import LOST, DigestRecords, check
 from weight_atlas.errors import AtlasError
 from weight_atlas.workflow.renewal import RENEWED, Renewals, is_renewed
 
@@ -124,6 +124,7 @@ def _plain(word: str) -> float | str:
         lambda step: (Path(step.output.data) / "a.js").write_text("damaged"),
         lambda step: DigestRecords(step.folder / "results").forget(Path(step.output.data)),
         lambda step: (step.folder / "results/.weight-atlas/records/step/out.txt.json").write_text("{"),
+        lambda step: (step.folder / "results/.weight-atlas/records/step/out.txt.json").unlink(),
     ],
 )
 def test_what_is_another_runs(step, change):
@@ -226,3 +227,13 @@ def test_a_record_that_cannot_be_read_is_named(step):
     with pytest.raises(subprocess.CalledProcessError):
         step()
     assert "in.txt.json" in Path(step.log[0]).read_text()
+
+
+def test_an_input_that_lost_its_record_is_named(step):
+    (step.folder / "results/.weight-atlas/records/text/in.txt.json").unlink()
+    with pytest.raises(subprocess.CalledProcessError):
+        step()
+    said = Path(step.log[0]).read_text()
+    assert step.runs == 1 and said.startswith(f"error: {LOST}\n") and f"rm -rf {step.input.text} " in said
+    DigestRecords(step.folder / "results").write(Path(step.input.text), "its own step")
+    assert step()

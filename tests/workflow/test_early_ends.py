@@ -1,11 +1,13 @@
 """A real run in which a step ends with the bytes that it had: nothing below it runs; damage is found and repaired."""
 
 import shutil
+import subprocess
 
 import pytest
-from project import SMALL, Project, digests
+from project import SMALL, SNAKEMAKE, Project, digests
 
 from weight_atlas.command.why import origin
+from weight_atlas.digest_records import LOST
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +49,32 @@ def test_a_flipped_bit_is_found_named_and_repaired(copy, small):
     damaged.unlink()
     copy.snakemake("--resources", "gpu=1", *SMALL)
     assert digests(copy.folder / "results") == digests(small.folder / "results")
+
+
+def checked(project: Project, *options: str) -> tuple[int, str]:
+    """`weight-atlas check`, in a process, which locks the results as long as it lives."""
+    command = [SNAKEMAKE.with_name("weight-atlas"), "check", *options]
+    done = subprocess.run(command, cwd=project.folder, env=project.environment, capture_output=True, text=True)
+    return done.returncode, done.stdout
+
+
+def test_lost_records_are_said_and_rebuilt(copy, small):
+    record = copy.folder / "results/.weight-atlas/records/singular_values/mine.parquet.json"
+    record.unlink()
+    (copy.folder / "results/effective_rank/mine.csv").unlink()
+    done = copy.snakemake(*SMALL, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1 and "recorded nowhere any more; to have these" in said
+    assert said.count(f"error: {LOST}") == 1 and "Traceback" not in said
+    shutil.rmtree(copy.folder / "results/.weight-atlas")
+    done = copy.snakemake(*SMALL, "--", "results/effective_rank/mine.csv")
+    assert "files of earlier runs have no record of their bytes, since results/.weight-atlas is gone" in done.stderr
+    code, said = checked(copy)
+    assert code == 1 and f"damaged: results/singular_values/mine.parquet ({LOST})\n" in said
+    assert checked(copy, "--rebuild")[0] == 0
+    copy.snakemake("--resources", "gpu=1", *SMALL)
+    assert digests(copy.folder / "results") == digests(small.folder / "results")
+    assert checked(copy)[0] == 0
 
 
 def test_results_of_another_directory_are_refused(copy, tmp_path):

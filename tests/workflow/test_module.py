@@ -29,7 +29,8 @@ def test_another_workflow_builds_on_a_product(other):
     assert (other.folder / "sizes.txt").read_text().startswith("category,parameters")
     assert not (other.folder / "results").exists()
     assert (other.folder / "weights/architecture_summary/demo/parameters.csv").is_file()
-    assert damage(other.folder / "weights", threads=1) == Damage(whole=8), "all outputs have their records"
+    found = damage(other.folder / "weights", threads=1, output_of=lambda path: None)
+    assert found == Damage(whole=8), "all outputs have their records"
     assert "Nothing to be done" in other.snakemake().stderr
 
 

@@ -12,6 +12,7 @@ from weight_atlas.command.look import Directory
 from weight_atlas.command.options import cores
 from weight_atlas.command.project import Project
 from weight_atlas.command.screen import print_lines
+from weight_atlas.command.why import recorded_output
 from weight_atlas.workflow.damage import Damage, damage, remove_damaged
 from weight_atlas.workflow.run_lock import hold_all, refuse_results_of_another
 
@@ -26,6 +27,7 @@ def check(
 ) -> None:
     """Read all results, and name those that are damaged, missing, or foreign: files that no step recorded.
 
+    What has lost its record counts as damaged, since nothing tells any more whether its bytes are right.
     Ends with exit code 1 where there are any. With --rebuild damaged outputs are removed, and nothing else; then only
     foreign files are left to name, and the exit code is 0.
     """
@@ -34,7 +36,7 @@ def check(
     if rebuild and folder.is_dir():
         refuse_results_of_another(project.directory, folder)
         hold_all(project.directory, folder)
-    found = damage(folder, workers or cores())
+    found = damage(folder, workers or cores(), lambda path: recorded_output(path, project.directory))
     if rebuild:
         remove_damaged(folder, found)
     print_lines([json.dumps(_values(found, rebuild), indent=2)] if json_ else _lines(found, rebuild))

@@ -4,6 +4,7 @@ Snakemake keeps a record of every output below .snakemake/metadata, as JSON unde
 """
 
 import ast
+import functools
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ from weight_atlas.workflow.versions import VERSIONS
 
 RECORDS = ".snakemake/metadata"
 CHECKSUM = "sha256:"
+_AS_IT_WAS = "as it was"
 FileMade = Annotated[Path, Parameter(help="A file of the results, from here or from the directory.")]
 
 
@@ -60,6 +62,20 @@ def origin(file: Path, directory: Path) -> dict[str, Any]:
         "versions": _versions(directory / log) if log else "",
         "log": log,
     }
+
+
+def recorded_output(file: Path, directory: Path) -> Path | None:
+    """The output that a file is, or lies in, if the installed code made it, which records the bytes of all outputs.
+
+    None for what no step made, and where other code made it: versions before this one had no such records.
+    """
+    for path in (file, *file.parents[:-1]):
+        try:
+            _, record = _record(path, directory)
+        except AtlasError:
+            continue
+        return path if _code(list(map(_value, record.get("params") or []))).get("now") == _AS_IT_WAS else None
+    return None
 
 
 def _record(file: Path, directory: Path) -> tuple[str, dict[str, Any]]:
@@ -107,8 +123,8 @@ def _state(directory: Path, name: str, record: dict[str, Any]) -> str:
         if digest.startswith(CHECKSUM):
             with path.open("rb") as content:
                 same = hashlib.file_digest(content, "sha256").hexdigest() == digest.removeprefix(CHECKSUM)
-            return "as it was" if same else "changed since"
-        return "changed or touched since" if path.stat().st_mtime > record["endtime"] else "as it was"
+            return _AS_IT_WAS if same else "changed since"
+        return "changed or touched since" if path.stat().st_mtime > record["endtime"] else _AS_IT_WAS
     except OSError:
         return "gone"
 
@@ -128,8 +144,13 @@ def _code(parameters: list[Any]) -> dict[str, str]:
     step = next((each for each in parameters if isinstance(each, str) and each.isidentifier()), "")
     made = next((each[0] for each in parameters if isinstance(each, list) and each and _is_digest(each[0])), "")
     script = workflow_folder() / "scripts" / f"{step}.py"
-    now = code_digest(script, LIBRARY) if script.is_file() else ""
-    return {"digest": made, "now": "as it was" if now == made else "changed since"} if made else {}
+    now = _digest_now(script) if script.is_file() else ""
+    return {"digest": made, "now": _AS_IT_WAS if now == made else "changed since"} if made else {}
+
+
+@functools.cache
+def _digest_now(script: Path) -> str:
+    return code_digest(script, LIBRARY)
 
 
 def _is_digest(value: object) -> bool:

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from weight_atlas.digest_records import NOT_CONTENT, OWN_FOLDER, DigestRecords, Record, digests
+from weight_atlas.digest_records import LOST, NOT_CONTENT, OWN_FOLDER, DigestRecords, Record, digests
 from weight_atlas.errors import AtlasError
 
 OF_THE_RUN = Path("atlas/steps.js")  # below the results: no step writes it, but the workflow when a run ends
@@ -32,10 +32,11 @@ class Damage:
         return bool(self.damaged or self.missing or self.foreign)
 
 
-def damage(results: Path, threads: int) -> Damage:
+def damage(results: Path, threads: int, output_of: Callable[[Path], Path | None]) -> Damage:
     """Compare every output with its record, in blocks; AtlasError where there are no records.
 
-    threads: so many files are read at a time.
+    threads: so many files are read at a time. output_of: which output, known to have been recorded, a file without a
+    record is, or lies in; None for files that no step made.
     """
     records = DigestRecords(results).all()
     found, known = Damage(), {results / OF_THE_RUN}
@@ -49,11 +50,17 @@ def damage(results: Path, threads: int) -> Damage:
                 found.damaged[path] = wrong
             else:
                 found.whole += 1
-    if not (found.whole or found.found):
+    for path in _files(results):
+        if path not in known:
+            if (output := output_of(path)) is None:
+                found.foreign.append(path)
+            else:
+                found.damaged[output] = LOST
+    if not (found.whole or found.damaged or found.missing):
         raise AtlasError(
             "no records of results here", where=results, remedy="name the folder that the workflow ran in: --directory"
         )
-    found.foreign = sorted({*found.foreign, *(path for path in _files(results) if path not in known)})
+    found.foreign = sorted(set(found.foreign))
     return found
 
 
@@ -61,7 +68,7 @@ def _compared(recorded: tuple[Path, Record | AtlasError]) -> tuple[Path, set[Pat
     """An output, the files that are accounted for, what is wrong with it, and files in it that are not its own."""
     path, record = recorded
     if isinstance(record, AtlasError):
-        return path, {path, *_files(path)}, "its record is damaged", []
+        return path, {path, *_files(path)}, record.what, []
     own = {path / name if name else path for name in record.files}
     try:
         now = digests(path)
