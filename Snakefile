@@ -64,6 +64,7 @@ for made in workflow.rules:
         made.run_func = recorded(made)
 
 
+hide_secrets()
 say_changed()
 
 

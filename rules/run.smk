@@ -15,7 +15,15 @@ from snakemake.script import PythonScript
 from weight_atlas.costs.announce import announce
 from weight_atlas.digest_records import OWN_FOLDER, DigestRecords
 from weight_atlas.workflow.run_lock import hold_all
+from weight_atlas.workflow.secrets import WithoutSecrets
 from weight_atlas.workflow.warm_process import NotForked, WarmProcess
+
+
+def hide_secrets():
+    """Keep tokens of the environment out of logs: verbose jobs of SLURM print all that they were given."""
+    for known in [each for each in logger.filters if isinstance(each, WithoutSecrets)]:
+        logger.removeFilter(known)  # of another workflow in this process
+    logger.addFilter(WithoutSecrets(os.environ))
 
 
 def say_changed():
