@@ -28,7 +28,8 @@ if __name__ == "__main__":
 
 from hostile.mutations import mutated  # noqa: E402
 from hostile.readers import READERS  # noqa: E402
-from hostile.valid import VALID, Files  # noqa: E402
+from hostile.valid import VALID  # noqa: E402
+from hostile.valid_models import Files  # noqa: E402
 
 MEMORY = 1 << 30  # bytes that a case may take beside what this process has
 SECONDS = 10.0  # of a processor

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 
 from hostile.lies import DEEP, LONG, NO_OBJECTS, Case, safetensors, taken_apart
-from hostile.valid import BLOCK, CONFIG, SHAPES, VALID, as_json
+from hostile.valid import VALID
+from hostile.valid_models import BLOCK, CONFIG, SHAPES, as_json
 
 NO_NAMES = (5, "x", {"a": 1}, [5], [["x"]], [None], True)
 

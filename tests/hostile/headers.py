@@ -5,7 +5,8 @@ import struct
 from collections.abc import Iterator
 
 from hostile.lies import DEEP, LONG, Case, safetensors, taken_apart
-from hostile.valid import BLOCK, VALID, as_json
+from hostile.valid import VALID
+from hostile.valid_models import BLOCK, as_json
 
 ESCAPES = ("\x1b[31mred", "a\rb", "\u202egnp.evil", "a\x00b", "\ud800", "a\u2028b", "\x9b31m")
 OUTSIDE = (

@@ -4,7 +4,7 @@ import json
 import struct
 from typing import Any
 
-from hostile.valid import Files
+from hostile.valid_models import Files
 
 Case = tuple[str, str, Files]  # name, kind of input, files
 DEEP = b"[" * 100_000 + b"]" * 100_000

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 
 from hostile.lies import NO_OBJECTS, Case
-from hostile.valid import VALID, as_json
+from hostile.valid import VALID
+from hostile.valid_models import as_json
 
 
 def tokenizers() -> Iterator[Case]:

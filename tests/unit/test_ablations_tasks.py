@@ -1,4 +1,4 @@
-"""Tasks of one's own: what goes wrong with them said in its own words, filters, changed answers, and tracked files."""
+"""Tasks of one's own: what is wrong with them said in its own words, filters, changed answers, tracked files."""
 
 import json
 import os
@@ -13,7 +13,6 @@ from weight_atlas.ablations.encoder import encoder
 from weight_atlas.ablations.harness import Harness, evaluate_variants
 from weight_atlas.ablations.impact import headlines, impact_table, item_impact
 from weight_atlas.ablations.requests import build_requests, chance_levels, check_limit, data_of, fill_requests
-from weight_atlas.ablations.task_errors import explained
 from weight_atlas.ablations.tasks import load_tasks
 from weight_atlas.ablations.variants import variants_of
 from weight_atlas.checkpoint.checkpoint import Checkpoint
@@ -67,33 +66,6 @@ def message(folder, lm=None, **how):
         loaded = load_tasks("mine", folders=[folder], **how)
         build_requests(loaded, lm, limit=None, truncate=False, name="mine")
     return str(caught.value)
-
-
-def test_local_data_is_loaded_without_a_word_to_the_network(tmp_path, monkeypatch):
-    data, asked = tmp_path / "order.jsonl", []
-    data.write_text(json.dumps({"context": "a b", "choices": ["c", "d"], "label": 0}) + "\n")
-
-    def refuse(host, *rest, **more):
-        asked.append(host)
-        raise OSError("no network")
-
-    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("datasets.config.HF_UPDATE_DOWNLOAD_COUNTS", True)
-    monkeypatch.setattr("socket.getaddrinfo", refuse)
-    definition = Path(__file__).parents[2] / "src/weight_atlas/data/demo/tasks/order.yaml"
-    assert list(load_tasks("order", definition=definition, data=data)["tasks"]) == ["order"]
-    assert asked == []
-
-
-def test_a_perplexity_beyond_the_largest_number_is_infinite(tmp_path):
-    data = tmp_path / "documents.jsonl"
-    data.write_text(json.dumps({"page": "河流经过一座小城"}) + "\n")
-    definition = Path(__file__).parents[2] / "src/weight_atlas/data/demo/tasks/documents.yaml"
-    (task,) = load_tasks("documents", definition=definition, data=data)["tasks"].values()
-    perplexity = task.aggregation()["word_perplexity"]
-    assert perplexity([(-700.0, 1), (-800.0, 1)]) == float("inf")
-    assert perplexity([(-3.0, 1), (-5.0, 3)]) == pytest.approx(2.718281828459045**2)
 
 
 def test_a_missing_file_is_no_matter_of_the_network(own):
@@ -151,40 +123,6 @@ def test_too_few_examples_and_too_few_documents(own, lm):
     assert requests.arguments.map(lambda text: json.loads(text)[0].count("Number")).eq(3).all()
     text = message(own(process_docs=None, doc_to_choice="{{gone}}"), lm)
     assert "task mine" in text
-
-
-class GatedRepoError(Exception):
-    pass
-
-
-class OfflineModeIsEnabled(ConnectionError):
-    pass
-
-
-def raised(error, behind=None):
-    try:
-        if behind is None:
-            raise error
-        raise error from behind
-    except Exception as caught:
-        return caught
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (raised(ValueError("failed"), GatedRepoError("403")), "is gated"),
-        (raised(RuntimeError("Dataset 'a/b' is a gated dataset on the Hub. Visit")), "is gated"),
-        (raised(ValueError("errors were propagated")), "does not work: ValueError: errors were propagated"),
-        (raised(ValueError("an aggregated, investigated error")), "does not work"),
-        (raised(ValueError("x"), OfflineModeIsEnabled("offline")), "cannot be reached"),
-        (raised(TimeoutError("slow")), "cannot be reached"),
-        (raised(KeyError("test")), "does not work: KeyError"),
-        (raised(ModuleNotFoundError("No module named 'antlr4'", name="antlr4")), "install antlr4"),
-    ],
-)
-def test_errors_are_told_apart_by_their_types(error, said):
-    assert said in str(explained("mine", error))
 
 
 @pytest.mark.parametrize("limit", [1.5, 0, -1, 2.25])

@@ -15,7 +15,8 @@ import pytest
 from hostile import archives, configurations, corpora, gguf_files, headers, settings, tasks, token_weights, tokenizers
 from hostile.campaign import MEMORY, SECONDS, bad_files, in_use, outcome
 from hostile.readers import READERS
-from hostile.valid import CONFIG, VALID, as_json
+from hostile.valid import VALID
+from hostile.valid_models import CONFIG, as_json
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st

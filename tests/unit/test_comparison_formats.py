@@ -7,7 +7,7 @@ import pytest
 import torch
 from compared_models import HEADS, LAYERS, TOKENS, lora, name, side, tables, weights, write
 from safetensors.torch import save_file
-from test_families_formats import permuted
+from test_families_gguf import permuted
 
 from weight_atlas.errors import AtlasError
 

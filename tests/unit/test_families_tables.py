@@ -63,7 +63,7 @@ def test_every_family_has_a_name_list_of_a_tiny_model():
         architecture, model_type, overrides = path.read_text().splitlines()[0].split(maxsplit=2)
         config = {**json.loads(overrides), "architectures": [architecture], "model_type": model_type}
         listed.add(find_family(config).name)
-    assert set(family_names()) - listed == {"gguf", "gguf_encoder"}  # llama.cpp's names: held in test_families_formats
+    assert set(family_names()) - listed == {"gguf", "gguf_encoder"}  # llama.cpp's names: held in test_families_gguf
 
 
 def test_every_fragment_is_used():
