@@ -47,9 +47,8 @@ use rule per_job_on_gpu as variant_perplexity with:
         windows="<results>/variant_perplexity/{model}/{ablation}/{corpus}.parquet",
         description="<results>/variant_perplexity/{model}/{ablation}/{corpus}.json",
     pathvars:
-        job="variant_perplexity/{model}/{ablation}/{corpus}",
+        job="<step>/{model}/{ablation}/{corpus}",
     params:
-        **step("variant_perplexity"),
         options=lambda wildcards: choices.variant_options("variant_perplexity", wildcards.model, wildcards.ablation),
 
 
@@ -62,12 +61,9 @@ use rule per_model as ablation_perplexity with:
     output:
         table=shown("<results>/ablation_perplexity/{model}.csv", "table"),
         figure=shown("<results>/ablation_perplexity/{model}.png", "figure"),
-    pathvars:
-        step="ablation_perplexity",
     conda:
         "../envs/lm.yaml"
     params:
-        **step("ablation_perplexity"),
         options={"corpora": choices.corpora},
 
 
@@ -87,9 +83,8 @@ use rule per_job as bundled_tasks with:
     output:
         table="<results>/bundled_tasks/{bundled}.jsonl",
     pathvars:
-        job="bundled_tasks/{bundled}",
+        job="<step>/{bundled}",
     params:
-        **step("bundled_tasks"),
         options=lambda wildcards: {key: config["bundled_tasks"][key] for key in ("items", "seed")},
 
 
@@ -102,7 +97,7 @@ use rule per_job as task_requests with:
         requests="<results>/task_requests/{model}/{task}.parquet",
         description="<results>/task_requests/{model}/{task}.json",
     pathvars:
-        job="task_requests/{model}/{task}",
+        job="<step>/{model}/{task}",
     conda:
         "../envs/lm.yaml"
     params:
@@ -135,7 +130,7 @@ use rule per_job_on_gpu as ablation_eval with:
         scores="<results>/ablation_eval/{model}/{ablation}/{task}.json",
         documents="<results>/ablation_eval/{model}/{ablation}/{task}.parquet",
     pathvars:
-        job="ablation_eval/{model}/{ablation}/{task}",
+        job="<step>/{model}/{ablation}/{task}",
     params:
         **step("ablation_eval", lambda wildcards: choices.task_state(wildcards.task)),
         options=lambda wildcards: {
@@ -154,10 +149,7 @@ use rule per_model_on_gpu as quantization_ablation with:
         table=shown("<results>/quantization_ablation/{model}.csv", "table"),
         matrices="<results>/quantization_ablation/{model}/matrices.csv",
         figure=shown("<results>/quantization_ablation/{model}.png", "figure"),
-    pathvars:
-        step="quantization_ablation",
     params:
-        **step("quantization_ablation"),
         options=lambda wildcards: {
             key: config["models"][wildcards.model][key] for key in ("dtype", "trust_remote_code")
         },
@@ -178,12 +170,9 @@ use rule per_model as impact_summary with:
         figure=shown("<results>/impact_summary/{model}.png", "figure"),
         sweep=shown("<results>/scaling_sweep/{model}.csv", "table"),
         sweep_figure=shown("<results>/scaling_sweep/{model}.png", "figure"),
-    pathvars:
-        step="impact_summary",
     conda:
         "../envs/lm.yaml"
     params:
-        **step("impact_summary"),
         options=lambda wildcards: {
             **options("ablation_impact")(wildcards),
             "ablations": choices.compared(selection.analyses_of(wildcards.model)),
@@ -197,10 +186,7 @@ use rule per_job as impact_comparison with:
     output:
         table=shown("<results>/impact_comparison/models.csv", "table"),
         figure=shown("<results>/impact_comparison/models.png", "figure"),
-    pathvars:
-        job="impact_comparison",
     params:
-        **step("impact_comparison"),
         options={"models": selection.models_with("impact_summary")},
 
 

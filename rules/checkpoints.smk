@@ -19,8 +19,6 @@ use rule per_model as fetch_checkpoint with:
         files=lambda wildcards: own_files(local_files(config["models"][wildcards.model]["source"])),
     output:
         manifest="<results>/checkpoints/{model}.json",
-    pathvars:
-        step="fetch_checkpoint",
     threads: 4
     params:
         # Being older than the manifest does not show that a file was replaced; its own state does.
@@ -40,10 +38,7 @@ use rule per_job as run_configs with:
         models=expand("<results>/run_config/{model}.json", model=config["models"]),
     output:
         record="<results>/run_config.json",
-    pathvars:
-        job="run_configs",
     params:
-        **step("run_configs"),
         options={"configuration": run_config.of_run(config)},
 
 
@@ -53,10 +48,7 @@ use rule per_model as tensor_inventory with:
         checkpoint="<results>/checkpoints/{model}.json",
     output:
         table="<results>/tensor_inventory/{model}.parquet",
-    pathvars:
-        step="tensor_inventory",
     params:
-        **step("tensor_inventory"),
         options=options("tensor_inventory", "allow_other"),
 
 
@@ -78,10 +70,6 @@ use rule per_model as architecture_summary with:
         summary="<results>/architecture_summary/{model}.json",
         figure=shown("<results>/architecture_summary/{model}.png", "size by layer"),
         shares=shown("<results>/architecture_summary/{model}/shares.png", "shares"),
-    pathvars:
-        step="architecture_summary",
-    params:
-        **step("architecture_summary"),
 
 
 rule architecture_summaries:

@@ -19,11 +19,8 @@ use rule per_model as head_composition with:
         table=shown("<results>/head_composition/{model}.csv", "strongest pairs"),
         layers=shown("<results>/head_composition/{model}/layers.csv", "pairs of layers"),
         figure=shown("<results>/head_composition/{model}.png", "figure"),
-    pathvars:
-        step="head_composition",
     threads: 4
     params:
-        **step("head_composition"),
         options=options("head_composition"),
 
 
@@ -43,10 +40,7 @@ use rule per_model as singular_directions with:
         found="<results>/singular_directions/{model}.parquet",
         table=shown("<results>/singular_directions/{model}.csv", "telling directions"),
         figure=shown("<results>/singular_directions/{model}.png", "figure"),
-    pathvars:
-        step="singular_directions",
     params:
-        **step("singular_directions"),
         options=options("singular_directions"),
 
 
@@ -69,10 +63,6 @@ use rule per_model as head_circuits with:
         cards="<results>/head_circuits/{model}.jsonl",
         table=shown("<results>/head_circuits/{model}.csv", "table"),
         figure=shown("<results>/head_circuits/{model}.png", "figure"),
-    pathvars:
-        step="head_circuits",
-    params:
-        **step("head_circuits"),
 
 
 rule all_head_circuits:

@@ -162,6 +162,38 @@ def step(name, *states):
     }
 
 
+TEMPLATES = ("per_model", "per_job", "per_model_on_gpu", "per_job_on_gpu")
+
+
+def name_steps():
+    """Let rules that use a template of rules/steps.smk be the steps of their own names.
+
+    A name is `<step>` in paths, and `step` among params, beside the digest of its code.
+    Snakemake has no path variable for the name of a rule (9.27.1).
+    """
+    as_before = workflow.rule
+    if hasattr(as_before, "names_steps"):  # a module is read once for each `use rule ... from` of it
+        return
+
+    def named(name=None, **place):
+        def made(info):
+            positional, by_name = info.params or ((), {})
+            if by_name.get("step") in TEMPLATES:
+                info.params = positional, {**by_name, **step(name)}
+                info.pathvars = {**(info.pathvars or {}), "step": name}
+                modifier = workflow.modifier
+                while modifier:  # what stands below `with:` takes the place of what the template has
+                    if modifier.ruleinfo_overwrite and modifier.ruleinfo_overwrite.pathvars:
+                        modifier.ruleinfo_overwrite.pathvars["step"] = name
+                    modifier = modifier.parent_modifier
+            return as_before(name=name, **place)(info)
+
+        return made
+
+    named.names_steps = True
+    workflow.rule = named
+
+
 def shown_under(category):
     """A function that puts an output into the report, with the caption of the step whose folder it lies in."""
 

@@ -37,10 +37,9 @@ use rule per_job as comparison_part with:
         heads="<results>/comparison_part/{pair}/{scatteritem}/heads.parquet",
         tokens="<results>/comparison_part/{pair}/{scatteritem}/tokens.parquet",
     pathvars:
-        job="comparison_part/{pair}/{scatteritem}",
+        job="<step>/{pair}/{scatteritem}",
     threads: 4
     params:
-        **step("comparison_part"),
         options=lambda wildcards: pairs.options(wildcards.pair, ComparisonPart),
 
 
@@ -65,9 +64,8 @@ use rule per_job as comparison with:
         changed=shown("<results>/comparison/{pair}/tensors.png", "most changed tensors"),
         directions=shown("<results>/comparison/{pair}/directions.png", "directions of the change"),
     pathvars:
-        job="comparison/{pair}",
+        job="<step>/{pair}",
     params:
-        **step("comparison"),
         options=lambda wildcards: {
             **pairs.options(wildcards.pair, Compared),
             **{key: config["heavy_tail"][key] for key in Tails.model_fields},
@@ -84,9 +82,7 @@ use rule per_job as side_by_side with:
     output:
         table=shown("<results>/side_by_side/{pair}.csv", "table"),
     pathvars:
-        job="side_by_side/{pair}",
-    params:
-        **step("side_by_side"),
+        job="<step>/{pair}",
 
 
 use rule per_job_on_gpu as super_weight_inheritance with:
@@ -100,9 +96,8 @@ use rule per_job_on_gpu as super_weight_inheritance with:
         summary="<results>/super_weight_inheritance/{pair}.json",
         figure=shown("<results>/super_weight_inheritance/{pair}.png", "figure"),
     pathvars:
-        job="super_weight_inheritance/{pair}",
+        job="<step>/{pair}",
     params:
-        **step("super_weight_inheritance"),
         options=lambda wildcards: {
             **config["super_weight_verification"],
             **pairs.running(wildcards.pair),
@@ -122,9 +117,7 @@ use rule per_job as pair_page with:
         data=directory("<results>/atlas/pairs/{pair}"),
         summary="<results>/pair_page/{pair}.json",
     pathvars:
-        job="pair_page/{pair}",
-    params:
-        **step("pair_page"),
+        job="<step>/{pair}",
 
 
 rule pair_pages:
@@ -141,10 +134,6 @@ use rule per_model as weight_sketch with:
         inventory="<results>/tensor_inventory/{model}.parquet",
     output:
         table="<results>/weight_sketch/{model}.parquet",
-    pathvars:
-        step="weight_sketch",
-    params:
-        **step("weight_sketch"),
 
 
 use rule per_job as lineage with:
@@ -159,8 +148,5 @@ use rule per_job as lineage with:
         merges=shown("<results>/lineage/merges.csv", "merges"),
         summary=shown("<results>/lineage/models.json", "summary"),
         figure=shown("<results>/lineage/models.png", "tree and distances"),
-    pathvars:
-        job="lineage",
     params:
-        **step("lineage"),
         options={"models": related},

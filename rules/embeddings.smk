@@ -21,10 +21,7 @@ use rule per_model as embedding_geometry with:
         nearest_tokens=shown("<results>/embedding_geometry/{model}/neighbours.csv", "nearest tokens"),
         positions_figure=shown("<results>/embedding_geometry/{model}/positions.png", "positions"),
         figure=shown("<results>/embedding_geometry/{model}.png", "tokens"),
-    pathvars:
-        step="embedding_geometry",
     params:
-        **step("embedding_geometry"),
         options=options("embedding_geometry"),
 
 
@@ -46,10 +43,7 @@ use rule per_model as projection_pca with:
         scores="<results>/projection_pca/{model}/scores.csv",
         figure=shown("<results>/projection_pca/{model}.png", "by layer"),
         views=shown("<results>/projection_pca/{model}/views.png", "chosen projections"),
-    pathvars:
-        step="projection_pca",
     params:
-        **step("projection_pca"),
         options=options("projection_pca"),
 
 
@@ -72,10 +66,7 @@ use rule per_model as head_similarity with:
         figure=shown("<results>/head_similarity/{model}.png", "clusteredness by layer"),
         trees=shown("<results>/head_similarity/{model}/trees.png", "trees of chosen layers"),
         weights=shown("<results>/head_similarity/{model}/weights.png", "weights of each head"),
-    pathvars:
-        step="head_similarity",
     params:
-        **step("head_similarity"),
         options=options("head_similarity"),
 
 

@@ -24,10 +24,6 @@ use rule per_model as findings with:
     output:
         found="<results>/findings/{model}.json",
         table=shown("<results>/findings/{model}.csv", "findings"),
-    pathvars:
-        step="findings",
-    params:
-        **step("findings"),
 
 
 rule all_findings:
@@ -51,10 +47,7 @@ use rule per_model as atlas with:
         data=directory("<results>/atlas/models/{model}"),
         summary="<results>/atlas/{model}.json",
         record="<results>/run_config/{model}.json",
-    pathvars:
-        step="atlas",
     params:
-        **step("atlas"),
         options=lambda wildcards: {
             "configuration": run_config.of_model(config, wildcards.model, selection.analyses_of(wildcards.model))
         },
@@ -73,10 +66,6 @@ use rule per_job as overview with:
         page="<results>/overview/models.md",
         browser="<results>/atlas/index.html",
         data=directory("<results>/atlas/index"),
-    pathvars:
-        job="overview",
-    params:
-        **step("overview"),
 
 
 use rule per_job as atlas_assets with:
@@ -87,10 +76,6 @@ use rule per_job as atlas_assets with:
         ),
     output:
         assets=directory("<results>/atlas/assets"),
-    pathvars:
-        job="atlas_assets",
-    params:
-        **step("atlas_assets"),
 
 
 rule atlases:

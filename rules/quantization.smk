@@ -35,11 +35,8 @@ use rule per_model as quantization_sensitivity with:
         schemes_figure=shown("<results>/quantization_sensitivity/{model}/schemes.png", "schemes"),
         figure=shown("<results>/quantization_sensitivity/{model}.png", "by layer and role"),
         channels_figure=shown("<results>/quantization_sensitivity/{model}/channels.png", "outlier channels"),
-    pathvars:
-        step="quantization_sensitivity",
     threads: 4
     params:
-        **step("quantization_sensitivity"),
         options=options("quantization_sensitivity"),
 
 
@@ -57,10 +54,7 @@ use rule per_model_on_gpu as input_second_moments with:
     output:
         table="<results>/input_second_moments/{model}.parquet",
         imatrix="<results>/input_second_moments/{model}.gguf",
-    pathvars:
-        step="input_second_moments",
     params:
-        **step("input_second_moments"),
         options=options("input_second_moments", "dtype", "trust_remote_code"),
 
 
@@ -77,10 +71,9 @@ use rule per_job as quantization_recipe with:
         figure=shown("<results>/quantization_recipe/{model}/{recipe}.png", "types by layer"),
         files=directory("<results>/quantization_recipe/{model}/{recipe}.files"),
     pathvars:
-        job="quantization_recipe/{model}/{recipe}",
+        job="<step>/{model}/{recipe}",
     threads: 4
     params:
-        **step("quantization_recipe"),
         options=lambda wildcards: config["recipes"][wildcards.recipe],
 
 
@@ -102,10 +95,9 @@ use rule per_job_on_gpu as recipe_perplexity with:
         table=shown("<results>/recipe_perplexity/{model}/{recipe}.csv", "table"),
         figure=shown("<results>/recipe_perplexity/{model}/{recipe}.png", "figure"),
     pathvars:
-        job="recipe_perplexity/{model}/{recipe}",
+        job="<step>/{model}/{recipe}",
     threads: 4
     params:
-        **step("recipe_perplexity"),
         options=options("recipe_perplexity", "dtype", "trust_remote_code"),
 
 

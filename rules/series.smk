@@ -22,10 +22,6 @@ use rule per_model as scalars with:
         products=lambda wildcards: tables_of(wildcards.model),
     output:
         table="<results>/scalars/{model}.parquet",
-    pathvars:
-        step="scalars",
-    params:
-        **step("scalars"),
 
 
 use rule per_job as drift with:
@@ -37,9 +33,7 @@ use rule per_job as drift with:
     output:
         table="<results>/drift/{series}/{model}.csv",
     pathvars:
-        job="drift/{series}/{model}",
-    params:
-        **step("drift"),
+        job="<step>/{series}/{model}",
 
 
 use rule per_job as series with:
@@ -60,9 +54,8 @@ use rule per_job as series with:
         figure=shown("<results>/series/{series}.png", "figure"),
         figures=directory("<results>/series/{series}/figures"),
     pathvars:
-        job="series/{series}",
+        job="<step>/{series}",
     params:
-        **step("series"),
         options=lambda wildcards: {"models": runs.models(wildcards.series), "steps": runs.steps(wildcards.series)},
 
 
@@ -76,9 +69,7 @@ use rule per_job as series_page with:
         browser="<results>/atlas/series/{series}.html",
         data=directory("<results>/atlas/series/{series}"),
     pathvars:
-        job="series_page/{series}",
-    params:
-        **step("series_page"),
+        job="<step>/{series}",
 
 
 rule series_pages:

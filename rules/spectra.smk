@@ -18,12 +18,10 @@ use rule per_job as singular_values_part with:
     output:
         part="<results>/singular_values_part/{model}/{scatteritem}.parquet",
     pathvars:
-        job="singular_values_part/{model}/{scatteritem}",
+        job="<step>/{model}/{scatteritem}",
     threads: 4
     resources:
         **needs(gpu=gpu_for_spectra),
-    params:
-        **step("singular_values_part"),
 
 
 use rule per_model as singular_values with:
@@ -33,10 +31,6 @@ use rule per_model as singular_values with:
         inventory="<results>/tensor_inventory/{model}.parquet",
     output:
         table="<results>/singular_values/{model}.parquet",
-    pathvars:
-        step="singular_values",
-    params:
-        **step("singular_values"),
 
 
 use rule per_model as effective_rank with:
@@ -53,10 +47,7 @@ use rule per_model as effective_rank with:
         view=shown("<results>/spectrum_view/{model}.csv", "table"),
         components="<results>/spectrum_view/{model}/components.csv",
         view_figure=shown("<results>/spectrum_view/{model}.png", "figure"),
-    pathvars:
-        step="effective_rank",
     params:
-        **step("effective_rank"),
         options={**config["effective_rank"], **config["spectrum_view"]},
 
 
@@ -74,11 +65,8 @@ use rule per_model as attention_kernel with:
         inventory="<results>/tensor_inventory/{model}.parquet",
     output:
         table="<results>/attention_kernel/{model}.parquet",
-    pathvars:
-        step="attention_kernel",
     threads: 4
     params:
-        **step("attention_kernel"),
         options=options("attention_kernel"),
 
 
@@ -92,10 +80,7 @@ use rule per_model as attention_head with:
         by_layer="<results>/attention_head/{model}/by_layer.csv",
         figure=shown("<results>/attention_head/{model}.png", "heat maps"),
         pages=shown("<results>/attention_head/{model}/pages.png", "chosen heads"),
-    pathvars:
-        step="attention_head",
     params:
-        **step("attention_head"),
         options=options("attention_head"),
 
 
@@ -114,10 +99,7 @@ use rule per_model as heavy_tail with:
         summary=shown("<results>/heavy_tail/{model}.json", "summary"),
         figure=shown("<results>/heavy_tail/{model}.png", "alpha by layer"),
         densities=shown("<results>/heavy_tail/{model}/densities.png", "chosen matrices"),
-    pathvars:
-        step="heavy_tail",
     params:
-        **step("heavy_tail"),
         options=options("heavy_tail"),
 
 
@@ -149,10 +131,7 @@ use rule per_model as spectra_report with:
         matrices_figure="<results>/spectrum_view/{model}.png",
     output:
         page=shown("<results>/spectra_report/{model}.md", "page"),
-    pathvars:
-        step="spectra_report",
     params:
-        **step("spectra_report"),
         # The page looks at what the figures show.
         options=lambda wildcards: {
             "heads": config["attention_head"]["heads"],

@@ -4,9 +4,11 @@ A step is named like its rule, and so are its script, log, benchmark and caption
 template that they use: as many GPUs as the configuration gives, and an environment with transformers. Other GPUs, and
 threads, are said by the rules that need them; memory and time are in weight_atlas/workflow/needs.py.
 
-Required: `params: **step(NAME)`, and of each rule the path variable `step`, or `job` where logs are named otherwise.
+Required: of rules with wildcards other than {model} the path variable `job`, which names their logs.
 Produces: nothing; the templates are no targets.
 """
+
+name_steps()
 
 
 rule per_model:
@@ -15,8 +17,6 @@ rule per_model:
         "<logs>/<step>/{model}.log",
     benchmark:
         "<benchmarks>/<step>/{model}.tsv"
-    pathvars:
-        step="per_model",
     conda:
         "../envs/analysis.yaml"
     resources:
@@ -34,7 +34,7 @@ use rule per_model as per_job with:
     benchmark:
         "<benchmarks>/<job>.tsv"
     pathvars:
-        job="per_job",
+        job="<step>",
 
 
 use rule per_model as per_model_on_gpu with:

@@ -25,14 +25,13 @@ use rule per_job as stream_part with:
         window_values="<results>/stream_part/{model}/{scatteritem}/window_values.parquet",
         record="<results>/stream_part/{model}/{scatteritem}.json",
     pathvars:
-        job="stream_part/{model}/{scatteritem}",
+        job="<step>/{model}/{scatteritem}",
     threads: 4
     resources:
         **needs(
             gpu=gpu_for_spectra, disk_mb=lambda wildcards: round(1000 * config["models"][wildcards.model]["spool_gb"])
         ),
     params:
-        **step("stream_part"),
         options=lambda wildcards: part_options(
             config["models"][wildcards.model],
             selection.analyses_of(wildcards.model),

@@ -19,10 +19,7 @@ use rule per_model as super_weight_screening with:
     output:
         table=shown("<results>/super_weight_screening/{model}.csv", "table"),
         figure=shown("<results>/super_weight_screening/{model}.png", "figure"),
-    pathvars:
-        step="super_weight_screening",
     params:
-        **step("super_weight_screening"),
         options=options("super_weight_screening"),
 
 
@@ -42,10 +39,7 @@ use rule per_model_on_gpu as super_weights with:
         iterations_figure=shown("<results>/super_weights/{model}.iterations.png", "iterations"),
         residual_figure=shown("<results>/super_weights/{model}.residual.png", "residual stream"),
         shares_figure=shown("<results>/super_weights/{model}.shares.png", "contributions"),
-    pathvars:
-        step="super_weights",
     params:
-        **step("super_weights"),
         options=options("super_weights", "dtype", "trust_remote_code"),
 
 
@@ -59,10 +53,7 @@ use rule per_model_on_gpu as weight_attribution with:
         effects="<results>/weight_attribution/{model}.parquet",
         table=shown("<results>/weight_attribution/{model}.csv", "table"),
         figure=shown("<results>/weight_attribution/{model}.png", "figure"),
-    pathvars:
-        step="weight_attribution",
     params:
-        **step("weight_attribution"),
         options=options("weight_attribution", "dtype", "trust_remote_code"),
 
 
@@ -79,10 +70,7 @@ use rule per_model_on_gpu as super_weight_verification with:
         table=shown("<results>/super_weight_verification/{model}.csv", "table"),
         variants="<results>/super_weight_verification/{model}.variants.csv",
         figure=shown("<results>/super_weight_verification/{model}.png", "figure"),
-    pathvars:
-        step="super_weight_verification",
     params:
-        **step("super_weight_verification"),
         options=options("super_weight_verification", "dtype", "trust_remote_code"),
 
 
@@ -96,10 +84,7 @@ use rule per_model_on_gpu as super_activations with:
         places=shown("<results>/super_activations/{model}.csv", "tokens"),
         sinks="<results>/super_activations/{model}.sinks.csv",
         figure=shown("<results>/super_activations/{model}.png", "figure"),
-    pathvars:
-        step="super_activations",
     params:
-        **step("super_activations"),
         options=options("super_activations", "dtype", "trust_remote_code"),
 
 
@@ -111,10 +96,7 @@ use rule per_model_on_gpu as generation with:
     output:
         table=shown("<results>/generation/{model}.csv", "table"),
         figure=shown("<results>/generation/{model}.png", "figure"),
-    pathvars:
-        step="generation",
     params:
-        **step("generation"),
         options=options("generation", "dtype", "trust_remote_code"),
 
 
@@ -131,10 +113,7 @@ use rule per_model_on_gpu as massive_activations with:
         heads="<results>/massive_activations/{model}.heads.csv",
         definitions=shown("<results>/massive_activations/{model}.definitions.csv", "definitions"),
         figure=shown("<results>/massive_activations/{model}.png", "figure"),
-    pathvars:
-        step="massive_activations",
     params:
-        **step("massive_activations"),
         options=options("massive_activations", "dtype", "trust_remote_code"),
 
 
@@ -148,10 +127,7 @@ use rule per_model_on_gpu as expert_routing with:
         found="<results>/expert_routing/{model}.json",
         table=shown("<results>/expert_routing/{model}.csv", "table"),
         figure=shown("<results>/expert_routing/{model}.png", "figure"),
-    pathvars:
-        step="expert_routing",
     params:
-        **step("expert_routing"),
         options=options("expert_routing", "dtype", "trust_remote_code"),
 
 
@@ -164,10 +140,6 @@ use rule per_job as super_weight_patterns with:
         table=shown("<results>/super_weight_patterns/models.csv", "models"),
         weights=shown("<results>/super_weight_patterns/weights.csv", "weights"),
         figure=shown("<results>/super_weight_patterns/models.png", "figure"),
-    pathvars:
-        job="super_weight_patterns",
-    params:
-        **step("super_weight_patterns"),
 
 
 rule super_weight_tables:

@@ -32,9 +32,8 @@ use rule per_job as fetch_vector with:
     output:
         manifest=FETCHED,
     pathvars:
-        job="fetch_vector/{vector}",
+        job="<step>/{vector}",
     params:
-        **step("fetch_vector"),
         options=vector_options(VectorFile),
 
 
@@ -57,7 +56,7 @@ use rule per_job as token_weights with:
         figure=shown("<results>/token_weights/{vector}.png", "cumulative distribution"),
         histogram=shown("<results>/token_weights/{vector}/histogram.png", "histogram"),
     pathvars:
-        job="token_weights/{vector}",
+        job="<step>/{vector}",
     params:
         **step("token_weights", vector_states(vectors.files)),
         options=vector_options(Vector),
@@ -83,7 +82,7 @@ use rule per_job as token_weight_frequency with:
         figure=shown("<results>/token_weight_frequency/{vector}.png", "six panels"),
         cumulative=shown("<results>/token_weight_frequency/{vector}/cdfs.png", "counts and weights"),
     pathvars:
-        job="token_weight_frequency/{vector}",
+        job="<step>/{vector}",
     params:
         **step("token_weight_frequency", vector_states(vectors.counts_file)),
         options=vector_options(Counted),
@@ -100,7 +99,7 @@ use rule per_job as token_weight_evolution with:
         summary=shown("<results>/token_weight_evolution/{vector}.json", "summary"),
         figure=shown("<results>/token_weight_evolution/{vector}.png", "figure"),
     pathvars:
-        job="token_weight_evolution/{vector}",
+        job="<step>/{vector}",
     params:
         **step("token_weight_evolution", vector_states(vectors.checkpoints)),
         options=vector_options(Evolution),
@@ -117,9 +116,7 @@ use rule per_job as vector_page with:
         data=directory("<results>/atlas/vectors/{vector}"),
         summary="<results>/vector_page/{vector}.json",
     pathvars:
-        job="vector_page/{vector}",
-    params:
-        **step("vector_page"),
+        job="<step>/{vector}",
 
 
 rule vector_pages:

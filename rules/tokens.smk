@@ -23,7 +23,7 @@ use rule per_job as corpus with:
         table="<results>/corpus/{corpus}.parquet",
         description=shown("<results>/corpus/{corpus}.json", "description"),
     pathvars:
-        job="corpus/{corpus}",
+        job="<step>/{corpus}",
     params:
         # Versions behind the bundled corpus; the state of files, which an older replacement changes as well.
         **step("corpus", lambda wildcards: source_state(config["corpora"][wildcards.corpus]["source"])),
@@ -40,7 +40,7 @@ use rule per_job as fetch_tokenizer with:
     output:
         manifest="<results>/fetch_tokenizer/{tokenizer}.json",
     pathvars:
-        job="fetch_tokenizer/{tokenizer}",
+        job="<step>/{tokenizer}",
     params:
         **step(
             "fetch_tokenizer",
@@ -58,7 +58,7 @@ use rule per_job as token_counts_part with:
         group_sizes="<results>/token_counts_part/{model}/{corpus}/{part}.sizes.parquet",
         group_tokens="<results>/token_counts_part/{model}/{corpus}/{part}.tokens.parquet",
     pathvars:
-        job="token_counts_part/{model}/{corpus}/{part}",
+        job="<step>/{model}/{corpus}/{part}",
     wildcard_constraints:
         model="|".join(map(re.escape, [*config["models"], *config["tokenizers"]])),
     params:
@@ -83,12 +83,11 @@ use rule per_job as token_counts with:
         summary="<results>/token_counts/{model}/{corpus}.json",
         figure=shown("<results>/token_counts/{model}/{corpus}.png", "figure"),
     pathvars:
-        job="token_counts/{model}/{corpus}",
+        job="<step>/{model}/{corpus}",
     wildcard_constraints:
         model="|".join(map(re.escape, [*config["models"], *config["tokenizers"]])),
     threads: 4
     params:
-        **step("token_counts"),
         options=lambda wildcards: {"trust_remote_code": entry_of(wildcards.model)["trust_remote_code"]},
 
 

@@ -17,10 +17,7 @@ use rule per_model as token_classes with:
         untrained_rows="<results>/untrained_rows/{model}.csv",
     output:
         table="<results>/token_classes/{model}.parquet",
-    pathvars:
-        step="token_classes",
     params:
-        **step("token_classes"),
         options=options("token_classes", "trust_remote_code"),
 
 
@@ -32,13 +29,10 @@ use rule per_model as neuron_scan with:
         token_classes="<results>/token_classes/{model}.parquet",
     output:
         table="<results>/neuron_scan/{model}.parquet",
-    pathvars:
-        step="neuron_scan",
     threads: 4
     resources:
         **needs(gpu=one_gpu),
     params:
-        **step("neuron_scan"),
         options=options("neuron_scan"),
 
 
@@ -62,12 +56,9 @@ use rule per_model as neuron_effects with:
         table=shown("<results>/neuron_effects/{model}/neurons.csv", "table"),
         figure=shown("<results>/neuron_effects/{model}.png", "figure"),
         figures=shown_figures("<results>/neuron_effects/{model}/figures", "Vocabulary"),
-    pathvars:
-        step="neuron_effects",
     resources:
         **needs(gpu=one_gpu),
     params:
-        **step("neuron_effects"),
         options={**config["neuron_labels"], **config["neuron_effects"]},
 
 
@@ -86,10 +77,7 @@ use rule per_model as intervention_targets with:
         targets="<results>/intervention_targets/{model}.json",
         windows="<results>/windows/{model}.parquet",
         report=shown("<results>/windows/{model}.json", "description"),
-    pathvars:
-        step="intervention_targets",
     params:
-        **step("intervention_targets"),
         options=lambda wildcards: {
             **selection.section("intervention_targets", wildcards.model),
             **options("windows", "trust_remote_code")(wildcards),
@@ -106,10 +94,7 @@ use rule per_model_on_gpu as interventions with:
     output:
         table="<results>/interventions/{model}.parquet",
         changes="<results>/interventions/{model}.changes.parquet",
-    pathvars:
-        step="interventions",
     params:
-        **step("interventions"),
         options=options("interventions", "dtype", "trust_remote_code"),
 
 
@@ -124,10 +109,7 @@ use rule per_model_on_gpu as cascade with:
         tokens_table="<results>/cascade/{model}.tokens.parquet",
         figure=shown("<results>/cascade/{model}.png", "figure"),
         figures=shown_figures("<results>/cascade/{model}/figures", "Vocabulary"),
-    pathvars:
-        step="cascade",
     params:
-        **step("cascade"),
         options=options("cascade", "dtype", "trust_remote_code"),
 
 
@@ -146,12 +128,9 @@ use rule per_model as super_weight_cards with:
         table=shown("<results>/super_weight_cards/{model}/super_weights.csv", "table"),
         figure=shown("<results>/super_weight_cards/{model}.png", "figure"),
         figures=shown_figures("<results>/super_weight_cards/{model}/figures", "Vocabulary"),
-    pathvars:
-        step="super_weight_cards",
     conda:
         "../envs/lm.yaml"
     params:
-        **step("super_weight_cards"),
         options=options("super_weight_cards"),
 
 
@@ -166,10 +145,7 @@ use rule per_job as vocabulary_summary with:
         classes="<results>/vocabulary_summary/classes.csv",
         summary="<results>/vocabulary_summary/cross_model_summary.json",
         figure=shown("<results>/vocabulary_summary/models.png", "figure"),
-    pathvars:
-        job="vocabulary_summary",
     params:
-        **step("vocabulary_summary"),
         options=config["vocabulary_summary"],
 
 

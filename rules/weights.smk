@@ -18,11 +18,7 @@ use rule per_model as value_histogram with:
         table="<results>/value_histogram/{model}.parquet",
         profile="<results>/weight_profile/{model}.parquet",
         left_out=shown("<results>/value_histogram/{model}/left_out.csv", "tensors without a histogram"),
-    pathvars:
-        step="value_histogram",
     threads: 4
-    params:
-        **step("value_histogram"),
 
 
 rule value_histograms:
@@ -47,10 +43,7 @@ use rule per_model as weight_statistics with:
         views=shown("<results>/weight_statistics/{model}/tensors.png", "chosen tensors"),
         cdf=shown("<results>/weight_cdf/{model}.csv", "table"),
         cdf_figure=shown("<results>/weight_cdf/{model}.png", "figure"),
-    pathvars:
-        step="weight_statistics",
     params:
-        **step("weight_statistics"),
         options=options("weight_statistics"),
 
 
@@ -75,10 +68,7 @@ use rule per_model as untrained_rows with:
         table=shown("<results>/untrained_rows/{model}.csv", "rows"),
         matrices=shown("<results>/untrained_rows/{model}/matrices.csv", "by matrix"),
         figure=shown("<results>/untrained_rows/{model}.png", "norms of rows"),
-    pathvars:
-        step="untrained_rows",
     params:
-        **step("untrained_rows"),
         options=options("untrained_rows", "trust_remote_code"),
 
 
@@ -102,10 +92,7 @@ use rule per_model as weight_profile with:
         norms=shown("<results>/weight_profile/{model}/norms.png", "norms of rows and columns"),
         maps=shown("<results>/weight_profile/{model}/maps.png", "heat maps"),
         zooms=shown("<results>/weight_profile/{model}/windows.png", "windows"),
-    pathvars:
-        step="weight_profile",
     params:
-        **step("weight_profile"),
         options=options("weight_profile"),
 
 
@@ -128,10 +115,7 @@ use rule per_model as sparsity with:
         curve="<results>/sparsity/{model}/curve.csv",
         experts=shown("<results>/sparsity/{model}/experts.csv", "experts of zeros"),
         figure=shown("<results>/sparsity/{model}.png", "figure"),
-    pathvars:
-        step="sparsity",
     params:
-        **step("sparsity"),
         options=options("sparsity"),
 
 
