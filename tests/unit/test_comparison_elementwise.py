@@ -64,6 +64,42 @@ def test_a_step_is_the_spacing_of_the_type(dtype):
     assert compared(a, neighbours).beyond_step == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_every_bfloat16_and_what_lies_next_to_it_differ_by_the_steps_that_they_do(dtype):
+    patterns = np.arange(1 << 16).astype(np.uint16)
+    apart = [patterns, patterns + 1, patterns - 1, patterns + 2, patterns - 2, patterns - 3, patterns ^ 0x8000]
+    a, b = (np.concatenate(side).astype(np.uint16) for side in ([patterns] * len(apart), apart))
+    if dtype == torch.float32:
+        a, b = a.astype(np.uint32), b.astype(np.uint32)
+        a, b = np.append(a, a << 16), np.append(b, (a << 16) - 1 - b % 3)  # denormals, and every power of two
+    one, other = (torch.from_numpy(side).view(dtype) for side in (a, b))
+    x, y = one.double().numpy(), other.double().numpy()
+    info, odd, zero = torch.finfo(dtype), ~(np.isfinite(x) & np.isfinite(y)), (x == 0) | (y == 0)
+    x, y = np.where(odd, 0, x), np.where(odd, 0, y)
+    power = 2.0 ** np.floor(np.log2(np.maximum(np.maximum(abs(x), abs(y)), info.smallest_normal)))
+    beyond = abs(y - x) > power * info.eps
+    found = compared(one, other)
+    assert found.changed == (a != b).sum() and (found.not_finite_a, found.not_finite_b) == (
+        (~one.isfinite()).sum(), (~other.isfinite()).sum(),
+    )  # fmt: skip
+    assert found.beyond_step == (beyond | (odd & (a != b))).sum()
+    top = a.dtype.type(1 << (8 * a.itemsize - 1))
+    assert found.signs == (((a & top) != (b & top)) & ~zero).sum()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("scale", [1e-42, 1e-24, 1e-6, 1e4, 1e25])
+def test_sums_are_those_of_float64_at_every_scale(dtype, scale):
+    a, b = (torch.nan_to_num((side * scale).to(dtype)) for side in tensors((9, 777), torch.float64, seed=12))
+    b[3] = a[3]
+    b[4:6, 5:] = a[4:6, 5:]
+    found, one, other = compared(a, b), a.double().numpy(), b.double().numpy()
+    wanted = [(side**2).sum(axis=1) for side in (one, other, other - one)]
+    assert np.allclose(found.sums[:, :3], np.transpose(wanted), rtol=1e-13, atol=0)
+    signs = np.signbit(one) != np.signbit(other)  # of zeros
+    assert np.array_equal(found.sums[:, 3], ((one != other) | signs).sum(axis=1))
+
+
 def test_of_two_types_the_coarser_decides():
     exact = torch.randn(20, 80, generator=torch.Generator().manual_seed(2))
     found = compared(exact, exact.bfloat16())

@@ -109,7 +109,8 @@ def difference(a: Source, b: Source, segment: int) -> Difference:
         one, other = (side.rows(slice(start, start + many)).reshape(-1) for side in (a, b))
         sums = np.zeros((one.numel() // segment, 4))
         before = largest
-        scale = (segment, step, least, stride)
+        own = one.dtype == other.dtype == a.dtype == b.dtype and a.dtype in (torch.bfloat16, torch.float32)
+        scale = (segment, own, step, least, stride)
         largest = _compare(one, other, scale, largest, counts, sums, moved)
         if largest > before:
             found.place = start * width + int(counts[PLACE])
@@ -140,13 +141,12 @@ def coarser_step(one: torch.dtype, other: torch.dtype) -> tuple[float, float]:
 
 
 def _compare(
-    one: torch.Tensor, other: torch.Tensor, scale: tuple[int, float, float, int], largest: int,
+    one: torch.Tensor, other: torch.Tensor, scale: tuple[int, bool, float, float, int], largest: int,
     counts: np.ndarray, sums: np.ndarray, moved: np.ndarray,
 ) -> int:  # fmt: skip
-    """Compare two parts; scale: segment, step, least step and stride of compare_patterns."""
+    """Compare two parts; scale: segment, own, step, least step and stride of compare_patterns."""
     if one.dtype == other.dtype == torch.bfloat16:
         sides = [side.contiguous().view(torch.uint16).numpy() for side in (one, other)]
-        return int(compare_patterns(*sides, 16, *scale, largest, counts, sums, moved))
-    # float64 is told apart as float32: no model's weights differ by less and mean it.
-    sides = [side.float().contiguous().view(torch.uint32).numpy() for side in (one, other)]
-    return int(compare_patterns(*sides, 0, *scale, largest, counts, sums, moved))
+    else:  # float64 is told apart as float32: no model's weights differ by less and mean it.
+        sides = [side.float().contiguous().view(torch.uint32).numpy() for side in (one, other)]
+    return int(compare_patterns(*sides, *scale, largest, counts, sums, moved))
