@@ -1,7 +1,6 @@
 """The header of a safetensors file: every kind of damage."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -64,13 +63,12 @@ def test_damaged_file(tmp_path, header, data, length, message):
     assert caught.value.where in (path, tmp_path) and caught.value.remedy
 
 
+@pytest.mark.timeout(600)  # 20 minutes where each is looked for among all, less than a second where none is
 def test_a_name_that_comes_twice_is_found_at_once_among_many(tmp_path):
     names = [f'"{number}": {{}}' for number in range(200_000)]
     raw_file(tmp_path / "model.safetensors", f"{{{', '.join([*names, names[-1]])}}}".encode())
-    began = time.process_time()
     with pytest.raises(AtlasError, match="199999 is there twice"):
         Checkpoint.from_folder(tmp_path)
-    assert time.process_time() - began < 10  # 20 minutes where each is looked for among all
 
 
 @pytest.mark.parametrize("content", [b"", b"1234567"])

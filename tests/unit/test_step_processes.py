@@ -4,10 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
+from waiting import await_true, is_gone
 
 
 def test_a_step_dies_with_the_workflow_even_if_a_shell_survives_between(tmp_path):
@@ -20,10 +19,11 @@ def test_a_step_dies_with_the_workflow_even_if_a_shell_survives_between(tmp_path
         f"import subprocess, sys; subprocess.run(['bash', '-c', '\"$0\" -c \"$1\"; true', sys.executable, {step!r}])"
     )
     process = subprocess.Popen([sys.executable, "-c", workflow, "snakemake"])
-    pid = _eventually(lambda: int((tmp_path / "pid").read_text()) if (tmp_path / "pid").exists() else None)
+    written = tmp_path / "pid"
+    pid = int(await_true(lambda: written.exists() and written.read_text()))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert _eventually(lambda: not _alive(pid))
+    await_true(lambda: is_gone(pid))
 
 
 def test_a_step_that_comes_too_late_does_not_start():
@@ -31,26 +31,6 @@ def test_a_step_that_comes_too_late_does_not_start():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "the workflow that started this step is gone\n"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def _eventually(condition, seconds=300):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if result := condition():
-                return result
-        except ValueError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError("did not happen in time")
 
 
 def test_threads_are_limited(monkeypatch):

@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import await_true, is_gone
 
 from weight_atlas.workflow import forks
 from weight_atlas.workflow.warm_process import KILLED, NotForked, WarmProcess
@@ -138,8 +138,7 @@ def test_where_the_process_is_killed_its_fork_ends_and_the_next_script_runs(run,
     kill = f"import os, signal, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\n"
     kill += "os.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(600)"
     assert run(kill, warm=own)[0] == KILLED
-    psutil.wait_procs([psutil.Process(int(pid.read_text()))] if psutil.pid_exists(int(pid.read_text())) else [], 60)
-    assert not psutil.pid_exists(int(pid.read_text()))
+    await_true(lambda: is_gone(int(pid.read_text())))
     assert run("", warm=own)[0] == 0
 
 
@@ -151,15 +150,12 @@ def test_forks_end_with_the_one_who_asked_for_them(tmp_path):
         f"WarmProcess().run({str(script)!r}, {{}}, nullcontext)"
     )
     asking = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 60
-    while not (pid.exists() and pid.read_text().endswith(".")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    await_true(lambda: pid.exists() and pid.read_text().endswith("."))
     fork = psutil.Process(int(pid.read_text()[:-1]))
-    family = [fork, fork.parent()]
+    family = [fork.pid, fork.ppid()]
     asking.kill()
     asking.wait()
-    assert not psutil.wait_procs(family, timeout=60)[1]
+    await_true(lambda: all(map(is_gone, family)))
 
 
 def test_a_process_that_cannot_be_started_is_no_end_of_a_step(run, monkeypatch):

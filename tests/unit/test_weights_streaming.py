@@ -204,7 +204,7 @@ def test_memory_bounds_what_runs_at_once(monkeypatch):
             most.append((sum(held), len(held)))
             if len(held) == 4:
                 four.set()
-        four.wait(0.2)  # until there were as many at once as there may be, however slow threads are to start
+        four.wait(60)  # until there were as many at once as there may be, however slow threads are to start
         with lock:
             held.remove(size)
         return [Reading(str(size), value_histogram(torch.zeros(1)))]

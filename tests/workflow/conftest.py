@@ -1,17 +1,12 @@
 """Fixtures of the workflow tests: runs that are made once, whichever worker of pytest asks for them first."""
 
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from project import SMALL, Project
-
-# A job in a shell's background ignores interrupts, and so would the runs that the tests interrupt.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import sys
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import pytest
 import yaml
 from parsed_workflow import another_workflow
 from project import ROOT
@@ -57,9 +58,10 @@ def _ran(jobs):
 
 
 def _run(job) -> int:
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    with _printing_to(job.log[0]):
-        step._capture_output, step._die_with_workflow, step._limit_threads = (lambda *_: None,) * 3
+    with _printing_to(job.log[0]), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        for name in ("_capture_output", "_die_with_workflow", "_limit_threads"):
+            patch.setattr(step, name, lambda *_: None)
         script = ROOT / f"scripts/{job.rule.name}.py"
         try:
             runpy.run_path(str(script), {"snakemake": job}, run_name="__main__")
