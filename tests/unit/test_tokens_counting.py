@@ -11,6 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import AutoTokenizer
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.tokens import tallies
 from weight_atlas.tokens.batches import Documents
 from weight_atlas.tokens.counting import count_tokens
 from weight_atlas.tokens.counts import TokenCounts, merged
@@ -77,6 +78,14 @@ def test_batches_add_up_and_truncation_is_off(tokenizers, texts):
     counted = counted_by(tokenizer, *batches)
     assert counted.documents == 30
     assert_same((counted.counts, counted.document_frequency), loop(tokenizers["gpt2"], texts[:30]))
+
+
+def test_documents_that_are_encoded_some_at_a_time(tokenizers, monkeypatch):
+    """Also empty ones at a border, and ones that are longer than what is encoded at once."""
+    monkeypatch.setattr(tallies, "_AT_ONCE", 12)
+    texts = ["", "one two", "two", "", "a much longer text than the others, twice as long as all", "", "", "two two"]
+    counted = counted_by(tokenizers["gpt2"], texts)
+    assert_same((counted.counts, counted.document_frequency), loop(tokenizers["gpt2"], texts))
 
 
 def test_a_tokenizer_without_the_rust_library(texts):

@@ -70,17 +70,18 @@ def encoder(tokenizer: Any) -> Encode:
     rust = getattr(tokenizer, "backend_tokenizer", None)
     if rust is None:
         print("this tokenizer runs text by text, many times slower than one with a tokenizer.json", flush=True)
-        return lambda texts: [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        return lambda texts: (tokenizer.encode(text, add_special_tokens=False) for text in texts)
     rust.no_truncation()
     rust.no_padding()
 
-    def encode(texts: list[str]) -> list[list[int]]:
+    def encode(texts: list[str]) -> Iterator[list[int]]:
         try:
-            return [encoding.ids for encoding in rust.encode_batch_fast(texts, add_special_tokens=False)]
+            encodings = rust.encode_batch_fast(texts, add_special_tokens=False)
         except BaseException as error:
             if (message := of_library(error)) is None:
                 raise
             raise message from error
+        return (encoding.ids for encoding in encodings)
 
     return encode
 

@@ -118,7 +118,7 @@ class DistinctPieces:
         ids, lengths = self._plan.model.encode(self._pieces, self._known)
         left = lengths < 0
         if left.any():
-            others = self._encode(self._texts(self._known + np.flatnonzero(left)))
+            others = list(self._encode(self._texts(self._known + np.flatnonzero(left))))
             lengths[left] = [len(each) for each in others]
             together = np.empty(lengths.sum(), np.int32)
             of_others = np.repeat(left, lengths)

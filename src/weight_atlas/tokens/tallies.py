@@ -1,12 +1,14 @@
 """Counts of some documents by token id, made in the plain way: every document is encoded whole."""
 
-from collections.abc import Callable
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-Encode: TypeAlias = Callable[[list[str]], list[list[int]]]
+# From texts to the ids of each; it may give them one after the other, so that lists of few of them are held.
+Encode: TypeAlias = Callable[[list[str]], Iterable[list[int]]]
+# Characters that are encoded at once: what becomes of them stays in the processor's cache, and in memory that is there.
+_AT_ONCE = 1 << 18
 
 
 class Tally(NamedTuple):
@@ -19,15 +21,29 @@ class Tally(NamedTuple):
 
 def count_whole(texts: list[str], encode: Encode, vocabulary: int) -> Tally:
     """Count by encoding whole documents."""
-    encoded = encode(texts)
-    lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
-    flat = np.fromiter(chain.from_iterable(encoded), np.int64, count=lengths.sum())
-    # One number per pair of document and token; each pair once.
-    pairs = distinct(np.repeat(np.arange(len(texts)), lengths) * vocabulary + flat)
-    counts = np.bincount(flat, minlength=vocabulary)
-    documents = np.bincount(pairs % vocabulary, minlength=vocabulary)
+    counts, documents = np.zeros((2, vocabulary), np.int64)
+    for some in _slices(texts):
+        encoded = [np.fromiter(ids, np.int64, len(ids)) for ids in encode(some)]
+        flat = np.concatenate(encoded)
+        # One number per pair of document and token; each pair once.
+        pairs = distinct(np.repeat(np.arange(len(some)) * vocabulary, list(map(len, encoded))) + flat)
+        counts += np.bincount(flat, minlength=vocabulary)
+        documents += np.bincount(pairs % vocabulary, minlength=vocabulary)
     ids = np.flatnonzero(counts)
     return Tally(ids, counts[ids], documents[ids])
+
+
+def _slices(texts: list[str]) -> Iterator[list[str]]:
+    some: list[str] = []
+    size = 0
+    for text in texts:
+        if some and size + len(text) > _AT_ONCE:
+            yield some
+            some, size = [], 0
+        some.append(text)
+        size += len(text)
+    if some:
+        yield some
 
 
 def joined_tallies(first: Tally, second: Tally) -> Tally:
@@ -42,4 +58,6 @@ def joined_tallies(first: Tally, second: Tally) -> Tally:
 def distinct(values: np.ndarray) -> np.ndarray:
     """Return what np.unique does; for many integers, sorting is several times faster than its hash table."""
     ordered = np.sort(values)
-    return ordered[np.diff(ordered, prepend=-1 if not len(ordered) else ordered[0] - 1) > 0]
+    first = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
