@@ -1,8 +1,12 @@
+import bz2
+import gzip
 import hashlib
 import json
 import os
+import random
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from weight_atlas.artifacts import read_table, write_table
@@ -77,6 +81,47 @@ def test_parquet_agrees_with_json_lines(tmp_path):
     assert first.group.tolist() == second.group.tolist() == rows.year.astype(str).tolist()
 
 
+COMPRESSED = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".zst": lambda content: pa.Codec("zstd").compress(content, asbytes=True),
+}
+
+
+@pytest.mark.parametrize("suffix", COMPRESSED)
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (".txt", "hé\r\nllo".encode()),
+        (".jsonl", "".join(json.dumps({"text": f"täxt {row}"}) + "\n" for row in range(300)).encode()),
+        (".csv", b"text,n\r\n" + "".join(f'"a ""q"", {row}\r\né",1\r\n' for row in range(300)).encode()),
+    ],
+)
+def test_compressed_files_hold_the_same(tmp_path, kind, content, suffix):
+    """Also those of several streams, one after the other; cut off, they are refused."""
+    plain, packed = tmp_path / f"x{kind}", tmp_path / f"y{kind}{suffix}"
+    plain.write_bytes(content)
+    compress = COMPRESSED[suffix]
+    packed.write_bytes(compress(content[:5]) + compress(content[5:]))
+    assert read_corpus(str(packed)).text.tolist() == read_corpus(str(plain)).text.tolist()
+    assert local_files(str(tmp_path)) == [plain.as_posix(), packed.as_posix()]
+    progress = Progress()
+    counted = part_documents([Share(str(packed))], Corpus(source=str(packed)), progress)
+    assert sum(len(batch.texts) for batch in counted) == len(read_corpus(str(plain)))
+    assert f"{packed.stat().st_size / 1e6:,.1f} MB read" in progress.line()
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(AtlasError, match=rf"(?s)cannot be decompressed: .*y{kind}{suffix}.*restore it"):
+        read_corpus(str(packed))
+
+
+def test_compressed_files_are_parts_of_their_own(tmp_path):
+    for name in ("x.jsonl.gz", "x.parquet.gz", "x.gz"):
+        (tmp_path / name).write_bytes(random.Random(0).randbytes(2_500_000))
+    entry = {"source": str(tmp_path), "limit": None, "max_documents": None, "part_megabytes": 1}
+    (part,) = corpus_parts(entry).values()
+    assert part == [Share((tmp_path / "x.jsonl.gz").as_posix())]
+
+
 def test_documents_without_text_are_left_out(tmp_path):
     path = lines(tmp_path / "x.jsonl", {"text": ""}, {"text": " \n"}, {"text": None}, {"text": "kept"})
     assert read_corpus(path).document.tolist() == ["x.jsonl:000000004"]
@@ -104,7 +149,7 @@ def test_line_ends_stay_as_they_are(tmp_path):
         ("x.jsonl", b'{"text": 3}\n', r"(?s)'text' holds int.*row 1"),
         ("x.jsonl", b'{"text": "\\ud800"}\n', r"(?s)not valid Unicode.*x\.jsonl:000000001"),
         ("x.parquet", b"PAR1 but not really PAR1", r"(?s)parquet file cannot be read.*x\.parquet"),
-        ("x.md", b"a\n", r"(?s)unknown kind.*use one of \.txt, \.jsonl, \.csv, \.parquet"),
+        ("x.md", b"a\n", r"(?s)unknown kind.*use one of \.txt, \.jsonl, \.csv, \.parquet, \.txt\.gz"),
         ("x.csv", b"text\na,b\n", r"(?s)more cells than the 1 columns.*row 1.*into quotes"),
         ("x.csv", b'text\n"a', r"(?s)not valid csv.*line 2"),
         ("x.csv", b"text\na\n\xe9\n", r"(?s)not UTF-8.*x\.csv, row 2.*invalid_utf8"),

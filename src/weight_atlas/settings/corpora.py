@@ -12,7 +12,7 @@ class Corpus(Settings):
 
     source: Text | Annotated[Distinct[Text], Field(min_length=1)] = Field(
         description="bundled:python-docs, hf:dataset, or one or more paths or globs of .txt, .jsonl, .csv or "
-        ".parquet files."
+        ".parquet files; the first three also compressed, as .gz, .zst or .bz2."
     )
     name: str | None = Field(None, description="Configuration name of a hub data set.")
     split: str | None = Field(

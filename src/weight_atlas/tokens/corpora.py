@@ -26,9 +26,9 @@ _FRAME = 1 << 24  # bytes of text in memory at once
 def read_corpus(source: str | list[str], **settings: Any) -> pd.DataFrame:
     """Return a corpus as a table with the columns document (unique name), text and group (or ""), sorted by document.
 
-    source: "bundled:python-docs", "hf:org/name", or paths and globs of .txt, .jsonl, .csv and .parquet files. settings:
-    keys of settings.corpora.Corpus. Documents without text are left out. AtlasError where there is no text, or the
-    source cannot be read.
+    source: "bundled:python-docs", "hf:org/name", or paths and globs of .txt, .jsonl, .csv (also as .gz, .zst, .bz2) and
+    .parquet files. settings: keys of settings.corpora.Corpus. Documents without text are left out. AtlasError where
+    there is no text, or the source cannot be read.
     """
     table = _table(list(documents_of(checked(Corpus, {"source": source, **settings}, "read_corpus"))))
     if table.empty:

@@ -12,7 +12,7 @@ from weight_atlas.settings.corpora import Corpus
 from weight_atlas.tokens.files import Row, columns_of, rows_of
 from weight_atlas.tokens.parts import Share
 from weight_atlas.tokens.progress import Progress
-from weight_atlas.tokens.sources import SUFFIXES
+from weight_atlas.tokens.sources import SUFFIXES, kind_of
 
 
 class Document(NamedTuple):
@@ -42,7 +42,7 @@ def file_documents(shares: Iterable[Share], corpus: Corpus, progress: Progress |
 
 def _rows(share: Share, corpus: Corpus, progress: Progress) -> Iterator[tuple[Path, Row]]:
     path = Path(share.path)
-    if path.suffix not in SUFFIXES:
+    if kind_of(path) is None:
         raise AtlasError("unknown kind of corpus file", where=path, remedy=f"use one of {', '.join(SUFFIXES)}")
     for row in rows_of(share, corpus, progress):
         yield path, row
@@ -50,7 +50,7 @@ def _rows(share: Share, corpus: Corpus, progress: Progress) -> Iterator[tuple[Pa
 
 def _order(name: str) -> str:
     """A key that sorts files as the names of their documents are sorted."""
-    return name if name.endswith(".txt") else f"{name}:"
+    return name if kind_of(Path(name)) == ".txt" else f"{name}:"
 
 
 def hub_documents(dataset: str, corpus: Corpus) -> Iterator[Document]:

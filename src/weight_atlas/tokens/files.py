@@ -2,15 +2,19 @@
 
 import csv
 import json
+import math
 import re
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, AnyStr, NamedTuple
 
 from weight_atlas.errors import AtlasError, first_line, refuse_huge
 from weight_atlas.settings.corpora import Corpus
+from weight_atlas.tokens.compressed import opened
 from weight_atlas.tokens.parts import Share
 from weight_atlas.tokens.progress import Progress
+from weight_atlas.tokens.sources import kind_of
 
 _ROWS = 256  # of a parquet file in memory at once
 _LONGEST_CELL = 2**31 - 1
@@ -38,20 +42,25 @@ def rows_of(share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
     """
     path = Path(share.path)
     readers = {".txt": _text, ".jsonl": _json_lines, ".csv": _csv_rows, ".parquet": _parquet_rows}
-    return readers[path.suffix](path, share, corpus, progress)
+    return readers[str(kind_of(path))](path, share, corpus, progress)
 
 
 def _text(path: Path, share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
     refuse_huge(path, _LONGEST_TEXT)
-    content = path.read_bytes()
-    progress.read(len(content))
+    with opened(path, progress) as file:
+        content = file.read(_LONGEST_TEXT + 1)
+    if len(content) > _LONGEST_TEXT:
+        what = f"a text of more than {_LONGEST_TEXT:,} bytes"
+        raise AtlasError(what, where=path, remedy="write documents as lines of a .jsonl file")
     yield Row(None, {corpus.column: _decoded(content, path, 0, corpus), **dict.fromkeys(corpus.keep)})
 
 
 def _json_lines(path: Path, share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
     size = path.stat().st_size
-    offset, stop = size * share.number // share.of, size * (share.number + 1) // share.of
-    with path.open("rb") as file:
+    offset = size * share.number // share.of
+    # A whole file may be compressed, and be of any size.
+    stop = size * (share.number + 1) // share.of if share.of > 1 else math.inf
+    with opened(path, progress) as file:
         if offset:
             # A line belongs to the share in which it begins.
             file.seek(offset - 1)
@@ -59,7 +68,6 @@ def _json_lines(path: Path, share: Share, corpus: Corpus, progress: Progress) ->
         for number, line in enumerate(_lines(file, path), start=1):
             if offset >= stop:
                 return
-            progress.read(len(line))
             if line.strip():
                 where = f"{path}, line {number}" if share.number == 0 else f"{path}, after byte {offset}"
                 yield Row(number, _json_row(_decoded(line, path, offset, corpus), where))
@@ -88,8 +96,11 @@ def _json_row(line: str, where: str) -> dict:
 def _csv_rows(path: Path, share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
     """Rows of a csv file whose first row names the columns; line ends in quoted cells stay as they are."""
     csv.field_size_limit(_LONGEST_CELL)
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = csv.DictReader(_counted(_lines(file, path), progress), restkey="", strict=True)
+    with (
+        opened(path, progress) as content,
+        TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape", newline="") as file,
+    ):
+        rows = csv.DictReader(_lines(file, path), restkey="", strict=True)
         try:
             for number, row in enumerate(rows, start=1):
                 if "" in row and isinstance(row[""], list):
@@ -104,12 +115,6 @@ def _csv_rows(path: Path, share: Share, corpus: Corpus, progress: Progress) -> I
             raise AtlasError(
                 f"not valid csv: {error}", where=f"{path}, line {rows.reader.line_num}", remedy="mend this line"
             ) from error
-
-
-def _counted(lines: Any, progress: Progress) -> Iterator[str]:
-    for line in lines:
-        progress.read(len(line))
-        yield line
 
 
 def _require_utf8(row: dict, path: Path, number: int, corpus: Corpus) -> None:

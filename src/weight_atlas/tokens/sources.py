@@ -11,7 +11,15 @@ from weight_atlas.tokens.installation import versions
 
 BUNDLED, HUB = "bundled:", "hf:"
 BUNDLED_CORPUS = "python-docs"
-SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
+KINDS = (".txt", ".jsonl", ".csv", ".parquet")
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+SUFFIXES = (*KINDS, *(kind + suffix for suffix in COMPRESSIONS for kind in KINDS if kind != ".parquet"))
+
+
+def kind_of(path: Path) -> str | None:
+    """The kind of a file of texts, one of KINDS, by its name, compressed or not; None for another file."""
+    kind = Path(path.stem).suffix if path.suffix in COMPRESSIONS else path.suffix
+    return kind if path.name.endswith(SUFFIXES) and kind in KINDS else None
 
 
 def is_bundled(source: str | list[str]) -> bool:
@@ -44,7 +52,7 @@ def matching_files(pattern: str) -> list[Path]:
     """Return the files that a path or glob of the configuration means, sorted; for a folder, all texts below it."""
     path = user_path(pattern)
     if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+        return sorted(file for file in path.rglob("*") if kind_of(file) and file.is_file())
     if path.is_file():
         return [path]
     matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
