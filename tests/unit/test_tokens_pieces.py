@@ -72,25 +72,43 @@ def test_groups_are_counted_apart(small):
 def test_tables_grow_and_forget(small, kind, monkeypatch):
     """With little room at first, and with fewer pieces than the texts have."""
     own = len(plan_for(small[kind]).model.whole.ends)
-    empty, shorten, kept = distinct.empty_pieces, distinct.shorten, []
+    empty, keep_only, kept = distinct.empty_pieces, distinct.keep_only, []
     little = (1 << max(2, own.bit_length()), 64 if own == 0 else 1 << 13)
     monkeypatch.setattr(distinct, "empty_pieces", lambda most, size: empty(*little))
-    monkeypatch.setattr(distinct, "shorten", lambda pieces, count: kept.append(count) or shorten(pieces, count))
+    monkeypatch.setattr(distinct, "keep_only", lambda pieces, some: kept.append(len(some)) or keep_only(pieces, some))
     monkeypatch.setattr(distinct, "MOST_PIECES", 20)
     counter, words = counter_of(small[kind]), [" ".join(a + b + "q" for a in "qxzjkw" for b in "wvbqz")]
     for texts in (TRICKY + words, TRICKY[::-1] + words, words + TRICKY[4:], TRICKY):
         assert counted(counter, texts) == loop(small[kind], texts)
-    assert kept == [own + 10] * 3
+    assert len(kept) == 3
+    assert all(own <= some <= own + 10 for some in kept)
 
 
 def test_long_pieces_are_forgotten(small, monkeypatch):
     monkeypatch.setattr(distinct, "MOST_BYTES", 1000)
     counter = counter_of(small["gpt2"])
-    texts = ["a few words", "x" * 1500, " and more" * 3]
+    texts = ["a few words", "x" * 1500, "x" * 1500, "a word and more" * 3]
     for _ in range(3):
         assert counted(counter, texts) == loop(small["gpt2"], texts)
     counter.count({"": []})
-    assert counter._texts(np.arange(counter._known)) == ["a", " few", " words"]
+    # Of those that occur again, as the longest do, too, the short ones.
+    assert counter._texts(np.arange(counter._known)) == ["a", " word", " and", " morea"]
+
+
+def test_pieces_that_occur_once_are_forgotten_and_frequent_ones_encoded_once(small, monkeypatch):
+    monkeypatch.setattr(distinct, "MOST_PIECES", 100)
+    asked = []
+    tokenizer = small["bert"]
+    plain = encode_with(tokenizer)
+    counter = DistinctPieces(
+        plan_for(tokenizer), lambda texts: asked.extend(texts) or plain(texts), normalizers.NFC(), size_of(tokenizer)
+    )
+    for batch in range(8):
+        rare = [f"é{number:03d}" for number in range(90 * batch, 90 * batch + 90)]
+        texts = [" ".join(rare), "süß " * 9, "où " * 9]
+        assert counted(counter, texts) == loop(tokenizer, texts)
+    assert len(counter._pieces.starts) == 1 << 16  # no room was needed beside that at first
+    assert [asked.count(word) for word in ("süß", "où")] == [1, 1]
 
 
 @settings(max_examples=300, deadline=None)

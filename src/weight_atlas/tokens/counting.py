@@ -22,7 +22,7 @@ LEAST = 6_000_000
 # Characters at the beginning of a corpus that are counted both ways.
 SAMPLE = 1 << 17
 # Rows of sparse counts that are kept before they are added up.
-_ROWS = 1 << 19
+_ROWS = 1 << 17
 
 
 def count_tokens(

@@ -8,15 +8,15 @@ import numpy as np
 from weight_atlas.tokens.bpe import starts_of
 from weight_atlas.tokens.characters import character_classes
 from weight_atlas.tokens.merges import tally
-from weight_atlas.tokens.piece_table import add_all, empty_pieces, enlarged, shorten
+from weight_atlas.tokens.piece_table import add_all, empty_pieces, enlarged, keep_only, together
 from weight_atlas.tokens.pieces import BEGIN, cut, find, left_out, with_spaces
 from weight_atlas.tokens.plan import Plan
 from weight_atlas.tokens.tallies import Encode, Tally, count_whole, joined_tallies
 
-# Pieces that are kept beside a model's own tokens, and their bytes: beyond, the later half is forgotten, so that memory
-# does not grow with the corpus. Frequent pieces are among the first. Less than a power of two, to which the table has
-# room, by what a batch of documents brings.
-MOST_PIECES, MOST_BYTES = 800_000, 1 << 26
+# Pieces that are kept beside a model's own tokens, and their bytes: beyond, those that occurred once since the last
+# time are forgotten, and of the others the later or longer ones, so that memory does not grow with the corpus. Less
+# than a power of two, to which the table has room, by what a batch of documents brings.
+MOST_PIECES, MOST_BYTES = 150_000, 1 << 24
 _WHOLE, _COMPOSE = 1, 2
 
 
@@ -43,16 +43,26 @@ class DistinctPieces:
         self._ids[numbers] = ids
         self._id_starts = np.zeros(most + 1, np.int64)
         self._id_starts[: self._known + 1] = np.arange(self._known + 1)
+        self._uses = np.zeros(most, np.int64)
         self._own = tuple(map(int, self._pieces.used))  # these pieces, and their bytes
 
     def _forget(self) -> None:
-        """Forget the later half of the pieces where they are too many."""
+        """Forget the pieces that are seldom used where there are too many."""
         own, own_bytes = self._own
-        starts, (count, size) = self._pieces.starts, map(int, self._pieces.used)
-        if count - own > MOST_PIECES or size - own_bytes > MOST_BYTES:
-            half = int(np.searchsorted(starts[:count], own_bytes + MOST_BYTES // 2, side="right")) - 1
-            self._known = max(own, min(half, own + MOST_PIECES // 2))
-            shorten(self._pieces, self._known)
+        count, size = map(int, self._pieces.used)
+        if count - own <= MOST_PIECES and size - own_bytes <= MOST_BYTES:
+            return
+        again = own + np.flatnonzero(self._uses[own:count] > 1)[: MOST_PIECES // 2]
+        lengths = self._pieces.lengths[again]
+        shortest = np.argsort(lengths, kind="stable")
+        again = again[shortest[np.cumsum(lengths[shortest], dtype=np.int64) <= MOST_BYTES // 2]]
+        kept = np.concatenate([np.arange(own), np.sort(again)])
+        lengths = np.diff(self._id_starts[: count + 1])[kept]
+        together(self._ids, self._id_starts[kept], lengths)
+        self._id_starts[1 : len(kept) + 1] = np.cumsum(lengths)
+        keep_only(self._pieces, kept)
+        self._uses[:] = 0
+        self._known = len(kept)
 
     def count(self, texts: dict[str, list[str]]) -> dict[str, Tally]:
         """Count the documents of each group."""
@@ -129,6 +139,7 @@ class DistinctPieces:
         self._ids, self._id_starts = _with_room(self._ids, taken + len(ids)), _with_room(self._id_starts, count + 1)
         self._ids[taken : taken + len(ids)] = ids
         self._id_starts[self._known + 1 : count + 1] = taken + np.cumsum(lengths)
+        self._uses = _with_room(self._uses, count)
         self._known = count
 
     def _texts(self, numbers: np.ndarray) -> list[str]:
@@ -139,7 +150,7 @@ class DistinctPieces:
     def _tally(self, numbers: np.ndarray, ends: np.ndarray, rows: np.ndarray) -> Tally:
         first = self._documents + 1
         self._documents += len(rows)
-        arrays = (self._counts, self._frequency, self._seen, self._touched)
+        arrays = (self._uses, self._counts, self._frequency, self._seen, self._touched)
         found = tally(numbers, ends, rows, first, self._ids, self._id_starts, *arrays)
         ids = np.sort(self._touched[:found])
         tallied = Tally(ids, self._counts[ids], self._frequency[ids])

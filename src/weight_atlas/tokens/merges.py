@@ -226,14 +226,16 @@ def encode_pieces(pieces, known, merges, meta, by_rank, ids, lengths):
 
 
 @compiled
-def tally(numbers, ends, rows, first, ids, id_starts, counts, documents, seen, touched):
+def tally(numbers, ends, rows, first, ids, id_starts, uses, counts, documents, seen, touched):
     """Add the tokens of some documents to counts and document frequencies, both (vocabulary,); how many ids they have.
 
     numbers, ends: see pieces.cut. rows: which documents. first: the number of this tally's first document, from 1 on,
-    growing from call to call. seen: (vocabulary,) the last document that had each token. touched: takes the ids.
+    growing from call to call. uses: of each piece how often it occurred, is added to, too. seen: (vocabulary,) the last
+    document that had each token. touched: takes the ids.
     """
     numbers, ends, ids, id_starts = borrowed(numbers), borrowed(ends), borrowed(ids), borrowed(id_starts)
     counts, documents, seen, touched = borrowed(counts), borrowed(documents), borrowed(seen), borrowed(touched)
+    uses = borrowed(uses)
     found = 0
     for row in range(len(rows)):
         document = rows[row]
@@ -241,7 +243,10 @@ def tally(numbers, ends, rows, first, ids, id_starts, counts, documents, seen, t
         start = ends[document - 1] if document else 0
         for at in range(start, ends[document]):
             number = numbers[at]
-            begin, stop = (id_starts[number], id_starts[number + 1]) if number >= 0 else (0, 1)
+            begin, stop = 0, 1
+            if number >= 0:
+                begin, stop = id_starts[number], id_starts[number + 1]
+                uses[number] += 1
             for place in range(begin, stop):
                 id = ids[place] if number >= 0 else -1 - number
                 if not counts[id]:

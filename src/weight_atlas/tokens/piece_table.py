@@ -49,13 +49,29 @@ def enlarged(pieces: Pieces, factor: int = 2) -> Pieces:
     return larger
 
 
-def shorten(pieces: Pieces, count: int) -> None:
-    """Leave the first `count` pieces in the table, with their numbers, and its room."""
-    kept = pieces.slots[(pieces.slots[:, 1] != 0) & (pieces.slots[:, 2] < count)]
-    if count < pieces.used[0]:
-        pieces.used[:] = count, pieces.starts[count]
+def keep_only(pieces: Pieces, kept: np.ndarray) -> None:
+    """Forget all pieces but some, which are numbered anew in their order; kept: their numbers, ascending."""
+    numbers = np.full(int(pieces.used[0]), -1, np.int64)
+    numbers[kept] = np.arange(len(kept))
+    slots = pieces.slots[pieces.slots[:, 1] != 0]
+    slots[:, 2] = numbers[slots[:, 2].astype(np.int64)].view(np.uint64)
+    starts, lengths = pieces.starts, pieces.lengths
+    pieces.used[:] = len(kept), together(pieces.store, starts[kept], lengths[kept])
+    lengths[: len(kept)] = lengths[kept]
+    starts[: len(kept)] = np.cumsum(lengths[: len(kept)], dtype=np.int64) - lengths[: len(kept)]
     pieces.slots[:] = 0
-    _move(kept, pieces.slots)
+    _move(slots[slots[:, 2].view(np.int64) >= 0], pieces.slots)
+
+
+@compiled
+def together(values, starts, lengths):
+    """Move stretches of an array, in ascending order, to its beginning, one after the other; how long they are."""
+    taken = 0
+    for row in range(len(starts)):
+        for place in range(starts[row], starts[row] + lengths[row]):
+            values[taken] = values[place]
+            taken += 1
+    return taken
 
 
 @inlined
