@@ -167,6 +167,9 @@ _EXPLAINED = {
     errno.EACCES: ("permission denied", f"give this user the right to the file and its folder, {_AGAIN}"),
     errno.EPERM: ("operation not permitted", f"give this user the right to the file and its folder, {_AGAIN}"),
     errno.ENAMETOOLONG: ("the name of the file is too long", "take shorter names or a folder higher up"),
+    errno.EISDIR: ("a folder has the name of the file", "take another name, or move the folder"),
+    errno.ENOTDIR: ("a file has the name of a folder above it", "take another place, or move that file"),
+    errno.EEXIST: ("a file has the name of a folder above it", "take another place, or move that file"),
     errno.EIO: ("the device does not read or write", f"look at the disk or the network share, {_AGAIN}"),
 }
 

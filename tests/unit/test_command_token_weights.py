@@ -99,9 +99,28 @@ def test_count_tokens_and_mask(folder, command):
         (("token-mask", "--counts", "counts.npy", "--output", "m.txt"), "the output is a .npy file"),
         (("count-tokens", "--tokenizer", "tokenizer.json", "--output", "n.npy"), "no texts to count"),
         (("token-count-cdf", "--counts", "tokenizer.json", "--output", "c.png"), "not a file of tensors"),
+        (("token-count-cdf", "--counts", "wrapped.npy", "--output", "c.png"), "counts that add up to 5.53e+21"),
+        (("token-count-cdf", "--counts", "counts.npy", "--output", "folder.png"), "a folder has the name"),
+        (("token-mask", "--counts", "counts.npy", "--output", "a.txt/m.npy"), "a file has the name of a folder"),
+        (("weight-cdf", "--checkpoint", "empty.npy", "--output", "c.png"), "there are no weights"),
+        (("weight-cdf", "--checkpoint", "list.pt", "--output", "c.png"), "no tensors by name"),
+        (("count-tokens", "a.txt", "--tokenizer", "", "--output", "n.npy"), "source"),
+        (("count-tokens", "none.csv", "--tokenizer", "tokenizer.json", "--output", "n.npy"), "the corpus has no text"),
+        (("count-tokens", "a.txt", "--tokenizer", "unknown.json", "--output", "n.npy"), "cannot encode a text: Word"),
+        (("count-tokens", "a.txt", "--tokenizer", "nothing.json", "--output", "n.npy"), "cannot encode a text: Word"),
     ],
 )
 def test_what_is_wrong_is_one_message(folder, command, monkeypatch, arguments, said):
     monkeypatch.chdir(folder)
+    (folder / "folder.png").mkdir()
+    (folder / "a.txt").write_text("w1 x")
+    (folder / "none.csv").write_text("text\n")
+    np.save(folder / "empty.npy", np.zeros(0))
+    np.save(folder / "wrapped.npy", np.full(V, 2**64 - 1, np.uint64))
+    torch.save([torch.ones(V)], folder / "list.pt")
+    for name, words in (("unknown", {"w1": 0}), ("nothing", {})):
+        tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        tokenizer.save(str(folder / f"{name}.json"))
     code, _, wrong = command(*arguments)
     assert code == 1 and said in wrong and "what to do" in wrong

@@ -113,6 +113,8 @@ def named_tensor(path: Path, key: str | None, usual: str, tensors: dict[str, Nam
         )
     if key is not None:
         raise unknown_name("tensor", key, sorted(tensors), path)
+    if not tensors:
+        raise AtlasError("the file holds no tensors by name", where=path, remedy="save a dictionary of tensors")
     offered = ", ".join(f"{name} {list(each.shape)}" for name, each in list(tensors.items())[:8])
     raise AtlasError(
         f"no tensor is called {usual}, and there are {len(tensors)}", where=path, remedy=f"set `key` to one: {offered}"

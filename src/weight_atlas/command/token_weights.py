@@ -142,7 +142,10 @@ def _studied(checkpoint: Path, *, tokenizer: str | None = None, **options: Any) 
     from weight_atlas.token_weights.study import classes_in, read_vector, study
 
     settings = checked(Vector, {"source": str(checkpoint), **options}, "command line")
-    return study(read_vector(settings), settings, classes_in(tokenizer) if tokenizer else None)
+    read = read_vector(settings)
+    if not len(read.weights):
+        raise AtlasError("there are no weights", where=checkpoint, remedy="name another tensor by --key")
+    return study(read, settings, None if tokenizer is None else classes_in(tokenizer))
 
 
 def _check_picture(path: Path) -> None:

@@ -62,6 +62,12 @@ def counts_in(path: Path) -> np.ndarray:
     counts = stored.values().reshape(-1)
     if not (np.isfinite(counts).all() and (counts >= 0).all() and (counts == np.floor(counts)).all()):
         raise AtlasError("counts are whole numbers from 0, and these are not", where=path, remedy="check the file")
+    if counts.sum() >= 2**63:  # also what a difference below 0 becomes without a sign
+        raise AtlasError(
+            f"counts that add up to {counts.sum():.3g}",
+            where=path,
+            remedy="check the file: no corpus has so many tokens",
+        )
     return counts.astype(np.int64)
 
 

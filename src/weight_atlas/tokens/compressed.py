@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from weight_atlas.errors import AtlasError, first_line
 from weight_atlas.tokens.progress import Progress
@@ -39,7 +39,7 @@ class _Watched(RawIOBase):
 
 
 @contextmanager
-def opened(path: Path, progress: Progress) -> Iterator[BufferedReader]:
+def opened(path: Path, progress: Progress) -> Iterator[IO[bytes]]:
     """The content of a file, decompressed if its name says so; progress is told the bytes that the file has.
 
     AtlasError where it cannot be read or decompressed to its end.

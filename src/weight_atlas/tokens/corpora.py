@@ -32,7 +32,7 @@ def read_corpus(source: str | list[str], **settings: Any) -> pd.DataFrame:
     """
     table = _table(list(documents_of(checked(Corpus, {"source": source, **settings}, "read_corpus"))))
     if table.empty:
-        raise _no_text(source)
+        raise no_text(source)
     return table.sort_values("document", ignore_index=True)
 
 
@@ -77,7 +77,7 @@ def write_corpus(path: Path, corpus: Corpus, *, beginning: bool) -> dict[str, An
                 yield _table(rows)
                 rows, held = [], 0
         if not sizes["documents"]:
-            raise _no_text(corpus.source)
+            raise no_text(corpus.source)
         if rows:
             yield _table(rows)
 
@@ -99,7 +99,8 @@ def part_documents(shares: list[Share], corpus: Corpus, progress: Progress) -> I
     return progress.over(batched((document.text, document.group) for document in documents))
 
 
-def _no_text(source: object) -> AtlasError:
+def no_text(source: object) -> AtlasError:
+    """The error for a corpus without a document that has text."""
     return AtlasError("the corpus has no text", where=source, remedy="take files that hold text")
 
 

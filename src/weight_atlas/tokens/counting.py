@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from weight_atlas.errors import of_library
+from weight_atlas.errors import AtlasError, first_line, of_library
 from weight_atlas.tokens.batches import Documents, by_group
 from weight_atlas.tokens.counts import TokenCounts, added_up
 from weight_atlas.tokens.tallies import Encode, Tally, count_whole
@@ -78,12 +78,22 @@ def encoder(tokenizer: Any) -> Encode:
         try:
             encodings = rust.encode_batch_fast(texts, add_special_tokens=False)
         except BaseException as error:
-            if (message := of_library(error)) is None:
+            # The library raises Exception itself, as for a text that needs an unknown token which there is none of.
+            message = _not_encoded(error) if type(error) is Exception else of_library(error)
+            if message is None:
                 raise
             raise message from error
         return (encoding.ids for encoding in encodings)
 
     return encode
+
+
+def _not_encoded(error: Exception) -> AtlasError:
+    return AtlasError(
+        f"the tokenizer cannot encode a text: {first_line(error)[:200]}",
+        where="tokenizer.json",
+        remedy="take the model's own tokenizer, with all of its tokens",
+    )
 
 
 @contextmanager

@@ -193,7 +193,8 @@ def token_texts(tokenizer: Any, vocabulary: int) -> list[str]:
     """
     tokens = {id: token for token, id in tokenizer.get_vocab().items()}
     ids = sorted(tokens)
-    decoded = tokenizer.batch_decode([[id] for id in ids], clean_up_tokenization_spaces=False)
+    # Of no tokens, batch_decode would make one text.
+    decoded = tokenizer.batch_decode([[id] for id in ids], clean_up_tokenization_spaces=False) if ids else []
     texts = {id: _readable(tokens[id], text) for id, text in zip(ids, decoded, strict=True)}
     return [texts.get(id, "") for id in range(vocabulary)]
 

@@ -7,6 +7,7 @@ from weight_atlas.checkpoint.listing import CODE_PATTERNS, refuse_pointers
 from weight_atlas.checkpoint.manifest import FileRecord, sha256, snapshot
 from weight_atlas.checkpoint.source import HubSource, LocalSource
 from weight_atlas.errors import AtlasError
+from weight_atlas.settings.messages import checked
 from weight_atlas.settings.tokenizers import TokenizerSpec
 from weight_atlas.tokens.tokenizer import LONE_SUFFIXES, TOKENIZER_FILES
 from weight_atlas.tokens.tokenizer_source import files_here, parsed_source
@@ -53,7 +54,7 @@ def fetch_tokenizer(spec: TokenizerSpec) -> TokenizerManifest:
 
 def place_of(source: str) -> Path:
     """Where the tokenizer lies that a text names, as `source` of a TokenizerSpec does; fetched if it is on the hub."""
-    spec = TokenizerSpec(source=source)
+    spec = checked(TokenizerSpec, {"source": source}, "command line")
     manifest = fetch_tokenizer(spec)
     parsed = parsed_source(source)
     return snapshot(parsed, str(manifest["revision"])) if isinstance(parsed, HubSource) else parsed.folder
