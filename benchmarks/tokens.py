@@ -20,6 +20,7 @@ qwen3 1.09, minilm 0.86 to 0.95. Peak of memory above the tokenizer at 24 and at
 
 import hashlib
 import json
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -38,6 +39,7 @@ import pandas as pd
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from generated_text import generated_texts  # noqa: E402
 from real_tokenizers import NAMES, NotHere, tokenizer_file  # noqa: E402
 
 SUFFIXES = (".py", ".pyi", ".md", ".rst", ".txt", ".h", ".hpp", ".html", ".tex", ".c", ".js", ".css")
@@ -72,10 +74,10 @@ def texts(megabytes: float) -> Iterator[str]:
         print(f"this machine has {megabytes - left / 1e6:.0f} MB of distinct text", file=sys.stderr)
 
 
-def batches(text: Path) -> Iterator[list[str]]:
-    """The texts of a file of JSON lines, in batches as a corpus is counted in."""
+def batches(lines: Iterable[str]) -> Iterator[list[str]]:
+    """The texts of JSON lines, in batches as a corpus is counted in."""
     size, batch = 0, []
-    for line in text.open(encoding="utf-8"):
+    for line in lines:
         batch.append(json.loads(line))
         size += len(batch[-1])
         if size > 1 << 22:
@@ -107,10 +109,32 @@ def ours(tokenizer: Any, file: Path, vocabulary: int, texts: Iterable[list[str]]
     return count_tokens(backend, documents, vocabulary, file=file).counts
 
 
+def ours_in_parts(tokenizer: Any, file: Path, vocabulary: int, text: Path, parts: int) -> np.ndarray:
+    """The counts by as many processes, each of its own share of the lines, as the workflow counts a large corpus."""
+
+    def share(number: int, pipe: Any) -> None:
+        lines = (line for place, line in enumerate(text.open(encoding="utf-8")) if place % parts == number)
+        pipe.send(ours(tokenizer, file, vocabulary, batches(lines)))
+
+    forked = multiprocessing.get_context("fork")
+    running = []
+    for number in range(parts):
+        here, there = forked.Pipe(duplex=False)
+        process = forked.Process(target=share, args=(number, there))
+        process.start()
+        running.append((process, here))
+    counts = sum(here.recv() for _, here in running)
+    for process, _ in running:
+        process.join()
+    return counts
+
+
 @app.command
-def curve(name: str, *, megabytes: float = 1000, folder: Path = Path("/tmp/weight-atlas-tokens")) -> None:
+def curve(
+    name: str, *, megabytes: float = 1000, generated: bool = False, folder: Path = Path("/tmp/weight-atlas-tokens")
+) -> None:
     """Count more and more text, and print CPU seconds so far and the peak of memory above the loaded tokenizer."""
-    text = _text(folder, megabytes)
+    text = _text(folder, megabytes, generated)
     tokenizer, file, vocabulary = loaded(name)
     marks = [size for size in (24, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000) if size <= megabytes]
     before, start, reading = _peak(), time.process_time(), 0.0
@@ -118,7 +142,7 @@ def curve(name: str, *, megabytes: float = 1000, folder: Path = Path("/tmp/weigh
     def watched() -> Iterator[list[str]]:
         nonlocal reading
         done = 0
-        source = batches(text)
+        source = batches(text.open(encoding="utf-8"))
         while True:
             begin = time.process_time()
             batch = next(source, None)
@@ -141,21 +165,29 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def _cpu() -> float:
+    """CPU seconds of this process and of those it started."""
+    took = os.times()
+    return took.user + took.system + took.children_user + took.children_system
+
+
 @app.command
 def measure(name: str, way: str, megabytes: float, text: Path, threads: int = 1) -> None:
     """Time one way in this process, and print what it took."""
     tokenizer, file, vocabulary = loaded(name, threads)
     before = _peak()
     reading = time.process_time()
-    for _ in batches(text):
+    for _ in batches(text.open(encoding="utf-8")):
         pass
     reading = time.process_time() - reading
-    start, wall = time.process_time(), time.perf_counter()
+    start, wall = _cpu(), time.perf_counter()
     counts = np.zeros(vocabulary, np.int64)
-    if way == "ours":
-        counts = ours(tokenizer, file, vocabulary, batches(text))
+    if way == "ours" and threads > 1:
+        counts = ours_in_parts(tokenizer, file, vocabulary, text, threads)
+    elif way == "ours":
+        counts = ours(tokenizer, file, vocabulary, batches(text.open(encoding="utf-8")))
     else:
-        for batch in batches(text):
+        for batch in batches(text.open(encoding="utf-8")):
             if way == "lists":
                 for one in batch:
                     for id in tokenizer.encode(one, add_special_tokens=False).ids:
@@ -166,7 +198,7 @@ def measure(name: str, way: str, megabytes: float, text: Path, threads: int = 1)
     print(
         json.dumps(
             {
-                "cpu_s": time.process_time() - start - reading,
+                "cpu_s": _cpu() - start - reading,
                 "wall_s": time.perf_counter() - wall,
                 "peak_mb": _peak() - before,
                 "tokens": int(counts.sum()),
@@ -183,10 +215,15 @@ def main(
     names: Annotated[list[str] | None, MANY] = None,
     ways: Annotated[list[str] | None, MANY] = None,
     threads: int = 1,
+    repeats: int = 1,
+    generated: bool = False,
     library_megabytes: float = 24,
     folder: Path = Path("/tmp/weight-atlas-tokens"),
 ) -> None:
-    """Measure, and print a table: CPU seconds, with several threads of the library seconds on the clock."""
+    """Measure, and print a table: CPU seconds, and with several threads (ours: processes) those on the clock beside.
+
+    repeats: the ways take turns so many times, and the median counts. generated: text of generated_text.py.
+    """
     rows = []
     for name in names or NAMES:
         try:
@@ -196,15 +233,18 @@ def main(
             continue
         for size in megabytes or [1, 24]:
             row = {"tokenizer": name, "MB": size}
-            for way in ways or ("lists", "batch", "ours"):
+            of_all = ways or ("lists", "batch", "ours")
+            runs: dict[str, list[dict]] = {way: [] for way in of_all}
+            for way in [*of_all] * repeats:
                 on = size if way == "ours" else min(size, library_megabytes)
-                took = _measured(name, way, on, _text(folder, on), threads)
-                row |= {
-                    way: took["wall_s" if threads > 1 else "cpu_s"] * size / on,
-                    f"{way}_mb": took["peak_mb"],
-                    f"{way}_digest": took["digest"],
-                }
-            for way in {"lists", "batch"} & set(ways or ("lists", "batch")):
+                took = _measured(name, way, on, _text(folder, on, generated), threads)
+                scaled = {key: took[key] * size / on for key in ("cpu_s", "wall_s")}
+                runs[way].append(took | scaled)
+            for way, each in runs.items():
+                median = pd.DataFrame(each).median(numeric_only=True)
+                row |= {way: median["cpu_s"], f"{way}_mb": median["peak_mb"], f"{way}_digest": each[0]["digest"]}
+                row |= {f"{way}_clock": median["wall_s"]} if threads > 1 else {}
+            for way in {"lists", "batch"} & set(of_all):
                 row[f"{way}/ours"] = row[way] / row["ours"] if "ours" in row else np.nan
             if size <= library_megabytes and {"batch", "ours"} <= row.keys():
                 assert row["batch_digest"] == row["ours_digest"], f"{name}: other counts"
@@ -213,12 +253,12 @@ def main(
     print(pd.DataFrame(rows).round(2).to_markdown(index=False))
 
 
-def _text(folder: Path, megabytes: float) -> Path:
+def _text(folder: Path, megabytes: float, generated: bool) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{megabytes:g}.jsonl"
+    path = folder / f"{'generated-' if generated else ''}{megabytes:g}.jsonl"
     if not path.is_file():
         with path.open("w", encoding="utf-8") as file:
-            for text in texts(megabytes):
+            for text in generated_texts(megabytes) if generated else texts(megabytes):
                 file.write(json.dumps(text) + "\n")
     return path
 
