@@ -1,12 +1,8 @@
-import bz2
-import gzip
 import hashlib
 import json
 import os
-import random
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 from weight_atlas.artifacts import read_table, write_table
@@ -79,47 +75,6 @@ def test_parquet_agrees_with_json_lines(tmp_path):
     first, second = (read_corpus(str(tmp_path / f"x.{kind}"), group_column="year") for kind in ("parquet", "jsonl"))
     assert first.text.tolist() == second.text.tolist() == rows.text.tolist()
     assert first.group.tolist() == second.group.tolist() == rows.year.astype(str).tolist()
-
-
-COMPRESSED = {
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".zst": lambda content: pa.Codec("zstd").compress(content, asbytes=True),
-}
-
-
-@pytest.mark.parametrize("suffix", COMPRESSED)
-@pytest.mark.parametrize(
-    ("kind", "content"),
-    [
-        (".txt", "hé\r\nllo".encode()),
-        (".jsonl", "".join(json.dumps({"text": f"täxt {row}"}) + "\n" for row in range(300)).encode()),
-        (".csv", b"text,n\r\n" + "".join(f'"a ""q"", {row}\r\né",1\r\n' for row in range(300)).encode()),
-    ],
-)
-def test_compressed_files_hold_the_same(tmp_path, kind, content, suffix):
-    """Also those of several streams, one after the other; cut off, they are refused."""
-    plain, packed = tmp_path / f"x{kind}", tmp_path / f"y{kind}{suffix}"
-    plain.write_bytes(content)
-    compress = COMPRESSED[suffix]
-    packed.write_bytes(compress(content[:5]) + compress(content[5:]))
-    assert read_corpus(str(packed)).text.tolist() == read_corpus(str(plain)).text.tolist()
-    assert local_files(str(tmp_path)) == [plain.as_posix(), packed.as_posix()]
-    progress = Progress()
-    counted = part_documents([Share(str(packed))], Corpus(source=str(packed)), progress)
-    assert sum(len(batch.texts) for batch in counted) == len(read_corpus(str(plain)))
-    assert f"{packed.stat().st_size / 1e6:,.1f} MB read" in progress.line()
-    packed.write_bytes(packed.read_bytes()[:-9])
-    with pytest.raises(AtlasError, match=rf"(?s)cannot be decompressed: .*y{kind}{suffix}.*restore it"):
-        read_corpus(str(packed))
-
-
-def test_compressed_files_are_parts_of_their_own(tmp_path):
-    for name in ("x.jsonl.gz", "x.parquet.gz", "x.gz"):
-        (tmp_path / name).write_bytes(random.Random(0).randbytes(2_500_000))
-    entry = {"source": str(tmp_path), "limit": None, "max_documents": None, "part_megabytes": 1}
-    (part,) = corpus_parts(entry).values()
-    assert part == [Share((tmp_path / "x.jsonl.gz").as_posix())]
 
 
 def test_documents_without_text_are_left_out(tmp_path):
