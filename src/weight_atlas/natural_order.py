@@ -3,13 +3,26 @@
 import re
 from collections.abc import Sequence
 
-_NUMBER = re.compile("[0-9]+")
+# 1e3, and 10k, as steps are called, where no letter of a hash is beside them; else digits.
+_NUMBER = re.compile(r"(?<![0-9A-Fa-f])([0-9]+)(?:e\+?([0-9]{1,2})|([kK]))(?![0-9A-Za-z])|[0-9]+")
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key that sorts names by the numbers in them: step_900 before step_5000, numbers before letters."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return [(0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts]
+    """A key that sorts names by the numbers in them: step_900 before step_1e3 and 5k, numbers before letters."""
+    parts: list[tuple[int, int, str]] = []
+    end = 0
+    for found in _NUMBER.finditer(name):
+        parts += [(1, 0, name[end : found.start()])] if found.start() > end else []
+        parts.append((0, _value(found), found[0]))
+        end = found.end()
+    return parts + ([(1, 0, name[end:])] if end < len(name) else [])
+
+
+def _value(found: re.Match[str]) -> int:
+    digits, exponent, thousand = found.groups()
+    if digits is None:
+        return int(found[0])
+    return int(digits) * (1000 if thousand else 10 ** int(exponent))
 
 
 def numbers_of(names: Sequence[str]) -> list[int | None]:
@@ -22,13 +35,13 @@ def numbers_of(names: Sequence[str]) -> list[int | None]:
     found = [list(_NUMBER.finditer(name)) for name in names]
     for place in range(max(map(len, found), default=0)):
         there = [(name, matches[place]) for name, matches in zip(names, found, strict=True) if len(matches) > place]
-        numbers = [int(match[0]) for _, match in there]
+        numbers = [_value(match) for _, match in there]
         if len(set(numbers)) == 1:
             continue
         alike = len({name[: match.start()] for name, match in there}) == 1
         if not alike or len(set(numbers)) < len(numbers):
             break
-        return [int(matches[place][0]) if len(matches) > place else None for matches in found]
+        return [_value(matches[place]) if len(matches) > place else None for matches in found]
     return [None] * len(names)
 
 

@@ -118,7 +118,7 @@ def configuration() -> Files:
 
 def thresholds() -> Files:
     return {
-        "t.yaml": b"ignore: [zero_matrix]\ngrades: {nearly_singular: info}\nlimits: {effective_rank.r: {least: 2}}\n"
+        "t.yaml": b"ignore: [zero_matrix]\ngrades: {ill_conditioned: info}\nlimits: {effective_rank.r: {least: 2}}\n"
     }
 
 

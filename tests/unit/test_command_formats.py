@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from weight_atlas.command.engine import Failure
 from weight_atlas.command.formats import as_json, as_junit, as_sarif, check_outputs, write_outputs
 from weight_atlas.command.project import Project
-from weight_atlas.command.results import Extract, exceeded, product_of, result_of
+from weight_atlas.command.results import Extract, Result, exceeded, product_of, result_of
 from weight_atlas.command.screen import print_extract, print_failures, print_result
 from weight_atlas.command.thresholds import held_to, read_thresholds
 from weight_atlas.errors import AtlasError
@@ -180,13 +181,43 @@ def test_thresholds_accept_grade_and_limit(project, result, tmp_path):
         ("limits: {effective_rank.condition: {}}", "A limit needs|a limit needs"),
         ("limit: {}", "unknown key 'limit'"),
         ("a: [", "not valid YAML"),
+        ("limits: {effective_rank.condition: {mots: 1}}", "did you mean 'most'"),
+        ("limits: {effective_rank.condition: {most: 1, roles: [W_Qu]}}", "unknown role 'W_Qu'"),
+        ("ignore: [ill_conditoined]", "did you mean 'ill_conditioned'"),
+        ("grades: {ill_conditoined: info}", "did you mean 'ill_conditioned'"),
+        ("ignore: [no_step.1]", "unknown finding"),
     ],
 )
 def test_a_wrong_file_of_thresholds_is_one_message(tmp_path, text, what):
     path = tmp_path / "thresholds.yaml"
     path.write_text(text)
-    with pytest.raises(AtlasError, match=what):
+    with pytest.raises(AtlasError) as error:
         read_thresholds(path)
+    assert re.search(what, str(error.value))
+
+
+def test_names_of_findings_and_roles_that_there_are_pass(tmp_path):
+    path = tmp_path / "thresholds.yaml"
+    path.write_text(
+        "ignore: [ill_conditioned, comparison.2]\n"
+        "limits: {effective_rank.condition: {most: 1, roles: [W_Q+W_K, W_Q.bias]}}"
+    )
+    assert read_thresholds(path).ignore == ["ill_conditioned", "comparison.2"]
+
+
+def test_limits_of_a_pair_hold_a_pair_and_no_model(project, result, tmp_path):
+    path = tmp_path / "thresholds.yaml"
+    path.write_text("limits: {comparison.relative: {most: 0.01}, lineage.sign_distance: {most: 0.1}}")
+    thresholds = read_thresholds(path)
+    for file, text in {
+        "comparison/a-vs-b.csv": "id_a,role,relative\nq,W_Q,0.5\n", "lineage/models.csv": "a,b,sign_distance\nx,y,0.5\n"
+    }.items():  # fmt: skip
+        (project.results / file).parent.mkdir(parents=True, exist_ok=True)
+        (project.results / file).write_text(text)
+    pair = held_to(thresholds, Result("a-vs-b", "a -> b", {}, [], [], folder=project.results, of="pair"), project)
+    assert [(each["value"], each["places"]) for each in pair.findings] == [(0.5, ["q"]), (0.5, ["x and y"])]
+    (first,) = [each for each in held_to(thresholds, result, project).findings if "comparison" in each["id"]]
+    assert first["remedy"] == "it is of a pair: hold one to it, and not a model"
 
 
 def test_files_are_written_as_their_names_end(project, result, tmp_path):

@@ -164,6 +164,27 @@ def test_a_series_is_models_revisions_or_a_pattern(command, tmp_path):
     command("series", "runs/checkpoint-1", "runs/checkpoint-2", "--methods", "spectral")
     assert document()["series"]["run"] == ["checkpoint-1", "checkpoint-2"]
     assert document()["models"]["checkpoint-2"]["analyses"] == ["effective_rank", "heavy_tail"]
+    command("series", "runs/checkpoint-*", "--directory", "elsewhere", files=made)
+    assert Project(Path("elsewhere")).document["series"]["run"]["source"] == str(tmp_path / "runs/checkpoint-*")
+
+
+def test_a_model_named_twice_has_no_relations(command):
+    code, _, asked = command("lineage", "bundled:demo", "bundled:demo")
+    assert "one model has no relations" in code and not asked and not Path("weight-atlas.yaml").exists()
+
+
+def test_a_quiet_command_leaves_tables_out_and_a_dry_run_is_json_too(command):
+    found = {"findings": [], "whole": {}, "a": "demo", "b": "other", "relation": "edited"}
+    made = {
+        "comparison/demo-vs-other.json": json.dumps({**found, "findings": [{"grade": "info", "text": "it differs"}]}),
+        "comparison/demo-vs-other/tensors.csv": "id_a,relative\nq,0.5\n",
+    }
+    write(Path("weight-atlas.yaml"), "models: {demo: {source: 'bundled:demo'}, other: {source: x}}")
+    for flag, shown in ((), True), (("--quiet",), False):
+        code, out, _ = command("compare", "demo", "other", *flag, files=made)
+        assert code == 0 and "it differs" in out and ("┏" in out) is shown
+    code, out, _ = command("compare", "demo", "other", "--dry-run", "--json", files=made)
+    assert code == 0 and json.loads(out)["failures"] == []
 
 
 def test_lineage_gathers_the_models_that_are_asked_for(command, tmp_path):
@@ -201,3 +222,24 @@ def test_where_and_open(command, tmp_path, monkeypatch):
     _, out, _ = command("where")
     assert "failed: logs/heavy_tail/demo.log: not enough\\x1b[2J" in out
     assert command("where", "heavy_tail")[1].strip() == "logs/heavy_tail/demo.log"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("scan", "bundled:demo", "--workers", "0"),
+        ("scan", "bundled:demo", "--top-issues", "-3"),
+        ("compare", "a", "b", "--top-issues", "-1"),
+        ("check", "--workers", "-1"),
+    ],
+)
+def test_counts_that_are_none_are_refused(command, given):
+    assert "Must be >= " in command(*given)[0]
+    assert not Path("weight-atlas.yaml").exists()
+
+
+def test_thresholds_are_read_before_anything_is_asked_for(command):
+    write(Path("thresholds.yaml"), "limits: {effective_rank.kondition: {most: 1}}")
+    for given in (("compare", "bundled:demo", "bundled:demo"), ("lineage", "bundled:demo", "x/y")):
+        code, _, asked = command(*given, "--thresholds", "thresholds.yaml")
+        assert "no metric is called" in code and not asked and not Path("weight-atlas.yaml").exists()

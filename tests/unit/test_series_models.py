@@ -3,7 +3,7 @@
 import pytest
 
 from weight_atlas.errors import AtlasError
-from weight_atlas.natural_order import numbers_of, short_names
+from weight_atlas.natural_order import natural, numbers_of, short_names
 from weight_atlas.workflow.configuration import configured
 from weight_atlas.workflow.series import Runs, gives_models
 
@@ -31,6 +31,14 @@ def runs(**config):
 )
 def test_the_number_that_tells_names_apart(names, numbers):
     assert numbers_of(names) == numbers
+
+
+def test_steps_are_also_written_in_short():
+    names = ["step-10", "step-1e3", "step-2k", "step-900", "step-9"]
+    assert sorted(names, key=natural) == ["step-9", "step-10", "step-900", "step-1e3", "step-2k"]
+    assert numbers_of(names) == [10, 1000, 2000, 900, 9]
+    assert numbers_of(["a1e5", "b1e6"]) == [None, None]  # hashes
+    assert sorted(["run10kb", "run9kb", "a2", "a10"], key=natural) == ["a2", "a10", "run9kb", "run10kb"]
 
 
 def test_names_are_shown_without_what_all_begin_with():

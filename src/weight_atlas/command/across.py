@@ -14,6 +14,7 @@ from weight_atlas.command.results import Extract, Result, extract, stated
 from weight_atlas.command.scan import Methods, ask, conclude, make, targets
 from weight_atlas.digest_records import check
 from weight_atlas.errors import AtlasError
+from weight_atlas.paths import user_path
 from weight_atlas.settings.methods import DEFAULT, analyses_of
 
 _MOST = 20
@@ -77,6 +78,9 @@ def lineage(models: Models, *, options: Options = DEFAULTS) -> None:
         raise AtlasError("one model has no relations", remedy="name two or more")
     project = options.project()
     names = ask(project, models, [], options)
+    if len(names) < 2:
+        project.take_back()
+        raise AtlasError("one model has no relations", where=names[0], remedy="name two or more")
     known = (project.document.get("lineage") or {}).get("models")
     if known != "all" and not {*names} <= {*(known or ())}:
         project.set_key("lineage.models", [*(known or ()), *(each for each in names if each not in (known or ()))])
@@ -96,7 +100,8 @@ def _add_source(
     if len(models) != 1:
         raise AtlasError("a series has one source", where=", ".join(models), remedy="give one pattern or one hub model")
     (text,) = models
-    source = text
+    # A pattern is relative to where it was typed, as the paths of models are.
+    source = text if project.is_here else user_path(text).absolute().as_posix()
     if revisions:
         source = parse_source(text if ":" in text else f"hf://{text}").text
     known: dict[str, Any] = (project.document.get("series") or {}).get(name) or {}
@@ -112,4 +117,4 @@ def _result(project: Project, name: str, file: str, analysis: str, tables: list[
     summary = json.loads(path.read_text(encoding="utf-8"))
     about = f"{len(summary['models'])} checkpoints" if "models" in summary else "relations of models"
     findings = stated(summary["findings"], analysis, file)
-    return [Result(name, about, {}, findings, [], extracts=tables, folder=project.results)]
+    return [Result(name, about, {}, findings, [], extracts=tables, folder=project.results, of=analysis)]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from weight_atlas.command.look import Directory
-from weight_atlas.command.options import cores
+from weight_atlas.command.options import ONE_OR_MORE, cores
 from weight_atlas.command.project import Project
 from weight_atlas.command.screen import print_lines
 from weight_atlas.command.why import recorded_output
@@ -22,7 +22,9 @@ def check(
     directory: Directory = Path(),
     results: Annotated[Path | None, Parameter(help="Folder of results, where weight-atlas.yaml names none.")] = None,
     rebuild: Annotated[bool, Parameter(help="Remove what is damaged, so that the next run makes it again.")] = False,
-    workers: Annotated[int | None, Parameter(help="Files that are read at a time; the number of cores.")] = None,
+    workers: Annotated[
+        int | None, Parameter(validator=ONE_OR_MORE, help="Files that are read at a time; the number of cores.")
+    ] = None,
     json_: Annotated[bool, Parameter("--json")] = False,
 ) -> None:
     """Read all results, and name those that are damaged, missing, or foreign: files that no step recorded.

@@ -10,7 +10,7 @@ from weight_atlas.command.formats import check_outputs
 from weight_atlas.command.options import DEFAULTS, Options
 from weight_atlas.command.project import FILE, Project
 from weight_atlas.command.results import Extract, Result, extract, stated
-from weight_atlas.command.scan import Methods, ask, conclude, make, targets
+from weight_atlas.command.scan import Methods, TopIssues, ask, conclude, make, targets
 from weight_atlas.digest_records import check
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.methods import analyses_of
@@ -34,7 +34,7 @@ def compare(
     b: Annotated[str, Parameter(name=["--model2", "--b"], help="The second model, which it changed to.")],
     *,
     methods: Methods = [],  # noqa: B006 - read only
-    top_issues: Annotated[int, Parameter(help="Rows of each table.")] = _MOST,
+    top_issues: TopIssues = _MOST,
     options: Options = DEFAULTS,
 ) -> None:
     """Compare two models: what one is of the other, what changed, where and how much, beside what chance gives.
@@ -93,7 +93,7 @@ def _results(project: Project, pair: str, most: int) -> list[Result]:
     tables = [found for name in _TABLES for found in _table(project, name, pair, most)]
     source = f"{summary['a']} -> {summary['b']}: {summary['relation']}"
     findings = stated(summary["findings"], "comparison", path.relative_to(project.results).as_posix())
-    return [Result(pair, source, facts, findings, [], extracts=tables, folder=project.results)]
+    return [Result(pair, source, facts, findings, [], extracts=tables, folder=project.results, of="pair")]
 
 
 def _table(project: Project, name: str, pair: str, most: int) -> list[Extract]:

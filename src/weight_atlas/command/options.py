@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, validators
 
 from weight_atlas.command.engine import Running
 from weight_atlas.command.project import Project
 
 RUN = Group("Running", sort_key=10)
 SHOW = Group("What is shown", sort_key=11)
+ONE_OR_MORE, NONE_OR_MORE = validators.Number(gte=1), validators.Number(gte=0)
 Grade = Literal["critical", "notable", "info"]
 
 Models = Annotated[
@@ -48,7 +49,12 @@ class Options:
     ] = Path()
     workers: Annotated[
         int | None,
-        Parameter(name=["--workers", "--num-workers", "--cores"], group=RUN, help="CPU cores; all by itself."),
+        Parameter(
+            name=["--workers", "--num-workers", "--cores"],
+            group=RUN,
+            validator=ONE_OR_MORE,
+            help="CPU cores; all by itself.",
+        ),
     ] = None
     profile: Annotated[
         str | None, Parameter(group=RUN, help="Snakemake profile: slurm, or a folder with a profile.")
@@ -86,8 +92,15 @@ class Options:
     ] = None
 
     def project(self) -> Project:
-        """The project of the directory, which is made if it is not there."""
+        """The project of the directory, which is made if it is not there.
+
+        What is wrong with the thresholds is said before.
+        """
+        from weight_atlas.command.thresholds import read_thresholds
         from weight_atlas.errors import AtlasError, explained
+
+        if self.thresholds is not None:
+            read_thresholds(self.thresholds)
 
         try:
             self.directory.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Models as they are named on a command line: a name of the hub, a path, or a name in the project's file."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,4 +72,5 @@ def _no_model(text: str) -> AtlasError:
 
 def plain_name(text: str) -> str:
     """A text turned into a valid name of the configuration."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._").replace("..", ".")
+    letters = "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", letters).strip("-._").replace("..", ".")

@@ -60,7 +60,8 @@ class Result:
     """What is known of a model.
 
     skipped: analyses that do not apply to it, with the reason; missing: that failed. judged: whether findings were
-    looked for. folder: of results, which files are named below.
+    looked for. folder: of results, which files are named below. of: what it is the result of, the wildcard in the names
+    of its tables: model, pair or series.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Result:
     extracts: list[Extract] = field(default_factory=list)
     judged: bool = True
     folder: Path = Path("results")
+    of: str = "model"
 
     @property
     def worst(self) -> str | None:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from weight_atlas.command import engine
 from weight_atlas.command.engine import INTERRUPTED, Outcome
 from weight_atlas.command.formats import as_json, check_outputs, write_outputs
-from weight_atlas.command.options import DEFAULTS, Models, Options
+from weight_atlas.command.options import DEFAULTS, NONE_OR_MORE, Models, Options
 from weight_atlas.command.project import Project
 from weight_atlas.command.results import Extract, Result, exceeded, product_of, result_of
 from weight_atlas.command.screen import console, print_failures, print_lines, print_result
@@ -27,7 +27,7 @@ Methods = Annotated[
         help=f"What to look at: {', '.join(METHODS)}, {ALL} of these, or analyses by name.",
     ),
 ]
-TopIssues = Annotated[int, Parameter(help="Rows of each table.")]
+TopIssues = Annotated[int, Parameter(validator=NONE_OR_MORE, help="Rows of each table.")]
 Beside = Callable[[Project, list[str]], Iterable[str]]
 More = Callable[[Project, str], list[Extract]]
 
@@ -72,8 +72,6 @@ def show(
     if not models:
         raise AtlasError("no model", remedy="name one: weight-atlas scan bundled:demo")
     check_outputs(options.output)
-    if options.thresholds is not None:
-        read_thresholds(options.thresholds)  # what is wrong with it is said before anything runs
     project = options.project()
     names = ask(project, models, analyses, options, prepare)
     outcome = make(project, names, targets(project, names, analyses, beside(project, names), judged), options)
@@ -95,6 +93,8 @@ def make(project: Project, names: Iterable[str], files: Sequence[str], options: 
     if outcome.interrupted:
         end_interrupted()
     if options.dry_run:
+        if options.json:
+            sys.stdout.write(as_json([], outcome.failures))
         sys.exit(FAILED if outcome.code else 0)
     return outcome
 

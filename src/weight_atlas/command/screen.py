@@ -147,10 +147,9 @@ def print_result(result: Result, *, quiet: bool = False, screen: Console | None 
         for table in result.tables:
             screen.print()
             _print_ranked(screen, table)
-    for found in result.extracts:
-        screen.print()
-        print_extract(found, screen)
-    if not quiet:
+        for found in result.extracts:
+            screen.print()
+            print_extract(found, screen)
         screen.print()
 
 

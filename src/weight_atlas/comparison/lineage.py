@@ -14,6 +14,7 @@ from weight_atlas.comparison.kinship import COPIES, COPY_PRUNED, FORMAT, KIN, PR
 from weight_atlas.comparison.lineage_words import apart, copied, finding, said
 from weight_atlas.comparison.merges import COLUMNS, Merge, merge_of, pieces_of
 from weight_atlas.comparison.profiles import ModelProfile
+from weight_atlas.errors import AtlasError
 
 # Two models lie this much farther from each other than from a third that both were tuned from; sqrt 2 by chance.
 OWN_WAYS = 1.15
@@ -45,8 +46,10 @@ class Lineage:
 
 
 def lineage(profiles: Sequence[ModelProfile]) -> Lineage:
-    """Relate two or more models by their profiles."""
+    """Relate two or more models by their profiles; AtlasError for fewer."""
     names = [each.name for each in profiles]
+    if len(names) < 2:
+        raise AtlasError("one model has no relations", where="lineage.models", remedy="name two or more")
     found = {(a.name, b.name): kinship(a, b) for a, b in combinations(profiles, 2)}
     distances = np.zeros((len(names), len(names)))
     for (a, b), each in found.items():

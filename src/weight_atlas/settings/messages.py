@@ -4,7 +4,8 @@ import datetime
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -174,7 +175,8 @@ def _class_at(section: type[Settings] | None, path: tuple[int | str, ...]) -> ty
 
 def _is_settings(annotation: Any) -> bool:
     """Whether a value is of a class of settings itself, or null, and no list or mapping of them."""
-    options = [annotation] if isinstance(annotation, type) else get_args(annotation)
+    union = get_origin(annotation) in (Union, UnionType)
+    options = get_args(annotation) if union else [annotation]
     return any(isinstance(option, type) and issubclass(option, Settings) for option in options)
 
 
