@@ -78,7 +78,7 @@ def test_flags_of_super_weights_become_keys_that_stay(command):
 def test_what_cannot_begin_is_one_message_and_leaves_nothing(command, tmp_path):
     (tmp_path / "file").touch()
     code, *_ = command("scan", "bundled:demo", "--directory", "file")
-    assert code.startswith("error: cannot be made: ") and "where: file" in code
+    assert code.startswith("error: a file has the name of a folder above it") and "where: file" in code
     assert command("compare", "bundled:demo", "bundled:demo")[0].startswith("error: a model compared with itself")
     assert not (tmp_path / "weight-atlas.yaml").exists()
 
