@@ -35,6 +35,7 @@ use rule per_model_on_gpu as super_weights with:
         steps="<results>/super_weights/{model}.steps.csv",
         contributions="<results>/super_weights/{model}.contributions.csv",
         agreement="<results>/super_weights/{model}.agreement.csv",
+        residual="<results>/super_weights/{model}.residual.parquet",
         figure=shown("<results>/super_weights/{model}.png", "spikes"),
         iterations_figure=shown("<results>/super_weights/{model}.iterations.png", "iterations"),
         residual_figure=shown("<results>/super_weights/{model}.residual.png", "residual stream"),

@@ -22,6 +22,7 @@ def main(
     steps: Path,
     contributions: Path,
     agreement: Path,
+    residual: Path,
     figure: Path,
     iterations_figure: Path,
     residual_figure: Path,
@@ -39,7 +40,7 @@ def main(
     write_json(found, seen.artifact)
     shown = seen.detection
     written = {table: seen.table, iterations: seen.iterations, steps: shown.steps, contributions: shown.contributions}
-    for path, content in {**written, agreement: seen.agreement}.items():
+    for path, content in {**written, agreement: seen.agreement, residual: seen.residual}.items():
         write_table(path, content)
     save_figure(figure, figures.spike_places(seen.iterations, seen.table))
     save_figure(iterations_figure, figures.detection_iterations(seen.iterations, seen.spike_threshold))

@@ -1,6 +1,8 @@
 """The survey of a model, its figures and its records of super weights."""
 
+import numpy as np
 import pytest
+import torch
 from live_models import drawn, plant, random_prompts, tiny, word_tokenizer
 
 from weight_atlas.figures import super_weights as figures
@@ -38,6 +40,22 @@ def test_records_name_the_tensor_on_disk(layout, tmp_path):
     assert name_on_disk(live, place, None) == live.projection(place).parameter_name
 
 
+def assert_residual_is_that_of_the_model(residual, live, tokenizer, texts):
+    """Peaks, channels and medians beside the hidden states that transformers itself gives, a prompt at a time."""
+    seen = {}
+    for number, text in enumerate(texts):
+        ids = torch.tensor([tokenizer(text)["input_ids"]])
+        with torch.no_grad():
+            seen[number] = [h[0].double().numpy() for h in live.model(ids, output_hidden_states=True).hidden_states]
+    prefixed = residual[residual.prefixed == residual.prefixed.max()]
+    assert len(prefixed) == sum(len(states[0]) * len(states) for states in seen.values())
+    for row in prefixed[prefixed.layer < prefixed.layer.max()].itertuples():  # the last state is after the final norm
+        h = np.abs(seen[row.prompt][row.layer + 1])
+        assert row.channel == h[row.position].argmax() and row.peak == pytest.approx(h[row.position].max(), rel=1e-5)
+        every = np.sort(np.abs(np.concatenate([states[row.layer + 1].ravel() for states in seen.values()])))
+        assert row.median == pytest.approx(every[(len(every) - 1) // 2], rel=1e-5)
+
+
 @pytest.mark.parametrize("bos", [True, False])
 def test_survey_of_a_model(bos):
     live = anatomy(tiny("llama"))
@@ -50,6 +68,7 @@ def test_survey_of_a_model(bos):
     assert seen.artifact["verdict"] == "found"
     assert len(seen.agreement) == 0
     assert set(seen.residual.layer) == {-1, 0, 1, 2, 3}
+    assert_residual_is_that_of_the_model(seen.residual, live, word_tokenizer(bos=bos), texts)
     assert "Published procedure: 1 candidate in 2 rounds" in drawn(figures.detection_iterations(seen.iterations, 20))
     places = figures.spike_places(seen.iterations, seen.table)
     assert len(places.axes[0].collections[0].get_offsets()) == 4 and "L1 [9, 21]" in drawn(places)
