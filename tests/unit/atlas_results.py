@@ -156,7 +156,7 @@ def _write_drawn(results: Path, model: str, tensors: pd.DataFrame, numbers: np.r
 
 
 def findings_of(tensors: pd.DataFrame, text: str) -> list[dict]:
-    """Two findings: a rule's, about one tensor, and one that an analysis states."""
+    """Three findings: a rule's, about one tensor, one for information, and one that an analysis states."""
     place = tensors["id"].iloc[9]
     common = {"count": 1, "looked_at": len(tensors), "effect": None, "remedy": text}
     return [
@@ -166,6 +166,8 @@ def findings_of(tensors: pd.DataFrame, text: str) -> list[dict]:
         {**common, "id": "super_weights.1", "grade": "critical", "analysis": "super_weights",
          "place": "Layer 0 [3, 5]", "places": ["Layer 0 [3, 5]"], "value": 3.0, "null_value": 0.1, "text": text,
          "evidence": {"file": "super_weights/m.json", "rows": [0]}},
+        {**common, "id": "other", "grade": "info", "analysis": "super_weights", "place": "", "places": [],
+         "value": None, "null_value": None, "text": f"worth a look: {text}", "evidence": {"file": "x.csv", "rows": []}},
     ]  # fmt: skip
 
 

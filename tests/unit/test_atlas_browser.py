@@ -234,6 +234,26 @@ def test_a_chart_begins_with_its_own_part_or_one_in_which_the_number_moves(brows
         assert page.evaluate(begun, [about, data]) == "moves"
         assert page.evaluate(begun, [{**about, "first": {"metric": "last"}}, data]) == "last"
         assert page.evaluate(begun, [{**about, "first": {"metric": "gone"}}, data]) == "moves"
+        data["cells"][1] = ["none"] * 2 + [None] * 2 + ["last"] * 2  # a part of its own: rows without one
+        data["cells"][3][:2] = [None, None]
+        assert page.evaluate(begun, [about, data]) is None
+
+
+def test_the_gravest_stand_at_the_top_and_what_is_folded_is_shown_where_a_link_leads(browser, atlas):
+    with opened(browser, page_of(atlas, PLAIN)) as page:
+        lines = page.locator(".gravest li:not(.rest)").all_inner_texts()
+        assert [line.split(maxsplit=1) for line in lines] == [
+            ["notable", "one weight stands out: b"],
+            ["critical", "b"],
+        ]
+        assert page.locator(".gravest .rest").inner_text() == "3 findings in all, 1 critical, 1 notable, 1 info"
+        folded = page.locator("#findings .lesser .finding")
+        assert not folded.is_visible()
+        name = folded.get_attribute("id")
+        page.evaluate(f"location.hash = '{name}'")
+        folded.wait_for()
+    with opened(browser, page_of(atlas, PLAIN), f"#{name}") as page:
+        assert page.locator(f"#{name}").is_visible()
 
 
 def test_a_cell_of_a_chart_leads_to_its_card(browser, atlas):

@@ -53,6 +53,15 @@ def test_a_chart_offers_the_numbers_that_there_are_but_no_nulls():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("steps", "x"), [([None, None], "number"), ([None, 20.0], "step")])
+def test_checkpoints_without_a_step_in_their_names_are_drawn_by_their_number(steps, x):
+    table = pd.DataFrame(
+        {"number": [0, 1], "step": steps, "role": "W_Q", "stack": "decoder", "change_first": [0.1, 0.2]}
+    )
+    (chart,) = charts_of("series", {"tables/series-run-drift.csv": (of("series.drift"), table)})
+    assert chart["x"] == x and "otherwise" not in chart
+
+
 @pytest.mark.parametrize("missing", [{"erank_relative": float("nan")}, {"erank_relative": float("inf")}])
 def test_a_chart_without_a_number_is_left_out(missing):
     assert charts_of("effective_rank", ranks(**missing)) == []

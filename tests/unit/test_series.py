@@ -226,7 +226,9 @@ def test_the_page_links_what_is_there(tmp_path):
     page = tmp_path / "atlas/series/run.md"
     products = [folder / "run/trends.csv", folder / "run.json", folder / "run.png"]
     write_series_page(page, page.with_suffix(".html"), page.with_suffix(""), "run", caption, products)
-    assert "&lt;b&gt; &amp; *x*" in page.with_suffix(".html").read_text()
+    html = page.with_suffix(".html").read_text()
+    assert "&lt;b&gt; &amp; *x*" in html and '<a href="../models/run-0.html">run-0</a>' in html
+    assert all(value in html for _, value in json.loads((folder / "run.json").read_text())["headline"])
     text = page.read_text()
     assert "# Series run" in text and "[run-0](../run-0.md)" in text and "How to read it." in text
     assert "\\<b\\> \\& \\*x\\*" in text

@@ -9,6 +9,8 @@ from weight_atlas.comparison.heads import SAME
 from weight_atlas.comparison.verdict import NAMED, Relation, is_multiple, listed, written
 from weight_atlas.families.roles import Role
 
+# Metrics of the registry that findings rest on.
+_COSINE, _DIRECTIONS = "comparison.summary.cosine_median", "comparison.resolved"
 # A change is of low rank where the directions above what rounding leaves are at most this share of all.
 LOW_RANK = 0.25
 # Matrices at most this alike are others; with a norm this near, and values distributed this alike, moments do not tell.
@@ -19,11 +21,11 @@ Finding = dict[str, Any]
 def findings_of(
     found: Relation, table: pd.DataFrame, alone: pd.DataFrame, heads: pd.DataFrame, vocabulary: dict[str, Any] | None
 ) -> list[Finding]:
-    """Findings as pages show them: grade, text, and place, value, null_value and remedy where there are some.
+    """Findings as pages show them: grade, text; place, value, null_value, metric and remedy where there are some.
 
     table: see comparison_table; heads: of all changed matrices, see HEAD_COLUMNS; vocabulary: see vocabulary_counts.
     """
-    first = {"grade": "notable", "text": found.text, "value": found.cosine, "null_value": found.null}
+    first = {"grade": "notable", "text": found.text, "value": found.cosine, "null_value": found.null, "metric": _COSINE}
     if found.word in ("identical", "same values"):
         return [{**first, "grade": "info"}, *_vocabulary(vocabulary), *_alone(alone), *_renamed(table)]
     return [
@@ -226,6 +228,7 @@ def _low_rank(table: pd.DataFrame) -> Iterator[Finding]:
             place=low["id_a"].iloc[0],
             value=float(ranks.max()),
             null_value=float(null),
+            metric=_DIRECTIONS,
         )
 
 

@@ -206,10 +206,10 @@ def _summaries(tables: Tables, *keys: str) -> Iterator[dict[str, Any]]:
 LINES = {
     "comparison": _comparison,
     "super_weight_inheritance": _super_weight_inheritance,
-    "token_counts": _token_counts,
-    "effective_rank": _effective_rank,
     "super_weights": _super_weights,
     "ablation_perplexity": _ablation_perplexity,
+    "effective_rank": _effective_rank,
+    "token_counts": _token_counts,
     "token_weights": _token_weights,
     "token_weight_frequency": _reading_of("beside how often tokens occur", "pearson"),
     "token_weight_evolution": _reading_of("over training", "spread"),

@@ -22,9 +22,11 @@ def write_series_page(
     results = page.parent.parent.parent
     findings = gathered(products, results)
     found = list(collected([caption], products, results))
-    write_model_page(browser, data, series, found, products, findings, Artifacts())
-    product, _ = product_of(caption, products, results, UP_FROM_PAGE)
     summary = read_json(next(path for path in products if path.suffix == ".json"))
+    pages = {name: f"../models/{name}.html" for name in summary["models"]}
+    told = [(what, value) for what, value in summary["headline"]]
+    write_model_page(browser, data, series, found, products, findings, Artifacts(), told=told, parts=pages)
+    product, _ = product_of(caption, products, results, UP_FROM_PAGE)
     links = {name: f"../{name}.md" for name in summary["models"]}
     write_text(page, series_page(series, summary, product, links))
 

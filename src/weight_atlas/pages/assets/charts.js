@@ -41,6 +41,20 @@ function config() {
   };
 }
 
+// The same colour for a role in every chart, in the order in which a forward pass meets them; null where words are no roles.
+const ROLE_COLOURS = {
+  W_E: "#44bb99", W_pos: "#999933", W_Q: "#4477aa", W_K: "#ee6677", W_V: "#228833", W_O: "#ccbb44", W_router: "#bb5588",
+  W_gate: "#66ccee", W_up: "#aa3377", W_down: "#ee7733", W_U: "#9988dd", norm: "#777777", bias: "#aaaaaa",
+};
+const OTHERS = ["#777777", "#882255", "#117733", "#88ccee", "#ddaa33", "#332288"]; // of what is none of them
+atlas.roleColours = (values) => {
+  const there = new Set(values);
+  const roles = Object.keys(ROLE_COLOURS).filter((role) => there.has(role));
+  if (roles.length < there.size / 2) return null;
+  const others = [...there].filter((word) => !(word in ROLE_COLOURS));
+  return { domain: [...roles, ...others], range: [...roles.map((role) => ROLE_COLOURS[role]), ...others.map((_, place) => (place ? OTHERS[place % OTHERS.length] : atlas.colour("ink")))] };
+};
+
 // Ticks at whole numbers, few enough to read: at the numbers themselves where these are few.
 atlas.wholeTicks = (values) => {
   const own = [...new Set(values)].sort((a, b) => a - b);
@@ -56,10 +70,11 @@ atlas.wholeTicks = (values) => {
 atlas.depthChart = (points, nulls, metric) => () => {
   const y = { field: "value", type: "quantitative", title: metric.label, scale: metric.scale === "log" && points.every((p) => p.value > 0) ? { type: "log", nice: false } : { zero: false }, axis: { tickCount: 5 } };
   const x = { field: "layer", type: "quantitative", title: "layer", axis: { values: atlas.wholeTicks(points.map((point) => point.layer)), format: "d" } };
+  const scale = atlas.roleColours(points.map((point) => point.role)) ?? undefined;
   const layers = [
-    { data: { values: points }, mark: { type: "line", point: { filled: true, size: 28 }, strokeWidth: 1.6, tooltip: true }, encoding: { x, y, color: { field: "role", type: "nominal", title: null, sort: null }, tooltip: [{ field: "role" }, { field: "layer" }, { field: "value", format: ".4g" }, { field: "null", format: ".4g" }] } },
+    { data: { values: points }, mark: { type: "line", point: { filled: true, size: 28 }, strokeWidth: 1.6, tooltip: true }, encoding: { x, y, color: { field: "role", type: "nominal", title: null, sort: null, scale }, tooltip: [{ field: "role" }, { field: "layer" }, { field: "value", format: ".4g" }, { field: "null", format: ".4g" }] } },
   ];
-  if (nulls.length) layers.unshift({ data: { values: nulls }, mark: { type: "line", strokeDash: [4, 3], strokeWidth: 1, opacity: 0.8 }, encoding: { x, y, detail: { field: "role" }, color: { field: "role", type: "nominal", sort: null } } });
+  if (nulls.length) layers.unshift({ data: { values: nulls }, mark: { type: "line", strokeDash: [4, 3], strokeWidth: 1, opacity: 0.8 }, encoding: { x, y, detail: { field: "role" }, color: { field: "role", type: "nominal", sort: null, scale } } });
   return { height: 230, layer: layers };
 };
 

@@ -61,6 +61,12 @@
     }
   }
 
+  // The points whose names have room beside those of the points before; a legend names the others.
+  function apart(points) {
+    const [wide, high] = ["x", "y"].map((axis) => Math.max(...points.map((point) => point[axis])) - Math.min(...points.map((point) => point[axis])) || 1);
+    return points.reduce((kept, point) => (kept.some((other) => Math.abs(other.x - point.x) < 0.12 * wide && Math.abs(other.y - point.y) < 0.07 * high) ? kept : [...kept, point]), []);
+  }
+
   function layersOf(profile) {
     return profile.columns.flatMap((name, column) => (Number.isInteger(Number(name)) ? [{ layer: Number(name), column }] : []));
   }
@@ -95,14 +101,16 @@
       const title = (axis) => options.find((option) => option.id === axes[axis]).title;
       const holder = document.getElementById("scatter-chart");
       holder.dataset.label = `${title("y")} against ${title("x")}`;
-      const encoding = { x: { field: "x", type: "quantitative", title: title("x"), scale: { zero: false } }, y: { field: "y", type: "quantitative", title: title("y"), scale: { zero: false } } };
+      const along = (axis) => ({ field: axis, type: "quantitative", title: title(axis), scale: { zero: false, padding: 24 }, axis: { tickCount: 6 } });
+      const encoding = { x: along("x"), y: along("y") };
+      const named = apart(points);
       await atlas.chart(holder, () => ({
         height: 300,
         data: { values: points },
         encoding,
         layer: [
-          { mark: { type: "point", filled: true, size: 70, opacity: 0.9 }, encoding: { color: { field: "model", type: "nominal", legend: null }, tooltip: [{ field: "model" }, { field: "x", format: ".4g", title: title("x") }, { field: "y", format: ".4g", title: title("y") }] } },
-          { mark: { type: "text", dy: -11, fontSize: 11, color: atlas.colour("ink-2") }, encoding: { text: { field: "model" } } },
+          { mark: { type: "point", filled: true, size: 70, opacity: 0.9 }, encoding: { color: { field: "model", type: "nominal", sort: null, legend: named.length < points.length ? { title: null, symbolLimit: 24 } : null }, tooltip: [{ field: "model" }, { field: "x", format: ".4g", title: title("x") }, { field: "y", format: ".4g", title: title("y") }] } },
+          { data: { values: named }, mark: { type: "text", dy: -11, fontSize: 11, color: atlas.colour("ink-2") }, encoding: { text: { field: "model" } } },
         ],
       }));
       if (remember) atlas.remember(axes);

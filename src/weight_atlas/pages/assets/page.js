@@ -50,7 +50,7 @@
   function legend({ from, full, score }) {
     const element = document.getElementById("legend");
     const bar = atlas.make("span", { class: "ramp", "aria-hidden": "true" });
-    const middle = from === "null" ? "null: what a random matrix, or no effect, would give" : "median of the role (there is no null)";
+    const middle = from === "null" ? "the null, what a random matrix or no effect would give" : "the median of the role, as there is no null";
     const unusual = { higher: "high is unusual", lower: "low is unusual", both: "both ends are unusual" }[metric.direction] ?? "";
     const few = from === "role" && score.some(Number.isNaN) ? "; without colour: fewer than four of the role" : "";
     element.replaceChildren(atlas.make("span", {}, "below"), bar, atlas.make("span", {}, "above"), atlas.make("span", { class: "quietly" }, `middle: ${middle}; full colour: ${full}${few}${unusual ? `; ${unusual}` : ""}`), atlas.definition(metric.metric, "definition"));

@@ -43,6 +43,13 @@ class Plot {
     return this.column(this.drawn[this.role] ?? this.about.several?.[0]);
   }
 
+  // What is drawn, for an axis: where the rows are of several metrics, such as a task's, also which.
+  measured() {
+    const { label, title, name } = this.number;
+    const { metric } = this.parts;
+    return `${label ?? title ?? name.replaceAll("_", " ")}${typeof metric === "string" ? `: ${shown(metric)}` : ""}`;
+  }
+
   // The rows of the chosen parts; a select for each column that has several values among those before it.
   split() {
     let rows = Array.from({ length: this.count }, (_, row) => row);
@@ -50,13 +57,13 @@ class Plot {
       const { values } = this.column(name);
       const there = [...new Set(rows.map((row) => values[row]))];
       if (!(name in this.parts) || !there.includes(this.parts[name])) this.parts[name] = this.first(name, there, rows);
-      this.select(name, name.replaceAll("_", " "), there.map((value) => (value === null ? "none" : String(value))), there.indexOf(this.parts[name]), (place) => (this.parts[name] = there[place]));
+      this.select(name, name.replaceAll("_", " "), there.map((value) => (value === null ? "none" : typeof value === "boolean" ? (value ? "yes" : "no") : String(value))), there.indexOf(this.parts[name]), (place) => (this.parts[name] = there[place]));
       rows = rows.filter((row) => values[row] === this.parts[name]);
     }
     return rows;
   }
 
-  // The part to begin with: the chart's own, or one in which the number moves within a line.
+  // The part to begin with: the chart's own, or one in which the number moves within a line, or one that has numbers.
   first(name, there, rows) {
     const { values } = this.column(name);
     const lines = this.column(this.about.by)?.values;
@@ -69,7 +76,12 @@ class Plot {
         return before.get(lines?.[row]) !== value;
       });
     };
-    return there.find((part) => part === this.about.first?.[name]) ?? there.find(moves) ?? there[0];
+    const has = (part) => rows.some((row) => values[row] === part && !Number.isNaN(finite(this.number?.values[row])));
+    for (const wanted of [(part) => part === this.about.first?.[name], moves, has]) {
+      const place = there.findIndex(wanted); // a part may be null, of rows that have none
+      if (place >= 0) return there[place];
+    }
+    return there[0];
   }
 
   choices() {
@@ -115,7 +127,7 @@ class Plot {
   // What a row is called: "layer 1 · mlp.down_proj · row 7".
   named(row, columns = this.about.label) {
     const words = (columns ?? []).map((name) => [name, this.column(name).values[row]]).filter(([, value]) => value !== null && value !== "");
-    return words.map(([name, value]) => shown(typeof value === "number" || typeof value === "boolean" ? `${name.replaceAll("_", " ")} ${value}` : value)).join(" · ");
+    return words.map(([name, value]) => shown(typeof value === "number" || typeof value === "boolean" ? `${name.replaceAll("_", " ")} ${value}` : value, 120)).join(" · ");
   }
 
   // The null of a row's number, or what the chart names beside it.
@@ -141,7 +153,7 @@ function finite(value) {
 }
 
 // Texts of others in a drawing: what turns the line round or cannot be seen, by its number.
-function shown(value) {
+function shown(value, most = 60) {
   const text = String(value).replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff]/g, (each) => `U+${each.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
-  return text.length > 60 ? `${text.slice(0, 58)}…` : text;
+  return text.length > most ? `${text.slice(0, most - 2)}…` : text;
 }

@@ -2,7 +2,9 @@
 "use strict";
 
 const MOST_POINTS = 3000;
-const FAR = 200; // largest over least, from which on a log scale shows more
+const FAR = 50; // largest over least, from which on a log scale shows more
+const MOST_LETTERS = 50; // of a name beside a bar
+const ROOM = 6; // pixels between an axis and the marks at its end
 
 const plots = (() => {
   // On a log scale what the registry says to, and what else would lie in one corner.
@@ -10,17 +12,20 @@ const plots = (() => {
   const quantitative = (column, values, more = {}) => ({
     type: "quantitative",
     title: column.label ?? column.title ?? column.name.replaceAll("_", " "),
-    scale: isLog(column, values) ? { type: "log", nice: false } : { zero: false },
+    scale: isLog(column, values) ? { type: "log", nice: false, padding: ROOM } : { zero: false, padding: ROOM },
     axis: isLog(column, values) ? { tickCount: 5, format: "~g" } : { tickCount: 5 },
     ...more,
   });
   const across = (column, values) => (values.every(Number.isInteger) && !isLog(column, values) ? { axis: { values: atlas.wholeTicks(values), format: "d" } } : {});
   const narrow = () => innerWidth < 720;
+  const isYesNo = ({ values = [] }) => values.some((value) => value !== null) && values.every((value) => value === null || typeof value === "boolean");
   const coloured = (column, values) => {
     const kinds = new Set(values).size;
     const ordered = values.every((value) => typeof value === "number") && kinds > 8;
     const legend = narrow() ? { orient: "bottom", columns: 3, symbolLimit: 24 } : { symbolLimit: 24 };
-    const title = ordered || typeof values[0] !== "string" ? column.name.replaceAll("_", " ") : null;
+    const title = ordered || typeof values[0] !== "string" || isYesNo(column) ? column.name.replaceAll("_", " ") : null;
+    const scale = isYesNo(column) ? { domain: ["yes", "no"], range: ["accent", "info"].map(atlas.colour) } : atlas.roleColours(values);
+    if (scale) return { field: "by", type: "nominal", title, sort: null, scale, legend: kinds > 1 ? legend : null };
     return ordered
       ? { field: "by", type: "quantitative", title, scale: { range: ["below", "accent", "above-2"].map(atlas.colour) }, legend: { ...legend, gradientLength: 120 } }
       : { field: "by", type: "nominal", title, sort: null, legend: kinds > 1 ? legend : null };
@@ -47,7 +52,7 @@ const plots = (() => {
     const places = new Set(points.map((point) => point.x)).size;
     const values = points.map((point) => point.value);
     const at = numeric ? { field: "x", ...quantitative(x, curve ? points.map((point) => point.x) : [], curve ? {} : across(x, points.map((point) => point.x))) } : { field: "x", type: "ordinal", sort: null, title: x.name.replaceAll("_", " ") };
-    const up = quantitative(y, values);
+    const up = quantitative({ ...y, label: plot.measured() }, values);
     const colour = by ? coloured(by, points.map((point) => point.by)) : { value: atlas.colour("accent") };
     const detail = by ? { detail: { field: "by" } } : {};
     const nulls = points.filter((point) => Number.isFinite(point.null) && (up.scale.type !== "log" || point.null > 0)).map((point) => ({ ...point, value: point.null }));
@@ -57,12 +62,21 @@ const plots = (() => {
     const layer = [{ data: { values: points }, mark: line, encoding: { x: at, y: { field: "value", ...up }, color: colour, ...detail, tooltip } }];
     if (nulls.length) layer.unshift({ data: { values: nulls }, mark: { type: "line", strokeDash: [4, 3], strokeWidth: 1, opacity: 0.8 }, encoding: { x: at, y: { field: "value", ...up }, ...detail, color: colour } });
     if (bands.length && up.scale.type !== "log") layer.unshift({ data: { values: bands }, mark: { type: "errorband", opacity: 0.18 }, encoding: { x: at, y: { field: "low", ...up }, y2: { field: "high" }, ...detail, color: colour } });
-    const dashed = plot.about.beside && nulls.length ? `Dashed: ${plot.column(plot.about.beside)?.title ?? plot.about.beside}.` : nulls.length ? "Dashed: the null." : "";
+    const dashed = nulls.length ? `Dashed: ${nullOf(plot)}.` : "";
     return { specification: () => ({ height: 230, layer }), note: dashed };
   }
 
   function said(value) {
+    if (typeof value === "boolean") return value ? "yes" : "no";
     return value === null ? "none" : typeof value === "string" ? shown(value) : value;
+  }
+
+  // What the null of a number is, in words: a column of its table, or nothing, no effect, or what the registry says.
+  function nullOf(plot) {
+    const { null: null_, name } = plot.number;
+    if (name === (plot.about.value ?? plot.about.y) && plot.about.beside) return plot.column(plot.about.beside)?.title ?? plot.about.beside;
+    const title = plot.column(null_)?.title;
+    return title ? `the null (${title})` : typeof null_ === "number" ? `the null (${atlas.written(null_)})` : "the null";
   }
 
   function heat(plot, rows) {
@@ -75,19 +89,29 @@ const plots = (() => {
       cells.get(key).push(row);
     }
     if (!cells.size) return null;
-    const points = [...cells.values()].map((own) => ({ x: said(x.values[own[0]]), y: said(y.values[own[0]]), value: middle(own.map((row) => finite(column.values[row]))), null: middle(own.map((row) => plot.base(row))), name: plot.named(own[0]), row: own[0] }));
+    // What stands on an axis: the place, and what a column says of it, so that equal words keep places of their own.
+    const at = (axis, column, row) => {
+      const words = plot.column(plot.about.words?.[axis])?.values[row] ?? null;
+      return words === null ? said(column.values[row]) : `${said(column.values[row])}  ${shown(words)}`;
+    };
+    const points = [...cells.values()].map((own) => ({ x: at("x", x, own[0]), y: at("y", y, own[0]), value: middle(own.map((row) => finite(column.values[row]))), null: middle(own.map((row) => plot.base(row))), name: plot.named(own[0]), row: own[0] }));
     const values = points.map((point) => point.value);
     const scores = points.every((point) => Number.isFinite(point.null)) ? againstNull(column, values, points.map((point) => point.null)) : null;
     const logarithmic = isLog(column, values);
     const of = (value) => (logarithmic ? Math.log(value) : value);
-    const [low, high] = [Math.min(...values), Math.max(...values)];
-    points.forEach((point, i) => (point.score = scores ? scores.score[i] : (of(point.value) - of(low)) / (of(high) - of(low) || 1)));
-    const sorted = (name) => [...new Set(points.map((point) => point[name]))].sort((a, b) => (typeof a === "number" && typeof b === "number" ? a - b : 0));
+    const ranked = Float64Array.from(values).sort();
+    // On a log scale a few numbers near nothing would take most of the colours.
+    const [least, high] = [ranked[0], ranked.at(-1)];
+    const low = logarithmic ? ranked[Math.floor(0.05 * ranked.length)] : least;
+    points.forEach((point, i) => (point.score = scores ? scores.score[i] : Math.max(0, (of(point.value) - of(low)) / (of(high) - of(low) || 1))));
+    const order = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : 0);
+    const sorted = (name) => [...new Set(points.map((point) => point[name]))].sort((a, b) => (plot.about.words?.[name] ? parseFloat(a) - parseFloat(b) || 0 : order(a, b)));
     const tall = sorted("y");
     const axis = { labelOverlap: true, labelLimit: 150, labelAngle: 0, ticks: false, domain: false };
     const tooltip = [...(plot.about.label ? [{ field: "name", title: "of" }] : []), { field: "y", title: y.name }, { field: "x", title: x.name }, { field: "value", format: ".4g" }, ...(scores ? [{ field: "null", format: ".4g" }] : [])];
     const specification = () => ({
-      height: Math.max(60, Math.min(26, Math.max(5, 420 / tall.length)) * tall.length),
+      // Words need the height of a line each, where there are not too many.
+      height: Math.max(60, Math.min(26, Math.max(plot.about.words?.y && tall.length <= 60 ? 13 : 5, 420 / tall.length)) * tall.length),
       data: { values: points },
       mark: { type: "rect", tooltip: true, cursor: plot.about.cell ? "pointer" : undefined },
       encoding: {
@@ -98,8 +122,8 @@ const plots = (() => {
       },
     });
     const ends = scores
-      ? [atlas.make("span", {}, "below"), atlas.make("span", { class: "ramp", "aria-hidden": "true" }), atlas.make("span", {}, "above"), atlas.make("span", { class: "quietly" }, `middle: the null; full colour: ${scores.full}`)]
-      : [atlas.make("span", {}, atlas.said(low, column.format)), atlas.make("span", { class: "ramp plain", "aria-hidden": "true" }), atlas.make("span", {}, atlas.said(high, column.format)), atlas.make("span", { class: "quietly" }, logarithmic ? "log scale" : "")];
+      ? [atlas.make("span", {}, "below"), atlas.make("span", { class: "ramp", "aria-hidden": "true" }), atlas.make("span", {}, "above"), atlas.make("span", { class: "quietly" }, `middle: ${nullOf(plot)}; full colour: ${scores.full}`)]
+      : [atlas.make("span", {}, `${low > least ? "≤ " : ""}${atlas.said(low, column.format)}`), atlas.make("span", { class: "ramp plain", "aria-hidden": "true" }), atlas.make("span", {}, atlas.said(high, column.format)), atlas.make("span", { class: "quietly" }, logarithmic ? "log scale" : "")];
     return { specification, marks: points.length, legend: ends, note: plot.about.cell && atlas.follow ? "A click on a cell opens its card on the map." : "" };
   }
 
@@ -109,33 +133,47 @@ const plots = (() => {
     const [lower, upper] = column.interval ?? [];
     let points = rows.map((row) => ({ name: plot.named(row) || `row ${row}`, value: finite(column.values[row]), null: plot.base(row), low: finite(plot.column(lower)?.values[row]), high: finite(plot.column(upper)?.values[row]), by: by ? said(by.values[row]) : "", row })).filter((point) => Number.isFinite(point.value));
     if (!points.length) return null;
+    const counted = points.length;
+    if (plot.about.one) points = largestOfEach(points, (point) => plot.about.one.map((name) => plot.column(name).values[point.row]).join("\n"));
     const all = points.length;
     if (plot.about.most && all > plot.about.most) points = points.sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, plot.about.most);
+    const lead = /^[^:]+: /.exec(points[0].name)?.[0] ?? "";
+    const cut = lead && points.length > 1 && points.every((point) => point.name.startsWith(lead)) ? lead.length : 0;
     const seen = new Map();
     for (const point of points) {
+      point.name = point.name.slice(cut);
       if (narrow() && point.name.length > 24) point.name = `…${point.name.slice(-22)}`; // names differ at their ends
+      else if (point.name.length > MOST_LETTERS) point.name = `${point.name.slice(0, MOST_LETTERS - 30)}…${point.name.slice(-29)}`;
       seen.set(point.name, (seen.get(point.name) ?? 0) + 1);
       if (seen.get(point.name) > 1) point.name += ` (${seen.get(point.name)})`;
     }
-    const up = quantitative(column, points.map((point) => point.value));
+    const up = quantitative({ ...column, label: plot.measured() }, points.map((point) => point.value));
     const logarithmic = up.scale.type === "log";
     if (!logarithmic) up.scale = { zero: true };
     const least = logarithmic ? 0 : -Infinity;
     const bounds = points.filter((point) => point.low > least && Number.isFinite(point.high));
     const nulls = points.filter((point) => Number.isFinite(point.null) && point.null > least);
     const colour = by ? coloured(by, points.map((point) => point.by)) : { value: atlas.colour("accent") };
-    const y = { field: "name", type: "nominal", sort: null, title: null, axis: { labelLimit: narrow() ? 160 : 320 } };
+    const y = { field: "name", type: "nominal", sort: null, title: null, axis: { labelLimit: narrow() ? 160 : 340 } };
     const tooltip = [{ field: "name", title: "of" }, { field: "value", format: ".4g" }, ...(bounds.length ? [{ field: "low", format: ".4g" }, { field: "high", format: ".4g" }] : []), ...(nulls.length ? [{ field: "null", title: plot.about.beside ? "beside" : "null", format: ".4g" }] : [])];
     const layer = [{ data: { values: points }, mark: logarithmic ? { type: "point", filled: true, size: 55, opacity: 1 } : { type: "bar", height: { band: 0.7 }, opacity: 0.85 }, encoding: { y, x: { field: "value", ...up }, color: colour, tooltip } }];
     if (bounds.length) layer.push({ data: { values: bounds }, mark: { type: "rule", color: atlas.colour("ink"), strokeWidth: 1.2 }, encoding: { y, x: { field: "low", ...up }, x2: { field: "high" } } });
     if (nulls.length) layer.push({ data: { values: nulls }, mark: { type: "tick", color: atlas.colour("ink"), thickness: 1.5, size: 12 }, encoding: { y, x: { field: "null", ...up } } });
-    const parts = [points.length < all ? `The ${points.length} largest of ${all.toLocaleString("en")}.` : "", nulls.length ? `Tick: ${plot.about.beside ? (plot.column(plot.about.beside)?.title ?? plot.about.beside) : "the null"}.` : "", bounds.length ? "Line: 95 % interval." : ""];
+    const each = all < counted ? `, the largest of each ${plot.about.one.map((name) => (/^id(_[ab])?$/.test(name) ? "tensor" : name.replaceAll("_", " "))).join(" and ")}` : "";
+    const parts = [points.length < all ? `The ${points.length} largest of ${all.toLocaleString("en")}${each}.` : each && `Of ${counted.toLocaleString("en")}${each}.`, nulls.length ? `Tick: ${nullOf(plot)}.` : "", bounds.length ? "Line: 95 % interval." : ""];
     return { specification: () => ({ height: 16 * points.length, layer }), note: parts.filter(Boolean).join(" ") };
+  }
+
+  // Of marks that are alike, the one farthest from nothing, in their order.
+  function largestOfEach(points, of) {
+    const best = new Map();
+    for (const point of points) if (!(Math.abs(point.value) <= Math.abs(best.get(of(point))?.value))) best.set(of(point), point);
+    return points.filter((point) => best.get(of(point)) === point);
   }
 
   function points(plot, rows) {
     const [x, y, by] = [plot.column(plot.drawn.x), plot.number, plot.column(plot.about.by)];
-    let found = rows.map((row) => ({ x: finite(x.values[row]), y: finite(y.values[row]), by: by ? said(by.values[row]) : "", name: plot.named(row), row })).filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y));
+    let found = rows.map((row) => ({ x: finite(x.values[row]), y: finite(y.values[row]), null: plot.base(row), by: by ? said(by.values[row]) : "", name: plot.named(row), row })).filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y));
     if (!found.length) return null;
     const all = found.length;
     const step = Math.ceil(all / MOST_POINTS);
@@ -144,18 +182,19 @@ const plots = (() => {
       const most = new Set(order.slice(0, 200));
       found = found.filter((point, i) => i % step === 0 || most.has(point));
     }
-    const specification = () => ({
-      height: 260,
-      data: { values: found },
-      mark: { type: "point", filled: true, size: all > 300 ? 16 : 40, opacity: all > 300 ? 0.55 : 0.8, tooltip: true },
-      encoding: {
-        x: { field: "x", ...quantitative(x, found.map((point) => point.x), across(x, found.map((point) => point.x))) },
-        y: { field: "y", ...quantitative(y, found.map((point) => point.y)) },
-        color: by ? coloured(by, found.map((point) => point.by)) : { value: atlas.colour("accent") },
-        tooltip: [{ field: "name", title: "of" }, { field: "x", title: x.title ?? x.name, format: ".4g" }, { field: "y", title: y.title ?? y.name, format: ".4g" }, ...(by ? [{ field: "by", title: by.name }] : [])],
-      },
-    });
-    return { specification, marks: found.length, note: step > 1 ? `${found.length.toLocaleString("en")} of ${all.toLocaleString("en")} points are drawn, the extreme ones among them.` : "" };
+    const up = quantitative(y, found.map((point) => point.y));
+    const bases = found.filter((point) => Number.isFinite(point.null) && (up.scale.type !== "log" || point.null > 0));
+    const nulls = [...new Map(bases.map((point) => [`${point.x}\n${point.null}`, { x: point.x, base: point.null }])).values()];
+    const at = { field: "x", ...quantitative(x, found.map((point) => point.x), across(x, found.map((point) => point.x))) };
+    const tooltip = [{ field: "name", title: "of" }, { field: "x", title: x.title ?? x.name, format: ".4g" }, { field: "y", title: y.title ?? y.name, format: ".4g" }, ...(nulls.length ? [{ field: "null", format: ".4g" }] : []), ...(by ? [{ field: "by", title: by.name }] : [])];
+    const layer = [{ data: { values: found }, mark: { type: "point", filled: true, size: all > 300 ? 16 : 40, opacity: all > 300 ? 0.55 : 0.8, tooltip: true }, encoding: { x: at, y: { field: "y", ...up }, color: by ? coloured(by, found.map((point) => point.by)) : { value: atlas.colour("accent") }, tooltip } }];
+    // One line for a null that all share, else a tick at each place.
+    const shared = new Set(nulls.map((each) => each.base)).size === 1;
+    if (shared) layer.unshift({ data: { values: nulls.slice(0, 1) }, mark: { type: "rule", color: atlas.colour("ink"), strokeDash: [4, 3], strokeWidth: 1 }, encoding: { y: { field: "base", ...up } } });
+    else if (nulls.length) layer.unshift({ data: { values: nulls }, mark: { type: "tick", orient: "horizontal", color: atlas.colour("ink-2"), thickness: 1.5, size: 14 }, encoding: { x: at, y: { field: "base", ...up } } });
+    const base = nulls.length ? `${shared ? "Dashed" : "Ticks"}: ${nullOf(plot)}.` : "";
+    const specification = () => ({ height: 260, layer });
+    return { specification, marks: found.length, note: [base, step > 1 ? `${found.length.toLocaleString("en")} of ${all.toLocaleString("en")} points are drawn, the extreme ones among them.` : ""].filter(Boolean).join(" ") };
   }
 
   function stack(plot, rows) {
@@ -228,12 +267,12 @@ const plots = (() => {
     };
     open.forEach(place);
     if (!segments.length) return null;
-    const labels = leaves.map((name, y) => ({ name: shown(name), y, x: 0 }));
-    const y = { field: "y", type: "quantitative", axis: null, scale: { domain: [-0.5, leaves.length - 0.5], reverse: true } };
+    // Names as a value that an axis looks up: as part of its expression they would be code.
+    const params = [{ name: "leaves", value: leaves.map((name) => shown(name)) }];
+    const y = { field: "y", type: "quantitative", title: null, axis: { values: leaves.map((_, place) => place), labelExpr: "leaves[datum.value]", labelLimit: narrow() ? 110 : 220, labelFontSize: 12, grid: false, ticks: false, domain: false }, scale: { domain: [-0.5, leaves.length - 0.5], reverse: true } };
     const title = column.label ?? column.title;
-    return { specification: () => ({ height: Math.max(70, 30 * leaves.length), layer: [
+    return { specification: () => ({ height: Math.max(70, 30 * leaves.length), params, layer: [
       { data: { values: segments }, mark: { type: "rule", strokeWidth: 1.6, color: atlas.colour("accent") }, encoding: { x: { field: "x", type: "quantitative", title, scale: { zero: true, nice: false } }, x2: { field: "x2" }, y, y2: { field: "y2" }, tooltip: [{ field: "at", title, format: ".4g" }] } },
-      { data: { values: labels }, mark: { type: "text", align: "left", baseline: "bottom", dx: 2, dy: -3, fontSize: 12, color: atlas.colour("ink") }, encoding: { x: { field: "x", type: "quantitative" }, y, text: { field: "name" } } },
     ] }), note: "Joined where they are alike: at the mean of the distances between the models of both sides." };
   }
 

@@ -16,7 +16,18 @@ atlas.sections = (folder) => {
     for (const { target, isIntersecting } of entries) if (isIntersecting) plot(target);
   }, { rootMargin: "300px" });
   document.querySelectorAll("figure.plot").forEach((figure) => near.observe(figure));
-  addEventListener("beforeprint", () => document.querySelectorAll("details.caption").forEach((details) => (details.open = true)));
+  addEventListener("beforeprint", () => document.querySelectorAll("details.caption, details.lesser").forEach((details) => (details.open = true)));
+
+  // A place that the address names is shown, also where it is folded away.
+  function reveal() {
+    const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const folded = place?.closest("details:not([open])");
+    if (!folded) return;
+    folded.open = true;
+    place.scrollIntoView();
+  }
+  addEventListener("hashchange", reveal);
+  reveal();
 
   function plot(figure) {
     near.unobserve(figure);

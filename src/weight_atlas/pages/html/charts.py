@@ -25,12 +25,14 @@ class Chart(BaseModel):
     """One chart. kind: how its rows are drawn.
 
     lines: `y` by `x`, a line a value of `by`, medians where several rows fall together; curve: the same without dots.
-    heat: `value` by `x` and `y`. bars: `y` a row, named by `label`, the `most` farthest from nothing. points: `y`
-    against `x`. stack: sums of `y` by `x` and `by`, or of the columns `several`. histogram: of `y`. tree: of the
-    distances `value` between `x` and `y`.
+    heat: `value` by `x` and `y`. bars: `y` a row, named by `label`, the `most` farthest from nothing, and of rows alike
+    in the columns `one` only the farthest. points: `y` against `x`. stack: sums of `y` by `x` and `by`, or of the
+    columns `several`. histogram: of `y`. tree: of the distances `value` between `x` and `y`.
 
+    otherwise: the column that takes the place of `x` where no row has a value in that.
     The number that is drawn can be chosen among the table's metrics. beside: a column that is drawn as the null is.
     split: columns of which one value at a time is drawn, the one of `first` to begin with. label: what names a row.
+    words: of a heat map, by axis, a column that says in words what stands at each of its places, such as a token.
     cell: the grid of the map that a click on a cell leads to.
     """
 
@@ -41,20 +43,23 @@ class Chart(BaseModel):
     x: str = ""
     y: str = ""
     value: str = ""
+    otherwise: str = ""
     by: str = ""
     several: tuple[str, ...] = ()
     beside: str = ""
     split: tuple[str, ...] = ()
     first: dict[str, str] = {}
     label: tuple[str, ...] = ()
+    words: dict[Literal["x", "y"], str] = {}
     most: int = 0
+    one: tuple[str, ...] = ()
     cell: str = ""
 
     @property
     def columns(self) -> set[str]:
         """Every column that it names."""
-        named = {self.x, self.y, self.value, self.by, self.beside, *self.several, *self.split, *self.label}
-        return named - {""}
+        single = {self.x, self.otherwise, self.y, self.value, self.by, self.beside}
+        return single.union(self.several, self.split, self.label, self.one, self.words.values()) - {""}
 
     @property
     def number(self) -> str:
@@ -106,13 +111,17 @@ def _can_be_drawn(chart: Chart, frame: pd.DataFrame) -> bool:
 
 def _for_page(chart: Chart, key: str, table: Table, frame: pd.DataFrame) -> dict[str, Any]:
     columns = set(frame.columns)
-    said = chart.model_dump(exclude_defaults=True, exclude={"table"})
+    if chart.otherwise and not frame[chart.x].notna().any():
+        chart = chart.model_copy(update={"x": chart.otherwise})
+    said = chart.model_dump(exclude_defaults=True, exclude={"table", "otherwise"})
     said = {
         name: value for name, value in said.items() if not isinstance(value, str) or name in OWN or value in columns
     }
-    for name in ("split", "label", "several"):
+    for name in ("split", "label", "several", "one"):
         if name in said:
             said[name] = [column for column in said[name] if column in columns]
+    if "words" in said:
+        said["words"] = {axis: column for axis, column in said["words"].items() if column in columns}
     choices = [] if chart.kind in ("stack", "tree") else _choices(chart, table, frame)
     return {**said, "key": key, **({"choose": choices} if len(choices) > 1 else {})}
 

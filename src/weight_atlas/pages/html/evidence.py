@@ -23,7 +23,8 @@ def strip(finding: dict[str, Any], tables: dict[str, pd.DataFrame]) -> dict[str,
     rule = rules().get(finding["id"])
     looked_at = _looked_at(rule, tables[file]) if rule is not None and file in tables else None
     if rule is None or looked_at is None:
-        return _of_two(finding)
+        chart = _of_two(finding)
+        return chart and {**chart, **({"title": rule.number} if rule else {})}
     metric = metrics.of(rule.table).by_column.get(rule.value)
     hits = looked_at.index.isin(rows)
     chart = _drawn(looked_at.to_numpy(dtype=np.float64, na_value=np.nan), hits, finding["null_value"], metric)

@@ -33,6 +33,11 @@ FIRST = (
 )
 
 
+# Facts that a page shows first, in this order; the others are a click away.
+FIRST_FACTS = ("architecture", "parameters", "n_layers", "d_model", "n_heads", "n_experts", "vocabulary", "context",
+               "stored_types")  # fmt: skip
+
+
 def write_model_page(
     page: Path,
     data: Path,
@@ -43,12 +48,15 @@ def write_model_page(
     artifacts: Artifacts,
     failures: Failures | None = None,
     changed: Mapping[str, pd.DataFrame] | None = None,
+    told: Sequence[tuple[str, str]] | None = None,
+    parts: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write a model's page and the folder of its data; what the index says of it, as of `_summary`.
 
     page: two folders below the results; data: a folder beside it. products: of the analyses, with their tables, in the
     order of the sections; paths: their outputs. failures: what keeps the page from being complete; None for a whole
-    one. changed: comparisons with other models, see sources.changes_against.
+    one. changed: comparisons with other models, see sources.changes_against. told: the headline, where it is not that
+    of the tables. parts: links to the pages of what this one is about, by name.
     """
     results = page.parents[2]
     shutil.rmtree(data, ignore_errors=True)
@@ -61,7 +69,7 @@ def write_model_page(
     by_file = {path.relative_to(results).as_posix(): table for path, table in tables.items()}
     sections = [section(product, tables, results, data, page) for product, _ in products]
     facts = _facts(by_file, model)
-    rows = headline({product.name: contents for product, contents in products})
+    rows = headline({product.name: contents for product, contents in products}) if told is None else told
     stars = super_weight_marks(grids, by_file, artifacts.tensor_inventory)
     marks = marks_of(grids, findings, stars)
     map_data = {
@@ -81,6 +89,8 @@ def write_model_page(
         model=model,
         headline=rows,
         facts=facts,
+        about=parts or {},
+        first_facts=sum(each["field"] in FIRST_FACTS for each in facts),
         findings=[
             {**each, "chart": strip(each, by_file), "number": number, "cell": _cell_of(number, grids, marks)}
             for number, each in enumerate(findings)
@@ -147,7 +157,11 @@ def _first(about: list[dict[str, Any]]) -> str:
 
 def _facts(tables: dict[str, pd.DataFrame], model: str) -> list[dict[str, Any]]:
     table = tables.get(f"architecture_summary/{model}.csv")
-    return [] if table is None else table.astype(object).where(table.notna(), "").to_dict("records")
+    if table is None:
+        return []
+    facts = table.astype(object).where(table.notna(), "").to_dict("records")
+    place = {field: number for number, field in enumerate(FIRST_FACTS)}
+    return sorted(facts, key=lambda each: place.get(each["field"], len(place)))
 
 
 def _card_tables(sections: list[Section], tables: dict[str, pd.DataFrame]) -> list[dict[str, str]]:
