@@ -15,10 +15,12 @@ from weight_atlas.comparison.kernels import (
     SIGNS,
     compare_patterns,
     farthest,
+    looked_up,
 )
 from weight_atlas.comparison.sources import Source
 
-CHUNK = 1 << 22  # elements that are brought to a wider type together
+# Elements that are looked at together, and of those that are brought to another type: few enough for the cache.
+CHUNK, CONVERTED = 1 << 22, 1 << 18
 # Of large tensors the values of one of several blocks are counted, at most of so many, so that at least these are:
 # counting takes longer than all else together.
 STRIDE, COUNTED_AT_LEAST = 8, 1 << 19
@@ -104,17 +106,18 @@ def difference(a: Source, b: Source, segment: int) -> Difference:
     total = int(np.prod(a.shape, dtype=np.int64))
     stride = max(1, min(STRIDE, total // COUNTED_AT_LEAST))
     width = max(1, total // a.shape[0]) if a.shape and a.shape[0] else 1
-    many = a.shape[0] if segment > width else max(1, CHUNK // width)
+    alike = a.dtype == b.dtype and a.dtype in (torch.bfloat16, torch.float32)
+    many = a.shape[0] if segment > width else max(1, (CHUNK if alike else CONVERTED) // width)
     for start in range(0, a.shape[0], many) if total else ():
         one, other = (side.rows(slice(start, start + many)).reshape(-1) for side in (a, b))
         sums = np.zeros((one.numel() // segment, 4))
         before = largest
-        own = one.dtype == other.dtype == a.dtype == b.dtype and a.dtype in (torch.bfloat16, torch.float32)
-        scale = (segment, own, step, least, stride)
+        own = alike and one.dtype == other.dtype == a.dtype
+        scale = (start * width, segment, own, step, least, stride)
         largest = _compare(one, other, scale, largest, counts, sums, moved)
         if largest > before:
-            found.place = start * width + int(counts[PLACE])
-            inside = int(counts[PLACE])
+            found.place = int(counts[PLACE])
+            inside = found.place - start * width
             found.value_a, found.value_b = float(one[inside]), float(other[inside])
         parts.append(sums)
     found.sums = np.concatenate(parts) if parts else found.sums
@@ -141,12 +144,25 @@ def coarser_step(one: torch.dtype, other: torch.dtype) -> tuple[float, float]:
 
 
 def _compare(
-    one: torch.Tensor, other: torch.Tensor, scale: tuple[int, bool, float, float, int], largest: int,
+    one: torch.Tensor, other: torch.Tensor, scale: tuple[int, int, bool, float, float, int], largest: int,
     counts: np.ndarray, sums: np.ndarray, moved: np.ndarray,
 ) -> int:  # fmt: skip
-    """Compare two parts; scale: segment, own, step, least step and stride of compare_patterns."""
+    """Compare two parts; scale: origin, segment, own, step, least step and stride of compare_patterns."""
+    one, other = _exact(one), _exact(other)
     if one.dtype == other.dtype == torch.bfloat16:
         sides = [side.contiguous().view(torch.uint16).numpy() for side in (one, other)]
     else:  # float64 is told apart as float32: no model's weights differ by less and mean it.
         sides = [side.float().contiguous().view(torch.uint32).numpy() for side in (one, other)]
     return int(compare_patterns(*sides, *scale, largest, counts, sums, moved))
+
+
+def _exact(part: torch.Tensor) -> torch.Tensor:
+    """Values of 8 bits as bfloat16, which holds those of every such type: torch converts them one by one."""
+    if part.dtype.itemsize > 1 or part.dtype == torch.bool:
+        return part
+    table = torch.arange(256, dtype=torch.uint8).view(part.dtype).bfloat16()
+    found = torch.empty(part.shape, dtype=torch.bfloat16)
+    looked_up(*(side.contiguous().view(kind).numpy() for side, kind in (
+        (part, torch.uint8), (table, torch.uint16), (found, torch.uint16),
+    )))  # fmt: skip
+    return found

@@ -44,17 +44,18 @@ def _wide(_typing):
 
 
 @compiled
-def compare_patterns(one, other, segment, own, step, least_step, stride, largest, counts, sums, moved):
+def compare_patterns(one, other, origin, segment, own, step, least_step, stride, largest, counts, sums, moved):
     """Compare two flat arrays of patterns of floats, segment by segment.
 
-    one, other: uint32 patterns of float32, or uint16 ones of bfloat16. segment: elements that are summed together, a
-    divisor of their number. own: whether both tensors are stored in the type of the patterns. step: spacing of the
-    coarser stored type, over the power of two below a value; least_step: its least spacing. stride: values are counted
-    in one of so many blocks. counts (7,) int64 and moved (65536,) int64 are added to, except for the place: of the
-    largest change, the first of equal ones, where a change to or from what is not finite is the largest. largest: the
-    pattern of the largest change so far, -1 before any; returned with what these arrays have. moved: elements of other
-    less those of one, by the high 16 bits of their patterns. sums (segments, 4) float64: sums of squares of one, of
-    other, and of their difference over the elements that are finite in both, and the number of changed elements.
+    one, other: uint32 patterns of float32, or uint16 ones of bfloat16. origin: elements of the tensor before them.
+    segment: elements that are summed together, a divisor of their number. own: whether both tensors are stored in the
+    type of the patterns. step: spacing of the coarser stored type, over the power of two below a value; least_step: its
+    least spacing. stride: values are counted in one of so many blocks. counts (7,) int64 and moved (65536,) int64 are
+    added to, except for the place: in the tensor, of the largest change, the first of equal ones, where a change to or
+    from what is not finite is the largest. largest: the pattern of the largest change so far, -1 before any; returned
+    with what these arrays have. moved: elements of other less those of one, by the high 16 bits of their patterns. sums
+    (segments, 4) float64: sums of squares of one, of other, and of their difference over the elements that are finite
+    in both, and the number of changed elements.
     """
     _wide()
     part = np.empty((3, BLOCK // _TOGETHER + 1))
@@ -63,7 +64,7 @@ def compare_patterns(one, other, segment, own, step, least_step, stride, largest
         row[:] = 0.0
         for start in range(number * segment, (number + 1) * segment, BLOCK):
             size = min(BLOCK, (number + 1) * segment - start)
-            counted = start // BLOCK % stride == 0
+            counted = (origin + start) // BLOCK % stride == 0
             counts[COUNTED] += size * counted
             if _same(one, other, start, min(size, _PROBE)) and _same(one, other, start, size):
                 _square(one, start, size, part)
@@ -85,11 +86,13 @@ def compare_patterns(one, other, segment, own, step, least_step, stride, largest
                     counts[SIGNS] += signs
                     counts[BEYOND] += beyond if own else _beyond(one, other, start, size, step, least_step)
                     if larger:
-                        largest = _placed(one, other, start, size, largest, counts)
+                        largest = _placed(one, other, origin, start, size, largest, counts)
                     if counted:
                         _count_moved(one, other, start, size, moved)
                     continue
-            largest = _looked_at(one, other, start, size, step, least_step, counted, largest, counts, row, moved)
+            largest = _looked_at(
+                one, other, origin, start, size, step, least_step, counted, largest, counts, row, moved
+            )
         counts[CHANGED] += np.int64(row[3])
     return largest
 
@@ -223,7 +226,7 @@ def _reaches(squares, size, largest):
 
 
 @compiled
-def _placed(one, other, start, size, largest, counts):
+def _placed(one, other, origin, start, size, largest, counts):
     """Find the largest change of a block of finite values, and its first place if it is larger than those before."""
     kind = one.dtype.type
     first, top = np.uint64(start), np.uint32(0)
@@ -235,13 +238,13 @@ def _placed(one, other, start, size, largest, counts):
     for i in range(start, start + size):
         gap = np.float32(_value(other[i], kind) - _value(one[i], kind))
         if np.uint32(gap.view(np.uint32) & _MAGNITUDE) == top:
-            counts[PLACE] = i
+            counts[PLACE] = origin + i
             break
     return np.int64(top)
 
 
 @compiled
-def _looked_at(one, other, start, size, step, least_step, counted, largest, counts, row, moved):
+def _looked_at(one, other, origin, start, size, step, least_step, counted, largest, counts, row, moved):
     """Count and sum a block with values that are not finite, one by one."""
     kind = one.dtype.type
     for i in range(start, start + size):
@@ -265,7 +268,7 @@ def _looked_at(one, other, start, size, step, least_step, counted, largest, coun
         counts[BEYOND] += gap == np.inf or gap > max(np.float64(power) * step, least_step)
         counts[SIGNS] += (x ^ y) >= _SIGN and a != 0 and b != 0
         if top > largest:
-            largest, counts[PLACE] = top, i
+            largest, counts[PLACE] = top, origin + i
         if counted:
             moved[x >> _HIGH] -= not odd[0]
             moved[y >> _HIGH] += not odd[1]
@@ -279,6 +282,13 @@ def _count_moved(one, other, start, size, moved):
     for i in range(start, start + np.uint64(size)):
         moved[np.uint64(_bits(one[i], kind) >> _HIGH)] -= 1
         moved[np.uint64(_bits(other[i], kind) >> _HIGH)] += 1
+
+
+@compiled
+def looked_up(patterns, table, out):
+    """Set out[i] to table[patterns[i]]; patterns: uint8."""
+    for i in range(patterns.size):
+        out[i] = table[patterns[i]]
 
 
 @compiled
