@@ -100,6 +100,17 @@ def test_sums_are_those_of_float64_at_every_scale(dtype, scale):
     assert np.array_equal(found.sums[:, 3], ((one != other) | signs).sum(axis=1))
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.int8], ids=str)
+def test_every_value_of_8_bits_is_what_it_is(dtype):
+    a, b = (torch.arange(256, dtype=torch.uint8).roll(by).view(dtype) for by in (0, 5))
+    found, x, y = compared(a, b), a.float().double().numpy(), b.float().double().numpy()
+    odd = ~(np.isfinite(x) & np.isfinite(y))
+    assert (found.not_finite_a, found.not_finite_b) == ((~np.isfinite(x)).sum(), (~np.isfinite(y)).sum())
+    wanted = [(np.where(odd, 0, side) ** 2).sum() for side in (x, y, y - x)]
+    assert [found.square_a, found.square_b, found.square_d] == pytest.approx(wanted, rel=1e-13)
+    assert found.changed == ((x != y) & ~(np.isnan(x) & np.isnan(y)) | (np.signbit(x) != np.signbit(y))).sum()
+
+
 def test_of_two_types_the_coarser_decides():
     exact = torch.randn(20, 80, generator=torch.Generator().manual_seed(2))
     found = compared(exact, exact.bfloat16())
