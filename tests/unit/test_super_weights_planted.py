@@ -20,10 +20,11 @@ from weight_atlas.settings.super_weights import SuperWeights, SuperWeightVerific
 from weight_atlas.statistics.paired import mean_nll
 from weight_atlas.statistics.severity import severity
 from weight_atlas.super_weights import outliers, trials, verdict
-from weight_atlas.super_weights.artifact import artifact, detected_records
+from weight_atlas.super_weights.artifact import artifact
 from weight_atlas.super_weights.detection import detect, unattributed
 from weight_atlas.super_weights.findings import findings as graded
 from weight_atlas.super_weights.findings import searched
+from weight_atlas.super_weights.found_records import detected_records
 from weight_atlas.super_weights.recording import record
 from weight_atlas.super_weights.screening import screen
 from weight_atlas.super_weights.trials import Trial

@@ -13,7 +13,8 @@ from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.edits import edited, set_to, value_at
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.settings.super_weights import SuperWeights
-from weight_atlas.super_weights.artifact import artifact, coordinates_of, published_records
+from weight_atlas.super_weights.artifact import artifact, coordinates_of
+from weight_atlas.super_weights.found_records import published_records
 from weight_atlas.super_weights.published import family_threshold, spikes
 from weight_atlas.super_weights.survey import survey
 

@@ -9,8 +9,9 @@ from weight_atlas.figures import super_weights as figures
 from weight_atlas.live.anatomy import anatomy
 from weight_atlas.live.edits import edited, zero
 from weight_atlas.settings.super_weights import SuperWeights
-from weight_atlas.super_weights.artifact import coordinates_of, detected_records, merged, name_on_disk
+from weight_atlas.super_weights.artifact import coordinates_of, name_on_disk
 from weight_atlas.super_weights.detection import detect
+from weight_atlas.super_weights.found_records import detected_records, merged
 from weight_atlas.super_weights.recording import record
 from weight_atlas.super_weights.survey import survey
 

@@ -13,8 +13,9 @@ from weight_atlas.figures import super_weight_verification as figures
 from weight_atlas.live.anatomy import Coordinate, anatomy
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.settings.super_weights import SuperWeights, SuperWeightVerification
-from weight_atlas.super_weights.artifact import artifact, detected_records
+from weight_atlas.super_weights.artifact import artifact
 from weight_atlas.super_weights.detection import detect
+from weight_atlas.super_weights.found_records import detected_records
 from weight_atlas.super_weights.recording import record
 from weight_atlas.super_weights.screening import COLUMNS as SCREENED
 from weight_atlas.super_weights.verdict import verified

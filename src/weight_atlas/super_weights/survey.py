@@ -9,15 +9,9 @@ from weight_atlas.live.anatomy import Anatomy, Coordinate
 from weight_atlas.live.matrices import matrix_at
 from weight_atlas.settings.super_weights import SuperWeights
 from weight_atlas.super_weights.agreement import agreement, agreement_findings, known_as
-from weight_atlas.super_weights.artifact import (
-    COLUMNS,
-    artifact,
-    coordinate_of,
-    detected_records,
-    merged,
-    published_records,
-)
+from weight_atlas.super_weights.artifact import COLUMNS, artifact, coordinate_of
 from weight_atlas.super_weights.detection import Detection, detect, unattributed
+from weight_atlas.super_weights.found_records import detected_records, merged, published_records
 from weight_atlas.super_weights.massive_activations import residual_medians
 from weight_atlas.super_weights.prompts import bundled_prompts, tokenized
 from weight_atlas.super_weights.published import family_threshold, spikes
