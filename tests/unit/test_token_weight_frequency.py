@@ -56,14 +56,23 @@ def test_chance_is_what_unrelated_numbers_reach():
 
 
 @pytest.mark.parametrize(
-    ("value", "word"),
+    ("value", "chance", "word"),
     [
-        (0.51, "expected"), (0.5, "moderate"), (0.2, "moderate"), (0.19, "weak"), (0.0, "weak"), (-1e-9, "negative"),
-        (math.nan, "not defined"),
+        (0.51, 0.01, "expected"), (0.5, 0.01, "moderate"), (0.2, 0.01, "moderate"), (0.19, 0.01, "weak"),
+        (0.0, 0.01, "within chance"), (-0.009, 0.01, "within chance"), (-0.011, 0.01, "negative"),
+        (0.9, 0.98, "within chance"), (math.nan, 0.98, "constant"), (math.nan, math.nan, "fewer than three"),
     ],
 )  # fmt: skip
-def test_readings(value, word):
-    assert word in frequency.reading(value)
+def test_readings(value, chance, word):
+    assert word in frequency.reading(value, chance)
+
+
+@pytest.mark.parametrize("vectors", [([1.0, 2, 3], [math.nan] * 3), ([math.inf] * 3, [1.0, 2, 3])])
+def test_a_run_that_ends_or_begins_without_numbers_has_no_trend(vectors):
+    found = trend(evolution([*map(np.array, vectors)], ["a", "b"], 1.0), 1.0)
+    assert (found["mean"], found["spread"]) == ("unknown", "unknown")
+    assert "unknown" in found["reading"] and "no weight is a number" in found["reading"]
+    assert [each["grade"] for each in found["findings"]] == ["critical"]
 
 
 def test_bins_are_means_of_ranges_of_counts():

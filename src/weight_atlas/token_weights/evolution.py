@@ -19,6 +19,7 @@ FOLLOWED = (
 # The mean is stable while it moves by less than this share of what it is compared with; the spread grows or shrinks
 # from this factor on.
 STABLE, GROWN = 0.1, 1.1
+UNKNOWN = "unknown"
 
 
 def labels_of(paths: Sequence[Path]) -> list[str]:
@@ -112,20 +113,24 @@ def trend(course: pd.DataFrame, initial: float | None) -> dict[str, Any]:
     """The reading of an evolution: what the mean and the spread did from the first checkpoint to the last.
 
     mean: "stable", "rises" or "falls", by its change over the scale of the weights: |initial|, else the larger of the
-    first mean and the last standard deviation. spread: "grows", "shrinks" or "stays". tau_std, p_std: Kendall's, of the
+    first mean and the last standard deviation. spread: "grows", "shrinks" or "stays". Both are "unknown" where the
+    first or the last checkpoint has no weight that is a number. tau_std, p_std: Kendall's, of the
     spread with the order of checkpoints. findings: where it is not as expected, a stable mean and a growing spread.
     """
     first, last = course.iloc[0], course.iloc[-1]
     scale = abs(initial) if initial else max(abs(first["mean"]), last["std"])
-    drift = (last["mean"] - first["mean"]) / scale if scale > 0 else 0.0
-    growth = last["std"] / first["std"] if first["std"] > 0 else (math.inf if last["std"] > 0 else 1.0)
-    mean = "stable" if abs(drift) < STABLE else "rises" if drift > 0 else "falls"
-    spread = "grows" if growth > GROWN else "shrinks" if growth < 1 / GROWN else "stays"
+    drift = (last["mean"] - first["mean"]) / scale if scale != 0 else 0.0
+    growth = last["std"] / first["std"] if first["std"] != 0 else (math.inf if last["std"] > 0 else 1.0)
+    mean = UNKNOWN if math.isnan(drift) else "stable" if abs(drift) < STABLE else "rises" if drift > 0 else "falls"
+    spread = (
+        UNKNOWN if math.isnan(growth) else "grows" if growth > GROWN else "shrinks" if growth < 1 / GROWN else "stays"
+    )
     ordered = len(course) > 2 and course["std"].nunique() > 1
     tau = stats.kendalltau(course["number"], course["std"]) if ordered else None
-    does = f"is {mean}" if mean == "stable" else mean
+    does = f"is {mean}" if mean in ("stable", UNKNOWN) else mean
+    how = f"is {spread}" if spread == UNKNOWN else spread
     reading = f"the mean {does} ({first['mean']:.4g} to {last['mean']:.4g})"
-    reading += f", the spread {spread} ({first['std']:.4g} to {last['std']:.4g})"
+    reading += f", the spread {how} ({first['std']:.4g} to {last['std']:.4g})"
     return {
         "checkpoints": len(course),
         "mean": mean,
@@ -142,6 +147,8 @@ def trend(course: pd.DataFrame, initial: float | None) -> dict[str, Any]:
 def _expected(mean: str, spread: str) -> str:
     if (mean, spread) == ("stable", "grows"):
         return "as expected of weights that learn"
+    if UNKNOWN in (mean, spread):
+        return "no weight is a number at one end of the run"
     if spread == "stays":
         return "weights do not move apart"
     return "expected is a stable mean and a spread that grows"
@@ -151,6 +158,8 @@ def _findings(course: pd.DataFrame, mean: str, spread: str, reading: str) -> lis
     found = []
     if len(bad := course.loc[course["not_finite"] > 0, "checkpoint"]):
         found.append({"grade": "critical", "text": f"weights that are NaN or infinite in checkpoint {bad.iloc[0]}"})
+    if UNKNOWN in (mean, spread):
+        return found
     if len(course) > 1 and spread != "grows":
         found.append({"grade": "notable", "text": f"{reading}: check that the weights learn, and their learning rate"})
     elif len(course) > 1 and mean != "stable":

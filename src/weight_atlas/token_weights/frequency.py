@@ -68,15 +68,16 @@ def correlations(tokens: pd.DataFrame) -> pd.DataFrame:
         used = part[np.isfinite(part["weight"])]
         weights, counts = used["weight"].to_numpy(), used["count"].to_numpy(float)
         for measure, value, p in _measured(weights, counts):
+            chance = _chance(measure, len(used))
             rows.append(
                 {
                     "tokens": name,
                     "measure": measure,
                     "n": len(used),
                     "value": value,
-                    "chance": _chance(measure, len(used)),
+                    "chance": chance,
                     "p": p,
-                    "reading": reading(value),
+                    "reading": reading(value, chance),
                 }
             )
     return pd.DataFrame(rows)
@@ -103,10 +104,14 @@ def _chance(measure: str, n: int) -> float:
     return 1.96 * math.sqrt(variance)
 
 
-def reading(value: float) -> str:
-    """What a correlation of weight and frequency says."""
+def reading(value: float, chance: float) -> str:
+    """What a correlation of weight and frequency says. chance: the size that it has where there is no relation."""
+    if math.isnan(chance):
+        return "not defined: there are fewer than three tokens"
     if math.isnan(value):
         return "not defined: one of the two is constant"
+    if abs(value) <= chance:
+        return "within chance: weights and frequency show no relation"
     if value < 0:
         return "negative: rare tokens weigh more, investigate"
     if value < WEAK:
@@ -238,9 +243,9 @@ def summary(tokens: pd.DataFrame, measured: pd.DataFrame, advice: pd.DataFrame, 
     used = KEPT if (measured["tokens"] == KEPT).any() else ALL
     value, chance = (_correlation(measured, used, column) for column in ("value", "chance"))
     chosen = advice[advice["chosen"]].iloc[0]
-    said = f"weights and log counts correlate with {value:.3f} ({reading(value)}; chance reaches {chance:.3f})"
+    said = f"weights and log counts correlate with {value:.3f} ({reading(value, chance)}; chance reaches {chance:.3f})"
     if math.isnan(value):
-        said = f"weights and log counts: {reading(value)}"
+        said = f"weights and log counts: {reading(value, chance)}"
     advised = (
         f"{chosen['tokens']:,} tokens ({chosen['share']:.1%}) occur less than {chosen['threshold']} times; they make "
         f"{chosen['share_of_corpus']:.2%} of the corpus"
