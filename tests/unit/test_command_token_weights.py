@@ -50,6 +50,26 @@ def test_weight_cdf(folder, command):
     assert "no learning" in out
 
 
+def test_masked_tokens_are_apart_and_tokens_without_texts_are_ids(folder, command):
+    kept = np.arange(V) % 3 > 0
+    weights = WEIGHTS.astype(float) * kept
+    torch.save({"token_weights": torch.tensor(weights), "token_mask": torch.tensor(kept)}, folder / "masked.pt")
+    files = (
+        "--checkpoint",
+        folder / "masked.pt",
+        "--token-counts",
+        folder / "counts.npy",
+        "--output-dir",
+        folder / "o",
+    )
+    code, out, _ = command("weight-analysis", *files, "--mask-key", "token_mask")
+    (means,) = [
+        line for line in out.splitlines() if " mean " in line and "magnitude" not in line and "count" not in line
+    ]
+    assert code == 0 and f"{weights.mean():.6g}" in means and f"{weights[kept].mean():.6g}" in means
+    assert str(np.where(kept, weights, -np.inf).argmax()) in out and "''" not in out
+
+
 def test_token_count_cdf(folder, command):
     code, out, _ = command("token-count-cdf", "--counts", folder / "counts.npy", "--output", folder / "c.png")
     assert code == 0 and (folder / "c.png").is_file()

@@ -84,7 +84,7 @@ def weight_analysis(
     _print_counts(beside.tokens["count"].to_numpy())
     print_table("Correlation of weight and count", beside.correlations[["tokens", "measure", "value", "chance", "p"]])
     print_table("Recommendations", beside.recommendations)
-    print_table(f"High weight, fewer than {threshold} occurrences", beside.outliers.head(10))
+    print_table(f"High weight, fewer than {threshold} occurrences", _with_known_texts(beside.outliers.head(10)))
     print_lines([beside.summary["reading"]])
     _say_written(output_dir)
 
@@ -161,14 +161,23 @@ def _check_suffix(path: Path, suffix: str) -> None:
 def _print_weights(found: Any) -> None:
     import pandas as pd
 
-    row = found.statistics.iloc[0]
-    numbers = {name.replace("_", " "): row[name] for name in SHOWN}
-    numbers |= {f"percentile {percentile}": row[f"p{percentile}"] for percentile in PERCENTILES}
-    print_table(found.summary["weights"], pd.DataFrame(numbers.items(), columns=["token weights", "value"]))
+    columns = {name.replace("_", " "): name for name in SHOWN}
+    columns |= {f"percentile {percentile}": f"p{percentile}" for percentile in PERCENTILES}
+    by_set = found.statistics.set_index("tokens")
+    table = pd.DataFrame({"token weights": [*columns], "value": by_set.loc["all", [*columns.values()]].to_numpy()})
+    if "kept" in by_set.index:
+        table = table.rename(columns={"value": "all"})
+        table["kept"] = by_set.loc["kept", [*columns.values()]].to_numpy()
+    print_table(found.summary["weights"], table)
     print_table("Diagnoses", found.diagnoses[["diagnosis", "verdict", "evidence"]])
     for end, part in found.extremes.groupby("end", sort=False):
-        print_table(f"Tokens of {end} weight", part[["id", "weight", "token"]])
+        print_table(f"Tokens of {end} weight", _with_known_texts(part[["id", "weight", "token"]]))
     print_lines(f"{each['grade']}: {each['text']}" for each in found.summary["findings"])
+
+
+def _with_known_texts(tokens: Any) -> Any:
+    """A table of tokens, without the column of their texts where none is known."""
+    return tokens if (tokens["token"] != "").any() else tokens.drop(columns="token")
 
 
 def _print_counts(counts: Any) -> None:
