@@ -17,8 +17,8 @@ CPU seconds of `batch` over those of `ours`, one thread, once each, at 24 MB, on
 processes as cores: llama3 6.9, qwen3 9.9, gpt-oss 7.7, deepseek-v3 9.8, gemma3 5.3, llama2 6.0, minilm 8.4, mon 4.2.
 At 1 MB both encode whole documents. `ours` over `batch` there, medians of 7 processes each, in turns: 1.01 to 1.04, but
 for qwen3 1.06 and llama3 1.08, whose fastest are 1.03 and 1.01 apart; of 11 turns in one process qwen3 1.00, llama3
-1.02, minilm 1.04. By two threads, 24 MB of generated text: 4.0 (qwen3) and 4.3 (minilm) times as fast by CPU seconds, 5.2 and
-7.6 by the clock.
+1.02, minilm 1.04. By two threads, 24 MB of generated text: 4.0 (qwen3) and 4.3 (minilm) times as fast by CPU seconds,
+5.2 and 7.6 by the clock.
 
 1 GB of generated text, one process, CPU seconds after 25, 202 and 1000 MB, and the peak of memory above the tokenizer:
 qwen3 1.9, 5.8 and 24.3 s, 169, 169 and 169 MB; minilm 1.4, 4.8 and 20.0 s, 185, 199 and 199 MB. At 200 MB that is 27
