@@ -118,6 +118,14 @@ def test_no_text_of_others_reaches_the_terminal_as_more_than_text(result, capsys
     assert "\x1b" not in capsys.readouterr().err
 
 
+def test_long_names_in_findings_are_whole_on_narrow_screens():
+    name = "model.layers.11.self_attn.q_proj.weight_of_some_length"
+    screen = Console(file=io.StringIO(), width=40, highlight=False)
+    print_result(Result("m", "m", {}, [{"grade": "info", "text": f"{name} differs."}], []), screen=screen)
+    shown = screen.file.getvalue()
+    assert "…" not in shown and name in re.sub(r"\s", "", shown)
+
+
 def test_the_screen_says_what_is_worst_and_what_chance_gives(result):
     screen = Console(file=io.StringIO(), width=100, highlight=False)
     print_result(result, screen=screen)

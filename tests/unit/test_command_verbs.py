@@ -229,7 +229,7 @@ def test_where_and_open(command, tmp_path, monkeypatch):
     [
         ("scan", "bundled:demo", "--workers", "0"),
         ("scan", "bundled:demo", "--top-issues", "-3"),
-        ("compare", "a", "b", "--top-issues", "-1"),
+        ("compare", "a", "b", "--top-changes", "-1"),
         ("check", "--workers", "-1"),
     ],
 )

@@ -60,6 +60,8 @@ def test_results_are_read_and_hold_equal_numbers(scan, results):
 
 
 def test_top_issues_are_ranked_by_the_registry_beside_their_nulls(scan):
+    with pytest.raises(wa.AtlasError, match="no number of rows"):
+        scan.top_issues(-1)
     issues = scan.top_issues(3)
     assert (issues.groupby("metric").size() <= 3).all()
     first = issues[issues["metric"] == "effective_rank.condition"].iloc[0]

@@ -48,7 +48,12 @@ class Scan:
         return self.tables[analysis]
 
     def top_issues(self, most: int = _MOST) -> pd.DataFrame:
-        """The most unusual rows by each ranked metric: metric, place, value, and null, what chance would give."""
+        """The most unusual rows by each ranked metric: metric, place, value, and null, what chance would give.
+
+        most: rows of each metric; AtlasError for fewer than none.
+        """
+        if most < 0:
+            raise AtlasError(f"{most} rows are no number of rows", where="most", remedy="give 0 or more")
         found = [_worst(name, table, most) for name, table in self._ranked()]
         return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=_ISSUE)
 

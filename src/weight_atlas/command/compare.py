@@ -7,10 +7,10 @@ from cyclopts import Parameter
 
 from weight_atlas import metrics
 from weight_atlas.command.formats import check_outputs
-from weight_atlas.command.options import DEFAULTS, Options
+from weight_atlas.command.options import DEFAULTS, NONE_OR_MORE, Options
 from weight_atlas.command.project import FILE, Project
 from weight_atlas.command.results import Extract, Result, extract, stated
-from weight_atlas.command.scan import Methods, TopIssues, ask, conclude, make, targets
+from weight_atlas.command.scan import Methods, ask, conclude, make, targets
 from weight_atlas.digest_records import check
 from weight_atlas.errors import AtlasError
 from weight_atlas.settings.methods import analyses_of
@@ -34,7 +34,9 @@ def compare(
     b: Annotated[str, Parameter(name=["--model2", "--b"], help="The second model, which it changed to.")],
     *,
     methods: Methods = [],  # noqa: B006 - read only
-    top_issues: TopIssues = _MOST,
+    top_changes: Annotated[
+        int, Parameter(name=["--top-changes", "--top-issues"], validator=NONE_OR_MORE, help="Rows of each table.")
+    ] = _MOST,
     options: Options = DEFAULTS,
 ) -> None:
     """Compare two models: what one is of the other, what changed, where and how much, beside what chance gives.
@@ -58,7 +60,7 @@ def compare(
     project.write()
     files = [f"comparison/{pair}.csv", *([f"side_by_side/{pair}.csv"] if analyses else [])]
     outcome = make(project, names, targets(project, names, analyses, files, bool(analyses)), options)
-    conclude(project, _results(project, pair, top_issues), outcome, options)
+    conclude(project, _results(project, pair, top_changes), outcome, options)
 
 
 def _pair(project: Project, names: list[str]) -> str:

@@ -179,7 +179,7 @@ def size(number: int) -> str:
 def _print_finding(screen: Console, finding: dict[str, Any]) -> None:
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=8)
-    grid.add_column()
+    grid.add_column(overflow="fold")  # names of tensors are longer than narrow screens, and are not cut
     text = Text(plain(finding["text"]))
     if finding.get("remedy"):
         text.append(f"\n{plain(finding['remedy'])}", style="dim")
