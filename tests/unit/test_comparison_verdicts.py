@@ -121,3 +121,26 @@ def test_an_update_of_a_few_matrices_in_another_type_is_no_rounding(against):
     rounded = every(lambda value: value.to(torch.float8_e4m3fn).half())
     assert against(rounded).summary["relation"] == "rounded"
     assert against(lambda tensors: tuned).summary["relation"] == "derived"
+
+
+def test_neurons_in_another_order_are_no_training(against):
+    order = torch.randperm(96, generator=torch.Generator().manual_seed(1))
+
+    def shuffled(tensors):
+        for layer in range(LAYERS):
+            for part in (UP, "mlp.gate_proj.weight"):
+                tensors[name(layer, part)] = tensors[name(layer, part)][order]
+            tensors[name(layer, DOWN)] = tensors[name(layer, DOWN)][:, order]
+        return tensors
+
+    made = against(shuffled)
+    assert made.summary["relation"] == "rearranged"
+    first, second = said(made)
+    assert first.startswith("other is base with rows or columns of 9 of 30 tensors in another order, as of neurons")
+    assert second.startswith(
+        "9 of 30 tensors have the rows or columns of a in another order, bit for bit: "
+        f"{name(0, DOWN)} (columns), {name(0, 'mlp.gate_proj.weight')} (rows), {name(0, UP)} (rows) and 6 more."
+    )
+    assert made.table.set_index("id_a")["reordered"][name(1, DOWN)] == "columns"
+    signs = against(lambda tensors: {**shuffled(tensors), name(0, UP): -tensors[name(0, UP)]})
+    assert signs.table.set_index("id_a")["reordered"][name(0, UP)] == ""  # of the same norm, and nothing else

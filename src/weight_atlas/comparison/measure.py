@@ -12,6 +12,7 @@ from weight_atlas.comparison.delta_spectra import DeltaSpectrum, delta_spectrum
 from weight_atlas.comparison.elementwise import Difference, difference, segment_of
 from weight_atlas.comparison.heads import CHANGED, head_rows, places
 from weight_atlas.comparison.pairing import KEY
+from weight_atlas.comparison.reordered import reordered
 from weight_atlas.comparison.sides import Sides
 from weight_atlas.comparison.sources import Source, Stored
 from weight_atlas.comparison.subspaces import overlap
@@ -27,8 +28,8 @@ _WHOLE = ["place_row", "place_col", "flipped_bit", "rows_changed", "overlap_k"]
 _OVERLAP = ["overlap_left", "overlap_right", "overlap_left_null", "overlap_right_null", "overlap_angle"]
 _SPECTRUM = ["error_bound", "frobenius", "rounding"]
 PART_COLUMNS = [
-    "position", *_PLACE, *_COUNTS, *_NUMBERS, *_WHOLE, *_OVERLAP, "method", *_SPECTRUM, "zero_rows", "zero_cols",
-    "sigma",
+    "position", *_PLACE, *_COUNTS, *_NUMBERS, *_WHOLE, *_OVERLAP, "method", "reordered", *_SPECTRUM, "zero_rows",
+    "zero_cols", "sigma",
 ]  # fmt: skip
 HEAD_COLUMNS = [
     "position", "id_a", "stack", "layer", "component", "role", "head", "n", "changed", "norm_a", "norm_b", "norm_d",
@@ -94,7 +95,9 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     floats = {*_NUMBERS, *_OVERLAP, *_SPECTRUM, "origin_cosine"}
     types = {name: "Int64" if name in whole else "float64" for name in table.columns if name in whole | floats}
     words = {
-        name: str for name in table.columns if name in {*KEY, "id_a", "id_b", "dtype_a", "dtype_b", "method"} - whole
+        name: str
+        for name in table.columns
+        if name in {*KEY, "id_a", "id_b", "dtype_a", "dtype_b", "method", "reordered"} - whole
     }
     flags = {name: bool for name in table.columns if name in ("renamed", "by_token")}
     return table.astype(types | words | flags)
@@ -109,7 +112,7 @@ def _measured(row: Any, sides: Sides, settings: ComparisonPart) -> Measured:
     found = difference(a, b, segment_of(a.shape, width))
     place = {name: getattr(row, name) for name in _PLACE}
     place |= {"rows": a.shape[0] if a.shape else 1, "cols": a.shape[1] if len(a.shape) > 1 else None}
-    record = {"position": row.Index, **place, **_recorded(found, a.shape), **_bit(found, a, b)}
+    record = {"position": row.Index, **place, **_recorded(found, a.shape), **_bit(found, a, b), "reordered": ""}
     if row.role in _MATRICES and len(a.shape) == 2 and found.changed:
         # Rounding moves only what changed: its norm is that of as many of the elements.
         norm = (max(found.square_a, found.square_b) * found.changed / found.n) ** 0.5
@@ -122,7 +125,7 @@ def _measured(row: Any, sides: Sides, settings: ComparisonPart) -> Measured:
             and isinstance(a, Stored)
             and isinstance(b, Stored)
         ):
-            record |= _overlap(a, b, settings.subspace)
+            record |= _overlap(a, b, settings.subspace) | {"reordered": reordered(a.tensor, b.tensor, found)}
     else:
         record |= {"method": "" if found.changed else "identical", "sigma": np.empty(0)}
     tokens = _tokens(row, found, sides) if row.by_token and len(a.shape) == 2 else None

@@ -35,6 +35,7 @@ def findings_of(
         *_alone(alone),
         *_renamed(table),
         *_permuted(heads),
+        *_reordered(table),
         *(_edits(table, heads) if found.word in ("edited", "derived", "adapter", "empty") else ()),
         *(_multiplied(table) if found.word != "multiplied" else ()),
         *(_low_rank(table) if found.word != "multiplied" else ()),
@@ -148,9 +149,22 @@ def _permuted(heads: pd.DataFrame) -> Iterator[Finding]:
     )
 
 
+def _reordered(table: pd.DataFrame) -> Iterator[Finding]:
+    rows = table[table["reordered"] != ""]
+    if len(rows):
+        places = [f"{row.id_a} ({row.reordered})" for row in rows.itertuples()]
+        yield _finding(
+            "notable",
+            f"{len(rows):,} of {len(table):,} tensors have the rows or columns of a in another order, bit for bit: "
+            f"{listed(places)}.",
+            place=rows["id_a"].iloc[0],
+            remedy="Where all matrices that share these neurons or heads changed alike, the model computes the same.",
+        )
+
+
 def _edits(table: pd.DataFrame, heads: pd.DataFrame) -> Iterator[Finding]:
     """What changed, place by place, where little did."""
-    changed = table[table["changed"] > 0]
+    changed = table[(table["changed"] > 0) & (table["reordered"] == "")]
     if len(changed) > NAMED:
         top = changed[changed["relative"].notna()].sort_values("relative", ascending=False, kind="stable").head(NAMED)
         if top.empty:
@@ -258,6 +272,7 @@ def _rounded(table: pd.DataFrame) -> Iterator[Finding]:
 def _rotated(table: pd.DataFrame) -> Iterator[Finding]:
     norms = (table["norm_b"] / table["norm_a"] - 1).abs()
     rows = table[(table["cosine"] < OTHER) & (norms < NEAR_NORM) & (table["ks"] < NEAR_VALUES) & table["cols"].notna()]
+    rows = rows[rows["reordered"] == ""]
     if len(rows):
         yield _finding(
             "notable",

@@ -79,6 +79,11 @@ def _told(
     whole = pooled(table)
     finite = "" if not changed[["not_finite_a", "not_finite_b"]].to_numpy().any() else "of the finite values "
     by = f"{finite}relative change {whole['relative']:.3g}, cosine {whole['cosine']:.6g}"
+    if (changed["reordered"] != "").all():
+        return "rearranged", (
+            f"{b} is {a} with rows or columns of {count:,} of {total:,} tensors in another order, as of neurons or "
+            "heads at other places."
+        )
     factor = _factor(weights)
     if factor is not None:
         return "multiplied", f"{b} is {a} times {written(factor)}: {count:,} of {total:,} tensors changed ({by})."
