@@ -64,6 +64,18 @@ def test_bars_are_the_largest_of_each_and_named_by_what_tells_them_apart(plots):
     assert found["note"] == "Of 3, the largest of each group." and found["legend"] == ["yes", "no"]
 
 
+def test_on_a_phone_names_of_tensors_keep_layer_and_end(browser, page_of_a_model):
+    about = {"kind": "bars", "y": "v", "label": ["id", "axis", "channel"]}
+    names = ["model.layers.12.mlp.down_proj.weight", "lm_head.weight"]
+    with opened(browser, page_of_a_model, width=390) as page:
+        plotted(page.locator("#effective_rank figure.plot"))
+        found = drawn(page, about, id=names, axis=["col", "row"], channel=[11, 171], v=[2.0, 3.0])
+    assert found["labels"][-2:] == [
+        "12.mlp.do…col · channel 11",
+        "lm_head ·…ow · channel 171",
+    ]
+
+
 def test_points_are_beside_their_null(plots):
     about = {"kind": "points", "x": "layer", "y": "size", "by": "component"}
     size = {"about": {"null": "base"}, "cells": [5.0, 6.0]}

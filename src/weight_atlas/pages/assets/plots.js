@@ -142,7 +142,7 @@ const plots = (() => {
     const seen = new Map();
     for (const point of points) {
       point.name = point.name.slice(cut);
-      if (narrow() && point.name.length > 24) point.name = `…${point.name.slice(-22)}`; // names differ at their ends
+      if (narrow()) point.name = brief(point.name);
       else if (point.name.length > MOST_LETTERS) point.name = `${point.name.slice(0, MOST_LETTERS - 30)}…${point.name.slice(-29)}`;
       seen.set(point.name, (seen.get(point.name) ?? 0) + 1);
       if (seen.get(point.name) > 1) point.name += ` (${seen.get(point.name)})`;
@@ -162,6 +162,12 @@ const plots = (() => {
     const each = all < counted ? `, the largest of each ${plot.about.one.map((name) => (/^id(_[ab])?$/.test(name) ? "tensor" : name.replaceAll("_", " "))).join(" and ")}` : "";
     const parts = [points.length < all ? `The ${points.length} largest of ${all.toLocaleString("en")}${each}.` : each && `Of ${counted.toLocaleString("en")}${each}.`, nulls.length ? `Tick: ${nullOf(plot)}.` : "", bounds.length ? "Line: 95 % interval." : ""];
     return { specification: () => ({ height: 16 * points.length, layer }), note: parts.filter(Boolean).join(" ") };
+  }
+
+  // A name for a phone: of a tensor without what all of a model's layers begin with, then both ends, which tell it.
+  function brief(name) {
+    const short = name.replace(/\.weight\b/g, "").replace(/^([a-z_]+\.)*(layers?|h|blocks?)\.(?=\d)/, "");
+    return short.length > 26 ? `${short.slice(0, 9)}…${short.slice(-16)}` : short;
   }
 
   // Of marks that are alike, the one farthest from nothing, in their order.
