@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from argument_lists import argument_lists_with, files_with
 from kubernetes_standin import Cluster
 from project import Project, digests
 
@@ -13,6 +14,7 @@ boto3 = pytest.importorskip("boto3")
 moto = pytest.importorskip("moto.server")
 pytestmark = pytest.mark.slow
 
+TOKEN = "hf_plantedplantedplantedplanted"
 FEW = ("--configfile", "few.yaml", "--", "architecture_summaries", "effective_ranks")
 
 
@@ -95,11 +97,17 @@ def test_pods_bring_sources_and_inputs_from_the_bucket_and_results_to_it(storage
     for command in ("init", "--quiet"), ("add", "."):  # what git has is what pods get
         subprocess.run(["git", *command], cwd=project.folder, check=True)
     with Cluster(tmp_path / "cluster", image) as cluster:
-        project.environment |= {**storage.environment, "KUBECONFIG": str(cluster.configuration)}
+        project.environment |= {**storage.environment, "KUBECONFIG": str(cluster.configuration), "HF_TOKEN": TOKEN}
         options = ("--workflow-profile", "profiles/kubernetes", "--seconds-between-status-checks", "1")
-        project.start_snakemake(*options, "--jobs", "2", *storage.prefix, *FEW)
+        options += ("--envvars", "HF_TOKEN", "--jobs", "2")
+        with argument_lists_with(TOKEN, tmp_path) as seen:
+            done = project.start_snakemake(*options, *storage.prefix, *FEW)
         stored = storage.bring(tmp_path / "stored")
         ran = [pod.job["spec"]["template"]["spec"]["containers"][0] for pod in cluster.pods.values()]
     same = {name for name, digest in digests(stored / "results").items() if local[name] == digest}
     assert same >= {name for name in local if not name.startswith("checkpoints/")}
     assert len(ran) > 5 and all(container["resources"]["requests"]["memory"] for container in ran)
+    # Each gets the token, as a secret, and no other place shows it.
+    assert all("HF_TOKEN" in {each["name"] for each in container["env"]} for container in ran)
+    assert TOKEN not in str([pod.job for pod in cluster.pods.values()]) + done.stdout + done.stderr
+    assert not seen.shown and not files_with(TOKEN, tmp_path)
