@@ -1,6 +1,7 @@
 """The inventory: what it says of bad checkpoints, of tied, stacked, foreign and odd tensors, and how fast it is."""
 
 import cProfile
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -308,12 +309,8 @@ def test_what_twenty_thousand_tensors_take_grows_with_their_number():
     def calls(experts: int) -> int:
         sizes = {"num_hidden_layers": 12, "n_routed_experts": experts}
         config = {**CONFIG, "architectures": ["DeepseekV3ForCausalLM"], **sizes}
-        shapes = {
-            f"model.layers.{layer}.mlp.experts.{expert}.{name}_proj.weight": (8, 8)
-            for layer in range(12)
-            for expert in range(experts)
-            for name in ("gate", "up", "down")
-        }
+        places = itertools.product(range(12), range(experts), ("gate", "up", "down"))
+        shapes = {f"model.layers.{place[0]}.mlp.experts.{place[1]}.{place[2]}_proj.weight": (8, 8) for place in places}
         profile = cProfile.Profile()
         table = profile.runcall(inventory, headers_only(config, shapes))
         assert len(table) == 36 * experts and table["expert"].nunique() == experts
