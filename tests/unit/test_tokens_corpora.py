@@ -104,7 +104,7 @@ def test_line_ends_stay_as_they_are(tmp_path):
         ("x.jsonl", b'{"text": 3}\n', r"(?s)'text' holds int.*row 1"),
         ("x.jsonl", b'{"text": "\\ud800"}\n', r"(?s)not valid Unicode.*x\.jsonl:000000001"),
         ("x.parquet", b"PAR1 but not really PAR1", r"(?s)parquet file cannot be read.*x\.parquet"),
-        ("x.md", b"a\n", r"(?s)unknown kind.*use one of \.txt, \.jsonl, \.csv, \.parquet, \.txt\.gz"),
+        ("x.md", b"a\n", r"(?s)unknown kind.*use one of \.txt, \.jsonl, \.json, \.csv, \.parquet, \.txt\.gz"),
         ("x.csv", b"text\na,b\n", r"(?s)more cells than the 1 columns.*row 1.*into quotes"),
         ("x.csv", b'text\n"a', r"(?s)not valid csv.*line 2"),
         ("x.csv", b"text\na\n\xe9\n", r"(?s)not UTF-8.*x\.csv, row 2.*invalid_utf8"),

@@ -23,7 +23,7 @@ def texts_of(shares, **settings):
     return [text for batch in part_documents(shares, corpus, Progress()) for text in batch.texts]
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet"])
 def test_shares_of_a_file_hold_each_row_once(tmp_path, kind):
     texts = [f"é row {number} " + "y" * (number % 37) for number in range(200)]
     table = pd.DataFrame({"text": texts})

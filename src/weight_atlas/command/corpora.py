@@ -7,6 +7,7 @@ from typing import Any
 from weight_atlas.command.project import Project
 from weight_atlas.command.requested import plain_name
 from weight_atlas.errors import AtlasError
+from weight_atlas.tokens.sources import KINDS
 
 # Data sets of the hub that people call by a short name.
 KNOWN: dict[str, dict[str, Any]] = {
@@ -32,9 +33,7 @@ def corpus_named(project: Project, text: str) -> str:
         path = text if Path(text).is_absolute() or project.is_here else Path(text).absolute().as_posix()
         entry, name = {"source": path}, plain_name(Path(text).stem or text)
     if entry is None:
-        remedy = (
-            f"use {', '.join(KNOWN)}, hf:organisation/data-set, or a file or pattern of .txt, .jsonl, .csv or .parquet"
-        )
+        remedy = f"use {', '.join(KNOWN)}, hf:organisation/data-set, or a file or pattern of {', '.join(KINDS)}"
         raise AtlasError("no such text", where=text, remedy=remedy)
     if not known:  # the corpus that there is by itself stays the first, which other analyses read
         project.set_entry("corpora", "python-docs", dict(KNOWN["python-docs"]))

@@ -90,7 +90,7 @@ def weight_analysis(
 
 
 def count_tokens(
-    *texts: Annotated[str, Parameter(help="Text files, patterns of them, or folders: .txt, .jsonl, .parquet, ...")],
+    *texts: Annotated[str, Parameter(help="Text files, patterns of them, or folders: .txt, .jsonl, .json, .csv, ...")],
     tokenizer: Annotated[str, Parameter(help="Folder, tokenizer.json, or hf://organisation/name.")],
     output: Annotated[Path, Parameter(help="Where to write the counts, (V,) int64: a .npy file.")],
     column: Annotated[str, Parameter(help="Column or key that holds the text.")] = COLUMN,

@@ -11,8 +11,8 @@ class Corpus(Settings):
     """An entry of `corpora`."""
 
     source: Text | Annotated[Distinct[Text], Field(min_length=1)] = Field(
-        description="bundled:python-docs, hf:dataset, or one or more paths or globs of .txt, .jsonl, .csv or "
-        ".parquet files; the first three also compressed, as .gz, .zst or .bz2."
+        description="bundled:python-docs, hf:dataset, or one or more paths or globs of .txt, .jsonl, .json (objects: "
+        "one a line, or in an array), .csv or .parquet files; all but the last also compressed, as .gz, .zst or .bz2."
     )
     name: str | None = Field(None, description="Configuration name of a hub data set.")
     split: str | None = Field(

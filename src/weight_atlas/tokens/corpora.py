@@ -10,6 +10,7 @@ import pandas as pd
 
 from weight_atlas.artifacts import CHECKED, reading, write_frames
 from weight_atlas.errors import AtlasError
+from weight_atlas.paths import user_path
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.messages import checked
 from weight_atlas.tokens.batches import Documents, batched
@@ -18,7 +19,7 @@ from weight_atlas.tokens.installation import versions
 from weight_atlas.tokens.parts import MEGABYTE, Share
 from weight_atlas.tokens.progress import Progress
 from weight_atlas.tokens.python_docs import python_docs
-from weight_atlas.tokens.sources import hub_dataset, is_bundled, matching_files
+from weight_atlas.tokens.sources import KINDS, hub_dataset, is_bundled, matching_files
 
 _FRAME = 1 << 24  # bytes of text in memory at once
 
@@ -26,9 +27,9 @@ _FRAME = 1 << 24  # bytes of text in memory at once
 def read_corpus(source: str | list[str], **settings: Any) -> pd.DataFrame:
     """Return a corpus as a table with the columns document (unique name), text and group (or ""), sorted by document.
 
-    source: "bundled:python-docs", "hf:org/name", or paths and globs of .txt, .jsonl, .csv (also as .gz, .zst, .bz2) and
-    .parquet files. settings: keys of settings.corpora.Corpus. Documents without text are left out. AtlasError where
-    there is no text, or the source cannot be read.
+    source: "bundled:python-docs", "hf:org/name", or paths and globs of .txt, .jsonl, .json, .csv (also as .gz, .zst and
+    .bz2) and .parquet files. settings: keys of settings.corpora.Corpus. Documents without text are left out. AtlasError
+    where there is no text, or the source cannot be read.
     """
     table = _table(list(documents_of(checked(Corpus, {"source": source, **settings}, "read_corpus"))))
     if table.empty:
@@ -112,10 +113,18 @@ def _files(source: str | list[str]) -> list[Path]:
             raise AtlasError(
                 "no file of the corpus is there",
                 where=pattern,
-                remedy="check `source`: paths count from the folder that the workflow runs in",
+                remedy=_missing(user_path(pattern)),
             )
         files |= {path.resolve(): path for path in matches}
     return [files[resolved] for resolved in sorted(files)]
+
+
+def _missing(path: Path) -> str:
+    """What to do about a path or pattern that no file of texts has."""
+    if path.is_dir():
+        listed = ", ".join(kind for kind in KINDS if kind != ".json")
+        return f"put {listed} files into the folder; name those that end with .json by a pattern, such as *.json"
+    return "check the path: one that does not begin with / counts from the folder that the command or workflow runs in"
 
 
 def _table(documents: list[Document]) -> pd.DataFrame:

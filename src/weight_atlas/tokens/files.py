@@ -4,12 +4,13 @@ import csv
 import json
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, AnyStr, NamedTuple
 
-from weight_atlas.errors import AtlasError, first_line, refuse_huge
+from weight_atlas.errors import MOST_AT_ONCE, AtlasError, first_line, refuse_huge
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.tokens.compressed import opened
 from weight_atlas.tokens.parts import Share
@@ -41,7 +42,13 @@ def rows_of(share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
     lone surrogates, unless `invalid_utf8` is to be an error.
     """
     path = Path(share.path)
-    readers = {".txt": _text, ".jsonl": _json_lines, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    readers = {
+        ".txt": _text,
+        ".jsonl": _json_lines,
+        ".json": _json_file,
+        ".csv": _csv_rows,
+        ".parquet": _parquet_rows,
+    }
     return readers[str(kind_of(path))](path, share, corpus, progress)
 
 
@@ -68,10 +75,40 @@ def _json_lines(path: Path, share: Share, corpus: Corpus, progress: Progress) ->
         for number, line in enumerate(_lines(file, path), start=1):
             if offset >= stop:
                 return
-            if line.strip():
+            if line.removeprefix(BOM_UTF8).strip():
                 where = f"{path}, line {number}" if share.number == 0 else f"{path}, after byte {offset}"
                 yield Row(number, _json_row(_decoded(line, path, offset, corpus), where))
             offset += len(line)
+
+
+def _json_file(path: Path, share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
+    """Rows of JSON lines, or of one JSON value: an array of objects or an object, which is one row."""
+    if _begins_with_a_row(path):
+        yield from _json_lines(path, share, corpus, progress)
+        return
+    if share.number:  # it is read as a whole, by the first share
+        return
+    refuse_huge(path)
+    with opened(path, progress) as file:
+        content = file.read(MOST_AT_ONCE + 1)
+    if len(content) > MOST_AT_ONCE:
+        what = f"JSON that is one value of more than {MOST_AT_ONCE:,} bytes"
+        raise AtlasError(what, where=path, remedy="write one JSON object a line")
+    value = _json_value(_decoded(content, path, 0, corpus), str(path))
+    for number, row in enumerate(value if isinstance(value, list) else [value], start=1):
+        if not isinstance(row, dict):
+            raise AtlasError("a document that is not a JSON object", where=f"{path}, row {number}", remedy=_OBJECTS)
+        yield Row(number, row)
+
+
+def _begins_with_a_row(path: Path) -> bool:
+    """Whether the first line that is not blank is a JSON object, as in JSON lines."""
+    with opened(path, Progress()) as file:
+        first = next((line for line in _lines(file, path) if line.removeprefix(BOM_UTF8).strip()), b"")
+    try:
+        return isinstance(json.loads(first.removeprefix(BOM_UTF8).decode(errors="surrogateescape")), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _lines(file: IO[AnyStr], path: Path) -> Iterator[AnyStr]:
@@ -84,13 +121,17 @@ def _lines(file: IO[AnyStr], path: Path) -> Iterator[AnyStr]:
 
 
 def _json_row(line: str, where: str) -> dict:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:  # of the first, numbers of thousands of digits
-        raise AtlasError(f"not valid JSON: {error}", where=where, remedy="write one JSON object a line") from error
+    row = _json_value(line, where)
     if not isinstance(row, dict):
-        raise AtlasError("a line that is not a JSON object", where=where, remedy="write one JSON object a line")
+        raise AtlasError("a line that is not a JSON object", where=where, remedy=_OBJECTS)
     return row
+
+
+def _json_value(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # of the first, numbers of thousands of digits
+        raise AtlasError(f"not valid JSON: {error}", where=where, remedy=_OBJECTS) from error
 
 
 def _csv_rows(path: Path, share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
@@ -155,6 +196,7 @@ def _parquet_rows(path: Path, share: Share, corpus: Corpus, progress: Progress) 
         ) from error
 
 
+_OBJECTS = "write one JSON object a line"
 _CONVERT = "convert the file to UTF-8, for example with iconv, or set invalid_utf8 to replace or skip"
 
 

@@ -13,7 +13,7 @@ from weight_atlas.tokens.sources import local_files
 
 MEGABYTE = 1_000_000
 # Files of these kinds can be read from the middle on.
-DIVISIBLE = (".jsonl", ".parquet")
+DIVISIBLE = (".jsonl", ".json", ".parquet")
 
 
 class Share(NamedTuple):

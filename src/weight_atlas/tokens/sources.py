@@ -11,7 +11,7 @@ from weight_atlas.tokens.installation import versions
 
 BUNDLED, HUB = "bundled:", "hf:"
 BUNDLED_CORPUS = "python-docs"
-KINDS = (".txt", ".jsonl", ".csv", ".parquet")
+KINDS = (".txt", ".jsonl", ".json", ".csv", ".parquet")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 SUFFIXES = (*KINDS, *(kind + suffix for suffix in COMPRESSIONS for kind in KINDS if kind != ".parquet"))
 
@@ -49,10 +49,14 @@ def check_source(source: str | list[str]) -> None:
 
 
 def matching_files(pattern: str) -> list[Path]:
-    """Return the files that a path or glob of the configuration means, sorted; for a folder, all texts below it."""
+    """Return the files that a path or glob of the configuration means, sorted; for a folder, all texts below it.
+
+    Of a folder, files that end with .json alone are left out: beside texts, most are settings and lists of files.
+    """
     path = user_path(pattern)
     if path.is_dir():
-        return sorted(file for file in path.rglob("*") if kind_of(file) and file.is_file())
+        found = (file for file in path.rglob("*") if file.suffix != ".json" and kind_of(file) and file.is_file())
+        return sorted(found)
     if path.is_file():
         return [path]
     matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
