@@ -109,6 +109,19 @@ def test_super_weights_and_findings_are_marks_on_their_cells(page):
     assert marks["layers.0.experts.0.W_down"] == {"cell": star["cell"], "grade": "critical", "findings": [1]}
 
 
+def test_a_finding_links_the_cell_of_its_gravest_place(tmp_path, monkeypatch):
+    """Not of the one that comes first in the model."""
+
+    def in_two_places(tensors, text):
+        (first, *others) = findings_of(tensors, text)
+        places = ["layers.2.W_Q", "layers.0.W_Q"]
+        return [{**first, "place": places[0], "places": places, "count": 2}, *others]
+
+    monkeypatch.setattr("atlas_results.findings_of", in_two_places)
+    text = write_atlas(tmp_path / "results").read_text()
+    assert 'data-cell="layers.2.W_Q">layers.2.W_Q</a> and 1 more' in text
+
+
 def test_the_chart_of_a_finding_has_all_that_was_looked_at():
     tensors = inventory(3)
     table = pd.DataFrame(

@@ -92,7 +92,12 @@ def write_model_page(
         about=parts or {},
         first_facts=sum(each["field"] in FIRST_FACTS for each in facts),
         findings=[
-            {**each, "chart": strip(each, by_file), "number": number, "cell": _cell_of(number, grids, marks)}
+            {
+                **each,
+                "chart": strip(each, by_file),
+                "number": number,
+                "cell": _cell_of(number, each["place"], grids, marks),
+            }
             for number, each in enumerate(findings)
         ],
         chart_width=WIDTH,
@@ -133,9 +138,10 @@ def _of_registry(tables: dict[Path, pd.DataFrame], results: Path) -> dict[str, p
     return {table.name: tables[path] for path, table in known.items() if table is not None}
 
 
-def _cell_of(number: int, grids: list[dict[str, Any]], marks: list[dict[str, Any]]) -> str:
-    """The name of the cell of a finding's gravest place, "" if it is not on the map."""
-    return next((grids[0]["cells"]["id"][mark["cell"]] for mark in marks if number in mark["findings"]), "")
+def _cell_of(number: int, place: str, grids: list[dict[str, Any]], marks: list[dict[str, Any]]) -> str:
+    """The name of the cell of a finding's gravest place, else of its first one, "" if none is on the map."""
+    cells = [grids[0]["cells"]["id"][mark["cell"]] for mark in marks if number in mark["findings"]]
+    return place if place in cells else next(iter(cells), "")
 
 
 def _write_measures(data: Path, found: list[tuple[dict[str, Any], Measure]]) -> list[dict[str, Any]]:
