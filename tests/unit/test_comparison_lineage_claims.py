@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from compared_models import UP, name, weights
-from test_comparison_lineage import Models, relations, told, tuned
+from test_comparison_lineage import Models, mixed, relations, told, tuned
 
 from weight_atlas.comparison.kinship import (
     COPY_PRUNED,
@@ -27,6 +27,10 @@ def rearranged(tensors, origins):
             if f".layers.{origin}." in key:
                 made[key.replace(f".layers.{origin}.", f".layers.{place}.")] = value.clone()
     return made
+
+
+def multiplied(tensors, factor):
+    return {key: value.float() * factor for key, value in tensors.items()}
 
 
 def per_row(value):
@@ -56,7 +60,14 @@ def models(tmp_path_factory):
         "nan": {key: value * (float("nan") if key == name(0, UP) else 1) for key, value in base.items()},
         "zero": {key: value * 0 for key, value in base.items()},
         "pieces": {key: (one if ".2." in key or ".3." in key else two)[key] for key in base},
+        # Training that moves norms by more than what it adds: without weight decay, and with much.
+        **{f"{called}_grown": multiplied(tensors, 1.0005) for called, tensors in (("one", one), ("two", two))},
+        **{f"{called}_decayed": multiplied(tensors, 0.99) for called, tensors in (("one", one), ("two", two))},
     }
+    chosen["after_grown"] = multiplied(tuned(3, chosen["one_grown"], 0.01), 1.0005)
+    chosen["after_decayed"] = multiplied(tuned(3, chosen["one_decayed"], 0.01), 0.99)
+    # Of one and a model that is not there.
+    chosen["merge"] = mixed([(0.5, one), (0.5, tuned(4, base, 0.01))])
     for called, tensors in chosen.items():
         made.profile(called, tensors, num_hidden_layers=LAYERS)
     for called, origins in {
@@ -69,7 +80,17 @@ def models(tmp_path_factory):
     return made.made
 
 
-@pytest.mark.parametrize("names", [("base", "one", "after"), ("after", "base", "one"), ("one", "after", "base")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("base", "one", "after"),
+        ("after", "base", "one"),
+        ("one", "after", "base"),
+        ("base", "one_grown", "after_grown"),
+        ("base", "one_decayed", "after_decayed"),
+        ("base", "one", "merge"),
+    ],
+)
 def test_of_a_line_the_middle_is_no_beginning_of_both(models, names):
     _, texts = told(models, *names)
     assert len(texts) == 2 and all(UNKNOWN in text for text in texts)
@@ -86,9 +107,15 @@ def test_the_growth_tells_what_was_added(models):
     assert pair.growth == pytest.approx(exact, rel=0.05)
 
 
-def test_a_star_has_its_centre(models):
-    _, texts = told(models, "one", "two", "base")
-    assert [text[: text.index(":")] for text in texts] == ["one is a fine-tune of base", "two is a fine-tune of base"]
+@pytest.mark.parametrize("trained", ["", "_grown", "_decayed"])
+def test_a_star_has_its_centre(models, trained):
+    found, texts = told(models, f"one{trained}", f"two{trained}", "base")
+    sign = found.pairs.growth[found.pairs.b == "base"]
+    assert (sign > 0).all() == (trained == "_decayed") and (sign < 0).all() == (trained != "_decayed")
+    assert [text[: text.index(":")] for text in texts] == [
+        f"one{trained} is a fine-tune of base",
+        f"two{trained} is a fine-tune of base",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,8 @@ from weight_atlas.errors import AtlasError
 
 # Two models lie this much farther from each other than from a third that both were tuned from; sqrt 2 by chance.
 OWN_WAYS = 1.15
-# A model has something added to another where its growth is 1, up to this, or up to so many deviations of chance, which
-# may be no larger than the third.
-NEAR_ONE, GROWTH_DEVIATIONS, GROWTH_TOLD = 0.5, 2.0, 0.5
+# A norm has grown or shrunk beyond chance: by at least so many deviations.
+GROWTH_DEVIATIONS = 2.0
 TOLD_COLUMNS = ["model", "text", "value", "null_value"]
 PAIR_COLUMNS = [*[each.name for each in fields(Kinship)], "text"]
 
@@ -122,25 +121,26 @@ def centre(family: Sequence[str], found: dict[tuple[str, str], Kinship], others:
 
     others: members that come from others, copies and merges: they are no centre. Models that were tuned from one each
     in its own way lie farther from each other than from it; tuned alike they do not. In a line of three, the middle one
-    has the same distances: but what comes after it has something added, and what came before lacks what was added to
-    it, which the norms tell, unless they were made smaller meanwhile.
+    has the same distances. But training makes norms larger, or with weight decay smaller, and that all along a line:
+    beside its middle one lies one of a larger norm and one of a smaller.
     """
     own = [name for name in family if name not in others]
     if len(own) == 1:
         return own[0]
     for name in own if len(own) > 2 else ():
-        away = {other: _between(name, other, found).sign_distance for other in own if other != name}
-        if all(_added(name, _between(name, other, found)) for other in away) and all(
-            _between(x, y, found).sign_distance > OWN_WAYS * max(away[x], away[y]) for x, y in combinations(away, 2)
+        pairs = {other: _between(name, other, found) for other in own if other != name}
+        if {_norm_moved(name, pair) for pair in pairs.values()} in ({1}, {-1}) and all(
+            _between(x, y, found).sign_distance > OWN_WAYS * max(pairs[x].sign_distance, pairs[y].sign_distance)
+            for x, y in combinations(pairs, 2)
         ):
             return name
     return None
 
 
-def _added(name: str, pair: Kinship) -> bool:
-    """Whether the other of two is this model with something added that has nothing to do with it."""
+def _norm_moved(name: str, pair: Kinship) -> int:
+    """Whether the norm of the other of two is larger (1) or smaller (-1) than this one's, beyond chance; else 0."""
     growth = pair.growth if pair.a == name else -pair.growth
-    return pair.growth_error <= GROWTH_TOLD and abs(growth - 1) <= max(NEAR_ONE, GROWTH_DEVIATIONS * pair.growth_error)
+    return int(np.sign(growth)) if abs(growth) > GROWTH_DEVIATIONS * pair.growth_error else 0
 
 
 def _told(
