@@ -1,7 +1,7 @@
 """PyTorch checkpoints (.bin, .pt, .pth, .ckpt): indexed from their archive, then read tensor by tensor."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,12 +36,14 @@ class _Place:
 class PickleStore:
     """The tensors of one or several PyTorch files; entries: name -> TensorEntry.
 
-    key: dotted path to the state dict inside the files, for example "model_state_dict".
+    key: dotted path to the state dict inside the files, for example "model_state_dict". sparse: the parts of tensors of
+    a sparse layout, which are not read as one, where the store is made by `of`: see _sparse_parts.
     """
 
     def __init__(self, folder: Path, shards: Sequence[str], index: str | None = None, key: str | None = None):
         self.folder = folder
         self.entries: dict[str, TensorEntry] = {}
+        self.sparse: dict[str, PickleStore] = {}
         self._places: dict[str, _Place] = {}
         for shard in shards:
             for entry, place in _indexed(folder / shard, key):
@@ -52,11 +54,13 @@ class PickleStore:
             check_index(folder / index, self.entries)
 
     @classmethod
-    def of(cls, path: Path, found: Iterable[tuple[TensorEntry, _Place]]) -> "PickleStore":
+    def of(cls, path: Path, tensors: dict[str, "torch.Tensor"], archive: Archive) -> "PickleStore":
         """The tensors of one file that are found already."""
         store = cls(path.parent, [])
-        for entry, place in found:
+        for entry, place in _entries(tensors, archive, path):
             store.entries[entry.name], store._places[entry.name] = entry, place
+        parts = {name: _sparse_parts(tensor) for name, tensor in tensors.items()}
+        store.sparse = {name: cls.of(path, each, archive) for name, each in parts.items() if each}
         return store
 
     def read(self, name: str, rows: slice | None = None) -> "torch.Tensor":
@@ -107,6 +111,25 @@ def _entries(tensors: dict[str, "torch.Tensor"], archive: Archive, path: Path) -
         plain = tensor.is_contiguous() and not (place.conjugated or place.negated)
         offset = place.storage + place.first * tensor.element_size() if plain else -1
         yield TensorEntry(name, dtype, tuple(tensor.shape), path.name, tensor.nbytes, offset=offset), place
+
+
+def _sparse_parts(tensor: "torch.Tensor") -> dict[str, "torch.Tensor"]:
+    """The dense tensors that one of a sparse layout consists of, by the names of torch's methods; {} of another.
+
+    torch.sparse_coo: indices (sparse dimensions, n), values (n, dense dimensions ...). The compressed layouts:
+    crow_indices and col_indices, or ccol_indices and row_indices, and values (n, block ...).
+    """
+    import torch
+
+    if tensor.is_nested or tensor.is_meta:
+        return {}
+    if tensor.layout == torch.sparse_coo:
+        return {"indices": tensor._indices(), "values": tensor._values()}
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return {name: getattr(tensor, name)() for name in ("crow_indices", "col_indices", "values")}
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return {name: getattr(tensor, name)() for name in ("ccol_indices", "row_indices", "values")}
+    return {}
 
 
 def _unreadable(tensor: "torch.Tensor", names: dict["torch.dtype", str], archive: Archive) -> str:
@@ -205,7 +228,7 @@ def stores_of(path: Path) -> dict[str | None, PickleStore]:
     if outermost := _tensors(archive.content) or _alone(archive.content):
         found[None] = outermost
     found |= {key: _tensors(value) for key, value in _dictionaries(archive.content)}
-    return {key: PickleStore.of(path, _entries(tensors, archive, path)) for key, tensors in found.items()}
+    return {key: PickleStore.of(path, tensors, archive) for key, tensors in found.items()}
 
 
 def _offer(content: Any) -> str:

@@ -57,7 +57,8 @@ class Table(Settings):
     sparse: Annotated[list[Text], Field(min_length=3, max_length=3)] | None = Field(
         None,
         description="Names of the tensors of a sparse table: row (token), column and value of each entry; null: found "
-        "by their usual names where there is no tensor `key`.",
+        "by their usual names where there is no tensor `key`. A tensor of one of torch's sparse layouts is read by its "
+        "own name.",
     )
     reduce: Literal["norm", "max", "min", "mean", "absmax", "sum"] | None = Field(
         None, description="What is made of a token's row where the tensor is a table: norm is the L2 norm."

@@ -17,6 +17,7 @@ from weight_atlas.paths import user_path
 from weight_atlas.settings.token_weights import Table
 from weight_atlas.token_weights.best_tokens import BestTokens
 from weight_atlas.token_weights.byte_floats import ByteFloats, byte_floats
+from weight_atlas.token_weights.sparse_layout import sparse_layout
 from weight_atlas.token_weights.sparse_table import MOST_ROWS, SparseTable, sparse_table
 
 USUAL = "token_weights"
@@ -44,7 +45,7 @@ def read_token_weights(path: Path, settings: Table, top: int) -> TokenWeights:
     """
     tensors = tensors_of(path)
     sparse = sparse_table(path, tensors, settings)
-    read = _of_table(_dense(path, settings, tensors) if sparse is None else sparse, settings, top, path)
+    read = _of_table(_named(path, settings, tensors) if sparse is None else sparse, settings, top, path)
     if settings.mask_key is None:
         return read
     marked = _mask(named_tensor(path, settings.mask_key, "token_mask", tensors), len(read.weights))
@@ -52,13 +53,13 @@ def read_token_weights(path: Path, settings: Table, top: int) -> TokenWeights:
     return TokenWeights(read.weights, kept, read.made_of, read.best)
 
 
-def _dense(path: Path, settings: Table, tensors: dict[str, NamedTensor]) -> NamedTensor | ByteFloats:
+def _named(path: Path, settings: Table, tensors: dict[str, NamedTensor]) -> Stored:
     tensor = named_tensor(path, settings.key, USUAL, tensors)
-    return byte_floats(tensor, path, tensors, settings) or tensor
+    return sparse_layout(tensor) or byte_floats(tensor, path, tensors, settings) or tensor
 
 
 def _mask(tensor: NamedTensor, size: int) -> np.ndarray:
-    values = tensor.values().reshape(-1)
+    values = (sparse_layout(tensor) or tensor).values().reshape(-1)
     if len(values) != size:
         raise AtlasError(
             f"the mask {tensor.name} has {len(values)} entries, and there are {size} weights",

@@ -76,15 +76,26 @@ def sparse_table(path: Path, tensors: dict[str, NamedTensor], settings: Table) -
             where=path,
             remedy="name the tensors of rows, columns and values in `sparse`",
         )
-    if len(row) and not all(_whole(each) for each in (row, column)):
+    if not all(whole(each) for each in (row, column)):
         raise AtlasError(
             f"rows and columns of the sparse table {name} are no whole numbers from 0",
             where=path,
             remedy="name them in the order rows, columns, values in `sparse`",
         )
+    said = next((tensors[name].values().reshape(-1) for name in SHAPE if name in tensors), None)
+    return table_of_entries(path, name, said, row, column, data)
+
+
+def table_of_entries(
+    path: Path, name: str, shape: np.ndarray | None, row: np.ndarray, column: np.ndarray, data: np.ndarray
+) -> SparseTable:
+    """The table of entries (n,) in any order, whose rows and columns are whole numbers from 0; shape: as the file says.
+
+    AtlasError for a shape that the entries contradict, and for one beyond any vocabulary.
+    """
     order = np.argsort(row, kind="stable")
     row, column, data = row[order].astype(np.int64), column[order].astype(np.int64), data[order]
-    return SparseTable(name, _shape(path, tensors, row, column), row, column, data)
+    return SparseTable(name, _shape(path, shape, row, column), row, column, data)
 
 
 def _usual(tensors: dict[str, NamedTensor]) -> list[NamedTensor] | None:
@@ -110,15 +121,15 @@ class _Half:
         return self.tensor.values()[self.number]
 
 
-def _whole(numbers: np.ndarray) -> bool:
+def whole(numbers: np.ndarray) -> bool:
+    """Whether all are whole numbers from 0."""
     return bool(np.isfinite(numbers).all() and (numbers >= 0).all() and (numbers == np.floor(numbers)).all())
 
 
-def _shape(path: Path, tensors: dict[str, NamedTensor], row: np.ndarray, column: np.ndarray) -> tuple[int, int]:
+def _shape(path: Path, said: np.ndarray | None, row: np.ndarray, column: np.ndarray) -> tuple[int, int]:
     """The shape that the file says, or that of the places that have an entry."""
     least = (int(row.max(initial=-1)) + 1, int(column.max(initial=-1)) + 1)
-    said = next((tensors[name].values().reshape(-1) for name in SHAPE if name in tensors), None)
-    shape = least if said is None else tuple(int(size) for size in said) if _whole(said) else ()
+    shape = least if said is None else tuple(int(size) for size in said) if whole(said) else ()
     if len(shape) != 2 or shape[0] < least[0] or shape[1] < least[1]:
         raise AtlasError(
             f"a sparse table of the shape {list(shape)} with an entry at row {least[0] - 1}, column {least[1] - 1}",
