@@ -141,7 +141,7 @@ def test_a_comparison_adds_its_pair_once_and_states_its_findings(command, tmp_pa
         "comparison/demo-vs-tuned.json": json.dumps(summary),
         "comparison/demo-vs-tuned/tensors.csv": changed,
     }
-    for arguments in (("bundled:demo", "tuned"), ("--model1", "demo", "--model2", "tuned"), ("tuned", "demo")):
+    for arguments in (("bundled:demo", "tuned"), ("--model1", "demo", "--model2", "tuned")):
         code, out, asked = command("compare", *arguments, "--fail-on", "notable", files=made)
         assert code == 2 and asked == ["comparison/demo-vs-tuned.csv"]
         assert "demo -> tuned: edited" in out and "tuned is demo but for one tensor" in out
@@ -149,6 +149,44 @@ def test_a_comparison_adds_its_pair_once_and_states_its_findings(command, tmp_pa
         assert "by chance" in out
     assert document()["pairs"] == {"demo-vs-tuned": ["demo", "tuned"]}
     assert command("compare", "demo", "demo")[0].startswith("error: a model compared with itself")
+
+
+def test_the_other_way_round_is_a_comparison_of_its_own(command, tmp_path):
+    (tmp_path / "tuned").mkdir()
+    whole = {"relation": "edited", "whole": {}, "findings": []}
+    made = {
+        "comparison/demo-vs-tuned.json": json.dumps({"a": "demo", "b": "tuned", **whole}),
+        "comparison/tuned-vs-demo.json": json.dumps({"a": "tuned", "b": "demo", **whole}),
+    }
+    command("compare", "bundled:demo", "tuned", files=made)
+    before = Path("weight-atlas.yaml").read_text()
+    assert command("compare", "tuned", "demo", "--dry-run", files=made)[2] == ["comparison/tuned-vs-demo.csv"]
+    assert Path("weight-atlas.yaml").read_text() == before
+    code, out, asked = command("compare", "tuned", "demo", files=made)
+    assert code == 0 and asked == ["comparison/tuned-vs-demo.csv"]
+    assert "tuned -> demo: edited" in out and "demo -> tuned" not in out
+    assert "demo -> tuned: edited" in command("compare", "demo", "tuned", files=made)[1]
+    assert document()["pairs"] == {"demo-vs-tuned": ["demo", "tuned"], "tuned-vs-demo": ["tuned", "demo"]}
+
+
+@pytest.mark.parametrize("pairs", ["all", "{base: demo}"])
+def test_pairs_that_are_not_named_keep_their_order(command, tmp_path, pairs):
+    (tmp_path / "tuned").mkdir()
+    models = "{demo: {source: 'bundled:demo'}, tuned: {source: tuned}}"
+    Path("weight-atlas.yaml").write_text(f"models: {models}\npairs: {pairs}\n")
+    assert command("compare", "demo", "tuned")[2] == ["comparison/demo-vs-tuned.csv"]
+    error, _, asked = command("compare", "tuned", "demo")
+    assert "leaves out tuned -> demo" in error and "it has demo -> tuned: ask for that" in error and not asked
+
+
+def test_a_name_that_another_pair_has_is_not_taken_from_it(command, tmp_path):
+    (tmp_path / "tuned").mkdir()
+    models = "{demo: {source: 'bundled:demo'}, tuned: {source: tuned}}"
+    Path("weight-atlas.yaml").write_text(
+        f"models: {models}\npairs: {{demo-vs-tuned: [tuned, demo], base: [tuned, demo]}}\n"
+    )
+    assert command("compare", "demo", "tuned")[2] == ["comparison/demo-vs-tuned-2.csv"]
+    assert document()["pairs"]["demo-vs-tuned"] == ["tuned", "demo"]
 
 
 def test_a_series_is_models_revisions_or_a_pattern(command, tmp_path):

@@ -42,7 +42,8 @@ def compare(
     """Compare two models: what one is of the other, what changed, where and how much, beside what chance gives.
 
     Shapes, types and formats may differ: a fine-tune, a checkpoint, a quantized copy, a merge, an adapter, a stranger.
-    Of the methods that are named, what they find in both stands side by side.
+    Of the methods that are named, what they find in both stands side by side. `compare B A` is another comparison, of
+    the change from B to A, and stands beside the first.
 
     ```
     weight-atlas compare ./base ./finetuned
@@ -64,21 +65,23 @@ def compare(
 
 
 def _pair(project: Project, names: list[str]) -> str:
-    """The name of a pair in the project, to which it is added unless it is there already, in either order."""
+    """The name of a pair in the project, to which it is added unless it is there already, in this order."""
     from weight_atlas.comparison.choices import BETWEEN, pairs_of
 
     known = pairs_of(project.configured(), FILE)
-    for order in (names, names[::-1]):
-        for name, models in known.items():
-            if models == order:
-                return name
+    for name, models in known.items():
+        if models == names:
+            return name
     given = project.document.get("pairs")
-    if given is not None and (given == "all" or "base" in given):
+    if given is not None and (given == "all" or isinstance(given.get("base"), str)):
+        other = f"it has {names[1]} -> {names[0]}: ask for that, or " if names[::-1] in known.values() else ""
         raise AtlasError(
-            f"`pairs` leaves out {names[0]} and {names[1]}", where=project.path,
-            remedy="write the pairs by name there: pairs: {name: [a, b]}",
+            f"`pairs` leaves out {names[0]} -> {names[1]}", where=project.path,
+            remedy=f"{other}write the pairs by name there: pairs: {{name: [a, b]}}",
         )  # fmt: skip
-    name = BETWEEN.join(names)
+    wanted = BETWEEN.join(names)
+    free = (wanted if number < 2 else f"{wanted}-{number}" for number in range(1, len(known) + 2))
+    name = next(each for each in free if each not in known)
     project.set_entry("pairs", name, names)
     project.configured()
     return name
