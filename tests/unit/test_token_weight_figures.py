@@ -1,5 +1,7 @@
 """Figures of token weights: they draw what is in the tables, of odd vectors too."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -49,6 +51,31 @@ def test_six_panels_show_the_tables():
 def test_odd_vectors_are_drawn(weights, counts):
     panels(weights, counts)[0].draw_without_rendering()
     weight_histogram(np.asarray(weights, float), "weight").draw_without_rendering()
+
+
+@pytest.mark.parametrize(
+    ("weights", "counts"),
+    [
+        (np.full(60, 1.0), np.arange(40, 100)),
+        pytest.param(np.linspace(2, 9, 60), np.full(60, 7), marks=pytest.mark.slow),
+        pytest.param(np.r_[np.ones(59), 1 + 1e-7], np.arange(60) % 4, marks=pytest.mark.slow),
+        pytest.param(np.linspace(1e-5, 4e-5, 60), np.arange(60), marks=pytest.mark.slow),
+    ],
+    ids=["constant", "below a decade", "all but constant", "small"],
+)
+def test_labels_of_ticks_stand_apart_and_are_whole_numbers_of_the_axis(weights, counts):
+    for figure in (panels(weights, counts)[0], weight_histogram(weights, "weight")):
+        figure.draw_without_rendering()
+        panel_axes = [each for axis in figure.axes for each in (axis, *axis.child_axes)]
+        for axis in (each for panel in panel_axes if panel.axison for each in (panel.xaxis, panel.yaxis)):
+            low, high = sorted(axis.get_view_interval())
+            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+            labels = [tick.label1 for tick in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
+            boxes = [label.get_window_extent() for label in labels]
+            assert len(labels) >= 2 and not any(
+                first.overlaps(second) for first, second in itertools.combinations(boxes, 2)
+            ), [label.get_text() for label in labels]
+            assert "+" not in axis.get_offset_text().get_text()
 
 
 def test_nothing_to_draw_is_a_message():

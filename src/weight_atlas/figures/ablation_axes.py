@@ -85,6 +85,12 @@ def upright_log_axis(axis: Axes, low: float, high: float) -> None:
     _few_ticks(axis.yaxis, low, high)
 
 
+def few_log_ticks(axis: Axis) -> None:
+    """As log_axis, of an axis that is logarithmic already and whose limits are final."""
+    low, high = sorted(axis.get_view_interval())
+    _few_ticks(axis, float(low), float(high))
+
+
 def _few_ticks(axis: Axis, low: float, high: float) -> None:
     axis.set_major_locator(FixedLocator(_ticks(low, high)))
     axis.set_minor_locator(NullLocator())

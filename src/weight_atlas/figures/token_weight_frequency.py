@@ -9,8 +9,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from weight_atlas.figures.ablation_axes import few_log_ticks
 from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, PALETTE, SEQUENTIAL, message, subplots
-from weight_atlas.figures.token_weights import bins_of_weights
+from weight_atlas.figures.token_weights import bins_of_weights, few_ticks
 from weight_atlas.figures.vocabulary import printable
 from weight_atlas.figures.weights import value_cdf_axes
 
@@ -125,6 +126,7 @@ def _scatter(axis: Axes, used: pd.DataFrame, line: tuple[float, float], threshol
     _weight_axis(axis, used["weight"].to_numpy())
     _count_axis(axis)
     axis.set(title="Weight against frequency", ylabel=label)
+    _few_ticks(axis)
     _legend(axis, 3)
 
 
@@ -156,10 +158,18 @@ def _weight_axis(axis: Axes, weights: np.ndarray) -> None:
     if weights.min() > 0:
         if weights.max() > 3 * weights.min():
             axis.set_yscale("log")
-            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     elif size.max() > 8 * float(np.quantile(size, 0.9)):
         axis.set_yscale("symlog", linthresh=10 ** np.floor(np.log10(middle)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _few_ticks(axis: Axes) -> None:
+    """Ticks of a panel of weights over counts, whose limits are final."""
+    few_log_ticks(axis.xaxis)
+    if axis.get_yscale() == "log":
+        few_log_ticks(axis.yaxis)
+    elif axis.get_yscale() == "linear":
+        axis.ticklabel_format(axis="y", useOffset=False)
 
 
 def _histograms(axis: Axes, used: pd.DataFrame, threshold: int, label: str) -> None:
@@ -179,9 +189,12 @@ def _histograms(axis: Axes, used: pd.DataFrame, threshold: int, label: str) -> N
     far = max(weights.max() - high, low - weights.min()) > 4 * (high - low)
     bins_of_weights(lower, weights[(weights >= low) & (weights <= high)] if far else weights)
     lower.set_xlabel(f"{label}, without the outer 0.1 %" if far else label)
+    few_ticks(lower, 5)
+    few_log_ticks(upper.xaxis)
     for each in (upper, lower):
         each.set_yscale("log")
         each.set_ylabel("tokens")
+        few_log_ticks(each.yaxis)
 
 
 def _coverage(axis: Axes, used: pd.DataFrame) -> None:
@@ -196,6 +209,7 @@ def _coverage(axis: Axes, used: pd.DataFrame) -> None:
     axis.set_ylim(0, 1.02)
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.set(title="Coverage, most frequent first", xlabel="rank", ylabel="share of the corpus")
+    few_log_ticks(axis.xaxis)
     axis.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none")
 
 
@@ -231,6 +245,7 @@ def _outliers(axis: Axes, used: pd.DataFrame, outliers: pd.DataFrame, threshold:
     _weight_axis(axis, used["weight"].to_numpy())
     _count_axis(axis)
     axis.set(title=f"High weight, less than {threshold:,} times", ylabel=label)
+    _few_ticks(axis)
     _legend(axis, 3)
     texts = [printable(token, 12) or f"id {id}" for token, id in zip(outliers["token"], outliers["id"], strict=True)]
     if texts:

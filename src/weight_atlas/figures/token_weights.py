@@ -6,10 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from weight_atlas.figures.ablation_axes import few_log_ticks
 from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, PALETTE, message, subplots
 from weight_atlas.figures.vocabulary import printable
+from weight_atlas.token_weights.statistics import BINS, histogram
 
-BINS = 100
 _COUNT = FuncFormatter(lambda value, _: f"{value:,.0f}")
 _MOST_LABELS = 12
 
@@ -35,20 +36,28 @@ def weight_histogram(weights: np.ndarray, label: str) -> Figure:
         for value, name, style in ((finite.mean(), "mean", "-"), (np.median(finite), "median", "--")):
             axis.axvline(value, color=ACCENT, linestyle=style, linewidth=1.2, label=f"{name} {value:.4g}")
         axis.set_xlabel(label)
-        axis.xaxis.set_major_locator(MaxNLocator(6))
+        few_ticks(axis, 6)
         axis.legend(loc="upper right")
         axis.margins(y=0.15)
+    few_log_ticks(full.yaxis)
     return figure
 
 
 def bins_of_weights(axis: Axes, weights: np.ndarray) -> None:
     """Draw weights in 100 bins; equal ones as one bar."""
-    low, high = float(weights.min()), float(weights.max())
-    if high - low <= BINS * np.spacing(max(abs(low), abs(high))):
-        pad = max(abs(low) * 1e-3, 1e-3)
-        low, high = low - pad, high + pad
-    counts, edges = np.histogram(weights, BINS, (low, high))
+    counts, edges = histogram(weights, BINS)
     axis.stairs(counts, edges, fill=True, color=NEUTRAL, alpha=0.6)
+
+
+def few_ticks(axis: Axes, most: int) -> None:
+    """At most so many intervals on an x axis of weights, fewer where their numbers are long, as of a narrow range.
+
+    No number is left out of the labels to stand apart from them.
+    """
+    low, high = axis.get_xlim()
+    narrow = high - low < 0.01 * max(abs(low), abs(high))
+    axis.xaxis.set_major_locator(MaxNLocator(3 if narrow else most))
+    axis.ticklabel_format(axis="x", useOffset=False)
 
 
 def evolution_panels(course: pd.DataFrame, moved: pd.DataFrame, label: str) -> Figure:
