@@ -9,8 +9,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from weight_atlas.figures.ablation_axes import few_log_ticks
 from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, PALETTE, message, subplots
 from weight_atlas.figures.vocabulary import printable
-from weight_atlas.token_weights.statistics import BINS, histogram
 
+BINS = 100
 _COUNT = FuncFormatter(lambda value, _: f"{value:,.0f}")
 _MOST_LABELS = 12
 
@@ -45,7 +45,11 @@ def weight_histogram(weights: np.ndarray, label: str) -> Figure:
 
 def bins_of_weights(axis: Axes, weights: np.ndarray) -> None:
     """Draw weights in 100 bins; equal ones as one bar."""
-    counts, edges = histogram(weights, BINS)
+    low, high = float(weights.min()), float(weights.max())
+    if high - low <= BINS * np.spacing(max(abs(low), abs(high))):
+        pad = max(abs(low) * 1e-3, 1e-3)
+        low, high = low - pad, high + pad
+    counts, edges = np.histogram(weights, BINS, (low, high))
     axis.stairs(counts, edges, fill=True, color=NEUTRAL, alpha=0.6)
 
 
