@@ -1,5 +1,9 @@
 """The command `weight-atlas`."""
 
+import json
+import os
+import signal
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -101,3 +105,39 @@ def test_estimate_has_one_message_for_what_is_wrong(command, tmp_path, text, arg
         config.write_text(text)
     code, _, wrong = command("estimate", str(config), *arguments)
     assert code == 1 and all(part in wrong for part in parts), wrong
+
+
+@pytest.mark.parametrize("arguments", [("snakefile",), ("scan", "x", "--json")])
+def test_a_reader_that_left_ends_it_silently_as_unix_tools_end(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    called = [sys.executable, "-m", "weight_atlas", *arguments]
+    done = subprocess.run(called, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("scan", "x"),
+        ("scan", "bundled:demo", "--methods", "spectrl"),
+        ("scan", "bundled:demo", "--thresholds", "none.yaml"),
+        ("scan", "bundled:demo", "--workers", "0"),
+        ("compare", "bundled:demo", "bundled:demo"),
+        ("lineage", "bundled:demo"),
+        ("series", "none/*"),
+        ("inspect", "x"),
+        ("check",),
+        ("why", "none.csv"),
+        ("snakefile",),  # which has no --json
+    ],
+    ids=" ".join,
+)
+def test_with_json_an_error_before_a_run_is_the_document(command, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, out, wrong = command(*arguments, "--json")
+    assert code == 1 and wrong.startswith("error: ")
+    found = json.loads(out)
+    assert found == {"schema": 1, "models": [], "failures": [{"message": wrong[7:], "step": "", "logs": []}]}
+    assert command(*arguments)[1] == "" or arguments == ("snakefile",)

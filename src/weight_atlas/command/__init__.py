@@ -1,7 +1,12 @@
 """The command `weight-atlas`: what an installation can do from a shell."""
 
+import os
+import signal
 import sys
+from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
+from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -50,22 +55,58 @@ def application(called: str | None) -> App:
 
 
 def main() -> None:
-    """Run the command line; an error ends in one message and exit code 1."""
+    """Run the command line; an error ends in one message and exit code 1.
+
+    With --json an error is a JSON document on standard output, too. Where nobody reads that any more, as after
+    `| head`, the process ends by SIGPIPE, as those of Unix tools do.
+    """
     try:
-        application(sys.argv[1] if sys.argv[1:] else None)(sys.argv[1:], exit_on_error=False, print_error=False)
+        try:
+            _run(sys.argv[1:])
+        finally:
+            if sys.stdout is not None:  # it was closed before this process began
+                sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGPIPE)
+    except OSError as error:  # a full disk below standard output
+        if (message := explained(error, Path("standard output"))) is None:
+            raise
+        _discard_output()
+        sys.exit(f"error: {message}")
+
+
+def _run(arguments: list[str]) -> None:
+    try:
+        application(arguments[0] if arguments else None)(arguments, exit_on_error=False, print_error=False)
     except AtlasError as error:
-        sys.exit(f"error: {error}")
+        _fail(str(error), arguments)
     except CycloptsError as error:
-        sys.exit(f"error: {_explained(error)}")
-    except BrokenPipeError:  # into a pager that was left, or head
-        sys.stderr.close()
-        sys.exit(1)
+        _fail(str(_explained(error)), arguments)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         if (message := explained(error)) is None:
             raise
-        sys.exit(f"error: {message}")
+        _fail(str(message), arguments)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _fail(message: str, arguments: list[str]) -> NoReturn:
+    if "--json" in arguments:
+        from weight_atlas.command.engine import Failure
+        from weight_atlas.command.formats import as_json
+
+        print(as_json([], [Failure(message)]), end="")
+    sys.exit(f"error: {message}")
+
+
+def _discard_output() -> None:
+    """Have what standard output still holds go nowhere, lest the interpreter complains at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explained(error: CycloptsError) -> AtlasError:

@@ -104,6 +104,8 @@ def conclude(project: Project, results: Sequence[Result], outcome: Outcome, opti
     if options.thresholds is not None:
         thresholds = read_thresholds(options.thresholds)
         results = [held_to(thresholds, result, project) for result in results]
+    # Before anything is printed: whoever reads that may leave, and an error is to be the one document of --json.
+    write_outputs(options.output, results, outcome.failures)
     if options.json:
         sys.stdout.write(as_json(results, outcome.failures))
     else:
@@ -111,7 +113,6 @@ def conclude(project: Project, results: Sequence[Result], outcome: Outcome, opti
             print_result(result, quiet=options.quiet)
         if results and not options.quiet:
             print_lines([f"{project.results}: all numbers and figures; {project.path}: what was asked for"])
-    write_outputs(options.output, results, outcome.failures)
     if outcome.code:
         sys.exit(FAILED)
     if any(exceeded(result.worst, options.fail_on) for result in results):

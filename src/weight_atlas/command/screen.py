@@ -17,9 +17,16 @@ STYLES = {"critical": "bold red", "notable": "yellow", "info": "cyan"}
 _MOST_PLACES = 3
 
 
+class _Screen(Console):
+    """A console whose reader may leave: that ends the process in one way, whatever was being printed."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(*, error: bool = False) -> Console:
     """Standard output, or standard error; without colour where it is no terminal."""
-    return Console(file=sys.stderr if error else sys.stdout, highlight=False)
+    return _Screen(file=sys.stderr if error else sys.stdout, highlight=False)
 
 
 def plain(text: object) -> str:
