@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -180,6 +181,39 @@ def test_thresholds_accept_grade_and_limit(project, result, tmp_path):
     assert (broken["value"], broken["null_value"]) == (1e9, 150)
     assert "there is no sparsity/{model}.csv" in missing["text"]
     assert exceeded(held.worst, "critical") and not exceeded("notable", "critical") and exceeded("notable", "info")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "ids", "grade"),
+    [
+        ([100, "", 200], ["no_number"], "info"),
+        (["nan", 100, 200], ["no_number"], "info"),
+        ([1e9, "nan", ""], ["condition", "no_number"], "critical"),
+        (["inf", 100, 200], ["condition"], "critical"),
+        (["", "nan", ""], ["no_number"], "critical"),
+        ([100, 200, 300], [], None),
+    ],
+)
+def test_rows_without_a_number_pass_no_limit_unsaid(project, result, tmp_path, numbers, ids, grade):
+    path = tmp_path / "thresholds.yaml"
+    path.write_text("limits: {effective_rank.condition: {most: 1000, least: 1}}")
+    rows = "".join(f"t{row},W_Q,{number}\n" for row, number in enumerate(numbers))
+    (tmp_path / "results/effective_rank/m.csv").write_text(f"id,role,condition\n{rows}")
+    held = held_to(read_thresholds(path), replace(result, findings=[]), project)
+    assert [each["id"].rpartition(".")[2] for each in held.findings] == ids and held.worst == grade
+    assert len(json.loads(as_json([held], []))["models"][0]["findings"]) == len(ids)
+    if "no_number" in ids:
+        told = next(each for each in held.findings if each["id"].endswith("no_number"))
+        without = [row for row, number in enumerate(numbers) if number in ("", "nan")]
+        assert told["evidence"]["rows"] == without and told["places"] == [f"t{row}" for row in without]
+        assert f"{len(without)} of 3 have no number, and are held to no limit: t{without[0]}" in told["text"]
+
+
+def test_a_limit_that_holds_nothing_says_why(project, result, tmp_path):
+    path = tmp_path / "thresholds.yaml"
+    path.write_text("limits: {heavy_tail.alpha: {least: 2}, effective_rank.erank: {least: 1, roles: [W_down]}}")
+    texts = [each["text"] for each in held_to(read_thresholds(path), replace(result, findings=[]), project).findings]
+    assert "does not apply: no matrices here" in texts[0] and "has no row of W_down" in texts[1]
 
 
 @pytest.mark.parametrize(

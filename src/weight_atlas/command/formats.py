@@ -26,7 +26,7 @@ def as_json(results: Sequence[Result], failures: Iterable[Failure]) -> str:
             "model": result.name,
             "source": result.source,
             **result.facts,
-            "findings": result.findings,
+            "findings": [_finite_row(each) for each in result.findings],
             "tables": [_table(table) for table in result.tables],
             "extracts": [
                 {"title": each.title, "file": each.file, "rows": [_finite_row(row) for row in each.rows]}

@@ -87,7 +87,7 @@ def result_of(project: Project, name: str, analyses: Iterable[str], most: int) -
     analyses = list(analyses)
     skipped, missing, tables = {}, [], []
     for analysis in analyses:
-        reason = _reason(project, name, analysis)
+        reason = reason_in(project.results / analysis / f"{name}.csv")
         if reason is not None:
             skipped[analysis] = reason
     for wanted in RANKED:
@@ -183,9 +183,8 @@ def _facts(project: Project, name: str) -> Row:
     }
 
 
-def _reason(project: Project, name: str, analysis: str) -> str | None:
-    """Why an analysis does not apply to a model, if it does not."""
-    path = project.results / analysis / f"{name}.csv"
+def reason_in(path: Path) -> str | None:
+    """Why an analysis does not apply, if that is all that its table says."""
     if not path.exists():
         return None
     with path.open(encoding="utf-8", newline="") as file:
