@@ -20,6 +20,7 @@ from weight_atlas.tokens.sources import kind_of
 _ROWS = 256  # of a parquet file in memory at once
 _LONGEST_CELL = 2**31 - 1
 _LONGEST_LINE, _LONGEST_TEXT = 1 << 30, 1 << 32  # bytes of one document
+_PART = 1 << 20  # bytes
 _NO_UTF8 = re.compile("[\udc80-\udcff]")  # how bytes that are not UTF-8 are kept in a text
 
 
@@ -55,7 +56,10 @@ def rows_of(share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
 def _text(path: Path, share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
     refuse_huge(path, _LONGEST_TEXT)
     with opened(path, progress) as file:
-        content = file.read(_LONGEST_TEXT + 1)
+        content = bytearray()
+        # In parts: a read takes the memory that it may need at most.
+        while len(content) <= _LONGEST_TEXT and (part := file.read(_PART)):
+            content += part
     if len(content) > _LONGEST_TEXT:
         what = f"a text of more than {_LONGEST_TEXT:,} bytes"
         raise AtlasError(what, where=path, remedy="write documents as lines of a .jsonl file")
