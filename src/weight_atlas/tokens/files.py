@@ -204,7 +204,7 @@ _OBJECTS = "write one JSON object a line"
 _CONVERT = "convert the file to UTF-8, for example with iconv, or set invalid_utf8 to replace or skip"
 
 
-def _decoded(content: bytes, path: Path, offset: int, corpus: Corpus) -> str:
+def _decoded(content: bytes | bytearray, path: Path, offset: int, corpus: Corpus) -> str:
     """Decode UTF-8, without the mark that some editors put first; offset: where in the file the content begins."""
     errors = "strict" if corpus.invalid_utf8 == "error" else "surrogateescape"
     try:
