@@ -64,6 +64,8 @@ def models(tmp_path_factory):
     made.profile("two", two)
     made.profile("merge", mixed([(0.3, one), (0.7, two)]))
     made.profile("twin", weights(seed=9))
+    made.profile("mix", mixed([(0.5, weights()), (0.5, weights(seed=9))]))
+    made.profile("third", mixed([(0.3, weights()), (0.7, weights(seed=9))]))
     made.profile("half", {key: value.to(torch.float8_e4m3fn).half() for key, value in weights().items()})
     made.profile("one-half", {key: value.half() for key, value in one.items()})
     turn = torch.linalg.qr(torch.randn(D_MODEL, D_MODEL, generator=torch.Generator().manual_seed(4))).Q
@@ -157,6 +159,23 @@ def test_a_merge_is_the_sum_of_its_parents(models):
     )
     assert (found.merges["residual"] < 0.3 * found.merges["nearest"]).all()
     assert found.merges[["id", "role", "layer"]].values[4].tolist() == [name(0, "mlp.down_proj.weight"), "W_down", 0]
+
+
+@pytest.mark.parametrize(("mix", "share"), [("mix", 0.5), ("third", 0.3)])
+def test_a_mix_of_unrelated_models_is_a_merge_where_both_are_there(models, mix, share):
+    for order in (("base", mix, "twin"), (mix, "twin", "base")):
+        found, texts = told(models, *order)
+        (text,) = [text for text in texts if text.startswith(f"{mix} is a merge: ")]
+        assert f"{share:.2f} base" in text and f"{1 - share:.2f} twin" in text
+        assert len(texts) == 2 and sum("unrelated" in text for text in texts) == 1, texts
+        assert set(found.merges["model"]) == {mix}
+    _, texts = told(models, "base", "one", mix, "twin")
+    assert sum(f"{mix} is a merge" in text for text in texts) == 1
+
+
+def test_a_mix_whose_other_parent_is_not_there_is_no_proof_of_a_beginning(models):
+    _, (text,) = told(models, "base", "third")
+    assert "have a part of their weights in common, as from one beginning or as a merge and its parent" in text
 
 
 def test_parents_of_a_merge_are_no_merges(models):

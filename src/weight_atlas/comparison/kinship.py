@@ -30,6 +30,8 @@ SAME, FORMAT = "same weights", "same weights in another format"
 COPY_PRUNED, COPY_ROUNDED, COPY_SCALED = "same weights, pruned", "same weights, rounded", "same weights times a number"
 COPIES = (SAME, FORMAT, COPY_PRUNED, COPY_ROUNDED, COPY_SCALED)
 EMPTY = "no values to compare"
+FAMILY, DISTANT = "one family", "distant kin"
+RELATED = (FAMILY, DISTANT)
 
 
 @dataclass(frozen=True)
@@ -213,9 +215,9 @@ def _relation(values: dict[str, float], pairs: list[dict[str, float]]) -> str:
             return COPY_ROUNDED
     gap = values["sign_distance_null"] - values["sign_distance"]
     if values["sign_distance"] < KIN * values["sign_distance_null"]:
-        return "one family"
+        return FAMILY
     if values["spectrum"] < SAME_SPECTRA * values["spectrum_null"]:
         return "rotated or permuted"
     if gap > LEAST and values["sign_z"] > DEVIATIONS:
-        return "distant kin"
+        return DISTANT
     return "unrelated"

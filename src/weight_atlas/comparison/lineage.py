@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from weight_atlas.comparison.kinship import COPIES, COPY_PRUNED, FORMAT, KIN, PRUNED, Kinship, kinship
+from weight_atlas.comparison.kinship import COPIES, COPY_PRUNED, FORMAT, KIN, PRUNED, RELATED, Kinship, kinship
 from weight_atlas.comparison.lineage_words import apart, copied, finding, said
 from weight_atlas.comparison.merges import COLUMNS, Merge, merge_of, pieces_of
 from weight_atlas.comparison.profiles import ModelProfile
@@ -60,7 +60,7 @@ def lineage(profiles: Sequence[ModelProfile]) -> Lineage:
         [name for name, own in zip(names, clusters, strict=True) if own == cluster]
         for cluster in dict.fromkeys(clusters)
     ]
-    merges = [merge for family in families for merge in _merges(family, profiles, found)]
+    merges = _merges(profiles, found)
     tables = [merge.tensors for merge in merges]
     return Lineage(
         names=names,
@@ -70,7 +70,8 @@ def lineage(profiles: Sequence[ModelProfile]) -> Lineage:
         families=families,
         pairs=pd.DataFrame([{**asdict(each), "text": said(each)} for each in found.values()], columns=PAIR_COLUMNS),
         merges=pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS),
-        told=[each for family in families for each in _told(family, profiles, found, merges)] + apart(families, found),
+        told=[each for family in families for each in _told(family, profiles, found, merges)]
+        + apart(families, {pair: each for pair, each in found.items() if not _is_parent(pair, merges)}),
     )
 
 
@@ -106,14 +107,22 @@ def _pruned(family: Sequence[str], found: dict[tuple[str, str], Kinship]) -> set
     return {each.a for each in pairs if each.zeros_a > PRUNED} | {each.b for each in pairs if each.zeros_b > PRUNED}
 
 
-def _merges(
-    family: Sequence[str], profiles: Sequence[ModelProfile], found: dict[tuple[str, str], Kinship]
-) -> list[Merge]:
-    """The merges in a family, by its members that are no copies."""
-    copies = _copies(family, profiles, found)
-    own = [each for each in profiles if each.name in family and each.name not in copies]
-    made = [merge_of(model, [other for other in own if other is not model]) for model in own] if len(own) > 2 else []
-    return [merge for merge in made if merge is not None]
+def _merges(profiles: Sequence[ModelProfile], found: dict[tuple[str, str], Kinship]) -> list[Merge]:
+    """The merges among models that are no copies, each of its kin in all families: halves of two are far from both."""
+    copies = _copies([each.name for each in profiles], profiles, found)
+    own = [each for each in profiles if each.name not in copies]
+    made = []
+    for model in own:
+        others = [other for other in own if other is not model]
+        kin = [other for other in others if _between(model.name, other.name, found).relation in RELATED]
+        if len(kin) > 1 and (merge := merge_of(model, kin)) is not None:
+            made.append(merge)
+    return made
+
+
+def _is_parent(pair: tuple[str, str], merges: Sequence[Merge]) -> bool:
+    """Whether one of two models is a merge of the other, which is then told as that."""
+    return any(merge.model in pair and {*pair} - {merge.model} <= {*merge.weights} for merge in merges)
 
 
 def centre(family: Sequence[str], found: dict[tuple[str, str], Kinship], others: set[str]) -> str | None:

@@ -10,7 +10,9 @@ from weight_atlas.comparison.kinship import (
     COPY_PRUNED,
     COPY_ROUNDED,
     COPY_SCALED,
+    DISTANT,
     EMPTY,
+    FAMILY,
     FORMAT,
     SAME,
     Kinship,
@@ -24,8 +26,8 @@ _TEXTS = {
     COPY_ROUNDED: "{b} and {a} hold the same weights, one of them rounded",
     COPY_SCALED: "{b} is {a} times {factor}",
     EMPTY: "{b} and {a} have no values in common that could be compared: zeros, or values that are not finite",
-    "one family": "{b} and {a} are of one family",
-    "distant kin": "{b} and {a} share a beginning, and little more",
+    FAMILY: "{b} and {a} are of one family",
+    DISTANT: "{b} and {a} have a part of their weights in common, as from one beginning or as a merge and its parent",
     "rotated or permuted": "{b} and {a} have the same spectra at other places: one is rotated or permuted",
     "unrelated": "{b} is unrelated to {a}, though of the same shape",
 }
@@ -59,10 +61,15 @@ def copied(name: str, other: str, pair: Kinship) -> str:
 
 
 def apart(families: Sequence[Sequence[str]], found: dict[tuple[str, str], Kinship]) -> list[dict[str, Any]]:
-    """What is to be said of models of different families: a sentence for each two families, by two of their members."""
+    """What is to be said of models of different families: a sentence for each two families, by two of their members.
+
+    found: pairs of models; of those that are not in it nothing is said.
+    """
     told = []
     for one, other in combinations(families, 2):
-        every = [found[(a, b)] if (a, b) in found else found[(b, a)] for a in one for b in other]
+        every = [found[pair] for a in one for b in other for pair in ((a, b), (b, a)) if pair in found]
+        if not every:
+            continue
         pair = min(every, key=lambda each: (-each.tensors, each.relation == "unrelated"))
         told.append({**finding(other[0], "", pair), "text": said(pair)})
     return told

@@ -107,8 +107,8 @@ def _told(
             f"{whole['changed_share']:.1%} of the values, {whole['sign_share']:.2%} of the signs)."
         )
     return "distant", (
-        f"{b} and {a} share a beginning, and little more: the cosine of their matrices is {cosine:.2g} in the median, "
-        f"that of random matrices within {null:.1g}."
+        f"{b} and {a} have a part of their weights in common, as from one beginning or as a merge and its parent: the "
+        f"cosine of their matrices is {cosine:.2g} in the median, that of random matrices within {null:.1g}."
     )
 
 
