@@ -90,7 +90,17 @@ def test_tied_on_one_side_only(tmp_path):
     row = made.table.set_index("role").loc["W_U"]
     assert (row["id_a"], row["id_b"]) == ("model.embed_tokens.weight#W_U", "lm_head.weight")
     assert changed(made) == ["model.embed_tokens.weight#W_U"]
+    text = said(made)[1]
+    assert text == (
+        "The output embedding of base is its token embedding (model.embed_tokens.weight); other stores its own, "
+        "lm_head.weight, another matrix than its model.embed_tokens.weight."
+    )
+    copied = write(tmp_path / "c", {**tied, "lm_head.weight": tied["model.embed_tokens.weight"].clone()})
+    for made in (tables(a, copied), tables(copied, a)):
+        assert not changed(made) and "lm_head.weight, a copy of its model.embed_tokens.weight." in said(made)[1]
+        assert made.summary["findings"][1]["grade"] == "info"
     both = tables(a, write(tmp_path / "b", tied, tie_word_embeddings=True))
+    assert not any("output embedding" in text for text in said(both))
     assert "W_U" not in set(both.table["role"]) and both.summary["relation"] == "identical"
 
 

@@ -71,6 +71,11 @@ class Sides:
         return self._a, self._b
 
     @property
+    def inventories(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The inventories of both."""
+        return self._a.inventory, self._b.inventory
+
+    @property
     def checkpoints(self) -> "tuple[Checkpoint, Checkpoint]":
         """The checkpoints of a and b."""
         return self._a.checkpoint, self._b.checkpoint

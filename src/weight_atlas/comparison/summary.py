@@ -9,6 +9,7 @@ from weight_atlas.comparison.changed_layers import moved_layers
 from weight_atlas.comparison.files import file_differences, told_of_files
 from weight_atlas.comparison.sides import Sides
 from weight_atlas.comparison.table import by_role, comparison_table, in_order, most_changed, pooled
+from weight_atlas.comparison.ties import told_of_ties
 from weight_atlas.comparison.told import findings_of
 from weight_atlas.comparison.verdict import relation
 from weight_atlas.comparison.vocabularies import most_changed_tokens, vocabulary_counts
@@ -48,6 +49,8 @@ def tables_of(
     a, b = models
     found = relation(a, b, table, sides.alone, moved_layers(sides, table), sides.adapter)
     findings = findings_of(found, table, sides.alone, heads, vocabulary)
+    if (ties := told_of_ties(sides, models)) is not None:
+        findings.insert(1, ties)
     if beside := told_of_files(files):
         findings.append({"grade": "info", "text": beside})
     summary = {
