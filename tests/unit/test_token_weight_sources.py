@@ -263,6 +263,7 @@ WRONG = {
     "words.npy": (lambda path: np.save(path, np.array(["a"])), {}, "is no number"),
     "empty.npy": (lambda path: path.touch(), {}, "not a readable .npy file"),
     "many.npy": (lambda path: np.savez(path.open("wb"), a=1, b=2), {}, "several arrays"),
+    "huge.npy": (lambda path: np.save(path, np.full(50, -1e308)), {}, "weights of up to 1e+308, whose sums leave"),
     "deep.npy": (lambda path: np.save(path, np.zeros((2, 3, 4))), {}, "shape [2, 3, 4]"),
     "scalar.npy": (lambda path: np.save(path, np.float32(1)), {}, "shape []"),
     "table.npy": (lambda path: np.save(path, TABLE), {}, "is a table of 50 x 4"),

@@ -69,6 +69,22 @@ def test_statistics_of_hard_vectors():
     assert statistics(np.array([2.5]))["p99_9"] == 2.5
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("exponent", [-1000, 1000])
+def test_studies_of_very_large_and_very_small_weights_are_scaled_ones(exponent):
+    """Everything that grows with the weights is that of weights near 1, times a power of two."""
+    weights, factor = sample("normal", 500), 2.0**exponent
+    near, far = (
+        study(TokenWeights(each, None, "w"), Vector(source="w.npy"), None) for each in (weights, weights * factor)
+    )
+    for name in ("mean", "median", "std", "min", "max", "p0_1", "p95", "mean_magnitude", "max_magnitude"):
+        assert far.statistics[name].tolist() == (near.statistics[name] * factor).tolist()
+    for name in ("skew", "kurtosis"):
+        assert far.statistics[name].tolist() == pytest.approx(near.statistics[name].tolist())
+    healthy = far.diagnoses.set_index("diagnosis")["healthy"]["sparse"]
+    assert healthy == pytest.approx(math.erf(0.01 / factor / weights.std() / math.sqrt(2)), abs=1e-12)
+
+
 def test_the_null_of_sparsity_is_that_of_a_normal_sample():
     weights = np.random.default_rng(0).normal(0.02, 0.05, 400_000)
     found = statistics(weights)

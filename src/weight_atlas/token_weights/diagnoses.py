@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 from weight_atlas.token_weights.shapes import HEAVY, SPIKE, SPIKE_SHARE, TAIL_INDEX, Shape, robust_sigma, shape_of
 from weight_atlas.token_weights.statistics import NEAR_ZERO
+from weight_atlas.weights.distribution import power_of_two
 
 YES, NO, NOT_JUDGED = "yes", "no", "not judged"
 # Triggers.
@@ -166,7 +167,9 @@ def sparsity_reading(share: float) -> str:
 
 def _sparse(weights: np.ndarray, kept: np.ndarray | None, finite: np.ndarray) -> Diagnosis:
     share = float((np.abs(finite) < NEAR_ZERO).mean())
-    healthy = float(2 * norm.cdf(NEAR_ZERO / finite.std()) - 1) if finite.std() > 0 else 0.0
+    scale = power_of_two(float(np.abs(finite).max()))  # squares of very large weights overflow
+    std = float((finite * scale).std())
+    healthy = float(2 * norm.cdf(NEAR_ZERO * scale / std) - 1) if std > 0 else 0.0
     evidence = f"{sparsity_reading(share)}: {share:.1%} of the weights are below {NEAR_ZERO:g} in size"
     if kept is not None:
         with_masked = float(((np.abs(weights) < NEAR_ZERO) | ~kept).mean())

@@ -46,11 +46,25 @@ def read_token_weights(path: Path, settings: Table, top: int) -> TokenWeights:
     tensors = tensors_of(path)
     sparse = sparse_table(path, tensors, settings)
     read = _of_table(_named(path, settings, tensors) if sparse is None else sparse, settings, top, path)
+    _refuse_overflow(read, path)
     if settings.mask_key is None:
         return read
     marked = _mask(named_tensor(path, settings.mask_key, "token_mask", tensors), len(read.weights))
     kept = marked if settings.mask_marks == "kept" else ~marked
     return TokenWeights(read.weights, kept, read.made_of, read.best)
+
+
+def _refuse_overflow(read: TokenWeights, path: Path) -> None:
+    """AtlasError for finite weights whose sums are not: a fourth of the range leaves room for their differences."""
+    size = np.abs(read.weights[np.isfinite(read.weights)])
+    with np.errstate(over="ignore"):
+        total = size.sum()
+    if total > np.finfo(np.float64).max / 4:
+        raise AtlasError(
+            f"weights of up to {size.max():.3g}, whose sums leave the range of 64-bit floats",
+            where=path,
+            remedy="check that the file holds weights and is whole; if they are, divide them by a constant",
+        )
 
 
 def _named(path: Path, settings: Table, tensors: dict[str, NamedTensor]) -> Stored:
