@@ -5,6 +5,7 @@ from pathlib import Path
 from weight_atlas.artifacts import write_array, write_json, write_table
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.tokens import token_coverage
+from weight_atlas.numbers_of import number_of
 from weight_atlas.settings.models import OwnCode
 from weight_atlas.tokens.corpora import document_batches
 from weight_atlas.tokens.corpus_counts import count_corpus, described
@@ -49,7 +50,8 @@ def main(
     write_json(summary, counts.summary)
     save_figure(figure, token_coverage(counts.table, counts.summary, f"Tokens of {corpus} by {model}"))
     summed = counts.summary
-    print(f"{summed['tokens']} tokens of {summed['documents']} documents, {summed['types']} types", flush=True)
+    tokens, documents = number_of(summed["tokens"], "token"), number_of(summed["documents"], "document")
+    print(f"{tokens} of {documents}, {number_of(summed['types'], 'type')}", flush=True)
 
 
 if __name__ == "__main__":

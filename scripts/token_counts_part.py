@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from weight_atlas.numbers_of import number_of
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.models import OwnCode
 from weight_atlas.tokens.corpora import part_documents
@@ -37,7 +38,7 @@ def main(
     batches = part_documents(wanted, settings, progress)
     counts = count_tokens(vocabulary.tokenizer, batches, len(vocabulary.texts), file=vocabulary.file)
     write_part(counts, group_sizes, group_tokens)
-    print(f"{counts.counts.sum()} tokens; {progress.line()}", flush=True)
+    print(f"{number_of(int(counts.counts.sum()), 'token')}; {progress.line()}", flush=True)
 
 
 if __name__ == "__main__":

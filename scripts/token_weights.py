@@ -6,6 +6,7 @@ from weight_atlas.artifacts import read_table, write_array, write_json, write_ta
 from weight_atlas.figures.style import save_figure
 from weight_atlas.figures.token_weights import weight_histogram
 from weight_atlas.figures.weights import value_cdf_panels
+from weight_atlas.numbers_of import number_of
 from weight_atlas.settings.token_weights import Vector
 from weight_atlas.token_weights.study import read_vector, study
 from weight_atlas.workflow.step import run_step
@@ -47,7 +48,7 @@ def main(
     write_json(summary, found.summary)
     save_figure(figure, value_cdf_panels(found.cdf, found.label))
     save_figure(histogram, weight_histogram(found.used, found.label))
-    print(f"{len(found.tokens)} weights: {read.made_of}; {found.summary['shape']}", flush=True)
+    print(f"{number_of(len(found.tokens), 'weight')}: {read.made_of}; {found.summary['shape']}", flush=True)
 
 
 if __name__ == "__main__":

@@ -68,8 +68,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Modules that every part may import; they import no more than each other.
 BASE = {
     "artifacts", "atomic_files", "data_sets", "digest_records", "dtypes", "errors", "file_states", "inventory_row",
-    "markdown", "natural_order", "not_applicable", "paths", "ratios", "temporary_names", "tokenizer_limits",
-    "yaml_file",
+    "markdown", "natural_order", "not_applicable", "numbers_of", "paths", "ratios", "temporary_names",
+    "tokenizer_limits", "yaml_file",
 }  # fmt: skip
 # These never need a library of models, and those need one in some functions only.
 TABLES_ONLY = {"figures", "findings", "metrics", "pages", "failed_run", "command", "__main__", *BASE} - {

@@ -132,7 +132,7 @@ def test_counts_of_another_length_are_said_and_no_crash(capsys):
     longer = beside(counts=np.append(COUNTS, [5, 7]))
     assert "12 occurrences of ids without a weight are left out" in capsys.readouterr().out
     assert longer.tokens["count"].tolist() == COUNTS.tolist() and longer.summary["counted_ids"] == V + 2
-    assert any("602 ids have counts" in finding["text"] for finding in longer.summary["findings"])
+    assert any("counts of 602 ids" in finding["text"] for finding in longer.summary["findings"])
     shorter = beside(counts=COUNTS[:-100])
     assert shorter.tokens["count"].tolist() == COUNTS[:-100].tolist() + [0] * 100
 

@@ -183,7 +183,7 @@ def classes(texts):
 def test_tokens_and_weights_are_joined_by_id(capsys):
     weights = np.array([3.0, 1.0, 2.0, 1.0])
     table = token_table(weights, np.array([True, True, False, True]), classes(["a", "7", "c"]))
-    assert "3 ids, and there are 4 weights" in capsys.readouterr().out
+    assert "3 ids, the vector 4 weights" in capsys.readouterr().out
     assert table["token"].tolist() == ["a", "7", "c", ""] and table["masked"].tolist() == [False, False, True, False]
     ends = extreme_tokens(table, 2)
     assert ends[ends["end"] == "highest"]["id"].tolist() == [0, 1]  # equal weights: the lower id first

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from weight_atlas.command.screen import print_lines, print_table
 from weight_atlas.errors import AtlasError
+from weight_atlas.numbers_of import number_of
 from weight_atlas.settings.corpora import Corpus
 from weight_atlas.settings.token_weights import Frequency
 
@@ -84,7 +85,9 @@ def weight_analysis(
     _print_counts(beside.tokens["count"].to_numpy())
     print_table("Correlation of weight and count", beside.correlations[["tokens", "measure", "value", "chance", "p"]])
     print_table("Recommendations", beside.recommendations)
-    print_table(f"High weight, fewer than {threshold} occurrences", _with_known_texts(beside.outliers.head(10)))
+    print_table(
+        f"High weight, fewer than {number_of(threshold, 'occurrence')}", _with_known_texts(beside.outliers.head(10))
+    )
     print_lines([beside.summary["reading"]])
     _say_written(output_dir)
 
@@ -125,7 +128,9 @@ def token_mask(
     table = counts_in(counts)
     keep = table >= _compared(threshold).threshold
     write_array(output, keep)
-    print_table(f"Mask of tokens with {threshold} occurrences and more", pd.DataFrame(masked_and_kept(table, keep)))
+    print_table(
+        f"Mask of tokens with {number_of(threshold, 'occurrence')} and more", pd.DataFrame(masked_and_kept(table, keep))
+    )
     _say_written(output)
 
 

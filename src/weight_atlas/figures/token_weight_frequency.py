@@ -14,6 +14,7 @@ from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, PALETTE, SEQUENTI
 from weight_atlas.figures.token_weights import bins_of_weights, few_ticks
 from weight_atlas.figures.vocabulary import printable
 from weight_atlas.figures.weights import value_cdf_axes
+from weight_atlas.numbers_of import number_of
 
 _COUNT = FuncFormatter(lambda value, _: f"{value:,.0f}")
 _SHARES = (0.95, 0.99)
@@ -94,7 +95,7 @@ def count_cdf_axes(axis: Axes, counts: np.ndarray) -> None:
     axis.set_ylim(0, ascending.sum() * 2)
     for limit, name, style in ((1, "never seen", "-"), (10, "seen < 10 times", "--"), (100, "seen < 100 times", ":")):
         below = int((ascending < limit).sum())
-        axis.axvline(below, color=ACCENT, linestyle=style, linewidth=1, label=f"{name}: {below:,} tokens")
+        axis.axvline(below, color=ACCENT, linestyle=style, linewidth=1, label=f"{name}: {number_of(below, 'token')}")
     axis.set(title="Counts, rarest first", xlabel="rank, rarest first", ylabel="occurrences so far")
     axis.xaxis.set_major_formatter(_COUNT)
     axis.xaxis.set_major_locator(MaxNLocator(5))
@@ -112,8 +113,8 @@ def _scatter(axis: Axes, used: pd.DataFrame, line: tuple[float, float], threshol
         parts.insert(0, ("others", ~used["language"].isin(named), MUTED))
     else:
         parts = [
-            (f"{threshold:,} times and more", ~below, NEUTRAL),
-            (f"less than {threshold:,} times", below, ACCENT),
+            (f"{number_of(threshold, 'time')} and more", ~below, NEUTRAL),
+            (f"less than {number_of(threshold, 'time')}", below, ACCENT),
         ]
     for name, chosen, colour in parts:
         if chosen.any():
@@ -204,7 +205,7 @@ def _coverage(axis: Axes, used: pd.DataFrame) -> None:
     for share in _SHARES:
         rank = int(np.searchsorted(covered, share - 1e-12)) + 1
         axis.plot([1, rank, rank], [share, share, 0], color=MUTED, linestyle="--", linewidth=0.8)
-        axis.plot(rank, share, "o", color=ACCENT, markersize=4, label=f"{share:.0%}: {rank:,} tokens")
+        axis.plot(rank, share, "o", color=ACCENT, markersize=4, label=f"{share:.0%}: {number_of(rank, 'token')}")
     axis.set_xscale("log")
     axis.set_ylim(0, 1.02)
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -244,7 +245,7 @@ def _outliers(axis: Axes, used: pd.DataFrame, outliers: pd.DataFrame, threshold:
     _points(axis, used[far], color=ACCENT, label=f"outliers ({int(far.sum()):,})")
     _weight_axis(axis, used["weight"].to_numpy())
     _count_axis(axis)
-    axis.set(title=f"High weight, less than {threshold:,} times", ylabel=label)
+    axis.set(title=f"High weight, less than {number_of(threshold, 'time')}", ylabel=label)
     _few_ticks(axis)
     _legend(axis, 3)
     texts = [printable(token, 12) or f"id {id}" for token, id in zip(outliers["token"], outliers["id"], strict=True)]

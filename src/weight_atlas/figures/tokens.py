@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from weight_atlas.figures.style import ACCENT, MUTED, NEUTRAL, message, subplots
+from weight_atlas.numbers_of import number_of
 
 _MARKED = ("95%", "99%")
 _COUNT = FuncFormatter(lambda value, _: f"{value:,.0f}")
@@ -37,7 +38,7 @@ def _draw_rarest_first(axes: Axes, ascending: np.ndarray, summary: dict) -> None
     axes.xaxis.set_major_formatter(_COUNT)
     limits = {"never seen": summary["unseen"], **{f"seen < {limit} times": n for limit, n in summary["below"].items()}}
     for (label, rank), line in zip(limits.items(), ("-", "--", ":"), strict=True):
-        axes.axvline(rank, color=ACCENT, linestyle=line, linewidth=1, label=f"{label}: {rank:,} tokens")
+        axes.axvline(rank, color=ACCENT, linestyle=line, linewidth=1, label=f"{label}: {number_of(rank, 'token')}")
     axes.legend(loc="lower right", fontsize=8, frameon=True, framealpha=1, edgecolor="none")
 
 
@@ -55,6 +56,6 @@ def _draw_coverage(axes: Axes, descending: np.ndarray, summary: dict) -> None:
         share = descending[:rank].sum() / summary["tokens"]
         axes.plot([1, rank, rank], [share, share, 0], color=MUTED, linestyle="--", linewidth=0.8)
         axes.plot(rank, share, "o", color=ACCENT, markersize=4)
-        lines.append(f"{name}: {rank:,} tokens")
+        lines.append(f"{name}: {number_of(rank, 'token')}")
     lines.append(f"all: {summary['types']:,} of {len(descending):,}")
     axes.text(0.03, 0.9, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=8)

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from weight_atlas.metrics import metric, of
+from weight_atlas.numbers_of import number_of
 from weight_atlas.ratios import times, written
 
 # The contents of one analysis's tables by file name: a DataFrame for .csv, plain JSON for .json.
@@ -40,10 +41,14 @@ def _token_counts(tables: Tables) -> Iterator[tuple[str, str]]:
         def number(column: str, counts: dict = counts) -> str:
             return known[column].written(known[column].value_in(counts))
 
+        def counted(column: str, one: str, many: str | None = None, counts: dict = counts) -> str:
+            return number_of(known[column].value_in(counts), one, many)
+
         yield (
             f"{known['tokens'].title} of {name.removesuffix('.json')}",
-            f"{number('tokens')} in {number('documents')} documents; {number('coverage_rank.50%')} tokens make half of "
-            f"them; {number('unseen')} of {number('vocabulary')} never occur",
+            f"{number('tokens')} in {counted('documents', 'document')}; "
+            f"{counted('coverage_rank.50%', 'token makes', 'tokens make')} half of them; "
+            f"{number('unseen')} of {number('vocabulary')} never {'occurs' if counts['unseen'] == 1 else 'occur'}",
         )
 
 

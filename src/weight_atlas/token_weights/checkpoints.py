@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from weight_atlas.errors import AtlasError
+from weight_atlas.numbers_of import number_of
 from weight_atlas.settings.token_weights import Evolution
 from weight_atlas.token_weights.choices import checkpoint_files
 from weight_atlas.token_weights.evolution import evolution, labels_of, most_moved, trend
@@ -37,7 +38,7 @@ def followed(tokens: pd.DataFrame, settings: Evolution) -> Followed:
         weights = read_token_weights(path, plain, top=1).weights
         if len(weights) != len(tokens):
             raise AtlasError(
-                f"{len(weights)} weights, where the vector has {len(tokens)}",
+                f"{number_of(len(weights), 'weight')}, where the vector has {len(tokens)}",
                 where=path,
                 remedy="give checkpoints of the run that the vector is from",
             )

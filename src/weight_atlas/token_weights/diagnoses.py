@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from weight_atlas.numbers_of import number_of
 from weight_atlas.token_weights.shapes import HEAVY, SPIKE, SPIKE_SHARE, TAIL_INDEX, Shape, robust_sigma, shape_of
 from weight_atlas.token_weights.statistics import NEAR_ZERO
 from weight_atlas.weights.distribution import power_of_two
@@ -90,7 +91,7 @@ def _not_finite(weights: np.ndarray) -> Diagnosis:
         0,
         0,
         "critical",
-        f"{bad:,} of {len(weights):,} weights are NaN or infinite",
+        f"{bad:,} of {number_of(len(weights), 'weight')} {'is' if bad == 1 else 'are'} NaN or infinite",
         "lower the learning rate, clip gradients, and go back to a checkpoint before they appear",
     )
 
@@ -144,7 +145,8 @@ def _far_outliers(moved: np.ndarray) -> Diagnosis:
         FAR,
         healthy,
         "notable",
-        f"{count:,} weights lie over {FAR:g} robust standard deviations from the median, the furthest {furthest:.3g}",
+        f"{number_of(count, 'weight lies', 'weights lie')} over {FAR:g} robust standard deviations from the median, "
+        f"the furthest {furthest:.3g}",
         "look at these tokens, and at how often they occur",
     )
 
@@ -173,7 +175,8 @@ def _sparse(weights: np.ndarray, kept: np.ndarray | None, finite: np.ndarray) ->
     evidence = f"{sparsity_reading(share)}: {share:.1%} of the weights are below {NEAR_ZERO:g} in size"
     if kept is not None:
         with_masked = float(((np.abs(weights) < NEAR_ZERO) | ~kept).mean())
-        evidence += f"; {with_masked:.1%} with the {int((~kept).sum()):,} tokens that are masked by design"
+        masked = number_of(int((~kept).sum()), "token that is", "tokens that are")
+        evidence += f"; {with_masked:.1%} with the {masked} masked by design"
     remedy = "tokens of weight zero are ignored: mask them, or train longer if they should not be"
     return Diagnosis("sparse", _verdict(share > SPARSE), share, SPARSE, healthy, "notable", evidence, remedy)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from weight_atlas.numbers_of import number_of
 from weight_atlas.token_weights.statistics import statistics
 
 # Readings of a correlation.
@@ -17,6 +18,8 @@ HIGH = 0.75  # quantile above which a weight is high
 THRESHOLDS = (1, 5, 10, 50, 100)
 ALL, KEPT, SEEN, UNSEEN = "all", "kept", "seen", "unseen"
 
+_LEFT_OUT = ("occurrence of ids without a weight is left out", "occurrences of ids without a weight are left out")
+
 
 def with_counts(tokens: pd.DataFrame, counts: np.ndarray) -> pd.DataFrame:
     """A token table with a column `count`; counts (V',) of ids that it lacks are left out, missing ones are 0.
@@ -25,9 +28,9 @@ def with_counts(tokens: pd.DataFrame, counts: np.ndarray) -> pd.DataFrame:
     """
     size = len(tokens)
     if len(counts) != size:
-        beyond = f"{int(counts[size:].sum()):,} occurrences of ids without a weight are left out"
+        beyond = number_of(int(counts[size:].sum()), *_LEFT_OUT)
         other = beyond if len(counts) > size else "the others count as 0"
-        print(f"counts of {len(counts)} ids for {size} weights: {other}", flush=True)
+        print(f"counts of {number_of(len(counts), 'id')} for {number_of(size, 'weight')}: {other}", flush=True)
     aligned = np.zeros(size, dtype=np.int64)
     shared = min(size, len(counts))
     aligned[:shared] = counts[:shared]
@@ -246,9 +249,10 @@ def summary(tokens: pd.DataFrame, measured: pd.DataFrame, advice: pd.DataFrame, 
     said = f"weights and log counts correlate with {value:.3f} ({reading(value, chance)}; chance reaches {chance:.3f})"
     if math.isnan(value):
         said = f"weights and log counts: {reading(value, chance)}"
+    rare = f"{'occurs' if chosen['tokens'] == 1 else 'occur'} less than {number_of(chosen['threshold'], 'time')}"
     advised = (
-        f"{chosen['tokens']:,} tokens ({chosen['share']:.1%}) occur less than {chosen['threshold']} times; they make "
-        f"{chosen['share_of_corpus']:.2%} of the corpus"
+        f"{number_of(chosen['tokens'], 'token')} ({chosen['share']:.1%}) {rare}, and "
+        f"{'makes' if chosen['tokens'] == 1 else 'make'} {chosen['share_of_corpus']:.2%} of the corpus"
     )
     return {
         **count_summary_of(tokens["count"].to_numpy()),
@@ -272,12 +276,18 @@ def _findings(
 ) -> list[dict[str, str]]:
     found = []
     if counted != size:
-        found.append({"grade": "info", "text": f"{counted:,} ids have counts, and {size:,} have weights"})
+        found.append(
+            {
+                "grade": "info",
+                "text": f"counts of {number_of(counted, 'id')} stand beside {number_of(size, 'weight')}",
+            }
+        )
     if value < -chance:
         found.append({"grade": "notable", "text": f"{said}: look at the outliers, and filter rare tokens"})
     elif value < WEAK:
         found.append({"grade": "info", "text": said})
     if chosen["outliers"]:
-        text = f"{chosen['outliers']:,} tokens of high weight occur less than {chosen['threshold']} times: review them"
-        found.append({"grade": "info", "text": f"{text} before they are masked"})
+        what = number_of(chosen["outliers"], "token of high weight occurs", "tokens of high weight occur")
+        rare = f"less than {number_of(chosen['threshold'], 'time')}"
+        found.append({"grade": "info", "text": f"{what} {rare}: review what is masked"})
     return found

@@ -13,6 +13,7 @@ from weight_atlas.checkpoint.checkpoint import Checkpoint
 from weight_atlas.checkpoint.named_tensor import CHUNK, NamedTensor, named_tensor, tensors_of
 from weight_atlas.errors import CONTROL, AtlasError, NotApplicable, first_line, refuse_huge, unknown_name
 from weight_atlas.families.pieces import load_piece
+from weight_atlas.numbers_of import number_of
 from weight_atlas.paths import user_path
 from weight_atlas.settings.token_weights import Table
 from weight_atlas.token_weights.best_tokens import BestTokens
@@ -76,7 +77,7 @@ def _mask(tensor: NamedTensor, size: int) -> np.ndarray:
     values = (sparse_layout(tensor) or tensor).values().reshape(-1)
     if len(values) != size:
         raise AtlasError(
-            f"the mask {tensor.name} has {len(values)} entries, and there are {size} weights",
+            f"the mask {tensor.name} has {number_of(len(values), 'entry', 'entries')} for {number_of(size, 'weight')}",
             where=tensor.path,
             remedy="name the mask that belongs to these weights in `mask_key`",
         )
@@ -173,7 +174,9 @@ def column_names(settings: Table, count: int) -> list[str] | None:
         names, where = list(settings.columns), None
     if len(names) != count:
         raise AtlasError(
-            f"{len(names)} names for {count} columns", where=where or "columns", remedy="give one name for each column"
+            f"{number_of(len(names), 'name')} for {number_of(count, 'column')}",
+            where=where or "columns",
+            remedy="give one name for each column",
         )
     return names
 

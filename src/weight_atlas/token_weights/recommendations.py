@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weight_atlas.numbers_of import number_of
+
 
 def as_text(summary: dict[str, Any], advice: pd.DataFrame) -> str:
     """Recommendations as a text: what each least count takes away, and what the chosen one leaves.
@@ -27,7 +29,7 @@ def as_text(summary: dict[str, Any], advice: pd.DataFrame) -> str:
     ]
     chosen = advice[advice["chosen"]].iloc[0]
     lines += [
-        f"Chosen threshold: {chosen['threshold']:,} occurrences",
+        f"Chosen threshold: {number_of(chosen['threshold'], 'occurrence')}",
         f"  tokens to mask: {chosen['tokens']:,} ({chosen['share']:.2%})",
         f"  tokens that stay: {vocabulary - chosen['tokens']:,} ({1 - chosen['share']:.2%})",
         f"  their combined weight: {chosen['combined_weight']:.6g}",

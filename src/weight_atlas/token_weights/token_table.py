@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from weight_atlas.numbers_of import number_of
+
 # Boolean columns of what a token is, where a tokenizer says it; see vocabulary.token_classes.
 SPECIAL = "special"
 
@@ -25,7 +27,10 @@ def token_table(weights: np.ndarray, kept: np.ndarray | None, classes: pd.DataFr
     if classes is None:
         return table
     if len(classes) != size:
-        print(f"the tokenizer has {len(classes)} ids, and there are {size} weights: ids are matched as far as both go")
+        print(
+            f"the tokenizer has {number_of(len(classes), 'id')}, the vector {number_of(size, 'weight')}: "
+            "ids are matched as far as both go"
+        )
     flags = class_columns(classes)
     matched = classes.set_index("id").reindex(range(size))
     table["token"] = matched["text"].fillna("").astype(str).to_numpy()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from weight_atlas.numbers_of import number_of
 from weight_atlas.tokens.batches import Documents
 from weight_atlas.tokens.counting import count_tokens
 from weight_atlas.tokens.counts import TokenCounts
@@ -45,6 +46,8 @@ def described(vocabulary: ModelVocabulary, counts: TokenCounts) -> CorpusCounts:
     }
     rows, ids = vocabulary.embedding_rows, vocabulary.tokenizer_ids
     if rows is not None and rows != ids:
-        more = f"{rows - ids} rows stand for no token" if rows > ids else f"{ids - rows} ids have no row"
-        print(f"the embedding has {rows} rows, the tokenizer {ids} ids: {more}", flush=True)
+        more = number_of(rows - ids, "row stands for no token", "rows stand for no token")
+        if rows < ids:
+            more = number_of(ids - rows, "id has no row", "ids have no row")
+        print(f"the embedding has {number_of(rows, 'row')}, the tokenizer {number_of(ids, 'id')}: {more}", flush=True)
     return CorpusCounts(counts.table(vocabulary.texts), groups, counts, summary)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from weight_atlas.numbers_of import number_of
 from weight_atlas.tokens.batches import Documents
 
 EVERY = 30.0  # seconds
@@ -33,6 +34,6 @@ class Progress:
         """What was done, how fast, and how long the rest takes at this speed."""
         seconds = max(self._clock() - self._begun, 1e-9)
         speed = self._read / seconds
-        said = f"{self._documents:,} documents, {self._read / 1e6:,.1f} MB read, {speed / 1e6:,.1f} MB/s"
+        said = f"{number_of(self._documents, 'document')}, {self._read / 1e6:,.1f} MB read, {speed / 1e6:,.1f} MB/s"
         left = self._size - self._read
         return said if left <= 0 or not speed else f"{said}, {left / speed:,.0f} s left"
