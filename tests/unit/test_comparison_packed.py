@@ -1,12 +1,15 @@
 """A bfloat16 model against copies of it packed by GPTQ and AWQ: the error of each tensor is that of slow numpy."""
 
+import gguf
 import numpy as np
 import pytest
 import torch
 from compared_models import name, said, tables, weights, write
 from packed_files import bit_stream
+from test_comparison_formats import write_gguf
 
 GROUP = 32
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": GROUP, "version": "gemm", "zero_point": True}
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # which output stands at each place of a word
 
 
@@ -83,7 +86,7 @@ def test_the_error_of_each_packed_tensor_is_that_of_numpy(tmp_path, kind):
     random, bits = np.random.default_rng(0), int(kind[-1])
     if kind == "AWQ4":
         stored, values = packed(awq)
-        settings = {"quant_method": "awq", "bits": 4, "group_size": GROUP, "version": "gemm", "zero_point": True}
+        settings = AWQ
     else:
         stored, values = packed(lambda *given: gptq(*given, random, bits=bits, act_order=bits == 4))
         settings = {"quant_method": "gptq", "bits": bits, "group_size": GROUP, "sym": True, "checkpoint_format": "gptq"}
@@ -112,7 +115,26 @@ def test_the_error_of_each_packed_tensor_is_that_of_numpy(tmp_path, kind):
     assert first.startswith(f"other is base in another format (BF16 to {kind}): relative change ")
     assert second.startswith(f"BF16 to {kind}: 14 tensors, relative error ")
     assert second.endswith("7 tensors kept their values or type.")
-    assert not any("gains" in text for text in said(made))
+    assert not any("gains" in text or "out of line" in text for text in said(made))
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "GPTQ4", "AWQ4"])
+def test_a_tensor_that_was_changed_before_it_was_packed_is_out_of_line(tmp_path, kind):
+    changed, tensors = name(1, "mlp.up_proj.weight"), weights()
+    noise = torch.randn(tensors[changed].shape, generator=torch.Generator().manual_seed(5))
+    tensors[changed] = (tensors[changed].float() + 0.3 * tensors[changed].float().std() * noise).bfloat16()
+    base = write(tmp_path / "base", weights())
+    if kind == "Q8_0":
+        other = write_gguf(tmp_path / "packed", tensors, gguf.GGMLQuantizationType.Q8_0)
+    elif kind == "AWQ4":
+        other = write(tmp_path / "packed", packed(awq, tensors)[0], quantization_config=AWQ)
+    else:
+        settings = {"quant_method": "gptq", "bits": 4, "group_size": GROUP, "sym": True, "checkpoint_format": "gptq"}
+        stored, _ = packed(lambda *given: gptq(*given, np.random.default_rng(0), bits=4, act_order=False), tensors)
+        other = write(tmp_path / "packed", stored, quantization_config=settings)
+    made = tables(base, other)
+    (text,) = [text for text in said(made) if "out of line" in text]
+    assert "1 of 14 tensors is out of line" in text and f"{changed} (0.3" in text.replace("(0.29", "(0.3")
 
 
 def test_factors_moved_from_norms_into_matrices_are_told_apart_from_rounding(tmp_path):

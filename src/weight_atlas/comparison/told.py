@@ -15,6 +15,8 @@ _COSINE, _DIRECTIONS = "comparison.summary.cosine_median", "comparison.resolved"
 LOW_RANK = 0.25
 # Matrices at most this alike are others; with a norm this near, and values distributed this alike, moments do not tell.
 OTHER, NEAR_NORM, NEAR_VALUES = 0.5, 0.02, 0.02
+# Errors of rounding by one method are alike: so many times their median is none, where there are enough to tell.
+OUT_OF_LINE, FEWEST = 2.5, 5
 Finding = dict[str, Any]
 
 
@@ -40,6 +42,7 @@ def findings_of(
         *(_multiplied(table) if found.word != "multiplied" else ()),
         *(_low_rank(table) if found.word != "multiplied" else ()),
         *(_rounded(table) if found.word == "rounded" else ()),
+        *(_out_of_line(table) if found.word in ("rounded", "derived") else ()),
         *(_rotated(table) if found.word not in ("unrelated", "rearranged", "multiplied") else ()),
     ]
 
@@ -267,6 +270,25 @@ def _rounded(table: pd.DataFrame) -> Iterator[Finding]:
             place=moved["id_a"].iloc[0],
             value=float(moved["relative"].max()),
         )
+
+
+def _out_of_line(table: pd.DataFrame) -> Iterator[Finding]:
+    """Few tensors whose error is far beyond that of the others of their types."""
+    changed = table[(table["dtype_a"] != table["dtype_b"]) & (table["changed"] > 0)]
+    for (one, other), rows in changed.groupby(["dtype_a", "dtype_b"], sort=False):
+        median = rows["relative"].median()
+        far = rows[rows["relative"] > OUT_OF_LINE * median].sort_values("relative", ascending=False)
+        if len(rows) >= FEWEST and 0 < len(far) <= len(rows) / 4:
+            places = [f"{row.id_a} ({row.relative:.3g})" for row in far.itertuples()]
+            yield _finding(
+                "notable",
+                f"{one} to {other}: {len(far):,} of {len(rows):,} tensors {'is' if len(far) == 1 else 'are'} out of "
+                f"line, with more than {OUT_OF_LINE:g} times the relative error of their like ({median:.3g} in the "
+                f"median), as of a tensor that was changed too, or has values far beyond the others: {listed(places)}.",
+                place=far["id_a"].iloc[0],
+                value=float(far["relative"].iloc[0]),
+                null_value=float(median),
+            )
 
 
 def _rotated(table: pd.DataFrame) -> Iterator[Finding]:
