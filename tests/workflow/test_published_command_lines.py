@@ -62,6 +62,16 @@ def test_what_they_would_run(tmp_path, hub, line, steps):
     assert not list(tmp_path.rglob("results")) and not list(tmp_path.rglob("weight-atlas.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("line", "step"), [(SUPER_WEIGHTS, "super_weight_verification"), (VOCABULARY, "cascade")], ids=["first", "second"]
+)
+def test_they_take_the_bundled_model(tmp_path, line, step):
+    own = line.replace(f" {MISTRAL}", "").replace(OLMO, "bundled:demo")
+    done = run(tmp_path, *shlex.split(own), "--dry-run")
+    assert done.returncode == 0 and "error: " not in done.stderr, done.stderr
+    assert re.search(rf"^{step} +1$", done.stderr, flags=re.M), done.stderr
+
+
 def test_a_run_by_the_name_on_the_hub(tmp_path, hub):
     """On a text of one's own, with the numbers of a quick look."""
     captions = "\n\n".join(path.read_text() for path in sorted((ROOT / "report").glob("*.rst")))
