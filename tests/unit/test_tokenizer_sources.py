@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from standin_hub import COMMIT, Repository, ask_instead, standin_hub
 
@@ -132,6 +133,20 @@ def test_a_sentencepiece_model_counts_as_its_own_library_does(sentencepiece_file
     assert shown[tokenizer.get_vocab()["▁the"]] == " the" and shown[-1] == ""
     with pytest.raises(ValueError, match="special tokens"):
         tokenizer.encode("a", add_special_tokens=True)
+
+
+@pytest.mark.parametrize("owner", ["LlamaTokenizer", "GemmaTokenizer"])
+def test_a_folder_with_a_sentencepiece_model_alone_counts_as_its_class_does(sentencepiece_file, tmp_path, owner):
+    from transformers import AutoTokenizer
+
+    (tmp_path / "tokenizer.model").write_bytes(sentencepiece_file.read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": owner}))
+    tokenizer = load_tokenizer(tmp_path, trust_remote_code=False)
+    texts = ["  the sun", "wind said\n\nof é 日", ""]
+    counts = count_tokens(tokenizer, [Documents(texts, [""] * 3)], len(tokenizer))
+    plain = AutoTokenizer.from_pretrained(tmp_path)
+    ids = [id for text in texts for id in plain.encode(text, add_special_tokens=False)]
+    assert counts.counts.tolist() == np.bincount(ids, minlength=len(tokenizer)).tolist()
 
 
 def test_names_of_models_and_tokenizers_differ():
