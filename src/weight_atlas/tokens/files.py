@@ -56,14 +56,20 @@ def rows_of(share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
 def _text(path: Path, share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
     refuse_huge(path, _LONGEST_TEXT)
     with opened(path, progress) as file:
-        content = bytearray()
-        # In parts: a read takes the memory that it may need at most.
-        while len(content) <= _LONGEST_TEXT and (part := file.read(_PART)):
-            content += part
+        content = _whole(file, _LONGEST_TEXT)
     if len(content) > _LONGEST_TEXT:
         what = f"a text of more than {_LONGEST_TEXT:,} bytes"
         raise AtlasError(what, where=path, remedy="write documents as lines of a .jsonl file")
     yield Row(None, {corpus.column: _decoded(content, path, 0, corpus), **dict.fromkeys(corpus.keep)})
+
+
+def _whole(file: IO[bytes], most: int) -> bytearray:
+    """The bytes of a file, of one with more than `most` somewhat more than these; read in parts, since a read takes all
+    the memory that it may need."""
+    content = bytearray()
+    while len(content) <= most and (part := file.read(_PART)):
+        content += part
+    return content
 
 
 def _json_lines(path: Path, share: Share, corpus: Corpus, progress: Progress) -> Iterator[Row]:
@@ -94,7 +100,7 @@ def _json_file(path: Path, share: Share, corpus: Corpus, progress: Progress) -> 
         return
     refuse_huge(path)
     with opened(path, progress) as file:
-        content = file.read(MOST_AT_ONCE + 1)
+        content = _whole(file, MOST_AT_ONCE)
     if len(content) > MOST_AT_ONCE:
         what = f"JSON that is one value of more than {MOST_AT_ONCE:,} bytes"
         raise AtlasError(what, where=path, remedy="write one JSON object a line")

@@ -20,7 +20,7 @@ atlas.sections = (folder) => {
 
   // A place that the address names is shown, also where it is folded away.
   function reveal() {
-    const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const place = document.getElementById(location.hash.slice(1));
     const folded = place?.closest("details:not([open])");
     if (!folded) return;
     folded.open = true;
