@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from weight_atlas.artifacts import read_table, write_table
+from weight_atlas.artifacts import read_frames, read_table, write_table
 from weight_atlas.figures.head_circuits import circuit_maps
 from weight_atlas.figures.style import save_figure
 from weight_atlas.not_applicable import if_applicable
@@ -23,10 +23,11 @@ def main(
 ) -> None:
     """Write the scores of all heads, a card of each as a line of JSON, and the figure."""
     from weight_atlas.checkpoint.manifest import open_checkpoint
-    from weight_atlas.circuits.head_cards import head_cards
+    from weight_atlas.circuits.head_cards import head_cards, leading_pairs
     from weight_atlas.circuits.of_checkpoint import circuits_of
 
-    pairs, kernels, directions = map(if_applicable, (head_composition, attention_head, singular_directions))
+    pairs = if_applicable(head_composition, lambda path: leading_pairs(read_frames(path)))
+    kernels, directions = map(if_applicable, (attention_head, singular_directions))
     classes = read_table(token_classes)
     found = circuits_of(open_checkpoint(checkpoint), read_table(inventory), classes, pairs)
     write_table(table, found)

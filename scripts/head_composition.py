@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from weight_atlas.artifacts import read_table, write_table
-from weight_atlas.figures.head_composition import composition_maps
+import pandas as pd
+
+from weight_atlas.artifacts import read_table, write_frames, write_table
+from weight_atlas.figures.head_composition import SHOWN, composition_maps
 from weight_atlas.figures.style import save_figure
 from weight_atlas.settings.circuits import HeadComposition
 from weight_atlas.workflow.step import run_step
@@ -22,15 +24,15 @@ def main(
 ) -> None:
     """Write the scores of all pairs of heads, the strongest of them, their summary by layers, and the figure."""
     from weight_atlas.checkpoint.manifest import open_checkpoint
-    from weight_atlas.circuits.composition import by_layers
-    from weight_atlas.circuits.of_checkpoint import composition_of
+    from weight_atlas.circuits.of_checkpoint import scores_of
 
-    found = composition_of(open_checkpoint(checkpoint), read_table(inventory), threads=threads)
-    write_table(pairs, found)
-    write_table(table, found.head(settings.strongest))
-    summary = by_layers(found)
+    scores = scores_of(open_checkpoint(checkpoint), read_table(inventory), threads=threads)
+    write_frames(pairs, scores.frames())
+    write_table(table, scores.largest(settings.strongest))
+    summary = scores.by_layers()
     write_table(layers, summary)
-    save_figure(figure, composition_maps(summary, found))
+    strongest = [scores.largest(SHOWN, stack) for stack in scores.stacks]
+    save_figure(figure, composition_maps(summary, pd.concat(strongest, ignore_index=True)))
 
 
 if __name__ == "__main__":

@@ -92,6 +92,19 @@ def read_table(path: Path) -> pd.DataFrame:
     return table
 
 
+def read_frames(path: Path) -> Iterator[pd.DataFrame]:
+    """Read a .parquet table as read_table does, in frames of which one at a time is in memory: its row groups."""
+    from pyarrow.parquet import ParquetFile
+
+    with reading(path), ParquetFile(path, **CHECKED) as file:
+        if file.schema_arrow.names == [NOT_APPLICABLE]:
+            raise NotApplicable(str(file.read()[NOT_APPLICABLE][0]), where=path)
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group).to_pandas()
+        if not file.num_row_groups:
+            yield file.schema_arrow.empty_table().to_pandas()
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Say in an AtlasError which table is missing or damaged, should reading it here fail."""

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from weight_atlas.circuits import composition as module
-from weight_atlas.circuits.composition import by_layers, compositions
+from weight_atlas.circuits.composition import compositions
 from weight_atlas.circuits.head_sides import Norms, attention_norms, head_sides
 from weight_atlas.circuits.orientation_null import shape_of, upper_tail
+from weight_atlas.circuits.pair_scores import by_layers
 from weight_atlas.errors import NotApplicable
 from weight_atlas.figures.head_composition import composition_maps
 

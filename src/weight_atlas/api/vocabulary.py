@@ -63,12 +63,14 @@ class VocabularyAnalyses(LiveAnalyses):
 
     def head_circuits(self) -> pd.DataFrame:
         """Copying, matching and induction of every head through the vocabulary (circuits.head_circuits)."""
-        from weight_atlas.circuits.of_checkpoint import circuits_of
+        from weight_atlas.circuits.head_cards import leading_pairs
+        from weight_atlas.circuits.of_checkpoint import circuits_of, scores_of
         from weight_atlas.errors import NotApplicable
 
         pairs = None
         with suppress(NotApplicable):  # a model with one layer has circuits, but no compositions
-            pairs = self.head_composition()
+            scores = scores_of(self.checkpoint, self.inventory, threads=self.threads)
+            pairs = leading_pairs(scores.frames())
         return circuits_of(self.checkpoint, self.inventory, self.token_classes(), pairs)
 
     def neurons(self, **settings: Any) -> pd.DataFrame:

@@ -179,9 +179,10 @@ class WeightAnalyses:
 
     def head_composition(self) -> pd.DataFrame:
         """Q-, K- and V-composition of all pairs of heads, beside random orientations (circuits.composition)."""
-        from weight_atlas.circuits.of_checkpoint import composition_of
+        from weight_atlas.circuits.of_checkpoint import scores_of
 
-        return composition_of(self.checkpoint, self.inventory, threads=self.threads)
+        scores = scores_of(self.checkpoint, self.inventory, threads=self.threads)
+        return pd.concat(scores.frames(), ignore_index=True)
 
     def super_weight_screening(self, **settings: Any) -> pd.DataFrame:
         """Candidates for super weights from the weights alone (settings.super_weights.SuperWeightScreening)."""

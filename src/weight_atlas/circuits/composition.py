@@ -8,26 +8,22 @@ the sides of the heads (see head_sides): |R W^T| / (|R| |W|), which needs k x k 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from weight_atlas.circuits.head_sides import READS, Norms, Sides, head_sides
 from weight_atlas.circuits.orientation_null import Shape, shape_of, upper_tail
+from weight_atlas.circuits.pair_scores import PairScores
 from weight_atlas.errors import NotApplicable
 from weight_atlas.inventory_row import Load
 from weight_atlas.spectra import schedule
 from weight_atlas.spectra.attention_factors import Block, attention_blocks
-from weight_atlas.statistics.corrections import false_discovery_rates
 
 # Memory for the writing sides of earlier layers, in bytes: where they take more, the later layers are read again for
 # each group of earlier ones.
 MEMORY = 1 << 29
-PAIR = ["stack", "kind", "layer", "component", "head", "from_layer", "from_component", "from_head"]
-NUMBERS = ["score", "null", "excess", "p", "q"]
-# Level of the false discovery rate (Benjamini and Hochberg) over all pairs of a model, and least ratio of a score to
-# its null: with thousands of pairs a small excess is sure, but no circuit.
-LEVEL, LEAST_RATIO = 0.01, 2.0
 
 
 @dataclass(frozen=True)
@@ -40,10 +36,7 @@ class Side:
 
 
 def compositions(matrices: pd.DataFrame, load: Load, norms: Norms, *, threads: int = 1) -> pd.DataFrame:
-    """Composition scores of all pairs of heads of one stack, the reading one in a later layer than the writing one.
-
-    matrices: rows of an inventory; load(row) gives a tensor (out, in). threads: earlier layers computed in parallel,
-    each with one BLAS thread. Products are in float32, of sides of unit norm.
+    """Composition scores of all pairs of heads, as one table (see pair_scores, which never holds it as a whole).
 
     A row per kind (Q, K, V) and pair: stack, layer, component and head that read, from_layer, from_component and
     from_head that write, score in [0, 1], null (root mean square over random orientations), excess over it, p (chance
@@ -51,36 +44,24 @@ def compositions(matrices: pd.DataFrame, load: Load, norms: Norms, *, threads: i
     label: "composes" where q < LEVEL and the score is LEAST_RATIO times the null, else "". Sorted by excess, largest
     first. Pairs with a head of zeros or with numbers that are not finite are left out.
     """
-    with schedule.one_thread_each(), ThreadPoolExecutor(max(1, threads)) as pool:
-        tables = [
-            table
-            for group in _groups(attention_blocks(matrices))
-            for table in _compositions(head_sides(matrices, load, norms, _from(group)), group, norms, pool)
-        ]
-    if not tables:
-        raise NotApplicable("no attention head has another in an earlier layer that it could read")
-    return _labelled(pd.concat(tables, ignore_index=True))
+    return pd.concat(pair_scores(matrices, load, norms, threads=threads).frames(), ignore_index=True)
 
 
-def by_layers(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Pairs, mean and largest score, largest excess and labelled pairs by kind and pair of layers.
+def pair_scores(matrices: pd.DataFrame, load: Load, norms: Norms, *, threads: int = 1) -> PairScores:
+    """Composition scores of all pairs of heads of one stack, the reading one in a later layer than the writing one.
 
-    pairs: of compositions. With the pair of heads of the largest excess, as head and from_head.
+    matrices: rows of an inventory; load(row) gives a tensor (out, in). threads: earlier layers computed in parallel,
+    each with one BLAS thread. Products are in float32, of sides of unit norm.
     """
-    keys = ["stack", "kind", "layer", "from_layer"]
-    groups = pairs.groupby(keys, sort=True)
-    best = groups.head(1).set_index(keys)
-    table = pd.DataFrame(
-        {
-            "pairs": groups.size(),
-            "composing": groups["label"].agg(lambda labels: int((labels != "").sum())),
-            "mean_score": groups["score"].mean(),
-            "max_score": groups["score"].max(),
-            "null": groups["null"].mean(),
-            "max_excess": groups["excess"].max(),
-        }
-    )
-    return table.join(best[["head", "from_head"]]).reset_index()
+    blocks = attention_blocks(matrices)
+    scores = PairScores(blocks)
+    if not scores.readers:
+        raise NotApplicable("no attention head has another in an earlier layer that it could read")
+    with schedule.one_thread_each(), ThreadPoolExecutor(max(1, threads)) as pool:
+        for group in _groups(blocks):
+            _score(scores, head_sides(matrices, load, norms, _from(group)), group, norms, pool)
+    scores.finish()
+    return scores
 
 
 def _groups(blocks: list[Block]) -> list[list[Block]]:
@@ -107,9 +88,9 @@ def _from(group: list[Block]) -> Callable[[Block], bool]:
     return lambda block: block.layer >= first.get(block.stack, np.inf)
 
 
-def _compositions(
-    modules: Iterator[Sides], group: list[Block], norms: Norms, pool: ThreadPoolExecutor
-) -> Iterator[pd.DataFrame]:
+def _score(
+    scores: PairScores, modules: Iterator[Sides], group: list[Block], norms: Norms, pool: ThreadPoolExecutor
+) -> None:
     places = {(block.stack, block.layer, block.component) for block in group}
     written: list[Side] = []
     for module in modules:
@@ -119,9 +100,8 @@ def _compositions(
             if kind in module.reads and earlier:
                 reads = _unit(block, module.reads[kind])
                 lost = int(block.stack in norms.centred)
-                yield from pool.map(
-                    lambda side, reads=reads, kind=kind, lost=lost: _pairs(kind, reads, side, lost), earlier
-                )
+                for _ in pool.map(partial(_pairs, scores, kind, reads, lost=lost), earlier):
+                    pass  # an error of a thread is raised here
         if module.write is not None and (block.stack, block.layer, block.component) in places:
             written.append(_unit(block, module.write))
 
@@ -134,8 +114,8 @@ def _unit(block: Block, sides: np.ndarray) -> Side:
     return Side(block, unit.astype(np.float32), shape_of(unit))
 
 
-def _pairs(kind: str, reads: Side, writes: Side, lost: int) -> pd.DataFrame:
-    """The scores of all pairs of two modules; lost: dimensions that no head reads or writes, since norms centre."""
+def _pairs(scores: PairScores, kind: str, reads: Side, writes: Side, *, lost: int) -> None:
+    """Score all pairs of two modules; lost: dimensions that no head reads or writes, since norms centre."""
     d = reads.unit.shape[2]
     heads, others = len(reads.unit), len(writes.unit)
     product = reads.unit.reshape(-1, d) @ writes.unit.reshape(-1, d).T
@@ -143,22 +123,4 @@ def _pairs(kind: str, reads: Side, writes: Side, lost: int) -> pd.DataFrame:
     squares = product.reshape(heads, -1, product.shape[1]).sum(axis=1)
     squares = squares.reshape(heads, others, -1).sum(axis=2, dtype=np.float64)
     tail = upper_tail(squares, reads.shape, writes.shape, d - lost)
-    head, other = np.indices(squares.shape)
-    known = np.isfinite(squares)
-    table = pd.DataFrame(
-        {"head": head[known], "from_head": other[known], "score": squares[known] ** 0.5, "p": tail[known]}
-    )
-    places = {"stack": reads.block.stack, "kind": kind, "layer": reads.block.layer, "component": reads.block.component}
-    places |= {"from_layer": writes.block.layer, "from_component": writes.block.component}
-    return table.assign(**places, null=max(d - lost, 1) ** -0.5)
-
-
-def _labelled(pairs: pd.DataFrame) -> pd.DataFrame:
-    with np.errstate(divide="ignore"):
-        q = np.exp(false_discovery_rates(np.log(pairs["p"].to_numpy())))
-    composes = (q < LEVEL) & (pairs["score"] > LEAST_RATIO * pairs["null"])
-    pairs = pairs.assign(excess=pairs["score"] - pairs["null"], q=q, label=np.where(composes, "composes", ""))
-    order = ["excess", "stack", "kind", "layer", "component", "head", "from_layer", "from_component", "from_head"]
-    pairs = pairs.sort_values(order, ascending=[False, *[True] * (len(order) - 1)], kind="stable", ignore_index=True)
-    whole = ["layer", "head", "from_layer", "from_head"]
-    return pairs[[*PAIR, *NUMBERS, "label"]].astype(dict.fromkeys(whole, "int64"))
+    scores.put(kind, reads.block, writes.block, squares**0.5, tail, max(d - lost, 1) ** -0.5)

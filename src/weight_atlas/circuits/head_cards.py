@@ -1,11 +1,15 @@
 """A card for every attention head: its scores, kernels, partners and directions in one record."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
+from weight_atlas.circuits.head_circuits import composing_keys
+
 # Partners of each kind, and directions, on a card.
 PARTNERS = 3
+_HEAD = ["layer", "component", "head"]
 _PARTNER = ["kind", "layer", "head", "from_layer", "from_head", "score", "null", "label"]
 _DIRECTION = ["direction", "sigma", "energy", "energy_null", "gap", "kurt", "up", "down"]
 _KERNEL = ["head_dim", "erank", "erank_null", "asymmetry", "positivity", "label"]
@@ -37,6 +41,27 @@ def head_cards(
     return cards
 
 
+def leading_pairs(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of a table of compositions that head_circuits and head_cards read, in their order.
+
+    frames: of the table, one after the other, of which one at a time is in memory. Of each the composing_keys are kept,
+    and of the whole the first PARTNERS rows of every head that reads and of every one that writes.
+    """
+    parts = []
+    seen: dict[str, pd.Series] = {}
+    for frame in frames:
+        chosen = pd.Series(frame.index.isin(composing_keys(frame).index), index=frame.index)
+        for side in ("", "from_"):
+            groups = frame.groupby(["stack", *(f"{side}{name}" for name in _HEAD)], dropna=False)
+            sizes = groups.size()
+            before = seen.get(side, sizes[:0])
+            number = before.reindex(sizes.index, fill_value=0).to_numpy()[groups.ngroup()] + groups.cumcount()
+            chosen |= number < PARTNERS
+            seen[side] = sizes.add(before, fill_value=0)
+        parts.append(frame[chosen])
+    return pd.concat(parts, ignore_index=True)
+
+
 def _place(row: Any) -> tuple[int, str, int]:
     return int(row.layer), row.component if isinstance(row.component, str) else "", int(row.head)
 
@@ -45,7 +70,7 @@ def _partners(compositions: pd.DataFrame | None, side: str) -> dict[tuple[int, s
     """By head: its pairs of largest excess in which it reads (side "") or writes ("from_")."""
     if compositions is None:
         return {}
-    keys = [f"{side}layer", f"{side}component", f"{side}head"]
+    keys = [f"{side}{name}" for name in _HEAD]
     own = compositions[compositions["stack"] == "decoder"]
     best = own[own.groupby(keys, dropna=False).cumcount() < PARTNERS]
     found: dict[tuple[int, str, int], list[dict[str, Any]]] = {}

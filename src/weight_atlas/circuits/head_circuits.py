@@ -109,14 +109,19 @@ def previous_null(count: int) -> float:
     return float(np.mean(1 / np.arange(2, count + 1)))
 
 
-def _pairs(compositions: pd.DataFrame) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """By (layer, head) of the reading head: the earlier heads (layer, head) whose keys it may have taken."""
+def composing_keys(compositions: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of compositions that are looked at for induction: PAIRS at most, largest excess first."""
     chosen = compositions[
         (compositions["stack"] == "decoder") & (compositions["kind"] == "K") & (compositions["label"] != "")
     ]
     own = (chosen["component"].fillna("") == "") & (chosen["from_component"].fillna("") == "")
+    return chosen[own].head(PAIRS)
+
+
+def _pairs(compositions: pd.DataFrame) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """By (layer, head) of the reading head: the earlier heads (layer, head) whose keys it may have taken."""
     found: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for row in chosen[own].head(PAIRS).itertuples():
+    for row in composing_keys(compositions).itertuples():
         found.setdefault((int(row.layer), int(row.head)), []).append((int(row.from_layer), int(row.from_head)))
     return found
 

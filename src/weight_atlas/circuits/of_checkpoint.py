@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from weight_atlas.circuits.composition import PAIR, compositions
+from weight_atlas.circuits.composition import pair_scores
 from weight_atlas.circuits.head_circuits import head_circuits
 from weight_atlas.circuits.head_sides import Norms, attention_norms
+from weight_atlas.circuits.pair_scores import PAIR, PairScores
 from weight_atlas.circuits.reading import token_reader
 from weight_atlas.circuits.token_tables import token_tables
 from weight_atlas.families.architecture import Architecture
@@ -21,8 +22,8 @@ def norms_of(checkpoint: Any, inventory: pd.DataFrame) -> Norms:
     return attention_norms(inventory, partial(load_gain, checkpoint), architecture.norm)
 
 
-def composition_of(checkpoint: Any, inventory: pd.DataFrame, *, threads: int = 1) -> pd.DataFrame:
-    """The composition scores of a checkpoint's heads (see compositions), with a word on what is folded and left out."""
+def scores_of(checkpoint: Any, inventory: pd.DataFrame, *, threads: int = 1) -> PairScores:
+    """The composition scores of a checkpoint's heads (see pair_scores), with a word on what is folded and left out."""
     rows, norms = matrices(inventory), norms_of(checkpoint, inventory)
     print(f"folded: {norms.words()}", flush=True)
     for block in attention_blocks(rows):
@@ -30,7 +31,7 @@ def composition_of(checkpoint: Any, inventory: pd.DataFrame, *, threads: int = 1
             if reason := block.missing(circuit):
                 place = f"{block.stack} layer {block.layer} {block.component}".rstrip()
                 print(f"no {circuit} circuit in {place}: {reason}", flush=True)
-    return compositions(rows, partial(load_piece, checkpoint), norms, threads=threads)
+    return pair_scores(rows, partial(load_piece, checkpoint), norms, threads=threads)
 
 
 def circuits_of(
@@ -41,7 +42,7 @@ def circuits_of(
 ) -> pd.DataFrame:
     """The circuits of a checkpoint's heads through the vocabulary (see head_circuits).
 
-    classes: of token_classes. pairs: of compositions, or None where no head has
+    classes: of token_classes. pairs: of compositions, at least its leading_pairs, or None where no head has
     another before it.
     """
     reader = token_reader(checkpoint, inventory, classes)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from weight_atlas.statistics.order import ordered
+
 
 def false_discovery_rates(log_p: np.ndarray) -> np.ndarray:
     """Logarithms of the false discovery rates (Benjamini and Hochberg 1995) of p values, given as natural logarithms.
@@ -12,8 +14,13 @@ def false_discovery_rates(log_p: np.ndarray) -> np.ndarray:
     log_p = np.asarray(log_p, dtype=np.float64)
     if not len(log_p):
         return log_p
-    order = np.argsort(log_p, kind="stable")
-    scaled = log_p[order] + np.log(len(log_p)) - np.log(np.arange(1, len(log_p) + 1))
-    result = np.empty(len(log_p))
-    result[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 0.0)
+    count = last = len(log_p)
+    result, least = np.empty(count), 0.0
+    for order in ordered(log_p, last_first=True):
+        ranks = np.arange(last - len(order) + 1, last + 1)
+        scaled = log_p[order] + np.log(count) - np.log(ranks)
+        smallest = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], least)
+        result[order] = smallest
+        last -= len(order)
+        least = smallest[0] if len(order) else least
     return result

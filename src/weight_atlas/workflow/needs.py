@@ -58,10 +58,12 @@ NEEDS = {
         READS,
     ),
     **dict.fromkeys(
-        ("singular_values_part", "attention_kernel", "head_composition", "singular_directions", "head_circuits",
+        ("singular_values_part", "attention_kernel", "singular_directions", "head_circuits",
          "quantization_sensitivity", "quantization_recipe", "neuron_scan", "neuron_effects", "super_weight_cards"),
         SPECTRA,
     ),
+    # Beside its matrices, four numbers for every pair of heads: 1.2 GB for 80 layers of 64 heads.
+    "head_composition": SPECTRA._replace(megabytes=3500),
     **dict.fromkeys(
         ("input_second_moments", "super_weights", "weight_attribution", "super_activations", "generation",
          "super_weight_inheritance", "massive_activations", "expert_routing", "cascade"),
