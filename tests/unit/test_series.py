@@ -13,6 +13,7 @@ from weight_atlas.artifacts import write_json, write_table
 from weight_atlas.figures.series import metric_panels, series_panels
 from weight_atlas.not_applicable import write_not_applicable
 from weight_atlas.pages.series import about_series, write_series_page
+from weight_atlas.series import scalars as scalars_of
 from weight_atlas.series.arisen import arisen
 from weight_atlas.series.course import course, trends
 from weight_atlas.series.scalars import scalars
@@ -67,6 +68,19 @@ def test_scalars_tell_apart_what_keys_and_file_names_tell(tmp_path):
     assert set(counts["of"]) == {"corpus=text"} and len(counts) == len(metrics.of("token_counts.summary").metrics)
     assert set(found["metric"].str.split(".").str[0]) == {"ablation_perplexity", "token_counts"}
     assert scalars([], tmp_path).empty
+
+
+def test_the_text_of_a_place_is_made_once_for_all_its_rows(tmp_path, monkeypatch):
+    random = np.random.default_rng(4)
+    table = pd.DataFrame({"stack": "decoder", "kind": random.choice(["Q", "K", "V"], 900), "score": random.random(900)})
+    table["stack"] = table["stack"].where(random.random(900) < 0.8, None)
+    write_table(tmp_path / "head_composition" / "m.parquet", table.assign(null=0.1))
+    told = []
+    monkeypatch.setattr(scalars_of, "_text", lambda value: told.append(value) or ("" if pd.isna(value) else value))
+    found = scalars([tmp_path / "head_composition" / "m.parquet"], tmp_path).set_index(["stack", "of"])
+    assert len(told) == 2 * 6 == 2 * len(found) and found["rows"].sum() == 900
+    for (stack, kind), rows in table.fillna("").groupby(["stack", "kind"]):
+        assert found.loc[(stack, f"kind={kind}"), "value"] == rows["score"].median()
 
 
 def at(values, metric="heavy_tail.alpha", role="W_Q", of="", null=6.0):

@@ -93,14 +93,21 @@ def _row(metric: Metric, value: float, null: float) -> dict[str, Any]:
 
 def _of_table(frame: pd.DataFrame, table: Table, wanted: Sequence[Metric]) -> pd.DataFrame:
     keys = {key: table.keys[key] for key in KEPT if key in table.keys and table.keys[key] in frame}
-    texts = pd.DataFrame({key: frame[column].map(_text) for key, column in keys.items()}, index=frame.index)
+    # Texts are made of the few places that differ: a table of pairs of heads has millions of rows.
+    columns = list(dict.fromkeys(keys.values()))
+    of_row = pd.Series(0, index=frame.index)
+    if columns:
+        of_row = frame.groupby(columns, sort=False, dropna=False).ngroup()
+    differing = frame[~of_row.duplicated()].reset_index(drop=True)
+    texts = pd.DataFrame({key: differing[column].map(_text) for key, column in keys.items()}, index=differing.index)
     names = texts.drop(columns=["stack", "role"], errors="ignore")
     of = [", ".join(f"{key}={value}" for key, value in row.items() if value) for row in names.to_dict("records")]
-    place = pd.DataFrame({"of": of or [""] * len(frame)}, index=frame.index)
+    place = pd.DataFrame({"of": of or [""] * len(differing)}, index=differing.index)
     for key in ("stack", "role"):
         place[key] = texts.get(key, "")
     groups = place.groupby(["stack", "role", "of"], sort=False)
-    number, first = groups.ngroup(), place.drop_duplicates()
+    told, first = groups.ngroup(), place.drop_duplicates()
+    number = of_row.map(dict(zip(of_row.drop_duplicates(), told, strict=True))).astype("int64")
     parts = [_medians(frame, metric, number, first) for metric in wanted if metric.column in frame]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
 
