@@ -15,6 +15,8 @@ from weight_atlas.circuits.head_cards import head_cards, leading_pairs
 from weight_atlas.circuits.head_circuits import head_circuits
 from weight_atlas.circuits.pair_scores import PAIR, PairScores, by_layers
 from weight_atlas.errors import AtlasError, NotApplicable
+from weight_atlas.metrics import table_of
+from weight_atlas.pages.html import sections
 from weight_atlas.statistics import order
 from weight_atlas.statistics.corrections import false_discovery_rates
 from weight_atlas.statistics.order import ordered
@@ -147,3 +149,16 @@ def test_frames_of_a_table_are_read_as_the_whole_is(tmp_path):
     path.write_bytes(b"PAR1")
     with pytest.raises(AtlasError, match="cannot be read"):
         next(read_frames(path))
+
+
+def test_a_page_holds_only_the_rows_that_it_shows_of_a_very_long_table(in_parts, tmp_path, monkeypatch):
+    path = tmp_path / "head_composition" / "m.parquet"
+    write_frames(path, scores().frames())
+    monkeypatch.setattr(sections, "MOST_CELLS", 14 * 50)
+    shown = []
+    for long in (10**7, 100):
+        monkeypatch.setattr(sections, "LONG", long)
+        tables = sections.tables_in([path], tmp_path)
+        shown.append(sections._told(tables[path], table_of("head_composition/m.parquet")).reset_index(drop=True))
+    pd.testing.assert_frame_equal(*shown)
+    assert len(tables[path]) == 50 and tables[path].attrs == {sections.COUNT: len(read_table(path))}

@@ -37,6 +37,9 @@ PARTS = {
 }
 # Cells of a table that a page has at most; of longer ones the rows that are most unusual, or the first.
 MOST_CELLS = 500_000
+# Rows of a table, pairs of heads of a large model, of which only those that pages show are held, and where their number
+# stands among the attributes of that part.
+LONG, COUNT = 10_000_000, "rows"
 # Kinds of charts that show single rows: of a table that is on the page in part only these are drawn.
 OF_ROWS = ("bars", "points")
 
@@ -72,7 +75,7 @@ def tables_in(paths: Iterable[Path], results: Path) -> dict[Path, pd.DataFrame]:
 
 
 def _read(path: Path, results: Path) -> pd.DataFrame:
-    from weight_atlas.artifacts import CHECKED, read_table, reading
+    from weight_atlas.artifacts import CHECKED, read_frames, read_table, reading
 
     if path.suffix != ".parquet":
         return read_table(path)
@@ -81,10 +84,28 @@ def _read(path: Path, results: Path) -> pd.DataFrame:
     registered = table_of(path.relative_to(results).as_posix())
     lists = set(registered.lists) if registered else set()
     with reading(path):
+        count = parquet.read_metadata(path).num_rows
+        if count > LONG and registered and _by_itself(registered):
+            return _longest(read_frames(path), registered, count)
         schema = parquet.read_schema(path)
         # Lists of texts, such as a neuron's tokens, are read; lists of numbers can be as large as the weights.
         read = [name for name in schema.names if name not in lists or "string" in str(schema.field(name).type)]
         return pd.read_parquet(path, columns=read, **CHECKED)
+
+
+def _by_itself(registered: Table) -> bool:
+    """Whether how much a row tells does not depend on other rows, as it does where the null is their median."""
+    by = _telling(registered)
+    return not registered.lists and (by is None or registered.by_column[by].direction in ("higher", "lower"))
+
+
+def _longest(frames: Iterable[pd.DataFrame], registered: Table, count: int) -> pd.DataFrame:
+    """The rows of a table that tell most, of frames of which one at a time is in memory, and the number of all."""
+    told = pd.DataFrame()
+    for frame in frames:
+        told = _told(pd.concat([told, frame], ignore_index=True), registered)
+    told.attrs[COUNT] = count
+    return told
 
 
 def section(product: Product, tables: dict[Path, pd.DataFrame], results: Path, folder: Path, page: Path) -> Section:
@@ -185,7 +206,7 @@ def _table(path: Path, table: pd.DataFrame, registered: Table | None, results: P
         "title": _title(path, results, registered),
         "about": _caption(f"a row for {registered.rows.replace('`', '``')}" if registered else ""),
         "rows": len(rows),
-        "of": len(table),
+        "of": table.attrs.get(COUNT, len(table)),
         "file": path.relative_to(results).as_posix(),
     }
 
@@ -212,12 +233,17 @@ def _told(table: pd.DataFrame, registered: Table | None) -> pd.DataFrame:
     most = max(MOST_CELLS // max(len(table.columns), 1), 1)
     if len(table) <= most:
         return table
-    by = registered.page.by if registered and registered.page else None
-    by = by or next((m.column for m in (registered.metrics if registered else ()) if m.direction != "none"), None)
+    by = _telling(registered) if registered else None
     if not registered or by is None or by not in table:
         return table.head(most)
     ranked = registered.by_column[by].ranked(table)
     return table.loc[table.index.isin(ranked.index[:most])]
+
+
+def _telling(registered: Table) -> str | None:
+    """The column by whose values the rows of a table tell most."""
+    by = registered.page.by if registered.page else None
+    return by or next((metric.column for metric in registered.metrics if metric.direction != "none"), None)
 
 
 def _title(path: Path, results: Path, registered: Table | None) -> str:
