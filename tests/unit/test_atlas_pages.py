@@ -114,8 +114,8 @@ def test_a_finding_links_the_cell_of_its_gravest_place(tmp_path, monkeypatch):
 
     def in_two_places(tensors, text):
         (first, *others) = findings_of(tensors, text)
-        places = ["layers.2.W_Q", "layers.0.W_Q"]
-        return [{**first, "place": places[0], "places": places, "count": 2}, *others]
+        places = ["layers.0.W_Q", "layers.2.W_Q"]
+        return [{**first, "place": places[1], "places": places, "count": 2}, *others]
 
     monkeypatch.setattr("atlas_results.findings_of", in_two_places)
     text = write_atlas(tmp_path / "results").read_text()
