@@ -33,6 +33,14 @@ def test_objects_are_documents_however_they_are_laid_out(tmp_path, content):
         assert sorted(text for part in batches for batch in part for text in batch.texts) == sorted(found.text)
 
 
+@pytest.mark.parametrize("name", ["x.txt", "x.json"])
+def test_what_is_read_in_parts_is_whole(tmp_path, name):
+    text = "".join(f"{number} é\n" for number in range(300_000))  # megabytes, whose parts end within characters
+    content = text if name == "x.txt" else json.dumps([{"text": text}], ensure_ascii=False)
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert read_corpus(str(tmp_path / name)).text.tolist() == [text]
+
+
 def test_one_object_is_one_document(tmp_path):
     for number, indent in enumerate((None, 2)):
         (tmp_path / f"{number}.json").write_text(json.dumps({"text": "all", "n": 1}, indent=indent))
